@@ -1,0 +1,45 @@
+# Everything a person does here, from nothing: Python 3.11 or newer and make are enough.
+#   make demo     a sample film, made, interpolated, checked and drawn as a contact sheet
+#   make test     the quick suite, with its ten slowest tests
+#   make laws     10,000 examples of the laws, counted
+#   make check    ruff, its format, mypy --strict
+#   make weigh    the size of every file and of the longest functions
+#   make bench    every figure that we publish
+# TORCH_BACKEND=cpu before the first of these takes the small build of torch without CUDA.
+PYTHON ?= python3
+TORCH_BACKEND ?=
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: setup demo test laws check bench weigh clean
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt \
+		$(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) --editable . --group dev
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+laws: $(READY)
+	FILMGATE_PROFILE=laws $(BIN)/python -m pytest tests/laws --timeout 900
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(READY)
+	set -e; for question in bench/[!_]*.py; do $(BIN)/python $$question; done
+
+weigh: $(READY)
+	$(BIN)/python -m tests.house.weigh
+
+clean:
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache

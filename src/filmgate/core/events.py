@@ -1,0 +1,81 @@
+"""What a run says: the only thing that passes between places. Every field is plain."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from filmgate.core.frame import Spec
+from filmgate.core.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The film is open: what goes in, what comes out, and which stages lie between."""
+
+    source: Spec
+    result: Spec
+    stages: tuple[str, ...]
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it is. `time`: the source's film time it has reached. `busy`: seconds, by part."""
+
+    read: int  # source frames that went through the chain
+    written: int  # result frames that went to the encoder
+    time: Fraction
+    seconds: float  # since the run began, wall
+    resident_bytes: int
+    busy: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Everything before the snapshot is written."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Replanned:
+    """From source frame `index` on, stage `stage` gets `batch` frames at a time; `why` says why."""
+
+    index: int
+    stage: str
+    batch: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something a person should know; the run goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The run broke: the error's name, its message, and the source frame it had reached."""
+
+    error: str
+    message: str
+    read: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The film is whole: frames in and out, wall seconds, and where they went."""
+
+    read: int
+    written: int
+    seconds: float
+    busy: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def overlap(self) -> float:
+        """Wall over the busiest part: 1.0 is as fast as the slowest part allows."""
+        return self.seconds / max(self.busy.values(), default=self.seconds or 1.0)
+
+
+Event = Started | Progress | Committed | Replanned | Warned | Died | Done

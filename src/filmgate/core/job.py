@@ -1,0 +1,91 @@
+"""What is to be done: a source, tasks, a sink. A definition: no weights, JSON, for any process."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from filmgate.core.frame import Frame, Spec
+from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.core.stage import AnyStage
+
+
+class Source(Protocol):
+    """An opened film."""
+
+    @property
+    def spec(self) -> Spec:
+        """What it looks like; size, pixels and colour as its first frame showed them."""
+        ...
+
+    def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
+        """Chunks that end at multiples of `size`, each with the place after it.
+
+        From `cursor` on (None: the beginning). Raises BadFilm where the film is damaged.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """An opened result."""
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """What of the source is not carried over, in words."""
+        ...
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        """Takes the next frames; they may wait in the encoder."""
+        ...
+
+    def commit(self, snapshot: Snapshot) -> None:
+        """Everything written so far lies before `snapshot`; its state None: the film has ended."""
+        ...
+
+
+class Task(Protocol):
+    """What a user asks for: a frozen dataclass whose fields are the flags."""
+
+    @property
+    def keeps_sound(self) -> bool:
+        """Whether the tracks beside the picture still fit the result."""
+        ...
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        """Built stages for the stream `spec`; weights are loaded here. Raises UserError."""
+        ...
+
+    def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
+        """Numbers and times of the result, from the source's; pictures are not looked at."""
+        ...
+
+
+class SourceFile(Protocol):
+    """Where a film comes from: a definition."""
+
+    def open(self, threads: int | None = None) -> AbstractContextManager[Source]:
+        """The film, its first frame looked at; `threads` decode it. Raises UserError."""
+        ...
+
+
+class SinkFile(Protocol):
+    """Where a result goes: a definition."""
+
+    def open(
+        self, film: Any, spec: Spec, *, tracks: bool, tags: Mapping[str, str], threads: int
+    ) -> AbstractContextManager[Sink]:
+        """The result of `film` being written; `tracks` go along. Raises UserError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A source, the tasks it goes through in one pass (none: identity), a sink, and chance.
+
+    `seed` is the only chance there is: noise = f(seed, purpose, absolute frame).
+    """
+
+    source: SourceFile
+    sink: SinkFile
+    tasks: tuple[Task, ...] = ()
+    seed: int = 0

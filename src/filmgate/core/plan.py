@@ -1,0 +1,41 @@
+"""Every knob that trades memory for time, chosen before frame one and kept for the whole run."""
+
+import os
+from dataclasses import dataclass, field
+
+from filmgate.errors import BadSetting
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+def _cores() -> int:
+    return min(16, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The knobs. Two runs with the same plan on the same kind of machine give the same bits.
+
+    `batches` (powers of two, one for each stage; empty: all 1) and `chunk` (source frames that
+    move at a time) lie on grids anchored to the absolute frame number; a snapshot is due every
+    `segment_frames` source frames. Threads are pinned because they move bits: `compute_threads`
+    in torch and OpenCV, `encode_threads` in the encoder.
+    """
+
+    chunk: int = 4
+    batches: tuple[int, ...] = ()
+    queue_bytes: int = 128 * MIB  # for each of the two queues
+    segment_frames: int = 240
+    decode_threads: int = field(default_factory=_cores)
+    compute_threads: int = field(default_factory=_cores)
+    encode_threads: int = field(default_factory=_cores)
+
+    def __post_init__(self) -> None:
+        if self.chunk < 1 or self.segment_frames % self.chunk or self.segment_frames < 1:
+            raise BadSetting(
+                f"the plan commits every {self.segment_frames} frames and moves {self.chunk} at a "
+                "time: wanted a multiple of it, at least 1"
+            )
+        if self.queue_bytes < 1:
+            raise BadSetting(f"queue_bytes is {self.queue_bytes}: wanted at least 1")

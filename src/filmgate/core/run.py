@@ -1,0 +1,132 @@
+"""THE LOOP: decode ahead, compute, encode behind, commit."""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from time import perf_counter
+from typing import Any
+
+from filmgate.core.ahead import ahead
+from filmgate.core.chain import Chain, Links
+from filmgate.core.events import Committed, Done, Event, Progress, Replanned, Started
+from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.job import Sink, Source
+from filmgate.core.meter import nbytes, resident_bytes
+from filmgate.core.plan import Plan
+from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.errors import BrokenStage, OutOfMemory
+
+Chunk = tuple[list[Frame], Cursor]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What came out of the chain, and how far in the source that is."""
+
+    frames: list[Frame]
+    read: int
+    time: Fraction
+
+
+Item = Made | Snapshot | Replanned
+
+
+def run(
+    source: Source, chain: Chain, sink: Sink, plan: Plan, resume: Snapshot | None = None
+) -> Generator[Event, None, None]:
+    """Takes the film through the chain into the sink; says what happens.
+
+    Three threads: decode, compute, and the caller's, which encodes. A snapshot travels behind the
+    frames it covers, so when the sink meets it everything before is written.
+    """
+    began, clock, read, written = perf_counter(), chain.clock, 0, 0
+    spec = source.spec
+    yield Started(spec, chain.output(spec), chain.names, resumed=resume is not None)
+    chunks = clock.each("decode", source.read(resume.cursor if resume else None, plan.chunk))
+    with (
+        ahead(chunks, plan.queue_bytes, nbytes, "decode") as decoded,
+        ahead(_compute(decoded, spec, chain, plan, resume), plan.queue_bytes, nbytes,
+              "compute") as items,
+    ):  # fmt: skip
+        for item in items:
+            if isinstance(item, Replanned):
+                yield item
+            elif isinstance(item, Snapshot):
+                with clock.busy("encode"):
+                    sink.commit(item)
+                yield Committed(item)
+            else:
+                with clock.busy("encode"):
+                    sink.write(item.frames)
+                read, written = item.read, written + len(item.frames)
+                seconds, busy = perf_counter() - began, dict(clock.seconds)
+                yield Progress(read, written, item.time, seconds, resident_bytes(), busy)
+    yield Done(read, written, perf_counter() - began, dict(clock.seconds))
+
+
+def frames(
+    source: Source, chain: Chain, plan: Plan, resume: Snapshot | None = None
+) -> Generator[Frame, None, None]:
+    """The result's frames as they are made, for Python code in place of a sink."""
+    chunks = source.read(resume.cursor if resume else None, plan.chunk)
+    with ahead(chunks, plan.queue_bytes, nbytes, "decode") as decoded:
+        for item in _compute(decoded, source.spec, chain, plan, resume):
+            if isinstance(item, Made):
+                yield from item.frames
+
+
+def _compute(
+    chunks: Iterator[Chunk], spec: Spec, chain: Chain, plan: Plan, resume: Snapshot | None
+) -> Generator[Item, None, None]:
+    """Frames through the chain, and a snapshot whenever one is due."""
+    here = resume or Snapshot(Cursor(0, 0), None, (), 0)
+    cursor, state, due, segment, time = here.cursor, here.state, here.due, here.segment, Fraction(0)
+    for given, cursor in chunks:
+        state = state or chain.start(spec, given[0].position)
+        index, time = given[0].index, given[-1].end
+        chain, (state, made) = yield from _fitted(chain, index, _step(state, given))
+        due = _follow(due, made, chain)
+        yield Made(made, cursor.index, time)
+        if cursor.index % plan.segment_frames == 0:
+            segment += 1
+            yield Snapshot(cursor, state, due, segment)
+    while state:
+        chain, (state, made) = yield from _fitted(chain, cursor.index, _finish(state))
+        due = _follow(due, made, chain)
+        yield Made(made, cursor.index, time)
+    yield Snapshot(cursor, None, due, segment + 1)
+
+
+Move = Callable[[Chain], tuple[Any, list[Frame]]]
+
+
+def _step(state: Links, given: list[Frame]) -> Move:
+    return lambda chain: chain.step(state, given)
+
+
+def _finish(state: Links) -> Move:
+    return lambda chain: chain.finish(state)
+
+
+def _fitted(
+    chain: Chain, index: int, move: Move
+) -> Generator[Replanned, None, tuple[Chain, tuple[Any, list[Frame]]]]:
+    """The move, with a smaller batch each time it does not fit."""
+    while True:
+        try:
+            return chain, move(chain)
+        except OutOfMemory as error:
+            stage, why = error.stage, error.why
+        # Out of the handler, whose traceback keeps the failed tensors alive.
+        chain = chain.smaller(stage)
+        yield Replanned(index, chain.names[stage], chain.batches[stage], why)
+
+
+def _follow(due: tuple[Position, ...], made: list[Frame], chain: Chain) -> tuple[Position, ...]:
+    """Where the next frame must stand. Raises BrokenStage at a hole in time or in the numbers."""
+    for frame in made:
+        if due and frame.position != due[0]:
+            raise BrokenStage(f"{chain.name} gave frame {frame.index} at {frame.time} s where "
+                              f"{due[0].index} at {due[0].time} s was due")  # fmt: skip
+        due = (Position(frame.index + 1, frame.end),)
+    return due

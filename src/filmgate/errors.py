@@ -1,0 +1,77 @@
+"""Every error that Filmgate raises, drawn as a tree, each with its exit code.
+
+    FilmgateError                     3  ours: a bug, or a machine that failed us
+    ├── UserError                     2  the user's mistake: settings or files
+    │   ├── BadSetting                   a value that cannot be, or that contradicts another
+    │   ├── BadFilm                      the input is no film, is damaged, or ends too early
+    │   ├── Unsupported                  a right film, but not (yet) one that this can be done to
+    │   └── OutputExists                 the result would overwrite a file
+    ├── OutOfMemory                   3  one stage's batch did not fit; its state is still good
+    ├── BrokenStage                   3  a stage broke the contract: times, numbers, count, state
+    └── Interrupted                 130  Ctrl-C, or a polite signal
+
+A message says what was found, what was wanted and what to do, with the values. Exit codes: 0 done,
+1 the verdict is no, 2 the user's mistake, 3 ours, 4 done with repairs, 75 somebody else is at it,
+130 interrupted.
+"""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What the process says when it ends."""
+
+    DONE = 0
+    VERDICT_NO = 1
+    USER = 2
+    OURS = 3
+    REPAIRED = 4
+    BUSY = 75
+    INTERRUPTED = 130
+
+
+class FilmgateError(Exception):
+    """Root of the tree."""
+
+    exit_code = Exit.OURS
+
+
+class UserError(FilmgateError):
+    """The user can mend it: a setting or a file."""
+
+    exit_code = Exit.USER
+
+
+class BadSetting(UserError):
+    """A setting that cannot be, or that contradicts another."""
+
+
+class BadFilm(UserError):
+    """The input is not a film, is damaged, or ends before it says it does."""
+
+
+class Unsupported(UserError):
+    """The film is right, but this cannot be done to it."""
+
+
+class OutputExists(UserError):
+    """The result would overwrite a file that nobody said may go."""
+
+
+class OutOfMemory(FilmgateError):
+    """Stage number `stage` of a chain did not fit with `batch` frames; the state it had is good."""
+
+    def __init__(self, stage: int, batch: int, why: str = "") -> None:
+        what = f"{batch} frame{'s' if batch != 1 else ''} at a time"
+        super().__init__(f"stage {stage} ran out of memory with {what}{why and ': ' + why}")
+        self.stage, self.batch, self.why = stage, batch, why
+
+
+class BrokenStage(FilmgateError):
+    """A stage broke the contract: it lost count, left a hole in time, or gave no plain state."""
+
+
+class Interrupted(FilmgateError):
+    """Somebody pressed Ctrl-C or sent a polite signal; nothing half-written is left."""
+
+    exit_code = Exit.INTERRUPTED

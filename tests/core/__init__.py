@@ -1,0 +1,1 @@
+"""The core, file by file."""

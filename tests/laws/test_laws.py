@@ -1,0 +1,78 @@
+"""Laws 1 to 7 over synthetic stages of every kind, in chains drawn at random."""
+
+from fractions import Fraction as F
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filmgate import testing
+from filmgate.core.chain import Chain
+from tests.laws.synthetic import PAIRS, STAGES, films
+
+stages = st.sampled_from(sorted(STAGES))
+lines = st.lists(stages, min_size=1, max_size=4)
+batches = st.sampled_from([1, 2, 4, 8])
+places = st.lists(st.integers(0, 45), max_size=8)
+
+
+def chain_of(names: list[str], sizes: list[int]) -> Chain:
+    return Chain(tuple(STAGES[name]() for name in names), tuple(sizes))
+
+
+def sizes_for(names: list[str]) -> st.SearchStrategy[list[int]]:
+    return st.lists(batches, min_size=len(names), max_size=len(names))
+
+
+@given(films(), lines, st.data(), places)
+def test_law_1_cut_exact(
+    film: testing.Film, names: list[str], data: st.DataObject, cuts: list[int]
+) -> None:
+    testing.check_cut(chain_of(names, data.draw(sizes_for(names))), film, cuts)
+
+
+@given(films(), lines, places, st.sets(st.integers(0, 8)))
+def test_law_2_sleep_exact(
+    film: testing.Film, names: list[str], cuts: list[int], sleeps: set[int]
+) -> None:
+    testing.check_sleep(chain_of(names, [1] * len(names)), film, cuts, sleeps)
+
+
+@given(films(), stages, st.integers(1, 4), batches)
+def test_law_3_retry_exact(film: testing.Film, name: str, fits: int, batch: int) -> None:
+    # A network's bits follow its batch: there, done again with a smaller one is close.
+    tolerance = testing.CLOSE if "feels its batch" in name else 0.0
+    testing.check_retry(STAGES[name](), film, fits, batch, tolerance)
+
+
+@given(films(), stages, batches)
+def test_law_4_batch_close(film: testing.Film, name: str, batch: int) -> None:
+    testing.check_batch(STAGES[name](), film, batch)
+
+
+@given(films(), lines)
+def test_law_5_time_exact(film: testing.Film, names: list[str]) -> None:
+    testing.check_time(chain_of(names, [1] * len(names)), film)
+
+
+@pytest.mark.parametrize("pair", sorted(PAIRS))
+@given(film=films(1))
+def test_law_5_time_exact_where_frames_are_left_out(pair: str, film: testing.Film) -> None:
+    testing.check_time(Chain(PAIRS[pair]()), film)
+
+
+@given(films(30, 40), lines, st.data())
+def test_law_6_bound(film: testing.Film, names: list[str], data: st.DataObject) -> None:
+    testing.check_bound(chain_of(names, data.draw(sizes_for(names))), film)
+
+
+@given(films(most=25), stages, stages, stages)
+def test_law_7_chain_exact(film: testing.Film, a: str, b: str, c: str) -> None:
+    testing.check_chain(STAGES[a](), STAGES[b](), STAGES[c](), film)
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_a_stage_passes_all_laws_in_one_line(name: str) -> None:
+    from tests.laws.synthetic import film_of
+
+    testing.check_stage(STAGES[name](), film_of([25] * 20, 3, frozenset({7})), total=F(20, 24))
