@@ -290,7 +290,8 @@ def blocks(
 class UntilNext:
     """Lets every frame last until the next one's time, and the last as long as it says itself.
 
-    For functions that leave frames out or place them anew. Its state is the frame that waits.
+    For functions that leave frames out or place them anew. A last frame that lasts 0 is no picture
+    but says where the film ends. Its state is the frame that waits.
     """
 
     name: str = "until next"
@@ -312,7 +313,7 @@ class UntilNext:
         return waiting[-1:], [replace(a, duration=b.time - a.time) for a, b in pairs]
 
     def finish(self, state: tuple[Frame, ...]) -> tuple[None, list[Frame]]:
-        return None, list(state)
+        return None, [frame for frame in state if frame.duration]
 
 
 def _named(fn: Callable[..., Any]) -> str:

@@ -1,0 +1,1 @@
+"""What a user asks for. Each file holds one task: a frozen dataclass whose fields are its flags."""

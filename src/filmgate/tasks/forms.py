@@ -1,0 +1,156 @@
+"""Definitions as forms and back: one source for flags, job files, tags in films, and later HTTP."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from difflib import get_close_matches
+from fractions import Fraction
+from functools import cache
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from pkgutil import iter_modules
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, to_jsonable_python
+
+from filmgate import tasks
+from filmgate.core.job import Job, Task
+from filmgate.errors import BadSetting
+from filmgate.media.file import File, Output
+
+T = TypeVar("T")
+TAG = "filmgate"  # the metadata key under which a result carries its job
+
+
+@cache
+def registry() -> Mapping[str, type[Task]]:
+    """Every task by name: the modules beside this one that hold a task, and are named for it."""
+    found: dict[str, type[Task]] = {}
+    for module in iter_modules(tasks.__path__):
+        held = vars(import_module(f"{tasks.__name__}.{module.name}")).values()
+        for cls in held:
+            own = isinstance(cls, type) and cls.__module__ == f"{tasks.__name__}.{module.name}"
+            if own and is_dataclass(cls) and hasattr(cls, "timeline"):
+                found[module.name] = cls
+    return MappingProxyType(found)
+
+
+def made(cls: type[T], form: Mapping[str, object], what: str) -> T:
+    """A settings dataclass from a form; `what` names the form in errors. Raises BadSetting.
+
+    Fractions come from ints, "5/2", "60000/1001" and decimals, which are taken exactly.
+    """
+    known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    for name in form:
+        if name not in known:
+            raise BadSetting(f"{what} has no setting {name!r}: {_nearest(name, known)}")
+    exact = {k: repr(v) if isinstance(v, float) else v for k, v in form.items()}
+    try:
+        return TypeAdapter(cls).validate_python(exact)
+    except ValidationError as error:
+        raise BadSetting(f"{what}: {_wrong(error.errors(), known)}") from error
+
+
+def task_from(form: Mapping[str, object]) -> Task:
+    """A task from {"task": "interpolate", "factor": "5/2"}. Raises BadSetting."""
+    name = form.get("task")
+    cls = registry().get(str(name))
+    if cls is None:
+        said = f"task is {name!r}" if "task" in form else "a task does not say which it is"
+        raise BadSetting(f"{said}: {_nearest(str(name), list(registry()))}")
+    return made(cls, {k: v for k, v in form.items() if k != "task"}, f"task {name!r}")
+
+
+def task_to(task: Task) -> dict[str, object]:
+    """The task as a form of plain values; settings left at their defaults are left out.
+
+    A task that is not one of `registry` goes under its class's name.
+    """
+    names = {cls: name for name, cls in registry().items()}
+    form: dict[str, object] = {"task": names.get(type(task), type(task).__name__)}
+    for field in fields(task):  # type: ignore[arg-type]
+        value = getattr(task, field.name)
+        if field.default is MISSING or value != field.default:
+            form[field.name] = plain(value)
+    return form
+
+
+def job_from(form: Mapping[str, object], folder: Path) -> Job:
+    """A job from a form: input, output, seed, tasks; paths are relative to `folder`.
+
+    `input` and `output` are paths, or tables with `path` and the settings of File and Output.
+    Raises BadSetting.
+    """
+    known = ["input", "output", "seed", "tasks"]
+    for name in form:
+        if name not in known:
+            raise BadSetting(f"a job has no setting {name!r}: {_nearest(name, known)}")
+    seed, listed = form.get("seed", 0), form.get("tasks", [])
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise BadSetting(f"seed is {seed!r}: wanted a whole number")
+    if not isinstance(listed, list) or not all(isinstance(task, Mapping) for task in listed):
+        raise BadSetting(f"tasks is {listed!r}: wanted a list of tables, written [[tasks]]")
+    source = made(File, _table(form, "input", folder), "input")
+    sink = made(Output, _table(form, "output", folder), "output")
+    return Job(source, sink, tuple(task_from(task) for task in listed), seed)
+
+
+def job_from_toml(path: Path) -> Job:
+    """The job that a TOML file describes; its paths are relative to it. Raises BadSetting."""
+    try:
+        with path.open("rb") as file:
+            form = tomllib.load(file)
+    except OSError as error:
+        raise BadSetting(f"{path} can't be read: {error.strerror}; name a job file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{path} is no TOML: {error}; see examples/job.toml") from error
+    return job_from(form, path.parent)
+
+
+def job_tag(job: Job) -> str:
+    """What a result says about its making, as JSON: never where files lay."""
+    video = job.source.video if isinstance(job.source, File) else None
+    form = {"filmgate": version("filmgate"), "tasks": [task_to(task) for task in job.tasks]}
+    return json.dumps(form | {"seed": job.seed} | ({} if video is None else {"video": video}))
+
+
+def tag_job(tag: str) -> tuple[tuple[Task, ...], int | None]:
+    """The tasks of a tag, and the video stream that was asked for. Raises BadSetting."""
+    try:
+        form = json.loads(tag)
+        listed, video = form["tasks"], form.get("video")
+        return tuple(task_from(task) for task in listed), None if video is None else int(video)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadSetting(f"{tag[:80]!r} is no tag of Filmgate: {error!r}") from error
+
+
+def plain(value: Any) -> Any:
+    """Any of our values as JSON holds it; fractions are strings, "5/2" or "2"."""
+    return to_jsonable_python(value, fallback=str)
+
+
+def _table(form: Mapping[str, object], name: str, folder: Path) -> dict[str, object]:
+    given = form.get(name)
+    table = dict(given) if isinstance(given, Mapping) else {"path": given}
+    path = table.get("path")
+    if not isinstance(path, str) or not path:
+        raise BadSetting(f'{name} is {given!r}: wanted a path, such as {name} = "film.mp4"')
+    return table | {"path": folder / path}
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+
+
+def _wrong(found: list[ErrorDetails], known: list[str]) -> str:
+    first = found[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "missing":
+        return f"{name} is missing: give it"
+    said = " or ".join(dict.fromkeys(e["msg"] for e in found if e["loc"][:1] == (name,)))
+    return f"{name} is {first['input']!r}: {said or first['msg']}"

@@ -1,0 +1,179 @@
+"""Interpolate: the frames between the frames, at exact times; or motion slowed down."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
+from typing import Literal
+
+from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.stage import AnyStage
+from filmgate.core.windows import UntilNext, Window, windowed
+from filmgate.errors import BadSetting
+from filmgate.models import Between, families, interpolator
+
+PAUSE = 120  # more frames than this between two is a pause, held: they are all in memory at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interpolate:
+    """Makes the frames between the frames: a smoother film, or slower motion."""
+
+    factor: Fraction | int | None = None
+    """Frames out for one in, any fraction (2, 5/2, 1/2): output k stands at input k/factor.
+    2 where neither factor nor fps nor slow is given."""
+
+    fps: Fraction | int | None = None
+    """Frames per second out, any fraction (60, 60000/1001): output k stands at time k/fps."""
+
+    slow: Fraction | int = 1
+    """How many times as long the film gets; without factor or fps its rate stays. Drops sound."""
+
+    ends: Literal["hold", "drop"] = "hold"
+    """The last frame has no next: hold it for its whole time, or drop what only repeats it."""
+
+    model: str = "dis"
+    """Who draws the frames. dis is optical flow on the CPU and needs no download."""
+
+    def __post_init__(self) -> None:
+        for name in ("factor", "fps", "slow"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise BadSetting(f"{name} is {value}: wanted more than 0, such as 2 or 5/2")
+        if self.factor is not None and self.fps is not None:
+            raise BadSetting(f"factor is {self.factor} and fps is {self.fps}: both say how many "
+                             "frames to make, so give one of them")  # fmt: skip
+
+    @property
+    def keeps_sound(self) -> bool:
+        return self.slow == 1
+
+    @property
+    def grid(self) -> "Grid":
+        """Where the frames of the result stand."""
+        if self.fps is not None:
+            return Grid(fps=Fraction(self.fps), slow=Fraction(self.slow))
+        factor = self.factor or (self.slow if self.slow != 1 else 2)
+        return Grid(factor=Fraction(factor), slow=Fraction(self.slow))
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        """Cuts are looked for, frames drawn between, and each made to last until the next."""
+        from filmgate.flow.cuts import cuts
+
+        draw = Draw(self.grid, self.ends == "drop", interpolator(self.model, spec))
+        between = windowed(
+            draw, 0, 1, name="interpolate", output=self.grid.output, first=self.grid.first
+        )
+        return (cuts(), between, UntilNext())
+
+    def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
+        """Numbers and times of the result; pictures are those of the frames they come from."""
+        number, waiting, frames = 0, list[Frame](), iter(shown)
+        frame = next(frames, None)
+        while frame is not None:
+            following = next(frames, None)
+            ended = following is None
+            for place in self.grid.places(frame, ended, self.ends == "drop"):
+                yield from (replace(f, duration=place.time - f.time) for f in waiting)
+                waiting = [Frame(number, place.time, place.lasts, frame.image)]
+                number += 1
+            frame = following
+        yield from (f for f in waiting if f.duration)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one result stands: at `part` (0 to 1) between a frame and the next, at `time` seconds.
+
+    It lasts until the next place, and the last one, which `lasts` 0, is where the film ends.
+    """
+
+    part: Fraction
+    time: Fraction
+    lasts: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Output k stands at input position k/`factor`, or at time k/`fps`; all is `slow` times longer."""
+
+    factor: Fraction = Fraction(0)
+    fps: Fraction = Fraction(0)
+    slow: Fraction = Fraction(1)
+
+    def places(self, frame: Frame, last: bool, drop: bool) -> list[Place]:
+        """The results that lie in this frame's time, and after the last frame's the film's end.
+
+        With `drop` only the last frame itself is left of its time, for one step of the grid.
+        """
+        begin, long = frame.time * self.slow, frame.duration * self.slow
+        if self.fps:
+            numbers = range(ceil(begin * self.fps), ceil((begin + long) * self.fps))
+            parts = [(k / self.fps - begin) / long for k in numbers]
+        else:
+            numbers = range(ceil(frame.index * self.factor), ceil((frame.index + 1) * self.factor))
+            parts = [k / self.factor - frame.index for k in numbers]
+        if last and drop:
+            parts = parts[:1] if 0 in parts else []
+            step = 1 / self.fps if self.fps else long / self.factor
+            long = min(long, step) if parts else Fraction(0)
+        places = [Place(part, begin + part * long, long) for part in parts]
+        return [*places, Place(Fraction(0), begin + long, Fraction(0))] if last else places
+
+    def first(self, at: Position) -> int:
+        """The number of the first result from the frame at `at` on."""
+        return ceil(at.time * self.slow * self.fps if self.fps else at.index * self.factor)
+
+    def output(self, spec: Spec) -> Spec:
+        """The stream that comes out."""
+        if self.fps:
+            long = None if spec.rate is None or spec.frames is None else spec.frames / spec.rate
+            frames = None if long is None else ceil(long * self.slow * self.fps)
+            return replace(
+                spec, rate=self.fps, time_base=Fraction(1, self.fps.numerator), frames=frames
+            )
+        return replace(
+            spec,
+            rate=None if spec.rate is None else spec.rate * self.factor / self.slow,
+            time_base=spec.time_base * self.slow / self.factor.numerator,
+            frames=None if spec.frames is None else ceil(spec.frames * self.factor),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The function of a frame and its next: what stands between them."""
+
+    grid: Grid
+    drop: bool
+    between: Between
+
+    def __call__(self, windows: Sequence[Window]) -> list[list[Frame]]:
+        return [self._one(window) for window in windows]
+
+    def _one(self, window: Window) -> list[Frame]:
+        frame, following = window.centre, window.frames[1]
+        places = self.grid.places(frame, window.last, self.drop)
+        parts = [place.part for place in places if place.part]
+        if following is None or not parts or len(parts) > PAUSE:
+            images = [frame.image] * len(places)
+        else:
+            drawn = iter(self.between(frame.image, following.image, parts))
+            images = [next(drawn) if place.part else frame.image for place in places]
+        return [
+            frame.made(image, time=place.time, duration=place.lasts)
+            for place, image in zip(places, images, strict=True)
+        ]
+
+
+def samples() -> tuple[Interpolate, ...]:
+    """One of each kind and of each family, for trials."""
+    kinds = (
+        Interpolate(factor=2),
+        Interpolate(factor=Fraction(5, 2), ends="drop"),
+        Interpolate(factor=Fraction(2, 3)),
+        Interpolate(fps=60),
+        Interpolate(slow=3),
+        Interpolate(fps=30, slow=Fraction(3, 2)),
+    )
+    return kinds + tuple(Interpolate(model=name) for name in families())

@@ -1,0 +1,110 @@
+"""Laws 1 to 7 over everything real: each task, family and stage in the package, found by itself.
+
+A module that has `samples()` gives tasks or stages to try; a task or a family without is a failure.
+"""
+
+import pkgutil
+from fractions import Fraction as F
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import filmgate
+import filmgate.models
+from filmgate import testing
+from filmgate.core.chain import Chain
+from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.stage import Stage
+from filmgate.media.planes import Planes
+from filmgate.tasks import forms
+
+WIDE, HIGH, TICKS = 48, 40, (25, 25, 25, 10, 40, 25, 25, 25, 60, 5, 25, 25, 25, 25)
+COLOUR = Colour(matrix="bt709", range="tv")
+SPEC = Spec(width=WIDE, height=HIGH, rate=None, time_base=F(1, 600), pixels="yuv420p",
+            colour=COLOUR)  # fmt: skip
+
+
+def texture(seed: int, shift: int, shape: tuple[int, int]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    coarse = np.random.default_rng(seed).integers(30, 220, (shape[0] // 8 + 1, 12), np.uint8)
+    wide = np.kron(coarse, np.ones((8, 8), np.uint8))
+    return np.ascontiguousarray(np.roll(wide, shift, axis=1)[: shape[0], : shape[1]])
+
+
+@cache
+def film() -> testing.Film:
+    """Fourteen pictures of variable rate: one texture slides, then, after a cut, another."""
+    frames, time = [], F(0)
+    for i, ticks in enumerate(TICKS):
+        seed = 1 if i < 7 else 2
+        luma, chroma = texture(seed, 2 * i, (HIGH, WIDE)), texture(seed + 5, i, (HIGH // 2, WIDE // 2))
+        image = Planes((luma, chroma, 255 - chroma), "yuv420p", COLOUR)
+        frames.append(Frame(i, time, F(ticks, 600), image))
+        time += F(ticks, 600)
+    return testing.Film(SPEC, tuple(frames))
+
+
+def samples_of(module: str) -> tuple[Any, ...]:
+    return tuple(getattr(import_module(module), "samples", tuple)())
+
+
+@cache
+def found() -> dict[str, tuple[Chain, F]]:
+    """Every sample in the package as a chain, with how long its result lasts."""
+    chains: dict[str, tuple[Chain, F]] = {}
+    for module in pkgutil.walk_packages(filmgate.__path__, "filmgate."):
+        for i, sample in enumerate(samples_of(module.name)):
+            name, long = f"{module.name.removeprefix('filmgate.')} {i}", film().frames[-1].end
+            if isinstance(sample, Stage):
+                chains[name] = (Chain((sample,)), long)
+            else:
+                *_, last = sample.timeline(film().frames)
+                chains[name] = (Chain(sample.stages(SPEC)), last.end)
+    return chains
+
+
+names = st.sampled_from(sorted(found()))
+few = settings(max_examples=settings().max_examples // 20 + 2)
+
+
+def test_every_task_and_every_family_is_tried() -> None:
+    tried = {key.split()[0] for key in found()}
+    for name in forms.registry():
+        assert f"tasks.{name}" in tried, f"the task {name} has no samples()"
+    models = {task.model for name in forms.registry() for task in samples_of(f"filmgate.tasks.{name}")}
+    assert set(filmgate.models.families()) <= models
+
+
+@pytest.mark.parametrize("name", sorted(found()))
+def test_it_passes_the_laws_in_one_line(name: str) -> None:
+    chain, total = found()[name]
+    testing.check_stage(chain, film(), total=total, tries=1)
+
+
+@few
+@given(names, st.lists(st.integers(0, 14), max_size=5), st.sets(st.integers(0, 5)))
+def test_laws_1_and_2_exact(name: str, cuts: list[int], sleeps: set[int]) -> None:
+    chain, _ = found()[name]
+    testing.check_cut(chain, film(), cuts)
+    testing.check_sleep(chain, film(), cuts, sleeps)
+
+
+@few
+@given(names, st.integers(1, 4), st.sampled_from([2, 4, 8]))
+def test_laws_3_and_4_exact_and_close(name: str, fits: int, batch: int) -> None:
+    chain, _ = found()[name]
+    testing.check_retry(chain, film(), fits, batch)
+    testing.check_batch(chain, film(), batch)
+
+
+@few
+@given(names, names)
+def test_law_5_exact_in_a_row(a: str, b: str) -> None:
+    chain = Chain((found()[a][0], found()[b][0]))
+    made = testing.play(chain, film())
+    for one, following in zip(made, made[1:], strict=False):
+        assert (following.index, following.time) == (one.index + 1, one.end)
