@@ -1,9 +1,52 @@
-"""How the suite runs: hypothesis profiles, the count of law examples, the marks."""
+"""How the suite runs: hypothesis profiles, and the count of the laws' examples."""
 
 import os
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("quick", max_examples=40, deadline=None)
 settings.register_profile("laws", max_examples=1400, deadline=None)
-settings.load_profile(os.environ.get("FILMGATE_PROFILE", "quick"))
+PROFILE = os.environ.get("FILMGATE_PROFILE", "quick")
+settings.load_profile(PROFILE)
+
+WANTED = 10_000
+RAN = pytest.StashKey[list[int]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Counts every example of a law that holds, in the place hypothesis offers for wrapping."""
+    config.stash[RAN] = [0]
+    tests = {getattr(item, "function", None) for item in items if item.path.parent.name == "laws"}
+    for test in tests:
+        handle = getattr(test, "hypothesis", None)
+        if handle is not None:
+            handle.inner_test = counted(handle.inner_test, config.stash[RAN])
+
+
+def counted(test: Callable[..., Any], ran: list[int]) -> Callable[..., Any]:
+    @wraps(test)
+    def count(*args: Any, **drawn: Any) -> Any:
+        result = test(*args, **drawn)
+        ran[0] += 1
+        return result
+
+    return count
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run of the laws that tried too little has failed, however green it is."""
+    if PROFILE == "laws" and session.config.stash[RAN][0] < WANTED and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if PROFILE == "laws":
+        ran = config.stash[RAN][0]
+        verdict = "" if ran >= WANTED else f": too few, wanted {WANTED:,}"
+        terminalreporter.write_line(f"laws: {ran:,} examples held{verdict}")

@@ -1,7 +1,7 @@
 """Filmgate: any video AI model over a video of any length, inside a fixed memory budget.
 
-    import filmgate as fg
-    fg.run(fg.Interpolate(factor=2), "in.mp4", "out.mp4")
+import filmgate as fg
+fg.run(fg.Interpolate(factor=2), "in.mp4", "out.mp4")
 """
 
 from collections.abc import Callable, Generator, Sequence

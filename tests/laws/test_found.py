@@ -7,6 +7,7 @@ import pkgutil
 from fractions import Fraction as F
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ SPEC = Spec(width=WIDE, height=HIGH, rate=None, time_base=F(1, 600), pixels="yuv
             colour=COLOUR)  # fmt: skip
 
 
-def texture(seed: int, shift: int, shape: tuple[int, int]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+def texture(seed: int, shift: int, shape: tuple[int, int]) -> Any:
     coarse = np.random.default_rng(seed).integers(30, 220, (shape[0] // 8 + 1, 12), np.uint8)
     wide = np.kron(coarse, np.ones((8, 8), np.uint8))
     return np.ascontiguousarray(np.roll(wide, shift, axis=1)[: shape[0], : shape[1]])
@@ -41,7 +42,8 @@ def film() -> testing.Film:
     frames, time = [], F(0)
     for i, ticks in enumerate(TICKS):
         seed = 1 if i < 7 else 2
-        luma, chroma = texture(seed, 2 * i, (HIGH, WIDE)), texture(seed + 5, i, (HIGH // 2, WIDE // 2))
+        luma = texture(seed, 2 * i, (HIGH, WIDE))
+        chroma = texture(seed + 5, i, (HIGH // 2, WIDE // 2))
         image = Planes((luma, chroma, 255 - chroma), "yuv420p", COLOUR)
         frames.append(Frame(i, time, F(ticks, 600), image))
         time += F(ticks, 600)
@@ -75,7 +77,8 @@ def test_every_task_and_every_family_is_tried() -> None:
     tried = {key.split()[0] for key in found()}
     for name in forms.registry():
         assert f"tasks.{name}" in tried, f"the task {name} has no samples()"
-    models = {task.model for name in forms.registry() for task in samples_of(f"filmgate.tasks.{name}")}
+    samples = [s for name in forms.registry() for s in samples_of(f"filmgate.tasks.{name}")]
+    models = {task.model for task in samples}
     assert set(filmgate.models.families()) <= models
 
 
@@ -106,5 +109,5 @@ def test_laws_3_and_4_exact_and_close(name: str, fits: int, batch: int) -> None:
 def test_law_5_exact_in_a_row(a: str, b: str) -> None:
     chain = Chain((found()[a][0], found()[b][0]))
     made = testing.play(chain, film())
-    for one, following in zip(made, made[1:], strict=False):
+    for one, following in pairwise(made):
         assert (following.index, following.time) == (one.index + 1, one.end)

@@ -85,8 +85,8 @@ def test_nothing_is_mixed_across_a_cut(film: testing.Film, factor: F) -> None:
 def test_the_timeline_that_check_expects_is_what_comes_out(
     film: testing.Film, number: F, ends: Any, by_rate: bool, slow: F
 ) -> None:
-    amount = {"fps": number * 10} if by_rate else {"factor": number}
-    task = Interpolate(**amount, ends=ends, slow=slow)
+    fps, factor = (number * 10, None) if by_rate else (None, number)
+    task = Interpolate(fps=fps, factor=factor, ends=ends, slow=slow)
     made, wanted = drawn(task, film), list(task.timeline(film.frames))
     assert [(f.index, f.time, f.duration) for f in made] == [
         (f.index, f.time, f.duration) for f in wanted

@@ -8,11 +8,10 @@ from filmgate.core.chain import Chain
 from filmgate.core.events import Event, Warned
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.job import Job, SourceFile, Task
-from filmgate.core.plan import Plan
+from filmgate.core.plan import Plan, planned
 from filmgate.core.run import frames as made_frames
 from filmgate.core.run import run as run_film
 from filmgate.core.snapshot import Snapshot
-from filmgate.core.stage import AnyStage
 from filmgate.tasks.forms import TAG, job_tag
 
 
@@ -23,37 +22,37 @@ def run(
 
     Closing the generator, or any error, leaves nothing behind. Raises FilmgateError.
     """
-    plan = plan or Plan()
-    with pinned(plan), job.source.open(plan.decode_threads) as film:
-        chain = build(job.tasks, film.spec, plan)
-        with job.sink.open(
+    with job.source.open(plan.decode_threads if plan else None) as film:
+        chain, plan = build(job.tasks, film.spec, plan)
+        result = job.sink.open(
             film,
             chain.output(film.spec),
             tracks=all(task.keeps_sound for task in job.tasks),
             tags={TAG: job_tag(job)},
             threads=plan.encode_threads,
-        ) as result:
-            yield from (Warned(message) for message in result.dropped)
-            yield from run_film(film, chain, result, plan, resume)
+        )
+        with pinned(plan), result as sink:
+            yield from (Warned(message) for message in sink.dropped)
+            yield from run_film(film, chain, sink, plan, resume)
 
 
 def frames(
     source: SourceFile, tasks: Sequence[Task], plan: Plan | None = None
 ) -> Generator[Frame, None, None]:
     """The result's frames as they are made. Raises FilmgateError."""
-    plan = plan or Plan()
-    with pinned(plan), source.open(plan.decode_threads) as film:
-        yield from made_frames(film, build(tasks, film.spec, plan), plan)
+    with source.open(plan.decode_threads if plan else None) as film:
+        chain, plan = build(tasks, film.spec, plan)
+        with pinned(plan):
+            yield from made_frames(film, chain, plan)
 
 
-def build(tasks: Sequence[Task], spec: Spec, plan: Plan) -> Chain:
-    """The tasks as one chain for the stream `spec`; weights are loaded here."""
-    stages: list[AnyStage] = []
+def build(tasks: Sequence[Task], spec: Spec, plan: Plan | None) -> tuple[Chain, Plan]:
+    """The tasks as one chain for the stream `spec`, and its plan; weights are loaded here."""
+    chain = Chain(())
     for task in tasks:
-        made = task.stages(spec)
-        spec = Chain(made).output(spec)
-        stages += made
-    return Chain(tuple(stages), plan.batches)
+        chain = Chain((chain, *task.stages(chain.output(spec))))
+    plan = plan or planned(spec, chain.output(spec))
+    return Chain(chain.stages, plan.batches), plan
 
 
 @contextmanager
@@ -61,14 +60,14 @@ def pinned(plan: Plan) -> Iterator[None]:
     """The plan's thread counts, while the `with` lasts: they move the last bits of results."""
     import cv2
 
-    cv2_threads, torch = cv2.getNumThreads(), sys.modules.get("torch")
-    torch_threads = torch.get_num_threads() if torch else 0
+    before, torch = cv2.getNumThreads(), sys.modules.get("torch")
+    torch_before = torch.get_num_threads() if torch else 0
     try:
         cv2.setNumThreads(plan.compute_threads)
         if torch:
             torch.set_num_threads(plan.compute_threads)
         yield
     finally:
-        cv2.setNumThreads(cv2_threads)
+        cv2.setNumThreads(before)
         if torch:
-            torch.set_num_threads(torch_threads)
+            torch.set_num_threads(torch_before)

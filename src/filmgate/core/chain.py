@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.stage import AnyStage, Reach
 from filmgate.core.trace import Clock
-from filmgate.errors import OutOfMemory
+from filmgate.errors import BadSetting, OutOfMemory
 
 R = TypeVar("R")
 
@@ -44,9 +44,12 @@ class Chain:
     def __post_init__(self) -> None:
         batches = self.batches or (1,) * len(self.stages)
         if len(batches) != len(self.stages):
-            raise ValueError(f"{len(self.stages)} stages and {len(batches)} batches: one for each")
+            raise BadSetting(
+                f"the chain has {len(self.stages)} stages and the plan {len(batches)} batches: "
+                "wanted one for each"
+            )
         if any(size < 1 or size & (size - 1) for size in batches):
-            raise ValueError(f"batches are {batches}: wanted powers of two")
+            raise BadSetting(f"batches are {batches}: wanted powers of two")
         flat: list[tuple[AnyStage, int]] = []
         stage: AnyStage | Chain
         for stage, size in zip(self.stages, batches, strict=True):

@@ -30,7 +30,7 @@ class Sink(Protocol):
     """An opened result."""
 
     @property
-    def dropped(self) -> tuple[str, ...]:
+    def dropped(self) -> Sequence[str]:
         """What of the source is not carried over, in words."""
         ...
 

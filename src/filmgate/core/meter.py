@@ -1,6 +1,6 @@
 """What things weigh: bytes of a plain value, and bytes of this process."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 
 
@@ -23,8 +23,9 @@ def nbytes(value: object) -> int:
     return 8
 
 
-def resident_bytes() -> int:
-    """Memory of this process that lies in RAM, in bytes."""
+def resident_meter() -> Callable[[], int]:
+    """A function that says how much memory of this process lies in RAM, in bytes."""
     import psutil
 
-    return int(psutil.Process().memory_info().rss)
+    process = psutil.Process()
+    return lambda: int(process.memory_info().rss)

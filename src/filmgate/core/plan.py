@@ -2,7 +2,9 @@
 
 import os
 from dataclasses import dataclass, field
+from fractions import Fraction
 
+from filmgate.core.frame import Spec
 from filmgate.errors import BadSetting
 
 MIB = 1 << 20
@@ -39,3 +41,14 @@ class Plan:
             )
         if self.queue_bytes < 1:
             raise BadSetting(f"queue_bytes is {self.queue_bytes}: wanted at least 1")
+
+
+def planned(given: Spec, made: Spec) -> Plan:
+    """A plan set by rule, until plans are measured: chunks of about 32 MiB of pictures.
+
+    `given` goes into the chain and `made` comes out of it; eight bits or sixteen, three planes.
+    """
+    each = [s.width * s.height * (3 if s.dtype == "uint8" else 6) for s in (given, made)]
+    more = made.rate / given.rate if made.rate and given.rate else Fraction(4)
+    chunk = 32 * MIB / (each[0] + more * each[1])
+    return Plan(chunk=max(1, min(8, 1 << max(0, int(chunk).bit_length() - 1))))

@@ -11,7 +11,7 @@ from filmgate.core.chain import Chain, Links
 from filmgate.core.events import Committed, Done, Event, Progress, Replanned, Started
 from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.job import Sink, Source
-from filmgate.core.meter import nbytes, resident_bytes
+from filmgate.core.meter import nbytes, resident_meter
 from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.errors import BrokenStage, OutOfMemory
@@ -40,6 +40,7 @@ def run(
     frames it covers, so when the sink meets it everything before is written.
     """
     began, clock, read, written = perf_counter(), chain.clock, 0, 0
+    resident_bytes = resident_meter()
     spec = source.spec
     yield Started(spec, chain.output(spec), chain.names, resumed=resume is not None)
     chunks = clock.each("decode", source.read(resume.cursor if resume else None, plan.chunk))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from filmgate.core.ahead import spread
 from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.stage import Reach, frames_long
-from filmgate.errors import BrokenStage
+from filmgate.errors import BadSetting, BrokenStage
 
 
 def _same(spec: Spec) -> Spec:
@@ -26,7 +26,7 @@ class Window:
 
     frames: tuple[Frame | None, ...]
     centre: Frame
-    last: bool  # no frame of the film follows the centre
+    last: bool  # no frame of the film follows the centre (never known where `after` is 0)
 
 
 def repeat_edges(window: Window) -> list[Frame]:
@@ -279,7 +279,7 @@ def blocks(
     overlap, images are blended linearly. The last clip is padded with its last frame and cut back.
     """
     if not 0 <= overlap < length:
-        raise ValueError(f"overlap is {overlap} and length {length}: wanted 0 <= overlap < length")
+        raise BadSetting(f"overlap is {overlap} and length {length}: wanted 0 <= overlap < length")
     return Blocks(fn, length, overlap, name or _named(fn), output, keep)
 
 

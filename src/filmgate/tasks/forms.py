@@ -3,9 +3,8 @@
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
 from difflib import get_close_matches
-from fractions import Fraction
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
@@ -31,15 +30,14 @@ def registry() -> Mapping[str, type[Task]]:
     """Every task by name: the modules beside this one that hold a task, and are named for it."""
     found: dict[str, type[Task]] = {}
     for module in iter_modules(tasks.__path__):
-        held = vars(import_module(f"{tasks.__name__}.{module.name}")).values()
-        for cls in held:
-            own = isinstance(cls, type) and cls.__module__ == f"{tasks.__name__}.{module.name}"
-            if own and is_dataclass(cls) and hasattr(cls, "timeline"):
-                found[module.name] = cls
+        place = f"{tasks.__name__}.{module.name}"
+        for held in vars(import_module(place)).values():
+            if isinstance(held, type) and held.__module__ == place and hasattr(held, "timeline"):
+                found[module.name] = held
     return MappingProxyType(found)
 
 
-def made(cls: type[T], form: Mapping[str, object], what: str) -> T:
+def fill(cls: type[T], form: Mapping[str, object], what: str) -> T:
     """A settings dataclass from a form; `what` names the form in errors. Raises BadSetting.
 
     Fractions come from ints, "5/2", "60000/1001" and decimals, which are taken exactly.
@@ -62,7 +60,7 @@ def task_from(form: Mapping[str, object]) -> Task:
     if cls is None:
         said = f"task is {name!r}" if "task" in form else "a task does not say which it is"
         raise BadSetting(f"{said}: {_nearest(str(name), list(registry()))}")
-    return made(cls, {k: v for k, v in form.items() if k != "task"}, f"task {name!r}")
+    return fill(cls, {k: v for k, v in form.items() if k != "task"}, f"task {name!r}")
 
 
 def task_to(task: Task) -> dict[str, object]:
@@ -94,8 +92,8 @@ def job_from(form: Mapping[str, object], folder: Path) -> Job:
         raise BadSetting(f"seed is {seed!r}: wanted a whole number")
     if not isinstance(listed, list) or not all(isinstance(task, Mapping) for task in listed):
         raise BadSetting(f"tasks is {listed!r}: wanted a list of tables, written [[tasks]]")
-    source = made(File, _table(form, "input", folder), "input")
-    sink = made(Output, _table(form, "output", folder), "output")
+    source = fill(File, _table(form, "input", folder), "input")
+    sink = fill(Output, _table(form, "output", folder), "output")
     return Job(source, sink, tuple(task_from(task) for task in listed), seed)
 
 
@@ -118,7 +116,7 @@ def job_tag(job: Job) -> str:
     return json.dumps(form | {"seed": job.seed} | ({} if video is None else {"video": video}))
 
 
-def tag_job(tag: str) -> tuple[tuple[Task, ...], int | None]:
+def read_tag(tag: str) -> tuple[tuple[Task, ...], int | None]:
     """The tasks of a tag, and the video stream that was asked for. Raises BadSetting."""
     try:
         form = json.loads(tag)

@@ -95,7 +95,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Output k stands at input position k/`factor`, or at time k/`fps`; all is `slow` times longer."""
+    """Output k stands at input k/`factor`, or at time k/`fps`; all is `slow` times longer."""
 
     factor: Fraction = Fraction(0)
     fps: Fraction = Fraction(0)

@@ -1,0 +1,1 @@
+"""Backends: the same film wherever it is made."""

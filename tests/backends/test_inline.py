@@ -1,0 +1,106 @@
+"""Inline: whole runs in this process, however they end."""
+
+import threading
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+import filmgate as fg
+from filmgate.backends import inline
+from filmgate.core.frame import Frame, Spec
+from filmgate.core.plan import MIB, planned
+from filmgate.core.stage import AnyStage
+from filmgate.core.windows import each
+from filmgate.errors import BadSetting
+from tests import films
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """A task whose stage fails at frame 9."""
+
+    keeps_sound: bool = True
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        def fail(frames: Any) -> Any:
+            if frames[0].index == 9:
+                raise ZeroDivisionError("on purpose")
+            return frames
+
+        return (each(fail),)
+
+    def timeline(self, shown: Any) -> Any:
+        return shown
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return films.make(films.Film(frames=20, sounds=("aac",)), tmp_path / "in.mp4")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_identity_gives_every_frame_at_its_time(source: Path, tmp_path: Path) -> None:
+    done = fg.run((), source, tmp_path / "out.mp4")
+    assert (done.read, done.written) == (20, 20)
+    before, after = list(fg.frames((), source)), list(fg.frames((), tmp_path / "out.mp4"))
+    assert [(f.time, f.duration) for f in after] == [(f.time, f.duration) for f in before]
+    assert [films.number_of(f) for f in after] == list(range(20))
+
+
+def test_a_task_that_fails_leaves_nothing_behind(source: Path, tmp_path: Path) -> None:
+    threads = threading.active_count()
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        fg.run((fg.Interpolate(factor=2), Breaks()), source, tmp_path / "out.mp4")
+    assert names(tmp_path) == ["in.mp4"]
+    assert threading.active_count() == threads
+
+
+def test_a_run_that_is_abandoned_leaves_nothing_behind(source: Path, tmp_path: Path) -> None:
+    threads, job = threading.active_count(), fg.Job(fg.File(source), fg.Output(tmp_path / "o.mp4"))
+    happenings = fg.events(job, fg.Plan(chunk=1))
+    while not isinstance(next(happenings), fg.Progress):
+        pass
+    assert any(name.startswith(".o.") for name in names(tmp_path))
+    happenings.close()
+    assert names(tmp_path) == ["in.mp4"]
+    assert threading.active_count() == threads
+
+
+def test_slow_motion_drops_the_sound_and_says_so(source: Path, tmp_path: Path) -> None:
+    heard: list[fg.Event] = []
+    fg.run(fg.Interpolate(slow=2), source, tmp_path / "out.mp4", on_event=heard.append)
+    assert any(isinstance(event, fg.Warned) and "aac" in event.message for event in heard)
+
+
+def test_pins_are_undone(source: Path) -> None:
+    before = cv2.getNumThreads()
+    with inline.pinned(fg.Plan(compute_threads=before + 1)):
+        assert cv2.getNumThreads() == before + 1
+    assert cv2.getNumThreads() == before
+
+
+def test_a_plan_for_another_chain_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="3 stages"):
+        fg.run(fg.Interpolate(), source, tmp_path / "out.mp4", plan=fg.Plan(batches=(1, 1)))
+
+
+def test_big_pictures_and_many_of_them_move_in_small_chunks() -> None:
+    small = Spec(width=64, height=48, rate=None, time_base=Fraction(1, 25), pixels="yuv420p")
+    assert planned(small, small).chunk == 8
+    big = Spec(width=7680, height=4320, rate=None, time_base=small.time_base, pixels="yuv420p")
+    assert planned(big, big).chunk == 1
+    assert 0 < planned(small, big).queue_bytes <= 128 * MIB
+
+
+def test_tasks_in_a_row_run_in_one_pass(source: Path) -> None:
+    twice = (fg.Interpolate(factor=2), fg.Interpolate(factor=3))
+    made: list[Frame] = list(fg.frames(twice, source))
+    assert len(made) == 120
+    assert [f.index for f in made] == list(range(120))
