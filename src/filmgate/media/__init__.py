@@ -1,0 +1,1 @@
+"""Files to frames and back: the only place that opens a video."""

@@ -1,0 +1,236 @@
+"""Planes to RGB tensors and back: matrix, range, chroma siting and depth as the film says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.stage import AnyStage
+from filmgate.core.windows import each
+from filmgate.errors import Unsupported
+from filmgate.media.planes import Planes, bits_of
+
+# Weights of red and blue in luma (ITU-T H.273, table 4).
+_LUMA = MappingProxyType(
+    {"bt709": (0.2126, 0.0722), "fcc": (0.30, 0.11), "bt470bg": (0.299, 0.114),
+     "smpte170m": (0.299, 0.114), "smpte240m": (0.212, 0.087), "bt2020nc": (0.2627, 0.0593)}
+)  # fmt: skip
+_DTYPES = MappingProxyType(
+    {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+)
+# Luma samples per chroma sample, across and down, by the digits of the format's name.
+_STEPS = MappingProxyType(
+    {"444": (1, 1), "440": (1, 2), "422": (2, 1), "420": (2, 2), "411": (4, 1), "410": (4, 4)}
+)
+
+
+def rgb(dtype: str = "float32", device: str = "cpu") -> AnyStage:
+    """A stage that turns planes into tensors (3, H, W), RGB in [0, 1]."""
+
+    def convert(frames: Sequence[Frame]) -> list[Frame]:
+        return [
+            f.made(to_rgb(_planes(f), _DTYPES[dtype], device), keep=tuple(f.extras)) for f in frames
+        ]
+
+    def output(spec: Spec) -> Spec:
+        _steps(spec.pixels)  # refuses what can't be converted before the first frame
+        return replace(spec, pixels="rgb", dtype=dtype, device=device)
+
+    return each(convert, name="rgb", output=output)
+
+
+def planes(pixels: str, colour: Colour) -> AnyStage:
+    """A stage that turns RGB tensors into planes of the format `pixels` in memory."""
+
+    def convert(frames: Sequence[Frame]) -> list[Frame]:
+        return [f.made(to_planes(_tensor(f), pixels, colour), keep=tuple(f.extras)) for f in frames]
+
+    def output(spec: Spec) -> Spec:
+        dtype = "uint8" if bits_of(pixels) == 8 else "uint16"
+        return replace(spec, pixels=pixels, colour=colour, dtype=dtype, device="cpu")
+
+    return each(convert, name="planes", output=output)
+
+
+def to_rgb(picture: Planes, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
+    """RGB (3, H, W) in [0, 1], as ITU-T H.273 has it; linear interpolation between chroma samples.
+
+    An unknown matrix is BT.709 from 1280 x 720 pixels on, else BT.601; an unknown range is limited
+    for YUV, full for RGB and grey; unknown siting is "left". Raises Unsupported (alpha, YCgCo ...).
+    """
+    across, down = _steps(picture.pixels)
+    width, height = picture.size
+    parts = [torch.from_numpy(array).to(device) for array in picture.arrays]
+    (low, luma), _ = _levels(picture.pixels, picture.colour)
+    if len(parts) == 1 or picture.pixels.startswith("gbr"):
+        order = (0, 0, 0) if len(parts) == 1 else (2, 0, 1)
+        stacked = torch.stack([parts[n].float() for n in order])
+        return stacked.sub_(low).mul_(1 / luma).clamp_(0, 1).to(dtype)
+    left, top = _cosited(picture.colour.siting)
+    exact, zero = _to_rgb_matrix(picture.pixels, picture.colour, width, height)
+    matrix = torch.from_numpy(exact).float().to(device)
+    found = torch.empty(3, height, width, device=device)
+    for first, last in _strips(height, device):
+        # one chroma row more on either side, so that no strip shows
+        begin, end = max(0, first // down - 1), min(-(-height // down), -(-last // down) + 1)
+        chroma = torch.stack([part[begin:end].float() for part in parts[1:]]).sub_(zero[1])
+        chroma = _stretched(chroma, -2, down, top, (end - begin) * down)
+        chroma = chroma[:, first - begin * down : last - begin * down]
+        yuv = torch.empty(3, last - first, width, device=device)
+        torch.sub(parts[0][first:last], zero[0], out=yuv[0])
+        _stretched(chroma, -1, across, left, width, out=yuv[1:])
+        strip = torch.mm(matrix, yuv.view(3, -1)).view(3, last - first, width)
+        torch.clamp(strip, 0, 1, out=found[:, first:last])
+    return found.to(dtype)
+
+
+def to_planes(picture: Tensor, pixels: str, colour: Colour) -> Planes:
+    """Planes in memory from RGB (3, H, W); values beyond [0, 1] are clipped. See `to_rgb`."""
+    across, down = _steps(pixels)
+    height, width = picture.shape[1:]
+    device = picture.device
+    (low, luma), _ = _levels(pixels, colour)
+    if pixels.startswith("gbr"):
+        channels = [picture[n].float().clamp(0, 1).mul_(luma).add_(low) for n in (1, 2, 0)]
+        return Planes(tuple(_samples(c, pixels) for c in channels), pixels, colour)
+    left, top = _cosited(colour.siting)
+    exact, zero = _to_rgb_matrix(pixels, colour, width, height)
+    back = torch.from_numpy(np.linalg.inv(exact)).float().to(device)
+    strips: list[list[Any]] = []
+    halo = down if top else 0  # the triangle around a row reaches into its neighbours
+    for first, last in _strips(height, str(device)):
+        begin, end = max(0, first - halo), min(height, last + halo)
+        rows = picture[:, begin:end].float().clamp(0, 1)
+        yuv = torch.mm(back, rows.reshape(3, -1)).view(3, end - begin, width)
+        made = [_samples(yuv[0, first - begin : last - begin].add_(zero[0]), pixels)]
+        if not pixels.startswith("gray"):
+            chroma = _shrunk(_shrunk(yuv[1:], -2, down, top), -1, across, left).add_(zero[1])
+            kept = slice((first - begin) // down, -(-(last - begin) // down))
+            made += [_samples(part[kept], pixels) for part in chroma]
+        strips.append(made)
+    arrays = tuple(np.concatenate(parts) for parts in zip(*strips, strict=True))
+    return Planes(arrays, pixels, colour)
+
+
+def _planes(frame: Frame) -> Planes:
+    assert isinstance(frame.image, Planes)
+    return frame.image
+
+
+def _tensor(frame: Frame) -> Tensor:
+    assert isinstance(frame.image, Tensor)
+    return frame.image
+
+
+def _samples(values: Tensor, pixels: str) -> Any:
+    bits = bits_of(pixels)
+    whole = values.round().clamp_(0, 2**bits - 1)
+    if bits == 8:
+        return whole.to(torch.uint8).cpu().numpy()
+    return whole.to(torch.int32).cpu().numpy().astype(np.uint16)
+
+
+def _strips(height: int, device: str) -> list[tuple[int, int]]:
+    """Rows (first, last) that are done together: on the CPU few enough to stay in its cache."""
+    rows = 64 if device == "cpu" else height
+    return [(first, min(height, first + rows)) for first in range(0, height, rows)]
+
+
+def _steps(pixels: str) -> tuple[int, int]:
+    if pixels.startswith(("yuva", "gbrap")):
+        raise Unsupported(f"the film has transparency ({pixels}), which would be lost: flatten it")
+    if pixels.startswith("yuv"):
+        return _STEPS[pixels[3:6]]
+    if pixels.startswith(("gray", "gbrp")):
+        return 1, 1
+    raise Unsupported(f"{pixels} can't be made RGB: wanted planar YUV, RGB or grey")
+
+
+def _cosited(siting: str) -> tuple[bool, bool]:
+    """Whether chroma lies on the first luma sample, across and down."""
+    return siting not in ("center", "top"), siting in ("topleft", "top")
+
+
+def _levels(pixels: str, colour: Colour) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Offset and scale of luma (or RGB) and of chroma, in code values (H.273, 8.3)."""
+    bits, known = bits_of(pixels), colour.range
+    if known == "pc" or (known == "unknown" and not pixels.startswith("yuv")):
+        top = float(2**bits - 1)
+        return (0.0, top), (float(2 ** (bits - 1)), top)
+    step = float(2 ** (bits - 8))
+    return (16 * step, 219 * step), (128 * step, 224 * step)
+
+
+def _to_rgb_matrix(
+    pixels: str, colour: Colour, width: int, height: int
+) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
+    """The matrix (3, 3) that takes code values Y, Cb, Cr, less their zeros, to R, G, B."""
+    name = colour.matrix
+    if name == "unknown":
+        name = "bt709" if width >= 1280 or height >= 720 else "smpte170m"
+    if name not in _LUMA and not pixels.startswith("gray"):
+        raise Unsupported(f"the film's colour matrix is {name}, wanted one of {', '.join(_LUMA)}: "
+                          "convert it first")  # fmt: skip
+    red, blue = _LUMA.get(name, _LUMA["bt709"])
+    green = 1 - red - blue
+    (low, luma), (middle, chroma) = _levels(pixels, colour)
+    u, v = 2 * (1 - blue), 2 * (1 - red)
+    unit = [[1, 0, v], [1, -u * blue / green, -v * red / green], [1, u, 0]]
+    return np.array(unit) / np.array([luma, chroma, chroma]), (low, middle)
+
+
+def _stretched(
+    values: Tensor, axis: int, step: int, cosited: bool, size: int, out: Tensor | None = None
+) -> Tensor:
+    """Linear interpolation along `axis` to `size` samples, `step` for each; edges are held."""
+    if step == 1:
+        return values if out is None else out.copy_(values)
+    count = values.shape[axis]
+    shape = list(values.shape)
+    shape[axis] = size
+    found = values.new_empty(shape) if out is None else out
+    for phase in range(step):
+        at = (phase - (0 if cosited else (step - 1) / 2)) / step
+        part = values
+        if at < 0:
+            before = torch.cat((values.narrow(axis, 0, 1), values.narrow(axis, 0, count - 1)), axis)
+            part = torch.lerp(values, before, -at)
+        elif at > 0:
+            last = values.narrow(axis, count - 1, 1)
+            after = torch.cat((values.narrow(axis, 1, count - 1), last), axis)
+            part = torch.lerp(values, after, at)
+        place = _every(found, axis, phase, step)
+        place.copy_(part.narrow(axis, 0, place.shape[axis]))
+    return found
+
+
+def _shrunk(values: Tensor, axis: int, step: int, cosited: bool) -> Tensor:
+    """One sample for each `step` along `axis`: their mean, or a triangle around the first."""
+    if step == 1:
+        return values
+    size = values.shape[axis]
+    count = -(-size // step)
+    ramp = [float(n) for n in range(1, step)]
+    weights = [*ramp, float(step), *reversed(ramp)] if cosited else [1.0] * step
+    before = step - 1 if cosited else 0
+    after = (count - 1) * step + len(weights) - before - size
+    edges = [values.narrow(axis, 0, 1)] * before, [values.narrow(axis, size - 1, 1)] * after
+    held = torch.cat((*edges[0], values, *edges[1]), axis) if before + after > 0 else values
+    parts = [_every(held, axis, n, step).narrow(axis, 0, count) for n in range(len(weights))]
+    total = parts[0] * (weights[0] / sum(weights))
+    for part, weight in zip(parts[1:], weights[1:], strict=True):
+        total.add_(part, alpha=weight / sum(weights))
+    return total
+
+
+def _every(values: Tensor, axis: int, first: int, step: int) -> Tensor:
+    """A view of each `step`-th sample along `axis` (-1 or -2) from `first` on."""
+    return values[..., first::step] if axis == -1 else values[..., first::step, :]

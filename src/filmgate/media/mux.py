@@ -1,0 +1,141 @@
+"""The muxer: video packets from anywhere, beside the copied packets of all the source's tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from filmgate.media.read import Film
+from filmgate.media.safety import opened, writing
+from filmgate.media.tracks import alive, blank, chosen, lasting, named, packets, twin
+
+_DEPTH = 16  # frames; no codec reorders more
+
+
+class Muxer:
+    """Writes one file: the picture's packets as they come, other tracks' in step with them.
+
+    `picture`, a template of the video stream, has packets in `tick` seconds, of `variable` rate or
+    not. Other tracks, chapters and metadata come from `film`; unless `timed`, only what has no
+    time. `tags` are added to the metadata. `dropped` says in words what is not carried. Raises
+    Unsupported, before the first packet, if the container can't hold a track.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        picture: VideoStream,
+        tick: Fraction,
+        film: Film,
+        *,
+        variable: bool,
+        timed: bool,
+        tags: Mapping[str, str],
+    ) -> None:
+        self._tick, self._suffix, self._mov = tick, path.suffix, path.suffix != ".mkv"
+        # In an mp4 of variable rate the decoding times before the first frame, which mean nothing,
+        # would decide how long the last frame lasts: they are squeezed.
+        self._squeezed = self._mov and variable
+        self._last: Packet[Any] | None = None
+        self._count = self._start = self._first_dts = 0
+        self.dropped: list[str] = []
+        with ExitStack() as stack:
+            source = stack.enter_context(opened(film.path))
+            others = [s for s in source.streams if s.index != film.video and alive(s)]
+            kept, self.dropped = chosen(path.suffix, picture, others, timed)
+            if (
+                not self._mov
+                and picture.codec_context.name == "ffv1"
+                and film.aspect not in (None, 1)
+            ):
+                self.dropped.append(
+                    f"the pixel aspect {film.aspect} is left out: ffv1 can't hold it in .mkv"
+                )
+            self._container = stack.enter_context(blank(path, path.suffix))
+            self._picture, outs = self._lay_out(picture, source, film, kept)
+            told = self._container.metadata
+            told.update(lasting(source.metadata))
+            for old in [key for key in told if key.lower() in {tag.lower() for tag in tags}]:
+                del told[old]  # a film that went through before carries an older one
+            told.update(tags)
+            if timed:
+                self._container.set_chapters(source.chapters())
+            elif source.chapters():
+                self.dropped.append("chapters are left out: their times no longer fit")
+            with writing(path):
+                self._container.start_encoding()
+            self._copied = packets(film.path, source, outs, hides=self._mov)
+            self._next = next(self._copied, None)
+            self._stack = stack.pop_all()
+
+    def write(self, packets: Iterable[Packet[Any]]) -> None:
+        """Takes the picture's packets, in decoding order, durations in shown order."""
+        for packet in packets:
+            pts, dts = packet.pts or 0, packet.dts or 0
+            if self._last is None:
+                self._start = pts
+            if dts > pts or dts < self._start - _DEPTH * max(1, packet.duration or 0):
+                dts = pts  # x265 leaves it unset in films of one or two frames
+            if dts < self._start and self._squeezed:
+                dts = self._start - _DEPTH + self._count
+            if self._last is None:
+                self._first_dts = dts
+            packet.dts, packet.stream, packet.time_base = dts, self._picture, self._tick
+            self._put(self._last)
+            self._last, self._count = packet, self._count + 1
+
+    def close(self, end: int | None) -> None:
+        """Ends the file, the picture at `end` (ticks); None: it is thrown away."""
+        with self._stack:
+            if end is None:
+                return
+            if self._last is not None and self._mov:
+                # An mp4 says when its last frame ends by how long all of it lasts, counted in
+                # decoding order.
+                decoded = (self._last.dts or 0) - self._first_dts
+                self._last.duration = end - self._start - decoded
+            self._put(self._last)
+            self._pump(None)
+            self._container.close()
+
+    def _put(self, packet: Packet[Any] | None) -> None:
+        if packet is not None:
+            self._pump((packet.dts or 0) * self._tick)
+            self._container.mux_one(packet)
+
+    def _pump(self, until: Fraction | None) -> None:
+        """Copies what comes before `until`, so that neither waits long for the other."""
+        while self._next is not None:
+            packet = self._next
+            stamp = packet.pts if packet.dts is None else packet.dts
+            if until is not None and stamp is not None and stamp * packet.time_base > until:
+                return
+            self._container.mux_one(packet)
+            self._next = next(self._copied, None)
+
+    def _lay_out(
+        self, picture: VideoStream, source: InputContainer, film: Film, kept: list[Stream]
+    ) -> tuple[Stream, dict[int, Stream]]:
+        """Streams in the source's order: the picture's, and by number those that are copied."""
+        outs: dict[int, Stream] = {}
+        for stream in source.streams:
+            if stream.index == film.video:
+                made = self._container.add_stream_from_template(picture)
+                made.time_base = self._tick
+                if self._mov and picture.codec_context.name == "libx265":
+                    made.codec_context.codec_tag = "hvc1"  # QuickTime plays no hev1
+                if film.turn:
+                    made.set_display_matrix(film.turn)
+                named(made, stream, self._suffix, anew=True)
+                outs[stream.index] = made
+            elif stream in kept:
+                outs[stream.index] = twin(self._container, self._suffix, stream)
+        return outs.pop(film.video), outs

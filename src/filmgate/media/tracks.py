@@ -1,0 +1,162 @@
+"""The tracks beside the picture: which of them an output can hold, and their twins in it."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import AttachmentStream, Discard, Disposition, Stream
+from av.video.stream import VideoStream
+
+from filmgate.errors import Unsupported
+from filmgate.media.safety import translated
+
+FORMATS: Mapping[str, str] = MappingProxyType(
+    {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+)
+# Metadata that tells of the container that was, or that the muxer writes anew.
+_STALE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
+_COUNTED = ("bps", "number_of_frames", "number_of_bytes", "_statistics_")
+# QuickTime knows these languages by their older names.
+_QUICKTIME = MappingProxyType(
+    {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb"}
+)
+
+
+def blank(file: Path | io.BytesIO, suffix: str) -> OutputContainer:
+    """An empty container of the kind that `suffix` names."""
+    flags = {} if suffix == ".mkv" else {"movflags": "use_metadata_tags"}
+    return av.open(
+        os.path.abspath(file) if isinstance(file, Path) else file,  # no name is a protocol
+        "w",
+        format=FORMATS[suffix],
+        container_options=flags,
+        metadata_errors="surrogateescape",
+    )
+
+
+def chosen(
+    suffix: str, picture: VideoStream, others: Sequence[Stream], timed: bool
+) -> tuple[list[Stream], list[str]]:
+    """Which of the `others` go along, and what does not, in words.
+
+    Unless `timed`, only what has no time goes: attachments and covers. Raises Unsupported, with
+    the containers that would do, if `suffix` can't hold the `picture` or one of them.
+    """
+    if not _fits(suffix, picture, None):
+        able = [x for x in (".mkv", ".mov", ".mp4") if _fits(x, picture, None)]
+        raise Unsupported(
+            f"{suffix} can't hold {picture.codec_context.codec.canonical_name} of "
+            f"{picture.codec_context.pix_fmt}: name the output {' or '.join(able)}"
+        )
+    kept = [s for s in others if timed or s.type == "attachment" or _is_cover(s)]
+    dropped = [f"{words(s)} is left out: its times no longer fit" for s in others if s not in kept]
+    bad = [s for s in kept if not _fits(suffix, picture, s)]
+    # A cover and metadata of any name exclude each other in an mp4.
+    loose = [s for s in bad if s.type in ("data", "unknown") or _is_cover(s)]
+    dropped += [f"{words(s)} is left out: {suffix} can't hold it" for s in loose]
+    if firm := [s for s in bad if s not in loose]:
+        able = [x for x in (".mkv", ".mov", ".mp4") if all(_fits(x, picture, s) for s in kept)]
+        raise Unsupported(
+            f"{suffix} can't hold {' and '.join(words(s) for s in firm)}: "
+            + (
+                f"name the output {' or '.join(able)}"
+                if able
+                else "take them out of the film first"
+            )
+        )
+    return [s for s in kept if s not in loose], dropped
+
+
+def twin(container: OutputContainer, suffix: str, stream: Stream) -> Stream:
+    """A stream in `container` for the packets of `stream` as they are."""
+    if isinstance(stream, AttachmentStream):
+        name = stream.name or f"attachment-{stream.index}"
+        kind = stream.mimetype or "application/octet-stream"
+        made: Stream = container.add_attachment(name, kind, stream.data)
+    elif _is_cover(stream) and suffix == ".mkv":  # Matroska has covers among its attachments
+        kind = {"mjpeg": "jpeg"}.get(stream.codec_context.name, stream.codec_context.name)
+        name = stream.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
+        made = container.add_attachment(name, f"image/{kind}", _cover_bytes(stream))
+    else:
+        made = container.add_stream_from_template(stream, opaque=True)
+    named(made, stream, suffix)
+    return made
+
+
+def named(made: Stream, stream: Stream, suffix: str, anew: bool = False) -> None:
+    """Gives a track the other's metadata and dispositions; `anew`: its packets are others."""
+    told = lasting(stream.metadata, _COUNTED if anew else ())
+    if suffix == ".mov" and told.get("language") in _QUICKTIME:
+        told["language"] = _QUICKTIME[told["language"]]
+    made.metadata.update(told)
+    made.disposition = stream.disposition
+
+
+def packets(
+    path: Path, source: InputContainer, outs: Mapping[int, Stream], hides: bool
+) -> Iterator[Packet[Any]]:
+    """The source's packets for `outs`; sound that is not heard only if the container `hides` it."""
+    streams = [s for s in source.streams if s.index in outs and outs[s.index].type != "attachment"]
+    for stream in source.streams:
+        if stream not in streams:
+            stream.discard = Discard.all
+    if not streams:
+        return
+    with translated(path, "copying its tracks"):
+        for packet in source.demux(streams):
+            hidden = packet.is_discard and packet.stream.type == "audio" and not hides
+            if packet.size and not hidden:
+                packet.stream = outs[packet.stream.index]
+                yield packet
+
+
+def alive(stream: Stream) -> bool:
+    """False for the text track of an mp4's chapters: the chapters themselves are carried."""
+    return not (stream.type == "data" and stream.discard == Discard.all)
+
+
+def lasting(metadata: Mapping[str, str], stale: tuple[str, ...] = ()) -> dict[str, str]:
+    """Metadata without what tells of the old container, and without `stale` beginnings."""
+    return {k: v for k, v in metadata.items() if not k.lower().startswith(_STALE + stale)}
+
+
+def words(stream: Stream) -> str:
+    """What a person calls the track."""
+    context = stream.codec_context
+    codec = context.codec.canonical_name if context else stream.name or "unknown"
+    kind = "cover" if _is_cover(stream) else stream.type
+    tongue = f", {stream.language}" if stream.language not in (None, "und") else ""
+    return f"track {stream.index} ({codec} {kind}{tongue})"
+
+
+def _is_cover(stream: Stream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _cover_bytes(stream: Stream) -> bytes:
+    container = stream.container
+    assert isinstance(container, InputContainer)
+    return bytes(next(packet for packet in container.demux(stream) if packet.size))
+
+
+def _fits(suffix: str, picture: VideoStream, other: Stream | None) -> bool:
+    """Whether this container takes the picture and this track: it writes a header to nowhere."""
+    if other is not None and _is_cover(other):
+        return suffix == ".mkv"
+    try:
+        with blank(io.BytesIO(), suffix) as trial:
+            trial.add_stream_from_template(picture)
+            if other is not None:
+                twin(trial, suffix, other)
+            trial.start_encoding()
+    except (ValueError, av.FFmpegError):
+        return False
+    return True

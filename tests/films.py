@@ -1,0 +1,358 @@
+"""Tiny films of every awkward kind, made on the spot; each frame shows its own number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.audio.stream import AudioStream
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from filmgate.core.frame import Frame
+from filmgate.media.planes import Planes
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
+X264 = MappingProxyType({"preset": "veryfast", "crf": "16"})
+UNEVEN = tuple(Fraction(n, 1000) for n in (0, 40, 100, 110, 250, 290, 300, 460, 500, 510, 620, 700))
+
+
+@dataclass(frozen=True)
+class Film:
+    """How a film is made: `times` (seconds) and `last` (its last frame's duration) over `rate`."""
+
+    frames: int = 12
+    size: tuple[int, int] = (64, 48)
+    rate: Fraction = Fraction(25)
+    times: tuple[Fraction, ...] = ()
+    last: Fraction | None = None
+    start: Fraction = Fraction(0)
+    tick: Fraction = Fraction(1, 12800)
+    codec: str = "libx264"
+    pixels: str = "yuv420p"
+    options: Mapping[str, str] = field(default_factory=lambda: X264)
+    same: int = 1  # so many frames in a row show the same number
+    colour: Mapping[str, int] = field(default_factory=dict)
+    aspect: Fraction | None = None
+    turn: int | None = None
+    sounds: tuple[str, ...] = ()
+    subtitles: str | None = None
+    attachment: bool = False
+    cover: bool = False
+    second: bool = False  # another, smaller video stream before it
+    chapters: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    container: Mapping[str, str] = field(default_factory=dict)
+    suffix: str = ".mp4"
+
+    @property
+    def shown(self) -> tuple[tuple[Fraction, Fraction, int], ...]:
+        """Time (from 0), duration and number of each frame that is shown."""
+        times = self.times or tuple(n / self.rate for n in range(self.frames))
+        ends = (*times[1:], times[-1] + (self.last or 1 / self.rate))
+        seen = [
+            (time, end - time, n // self.same)
+            for n, (time, end) in enumerate(zip(times, ends, strict=True))
+            if time + self.start >= 0 or self.suffix == ".mkv"
+        ]
+        return tuple((time - seen[0][0], length, n) for time, length, n in seen)
+
+
+def picture(number: int, width: int, height: int) -> npt.NDArray[np.uint8]:
+    """Grey (rows, columns): moving texture, with `number` in eight blocks along the top."""
+    y, x = np.mgrid[:height, :width]
+    grey = 128 + 50 * np.sin((x + 3 * number) / 5) + 40 * np.cos((y - 2 * number) / 4)
+    for bit in range(8):
+        grey[:16, bit * 8 : bit * 8 + 8] = 200 if number >> bit & 1 else 50
+    return np.asarray(grey, np.uint8)
+
+
+def number_of(frame: Frame) -> int:
+    """The number that a frame shows."""
+    assert isinstance(frame.image, Planes)
+    luma, half = frame.image.arrays[0], 1 << frame.image.bits - 1
+    return sum(1 << bit for bit in range(8) if luma[4:12, bit * 8 + 2 : bit * 8 + 6].mean() > half)
+
+
+def make(film: Film, path: Path) -> Path:
+    """Writes the film."""
+    with av.open(str(path), "w", options=dict(film.container)) as out:
+        small = replace_size(film) if film.second else None
+        smaller = _video(out, small) if small else None
+        video = _video(out, film)
+        sounds = [_sound(out, codec) for codec in film.sounds]
+        words = _words(out, film.subtitles) if film.subtitles else None
+        if film.attachment:
+            out.add_attachment("font.ttf", "application/x-truetype-font", b"not really a font")
+        if film.cover and film.suffix == ".mkv":
+            out.add_attachment("cover.jpg", "image/jpeg", bytes(jpegs([(32, 32)])[0]))
+        cover = _cover(out) if film.cover and film.suffix != ".mkv" else None
+        out.metadata.update(film.metadata)
+        if film.chapters:
+            out.set_chapters([chapter(n) for n in range(2)])
+        out.start_encoding()
+        if cover:
+            _put_cover(out, cover)
+        if smaller and small:
+            _put_frames(out, smaller, small)
+        _put_frames(out, video, film)
+        for sound in sounds:
+            _put_sound(out, sound, float(film.shown[-1][0]) + 0.2)
+        if words:
+            _put_words(out, words, film.subtitles == "mov_text")
+    return path
+
+
+def chapter(number: int) -> Chapter:
+    """The stretch of 0.2 s with that number."""
+    start, tick, title = 200 * number, Fraction(1, 1000), {"title": f"part {number}"}
+    end = start + 200
+    return {"id": number, "start": start, "end": end, "time_base": tick, "metadata": title}
+
+
+def replace_size(film: Film) -> Film:
+    """The small second video stream of a film."""
+    return Film(frames=film.frames, size=(64, 32), rate=film.rate)
+
+
+def _video(out: OutputContainer, film: Film) -> VideoStream:
+    stream = out.add_stream(film.codec, rate=film.rate, options=dict(film.options))
+    assert isinstance(stream, VideoStream)
+    stream.width, stream.height = film.size
+    stream.pix_fmt = film.pixels
+    stream.codec_context.time_base = film.tick
+    stream.codec_context.thread_count = 1
+    stream.codec_context.flags |= Flags.frame_duration
+    if film.aspect:
+        stream.codec_context.sample_aspect_ratio = film.aspect
+    if film.turn is not None:
+        stream.set_display_rotation(film.turn)
+    for name, value in film.colour.items():
+        setattr(stream.codec_context, name, value)
+    stream.metadata["language"] = "deu"
+    return stream
+
+
+def _put_frames(out: OutputContainer, stream: VideoStream, film: Film) -> None:
+    times = film.times or tuple(n / film.rate for n in range(film.frames))
+    ends = (*times[1:], times[-1] + (film.last or 1 / film.rate))
+    for n, (time, end) in enumerate(zip(times, ends, strict=True)):
+        grey = VideoFrame.from_ndarray(picture(n // film.same, *film.size), "gray")
+        frame = grey.reformat(format=film.pixels)
+        frame.pts = round((time + film.start) / film.tick)
+        frame.duration = round((end - time) / film.tick)
+        frame.time_base = film.tick
+        out.mux(stream.encode(frame))
+    out.mux(stream.encode(None))
+
+
+def _sound(out: OutputContainer, codec: str) -> AudioStream:
+    stream = out.add_stream(codec, rate=48000)
+    assert isinstance(stream, AudioStream)
+    stream.layout = "mono"
+    stream.metadata["language"] = "fra"
+    return stream
+
+
+def _put_sound(out: OutputContainer, stream: AudioStream, seconds: float) -> None:
+    wave = 0.3 * np.sin(np.arange(round(48000 * seconds)) / 20)
+    context = stream.codec_context
+    for at in range(0, len(wave), 960):
+        piece = wave[at : at + 960].astype(np.float32)[None]
+        frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, at, Fraction(1, 48000)
+        for fit in av.AudioResampler(context.format.name, "mono", 48000).resample(frame):
+            out.mux(stream.encode(fit))
+    out.mux(stream.encode(None))
+
+
+def _words(out: OutputContainer, codec: str) -> Stream:
+    stream = out.add_mux_stream(codec)
+    stream.time_base = Fraction(1, 1000)
+    stream.metadata["language"] = "eng"
+    return stream
+
+
+def _put_words(out: OutputContainer, stream: Stream, counted: bool) -> None:
+    for n in range(2):
+        text = f"line {n}".encode()
+        packet: Packet[Any] = Packet((len(text).to_bytes(2, "big") if counted else b"") + text)
+        packet.stream, packet.time_base = stream, Fraction(1, 1000)
+        packet.pts = packet.dts = 100 * n
+        packet.duration = 80
+        out.mux(packet)
+
+
+def _cover(out: OutputContainer) -> Stream:
+    stream = out.add_mux_stream("mjpeg", width=32, height=32)
+    stream.disposition = Disposition.attached_pic
+    stream.metadata.update({"filename": "cover.jpg", "mimetype": "image/jpeg"})
+    return stream
+
+
+def _put_cover(out: OutputContainer, stream: Stream) -> None:
+    for packet in jpegs([(32, 32)]):
+        packet.stream, packet.pts, packet.dts = stream, 0, 0
+        out.mux(packet)
+
+
+def jpegs(sizes: list[tuple[int, int]]) -> list[Packet[Any]]:
+    """One JPEG picture of each size, as packets."""
+    found: list[Packet[Any]] = []
+    for n, (width, height) in enumerate(sizes):
+        context = av.CodecContext.create("mjpeg", "w")
+        context.width, context.height, context.pix_fmt = width, height, "yuvj420p"
+        context.time_base = Fraction(1, 25)
+        grey = VideoFrame.from_ndarray(picture(n, width, height), "gray")
+        frame = grey.reformat(format="yuvj420p")
+        frame.pts, frame.time_base = n, Fraction(1, 25)
+        found += [*context.encode(frame), *context.encode(None)]
+    return found
+
+
+def growing(path: Path) -> Path:
+    """A film whose pictures change their size on the way."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_mux_stream("mjpeg", width=64, height=48)
+        for n, packet in enumerate(jpegs([(64, 48)] * 4 + [(96, 64)] * 4)):
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.pts = packet.dts = 40 * n
+            packet.duration = 40
+            out.mux(packet)
+    return path
+
+
+def stuttering(path: Path) -> Path:
+    """A film in which two pictures have the same time."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_mux_stream("mjpeg", width=64, height=48)
+        for n, packet in enumerate(jpegs([(64, 48)] * 8)):
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.pts = packet.dts = 40 * (n - (n > 4))
+            packet.duration = 40
+            out.mux(packet)
+    return path
+
+
+def mute_picture(path: Path) -> Path:
+    """Sound and no picture."""
+    with av.open(str(path), "w") as out:
+        _put_sound(out, _sound(out, "aac"), 0.3)
+    return path
+
+
+def cut_short(film: Film, share: float, path: Path) -> Path:
+    """The first part of a film's bytes."""
+    make(film, path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+def scratched(film: Film, path: Path) -> Path:
+    """A film with bytes turned over in the middle of a picture."""
+    make(film, path)
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    place = packets[len(packets) // 2]
+    data = bytearray(path.read_bytes())
+    at = data.index(bytes(place)) + place.size // 2
+    for n in range(at, at + 24):
+        data[n] ^= 0xFF
+    path.write_bytes(bytes(data))
+    return path
+
+
+FULL = MappingProxyType({"color_range": 2, "colorspace": 5, "color_primaries": 5, "color_trc": 6})
+HD = MappingProxyType({"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1})
+PLAIN = MappingProxyType({**X264, "bf": "0"})
+GOP = MappingProxyType({**X264, "g": "8", "bf": "3", "b_strategy": "0"})
+
+FILMS: Mapping[str, Film] = MappingProxyType(
+    {
+        "even": Film(),
+        "even_mkv": Film(suffix=".mkv", tick=Fraction(1, 1000)),
+        "even_mov": Film(suffix=".mov"),
+        "broadcast": Film(rate=Fraction(30000, 1001), tick=Fraction(1, 30000)),
+        "uneven": Film(times=UNEVEN, last=Fraction(120, 1000), tick=Fraction(1, 90000),
+                       options=PLAIN),
+        "uneven_mkv": Film(times=UNEVEN, last=Fraction(120, 1000), tick=Fraction(1, 1000),
+                           suffix=".mkv"),
+        "held_first": Film(times=tuple(n + 3 if n else n for n in UNEVEN),
+                           last=Fraction(10, 1000), tick=Fraction(1, 1000), options=PLAIN),
+        "b_frames": Film(frames=40, options=GOP),
+        "hidden_start": Film(start=Fraction(-3, 25), options=PLAIN),
+        "late_start": Film(start=Fraction(1, 2), sounds=("aac",)),
+        "late_start_mkv": Film(start=Fraction(1, 2), sounds=("pcm_s16le",), suffix=".mkv",
+                               tick=Fraction(1, 1000)),
+        "repeated": Film(same=3),
+        "one_frame": Film(frames=1),
+        "two_frames": Film(frames=2),
+        "open_gop": Film(frames=40, options={**GOP, "x264-params": "open-gop=1"}),
+        "open_gop_mkv": Film(frames=40, options={**GOP, "x264-params": "open-gop=1"},
+                             suffix=".mkv", tick=Fraction(1, 1000)),
+        "refreshed": Film(frames=40, options={**X264, "g": "8", "intra-refresh": "1"},
+                          suffix=".mkv", tick=Fraction(1, 1000)),
+        "hevc": Film(frames=24, codec="libx265", options={
+            "x265-params": "log-level=none:open-gop=1:keyint=8:min-keyint=8:pools=1"}),
+        "vp9": Film(frames=24, codec="libvpx-vp9", options={"deadline": "realtime", "g": "8"},
+                    suffix=".webm", tick=Fraction(1, 1000)),
+        "ffv1_rgb": Film(codec="ffv1", pixels="bgr0", options={}, suffix=".mkv",
+                         tick=Fraction(1, 1000)),
+        "packed": Film(codec="rawvideo", pixels="yuyv422", options={}, suffix=".mov"),
+        "fragments": Film(frames=24, options=GOP, container={
+            "movflags": "frag_keyframe+empty_moov"}),
+        "odd": Film(size=(65, 49), pixels="yuv444p"),
+        "ten_bits": Film(pixels="yuv420p10le", colour=HD),
+        "half_chroma": Film(pixels="yuv422p"),
+        "full_chroma": Film(pixels="yuv444p"),
+        "grey": Film(codec="ffv1", pixels="gray", options={}, suffix=".mkv",
+                     tick=Fraction(1, 1000)),
+        "full_range": Film(colour=FULL),
+        "full_range_jpeg": Film(codec="mjpeg", pixels="yuvj420p", options={}, suffix=".mkv",
+                                tick=Fraction(1, 1000)),
+        "tagged": Film(colour=HD, aspect=Fraction(4, 3)),
+        "turned": Film(turn=90),
+        "sound": Film(sounds=("aac",), metadata={"title": "A film", "my own key": "kept"}),
+        "sound_mkv": Film(sounds=("libopus",), suffix=".mkv", tick=Fraction(1, 1000)),
+        "rich": Film(sounds=("aac", "libopus"), subtitles="subrip", attachment=True, chapters=True,
+                     metadata={"title": "A film", "MY_OWN_KEY": "kept"}, suffix=".mkv",
+                     tick=Fraction(1, 1000)),
+        "rich_mp4": Film(sounds=("aac", "aac"), subtitles="mov_text", chapters=True),
+        "cover": Film(cover=True),
+        "cover_mkv": Film(cover=True, suffix=".mkv", tick=Fraction(1, 1000)),
+        "two_videos": Film(second=True, sounds=("aac",)),
+    }
+)  # fmt: skip
+
+BROKEN: Mapping[str, Callable[[Path], Path]] = MappingProxyType(
+    {
+        "growing.mkv": growing,
+        "stuttering.mkv": stuttering,
+        "mute.mp4": mute_picture,
+        **{
+            f"cut_{round(100 * share)}{suffix}": partial(
+                cut_short, Film(frames=40, suffix=suffix, options=GOP, container=how), share
+            )
+            for share in (0.3, 0.7, 0.97)
+            for suffix, how in (
+                (".mp4", {}), (".mov", {"movflags": "faststart"}), (".mkv", {}),
+            )
+        },
+        "scratched_h264.mp4": partial(scratched, Film(frames=40, options=GOP)),
+        "scratched_hevc.mp4": partial(scratched, FILMS["hevc"]),
+    }
+)  # fmt: skip

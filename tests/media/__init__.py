@@ -1,0 +1,1 @@
+"""Files to frames and back, on tiny films of every awkward kind."""
