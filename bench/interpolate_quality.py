@@ -1,0 +1,199 @@
+"""How well is a held-out frame predicted? Every other frame, from its two neighbours.
+
+Four ways, all on the planes as decoded (longest side at most 960): frame average, FFmpeg's
+minterpolate (motion compensated), a plain blend along OpenCV's flow, and the family `dis`. PSNR
+(at most 100 dB a frame) and SSIM in 8-bit RGB. A frame that lies across a cut counts like any
+other, for all four.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from itertools import islice, pairwise
+from pathlib import Path
+from statistics import mean
+from time import perf_counter
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+from _film import write_result
+
+from filmgate.core.frame import Frame
+from filmgate.flow.cuts import cuts
+from filmgate.media.colour import to_rgb
+from filmgate.media.file import File
+from filmgate.media.planes import Planes
+from filmgate.media.read import planes_of, rows_of
+from filmgate.models.dis import Dis
+from filmgate.quality.compare import psnr, ssim
+
+LONGEST = 960
+HALF = Fraction(1, 2)
+MCI = "mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1"
+Ways = dict[str, Callable[[Sequence[Planes]], Iterator[Planes]]]
+
+
+def average(kept: Sequence[Planes]) -> Iterator[Planes]:
+    for a, b in pairwise(kept):
+        yield a.with_arrays(tuple(_mean(p, q) for p, q in zip(a.arrays, b.arrays, strict=True)))
+
+
+def _mean(p: Any, q: Any) -> Any:
+    """Ties go up, as they do in `ours`: on still pictures that alone is more than 1 dB."""
+    return ((p.astype(np.uint16) + q + 1) >> 1).astype(np.uint8)
+
+
+def minterpolate(kept: Sequence[Planes]) -> Iterator[Planes]:
+    """FFmpeg's filter holds the last frames back: the last one is given twice more."""
+    graph, (width, height) = av.filter.Graph(), kept[0].size
+    pixels = av.VideoFormat(kept[0].pixels)
+    source = graph.add_buffer(width=width, height=height, format=pixels, time_base=Fraction(1, 50))
+    graph.link_nodes(source, graph.add("minterpolate", f"fps=50:{MCI}"), graph.add("buffersink"))
+    graph.configure()
+    for i, picture in enumerate([*kept, kept[-1], kept[-1]]):
+        frame = av.VideoFrame(width, height, picture.pixels)
+        for plane, array in zip(frame.planes, picture.arrays, strict=True):
+            rows_of(plane, array.dtype)[: array.shape[0], : array.shape[1]] = array
+        frame.pts, frame.time_base = 2 * i, Fraction(1, 50)
+        graph.push(frame)
+        for made in _pulled(graph):
+            number = round(made.pts * made.time_base * 50)
+            if number % 2 and number < 2 * len(kept) - 2:
+                yield planes_of(made, picture.pixels, picture.colour)
+
+
+def _pulled(graph: av.filter.Graph) -> Iterator[Any]:
+    while True:
+        try:
+            yield graph.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+
+
+def plain(kept: Sequence[Planes]) -> Iterator[Planes]:
+    """Both frames fetched along half their flow to the other, and averaged."""
+    nothing: Any = None
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    for a, b in pairwise(kept):
+        ends = []
+        for x, y in ((a, b), (b, a)):
+            flow = search.calc(x.arrays[0], y.arrays[0], nothing)
+            ends.append([_fetched(plane, flow) for plane in x.arrays])
+        yield a.with_arrays(tuple(_mean(p, q) for p, q in zip(*ends, strict=True)))
+
+
+def _fetched(plane: Any, flow: Any) -> Any:
+    rows, columns = plane.shape
+    scale = np.array([columns / flow.shape[1], rows / flow.shape[0]], np.float32)
+    own = cv2.resize(flow, (columns, rows), interpolation=cv2.INTER_AREA) * scale * -0.5
+    x, y = np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32)[:, None]
+    return cv2.remap(
+        plane, own[..., 0] + x, own[..., 1] + y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def dis(kept: Sequence[Planes]) -> Iterator[Planes]:
+    for a, b in pairwise(kept):
+        yield from Dis().between(a, b, [HALF])
+
+
+WAYS: Ways = {"average": average, "minterpolate": minterpolate, "plain dis": plain, "ours": dis}
+
+
+def shown(clip: Path, count: int) -> list[Frame]:
+    """The first frames of a film, made small, with their cuts."""
+    with File(clip).open() as film:
+        chunks = (frames for frames, _ in film.read(None, 16))
+        frames = list(islice((frame for chunk in chunks for frame in chunk), count))
+        width, height = film.spec.width, film.spec.height
+        scale = min(1.0, LONGEST / max(width, height))
+        size = [2 * round(n * scale / 2) for n in (width, height)] if scale < 1 else (width, height)
+        small = [frame.made(_resized(frame.image, size)) for frame in frames]
+        finder = cuts()
+        state, marked = finder.step(finder.start(film.spec, frames[0].position), small)
+        while state is not None:
+            state, rest = finder.finish(state)
+            marked += rest
+    return marked
+
+
+def _resized(image: Any, size: Sequence[int]) -> Planes:
+    def one(plane: Any) -> Any:
+        steps = [round(n / m) for n, m in zip(image.size, plane.shape[::-1], strict=True)]
+        wanted = [-(-n // step) for n, step in zip(size, steps, strict=True)]
+        return cv2.resize(plane, wanted, interpolation=cv2.INTER_AREA)
+
+    assert isinstance(image, Planes)
+    return image.with_arrays(tuple(one(plane) for plane in image.arrays))
+
+
+def rgb(picture: Planes) -> npt.NDArray[np.uint8]:
+    return (to_rgb(picture) * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def measure(clip: Path, held_out: int) -> dict[str, Any]:
+    """PSNR, SSIM and seconds per frame of each way on one clip."""
+    frames = shown(clip, 2 * held_out + 1)
+    pictures = [frame.image for frame in frames if isinstance(frame.image, Planes)]
+    kept, truth = pictures[::2], [rgb(picture) for picture in pictures[1:-1:2]]
+    kept = kept[: len(truth) + 1]
+    cut = [bool(frame.extras.get("cut")) for frame in frames]
+    across = sum(any(cut[i : i + 2]) for i in range(1, len(frames) - 1, 2))
+    row: dict[str, Any] = {
+        "size": "{}x{}".format(*kept[0].size), "frames": len(truth), "across_cuts": across
+    }  # fmt: skip
+    for name, way in WAYS.items():
+        begin = perf_counter()
+        made = list(way(kept))
+        seconds = (perf_counter() - begin) / len(made)
+        found = [rgb(picture) for picture in made]
+        row[name] = {
+            "psnr": mean(min(100.0, psnr(a, b)) for a, b in zip(found, truth, strict=True)),
+            "ssim": mean(ssim(a, b) for a, b in zip(found, truth, strict=True)),
+            "seconds": seconds,
+        }
+    return row
+
+
+def main() -> None:
+    wanted = argparse.ArgumentParser(description=__doc__)
+    beside = Path(__file__).parents[2] / "shared" / "clips"
+    wanted.add_argument("--clips", type=Path, default=beside, help="a folder of .mp4 films")
+    wanted.add_argument("--frames", type=int, default=60, help="held out per clip, at most")
+    wanted.add_argument("--threads", type=int, default=2, help="of OpenCV; minterpolate has one")
+    options = wanted.parse_args()
+    cv2.setNumThreads(options.threads)
+    clips = sorted(options.clips.glob("*.mp4"))
+    if not clips:
+        print(f"skipped: there are no .mp4 films in {options.clips}; --clips says where they are")
+        return
+    print(" " * 16 + "".join(f"{name:>22}" for name in WAYS), flush=True)
+    rows = dict[str, dict[str, Any]]()
+    for clip in clips:
+        rows[clip.stem] = measure(clip, options.frames)
+        print(_line(clip.stem, rows[clip.stem]), flush=True)
+    keys = ("psnr", "ssim", "seconds")
+    total = {
+        name: {key: mean(row[name][key] for row in rows.values()) for key in keys} for name in WAYS
+    }
+    print(_line("mean", total))
+    result = {
+        "question": "how well is a held-out frame predicted from its two neighbours?",
+        "longest_side": LONGEST,
+        "opencv_threads": options.threads,
+        "mean": total,
+        "clips": rows,
+    }
+    print(write_result("interpolate_quality", result))
+
+
+def _line(name: str, row: dict[str, Any]) -> str:
+    cells = ("{psnr:.2f} {ssim:.4f} {seconds:.3f}s".format(**row[way]) for way in WAYS)
+    return f"{name:<16}" + "".join(f"{cell:>22}" for cell in cells)
+
+
+if __name__ == "__main__":
+    main()
