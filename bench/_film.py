@@ -13,19 +13,22 @@ import numpy as np
 
 
 def moving_texture(path: Path, width: int, height: int, frames: int, rate: int = 25) -> Path:
-    """An h264 film of noise that slides two pixels a frame, at `path`."""
+    """An h264 film of a texture that slides two pixels a frame under fresh grain, at `path`."""
     chance = np.random.default_rng(1)
-    small = chance.integers(40, 216, (height // 8 + 2, width // 8 + 2), np.uint8)
+    small = chance.integers(40, 200, (height // 8 + 2, width // 8 + 2), np.uint8)
     texture = np.kron(small, np.ones((8, 8), np.uint8))[:height, : width + 16]
+    grain = chance.integers(0, 6, (8, *texture.shape), np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for i in range(frames):
             frame = av.VideoFrame(width, height, "yuv420p")
-            moved = np.roll(texture, -2 * i, axis=1)[:, :width]
+            moved = (np.roll(texture, -2 * i, axis=1) + grain[i % 8])[:, :width]
             samples = (moved, moved[::2, ::2], moved[::2, 1::2])
             for plane, rows in zip(frame.planes, samples, strict=True):
-                held: Any = np.frombuffer(memoryview(plane), dtype=rows.dtype).reshape(-1, plane.line_size)
+                held: Any = np.frombuffer(memoryview(plane), dtype=rows.dtype).reshape(
+                    -1, plane.line_size
+                )
                 held[: plane.height, : plane.width] = rows
             frame.pts, frame.time_base = i, Fraction(1, rate)
             container.mux(stream.encode(frame))

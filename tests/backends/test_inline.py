@@ -81,7 +81,7 @@ def test_slow_motion_drops_the_sound_and_says_so(source: Path, tmp_path: Path) -
 
 def test_pins_are_undone(source: Path) -> None:
     before = cv2.getNumThreads()
-    with inline.pinned(fg.Plan(compute_threads=before + 1)):
+    with inline.pinned(fg.Plan(opencv_threads=before + 1)):
         assert cv2.getNumThreads() == before + 1
     assert cv2.getNumThreads() == before
 

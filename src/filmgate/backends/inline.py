@@ -63,9 +63,9 @@ def pinned(plan: Plan) -> Iterator[None]:
     before, torch = cv2.getNumThreads(), sys.modules.get("torch")
     torch_before = torch.get_num_threads() if torch else 0
     try:
-        cv2.setNumThreads(plan.compute_threads)
+        cv2.setNumThreads(plan.opencv_threads)
         if torch:
-            torch.set_num_threads(plan.compute_threads)
+            torch.set_num_threads(plan.torch_threads)
         yield
     finally:
         cv2.setNumThreads(before)

@@ -21,8 +21,8 @@ class Plan:
 
     `batches` (powers of two, one for each stage; empty: all 1) and `chunk` (source frames that
     move at a time) lie on grids anchored to the absolute frame number; a snapshot is due every
-    `segment_frames` source frames. Threads are pinned because they move bits: `compute_threads`
-    in torch and OpenCV, `encode_threads` in the encoder.
+    `segment_frames` source frames. Threads are pinned because they move bits. Those of
+    torch spin while they wait: more than one costs twice the CPU in small work on pictures.
     """
 
     chunk: int = 4
@@ -30,7 +30,8 @@ class Plan:
     queue_bytes: int = 128 * MIB  # for each of the two queues
     segment_frames: int = 240
     decode_threads: int = field(default_factory=_cores)
-    compute_threads: int = field(default_factory=_cores)
+    opencv_threads: int = field(default_factory=_cores)
+    torch_threads: int = 1
     encode_threads: int = field(default_factory=_cores)
 
     def __post_init__(self) -> None:

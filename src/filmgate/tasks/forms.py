@@ -42,15 +42,12 @@ def fill(cls: type[T], form: Mapping[str, object], what: str) -> T:
 
     Fractions come from ints, "5/2", "60000/1001" and decimals, which are taken exactly.
     """
-    known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
-    for name in form:
-        if name not in known:
-            raise BadSetting(f"{what} has no setting {name!r}: {_nearest(name, known)}")
+    _check_names(form, [field.name for field in fields(cls)], what)  # type: ignore[arg-type]
     exact = {k: repr(v) if isinstance(v, float) else v for k, v in form.items()}
     try:
         return TypeAdapter(cls).validate_python(exact)
     except ValidationError as error:
-        raise BadSetting(f"{what}: {_wrong(error.errors(), known)}") from error
+        raise BadSetting(f"{what}: {_wrong(error.errors())}") from error
 
 
 def task_from(form: Mapping[str, object]) -> Task:
@@ -83,10 +80,7 @@ def job_from(form: Mapping[str, object], folder: Path) -> Job:
     `input` and `output` are paths, or tables with `path` and the settings of File and Output.
     Raises BadSetting.
     """
-    known = ["input", "output", "seed", "tasks"]
-    for name in form:
-        if name not in known:
-            raise BadSetting(f"a job has no setting {name!r}: {_nearest(name, known)}")
+    _check_names(form, ["input", "output", "seed", "tasks"], "a job")
     seed, listed = form.get("seed", 0), form.get("tasks", [])
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise BadSetting(f"seed is {seed!r}: wanted a whole number")
@@ -131,6 +125,12 @@ def plain(value: Any) -> Any:
     return to_jsonable_python(value, fallback=str)
 
 
+def _check_names(form: Mapping[str, object], known: list[str], what: str) -> None:
+    for name in form:
+        if name not in known:
+            raise BadSetting(f"{what} has no setting {name!r}: {_nearest(name, known)}")
+
+
 def _table(form: Mapping[str, object], name: str, folder: Path) -> dict[str, object]:
     given = form.get(name)
     table = dict(given) if isinstance(given, Mapping) else {"path": given}
@@ -145,7 +145,7 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
 
 
-def _wrong(found: list[ErrorDetails], known: list[str]) -> str:
+def _wrong(found: list[ErrorDetails]) -> str:
     first = found[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "missing":

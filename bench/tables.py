@@ -1,0 +1,51 @@
+"""Writes the measured figures into the README: the only way that a number gets there.
+
+A block `<!-- bench:NAME KEY -->` ... `<!-- /bench -->` is filled from bench/results/NAME.json: a
+row for each entry of its KEY.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"(<!-- bench:(\w+) (\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+
+
+def filled(text: str, results: Path) -> str:
+    """The text with every block made anew from the files in `results`."""
+    return BLOCK.sub(lambda m: f"{m[1]}{block(results / f'{m[2]}.json', m[3])}\n{m[4]}", text)
+
+
+def block(path: Path, key: str) -> str:
+    """The table of one result, and where it was measured; says so if it was not."""
+    if not path.exists():
+        return "Not measured yet: `make bench` writes the figures here."
+    result = json.loads(path.read_text())
+    if not isinstance(result.get(key), Mapping):
+        raise KeyError(f"{path} has no rows under {key!r}: it has {', '.join(result)}")
+    where = ", ".join(f"{name} {value}" for name, value in result.get("machine", {}).items())
+    return f"{table(result[key])}\n\nMeasured by `bench/{path.stem}.py`: {where}."
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table with the keys of the first row as columns."""
+    columns = list(next(iter(rows.values())))
+    lines = [["", *columns], ["---"] * (len(columns) + 1)]
+    lines += [[name, *(shown(row[column]) for column in columns)] for name, row in rows.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def shown(value: object) -> str:
+    """A figure with as many digits as mean something to a reader."""
+    if not isinstance(value, float):
+        return str(value)
+    digits = ".2f" if abs(value) >= 10 else ".3f" if abs(value) >= 0.01 else ".1g"
+    return format(value, digits)
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(filled(readme.read_text(), ROOT / "bench" / "results"))

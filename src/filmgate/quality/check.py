@@ -1,0 +1,233 @@
+"""Check: does a result stand in step with the film it was made from, with nothing lost?"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import zip_longest
+from pathlib import Path
+
+from filmgate.core.frame import Frame
+from filmgate.core.job import Task
+from filmgate.errors import BadSetting
+from filmgate.media.probe import Contents, Track, first_sound, probe
+from filmgate.media.read import Film
+from filmgate.tasks.forms import TAG, read_tag, task_to
+
+# What tells of the file that was, and not of the film.
+_OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", TAG)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: its name, the verdict, what was found and wanted, in words."""
+
+    name: str
+    ok: bool
+    found: str
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `check` found. `tasks`: what the result's tag says was done, None without a tag."""
+
+    out: Path
+    against: Path
+    tasks: tuple[dict[str, object], ...] | None
+    findings: tuple[Finding, ...]
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is as it should be."""
+        return all(finding.ok for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two files, with the stream that was processed; `made` is among the tracks of `out`."""
+
+    source: Contents
+    out: Contents
+    taken: Track
+    made: Track
+    film: Film
+    result: Film
+
+    @classmethod
+    def of(cls, out: Path, against: Path, video: int | None) -> "Pair":
+        """Looks at both. The result's stream is the one that stands where the source's does."""
+        source, result, film = probe(against), probe(out), Film.of(against, video)
+        taken = next(t for t in source.tracks if t.index == film.video)
+        place = [t.index for t in _solid(source)].index(film.video)
+        solid = _solid(result)
+        made = solid[place] if len(solid) == len(_solid(source)) else None
+        if made is None or made.kind != "video":
+            made = next(t for t in result.tracks if t.index == Film.of(out).video)
+        return cls(source, result, taken, made, film, Film.of(out, made.index))
+
+    @property
+    def tick(self) -> Fraction:
+        """The unit that the result counts its pictures' times in, in seconds."""
+        return self.made.time_base or Fraction(1, 1000)
+
+
+def check(out: Path, against: Path) -> Report:
+    """Compares the result `out` with the film `against`. Raises BadFilm if one can't be read.
+
+    With the job's tag in `out`: the number of frames and every time within half a tick of the
+    container. With or without: duration, sync of each sound, streams, chapters, tags.
+    """
+    tasks, video, note = _told(probe(out, header=True))
+    pair = Pair.of(out, against, video)
+    findings = list(_times(pair, tasks))
+    whole = tasks is None or all(task.keeps_sound for task in tasks)
+    if whole:
+        findings += [*_sync(pair), *_streams(pair), _chapters(pair)]
+    else:
+        others = [t for t in pair.out.tracks if t.index != pair.made.index]
+        findings.append(Finding("streams", not others, f"{len(others)} others", "the picture only"))
+    findings += [_metadata(pair), _picture(pair)]
+    done = None if tasks is None else tuple(task_to(task) for task in tasks)
+    return Report(out, against, done, tuple(findings), note)
+
+
+def _told(out: Contents) -> tuple[tuple[Task, ...] | None, int | None, str]:
+    """The tasks that the tag tells, the video stream, and why not if it tells none."""
+    tag = next((text for key, text in out.metadata.items() if key.lower() == TAG), None)
+    if tag is None:
+        return None, None, "the result has no tag of Filmgate: its single times are not checked"
+    try:
+        return *read_tag(tag), ""
+    except BadSetting as error:
+        return None, None, f"its single times are not checked: {error}"
+
+
+def _times(pair: Pair, tasks: tuple[Task, ...] | None) -> Iterator[Finding]:
+    """Both films walked in step, on the containers' own timelines, but for one constant shift."""
+    # A container that can't begin before 0 moves everything later; sync tells if sound went along.
+    shift = pair.result.offset - pair.film.offset
+    wanted: Iterable[Frame] = (
+        Frame(index, time, duration, None)
+        for index, (time, duration) in enumerate(pair.film.times())
+    )
+    for task in tasks or ():
+        wanted = task.timeline(wanted)
+    n = m = 0
+    early = late = (Fraction(0), Fraction(0))  # by how much, and when
+    ends = [Fraction(0), Fraction(0)]
+    for want, have in zip_longest(wanted, pair.result.times()):
+        if want is not None:
+            n, ends[0] = n + 1, want.end
+        if have is not None:
+            m, ends[1] = m + 1, sum(have, Fraction(0))
+        if want is not None and have is not None:
+            early = min(early, (have[0] - want.time, want.time))
+            late = max(late, (have[0] - want.time, want.time))
+    if tasks is not None:
+        yield Finding("frames", n == m, f"{m}", f"{n}")
+        worst = (late[0] - early[0]) / 2
+        found = f"worst {_ms(worst)} off"
+        if worst:
+            found += f", {_ms(late[0])} at {_s(late[1])} and {_ms(early[0])} at {_s(early[1])}"
+        if shift:
+            found += f"; all is {_ms(shift)} later"
+        yield Finding("times", worst <= pair.tick / 2, found,
+                      f"within {_ms(pair.tick / 2)}, half a tick")  # fmt: skip
+    yield Finding("duration", abs(ends[1] - ends[0]) <= pair.tick, _s(ends[1]),
+                  f"{_s(ends[0])}, within {_ms(pair.tick)}, a tick")  # fmt: skip
+
+
+def _sync(pair: Pair) -> Iterator[Finding]:
+    """First sound heard less first picture shown, for each sound: half a tick of each, a sample."""
+    pairs = zip(_sounds(pair.source), _sounds(pair.out), strict=False)
+    for k, (old, new) in enumerate(pairs, 1):
+        heard = first_sound(pair.source.path, old.index), first_sound(pair.out.path, new.index)
+        if None in heard:
+            yield Finding(f"sync of sound {k}", heard == (None, None), "silence", "sound")
+            continue
+        before, after = (heard[0] or 0) - pair.film.offset, (heard[1] or 0) - pair.result.offset
+        limit = pair.tick / 2 + Fraction(1, new.sample_rate or 8000)
+        limit += (new.time_base or Fraction(0)) / 2
+        yield Finding(f"sync of sound {k}", abs(after - before) <= limit,
+                      f"sound {_ms(after)} after the picture",
+                      f"{_ms(before)}, within {_ms(limit)}")  # fmt: skip
+
+
+def _streams(pair: Pair) -> Iterator[Finding]:
+    """Kinds, codecs, and marks of every track; data tracks may go, containers differ in them."""
+    kinds = [
+        [t.kind if t in (pair.taken, pair.made) else f"{t.kind} {t.codec}" for t in _solid(file)]
+        for file in (pair.out, pair.source)
+    ]
+    found, wanted = (", ".join(kind) for kind in kinds)
+    yield Finding("streams", found == wanted, found, wanted)
+    both = zip(_solid(pair.out), _solid(pair.source), strict=False)
+    odd = [(f"{b.index}: {_marks(a)}", f"{b.index}: {_marks(b)}")
+           for a, b in both if _marks(a) != _marks(b)]  # fmt: skip
+    yield Finding("marks", not odd,
+                  "; ".join(found for found, _ in odd) or "all the same",
+                  "; ".join(wanted for _, wanted in odd)
+                  or "languages, titles, dispositions kept")  # fmt: skip
+
+
+def _chapters(pair: Pair) -> Finding:
+    limit = max(pair.tick, Fraction(1, 1000))
+    old, new = pair.source.chapters, pair.out.chapters
+    same = len(old) == len(new) and all(
+        abs(a.start - b.start) <= limit and a.metadata.get("title") == b.metadata.get("title")
+        for a, b in zip(old, new, strict=True)
+    )
+    return Finding("chapters", same, f"{len(new)}", f"{len(old)}, within {_ms(limit)}")
+
+
+def _metadata(pair: Pair) -> Finding:
+    new = {key.lower(): text for key, text in pair.out.metadata.items()}
+    old = {
+        key.lower(): text
+        for key, text in pair.source.metadata.items()
+        if key.lower() not in _OF_THE_FILE
+    }
+    lost = [key for key, text in old.items() if new.get(key) != text]
+    return Finding("metadata", not lost, f"lost: {', '.join(lost)}" if lost else "all of it",
+                   f"{len(old)} entries")  # fmt: skip
+
+
+def _picture(pair: Pair) -> Finding:
+    """Rotation, pixel aspect and colour tags of the processed stream."""
+    old, new = pair.taken.picture, pair.made.picture
+    if old is None or new is None:
+        return Finding("picture", False, f"{new}", f"{old}")
+    found, wanted = (
+        f"rotation {picture.turn or 0}, pixel aspect {picture.aspect or 1}, colour {_colour(film)}"
+        for picture, film in ((new, pair.result), (old, pair.film))
+    )
+    return Finding("picture", found == wanted, found, wanted)
+
+
+def _colour(film: Film) -> str:
+    colour = film.spec.colour
+    range = "tv" if colour.range == "unknown" else colour.range  # encoders leave out the usual
+    return "/".join((colour.matrix, colour.primaries, colour.transfer, range))
+
+
+def _solid(contents: Contents) -> list[Track]:
+    """Every track but data, which containers carry or leave out as they can."""
+    return [track for track in contents.tracks if track.kind != "data"]
+
+
+def _sounds(contents: Contents) -> list[Track]:
+    return [track for track in contents.tracks if track.kind == "audio"]
+
+
+def _marks(track: Track) -> str:
+    marks = (track.language or "und", track.metadata.get("title", ""), *sorted(track.traits))
+    return " ".join(mark for mark in marks if mark)
+
+
+def _ms(seconds: Fraction) -> str:
+    return f"{float(seconds * 1000):.3f} ms"
+
+
+def _s(seconds: Fraction) -> str:
+    return f"{float(seconds):.3f} s"

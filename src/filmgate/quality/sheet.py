@@ -1,0 +1,55 @@
+"""A contact sheet: frames of a film in rows, each with its number and time, to be looked at."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from filmgate.core.frame import Frame
+from filmgate.media.colour import to_rgb
+from filmgate.media.planes import Planes
+from filmgate.media.read import Film
+
+LABEL = 16  # pixels for the words below each picture
+
+
+def contact_sheet(
+    film: Path, moments: Sequence[Fraction], png: Path, *, columns: int = 6, width: int = 240
+) -> Path:
+    """Writes a PNG with a row of `columns` frames from each of `moments` (seconds, rising) on.
+
+    Pictures are `width` pixels wide. Reads the film once. Raises BadFilm.
+    """
+    rows: list[list[Image.Image]] = [[] for _ in moments]
+    opened = Film.of(film)
+    for chunk, _ in opened.read(None, 1):
+        for frame in chunk:
+            for row, moment in zip(rows, moments, strict=True):
+                if frame.time >= moment and len(row) < columns:
+                    row.append(_picture(frame, width))
+        if all(len(row) == columns for row in rows):
+            break
+    height = max(picture.height for row in rows for picture in row)
+    sheet = Image.new("RGB", (columns * width, len(rows) * height), "black")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (x * width, y * height))
+    sheet.save(png)
+    return png
+
+
+def _picture(frame: Frame, width: int) -> Image.Image:
+    import torch
+
+    assert isinstance(frame.image, Planes)
+    rgb = to_rgb(frame.image, torch.float32, "cpu")  # (3, H, W) in [0, 1]
+    values = (rgb * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    small = Image.fromarray(np.ascontiguousarray(values))
+    small.thumbnail((width - 4, 4 * width))
+    framed = Image.new("RGB", (width, small.height + LABEL), "black")
+    framed.paste(small, (2, 0))
+    words = f"{frame.index}: {float(frame.time):.3f} s"
+    ImageDraw.Draw(framed).text((4, small.height + 2), words, font=ImageFont.load_default(11))
+    return framed

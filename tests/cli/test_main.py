@@ -1,0 +1,242 @@
+"""The command line from words to exit code: flags, messages, signals, and nothing left behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import filmgate as fg
+from filmgate.cli.main import command_line, main
+from filmgate.cli.show import safe
+from filmgate.core.events import Done, Event
+from filmgate.core.job import Job
+from filmgate.errors import BadFilm, Exit
+from filmgate.media.file import File, Output
+from filmgate.tasks.interpolate import Interpolate
+from tests import films
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Runs:
+    """Stands where `filmgate.events` does: keeps the jobs, and then does what it is told."""
+
+    jobs: list[Job]
+    error: BaseException | None = None
+    closed: bool = False
+
+    def __call__(self, job: Job) -> Generator[Event, None, None]:
+        self.jobs.append(job)
+        try:
+            if self.error is not None:
+                raise self.error
+            yield Done(1, 2, 0.5, {"decode": 0.1})
+        finally:
+            self.closed = True
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    stand_in = Runs([])
+    monkeypatch.setattr(fg, "events", stand_in)
+    return stand_in
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    return films.make(films.FILMS["sound"], tmp_path / "in.mp4")
+
+
+def test_every_field_of_task_file_and_output_is_a_flag(runs: Runs) -> None:
+    said = ("interpolate in.mp4 out.mkv --factor 5/2 --slow 2 --ends drop --model dis --video 3 "
+            "--codec ffv1 --crf 20 --preset fast --overwrite --seed 7 --quiet")  # fmt: skip
+    assert main(said.split()) == Exit.DONE
+    output = Output(Path("out.mkv"), codec="ffv1", crf=20, preset="fast", overwrite=True)
+    task = Interpolate(factor=Fraction(5, 2), slow=2, ends="drop", model="dis")
+    assert runs.jobs == [Job(File(Path("in.mp4"), 3), output, (task,), 7)]
+    flags = {f.name for part in (Interpolate, File, Output) for f in fields(part)} - {"path", "fps"}
+    assert all(f"--{flag}" in said for flag in flags)
+
+
+def test_without_flags_the_definitions_defaults_hold(runs: Runs) -> None:
+    assert main(["interpolate", "in.mp4", "out.mp4", "--quiet"]) == Exit.DONE
+    assert runs.jobs == [Job(File(Path("in.mp4")), Output(Path("out.mp4")), (Interpolate(),), 0)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("interpolat a b", 'Did you mean "interpolate"?'),
+        ("interpolate a", "OUT requires an argument"),
+        ("interpolate a b --factr 2", "Did you mean --factor?"),
+        ("interpolate a b --factor 1/0", "Invalid value for --factor"),
+        ("interpolate a b --ends x", "hold"),
+        ("interpolate a b --factor -1", "factor is -1: wanted more than 0"),
+        ("interpolate a b --factor 2 --fps 60", "give one of them"),
+        ("interpolate none.mp4 b.mp4", "none.mp4 does not exist: check the name"),
+        ("run none.toml", "none.toml can't be read"),
+        ("check a", "--against"),
+    ],
+)
+def test_a_mistake_is_told_in_one_breath_with_code_2(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == Exit.USER
+    out, error = capsys.readouterr()
+    assert said in error
+    assert "Traceback" not in error
+    assert not out
+
+
+def test_an_error_that_nobody_foresaw_asks_to_be_reported(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.error = ZeroDivisionError("deep down")
+    assert main(["interpolate", "a", "b"]) == Exit.OURS
+    error = capsys.readouterr().err
+    assert "deep down" in error
+    assert "please report" in error
+
+
+def test_as_json_an_error_is_a_line_too(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    runs.error = BadFilm("in.mp4 is damaged")
+    assert main(["interpolate", "a", "b", "--json"]) == Exit.USER
+    out, error = capsys.readouterr()
+    died = {"event": "Died", "error": "BadFilm", "message": "in.mp4 is damaged", "read": 0}
+    assert json.loads(out) == died
+    assert error == "filmgate: in.mp4 is damaged\n"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_stops_a_real_run_and_leaves_nothing_behind(
+    name: str, film: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inner, before = fg.events, signal.getsignal(signal.SIGTERM)
+
+    def interrupted(job: Job) -> Iterator[Event]:
+        for event in inner(job):
+            if type(event).__name__ == "Progress":
+                signal.raise_signal(getattr(signal, name))
+            yield event
+
+    def events(job: Job) -> Generator[Event, None, None]:
+        yield from interrupted(job)
+
+    monkeypatch.setattr(fg, "events", events)
+    (film.parent / "job.toml").write_text('input = "in.mp4"\noutput = "out.mp4"\n')
+    assert main(["run", str(film.parent / "job.toml"), "--json"]) == Exit.INTERRUPTED
+    assert sorted(p.name for p in film.parent.iterdir()) == ["in.mp4", "job.toml"]
+    out, error = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["error"] == "Interrupted"
+    assert error.startswith("filmgate: stopped")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_job_file_is_run_and_its_result_checked(
+    film: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (film.parent / "job.toml").write_text('input = "in.mp4"\noutput = "out.mp4"\n')
+    assert main(["run", str(film.parent / "job.toml"), "--json"]) == Exit.DONE
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in (lines[0], lines[-1])] == ["Started", "Done"]
+    assert lines[-1]["written"] == 12
+    out = str(film.parent / "out.mp4")
+    assert main(["check", out, "--against", str(film)]) == Exit.DONE
+    assert "is as it should be" in capsys.readouterr().out
+    longer = films.make(films.Film(frames=13), film.parent / "longer.mp4")
+    assert main(["check", out, "--against", str(longer), "--json"]) == Exit.VERDICT_NO
+    report = json.loads(capsys.readouterr().out)
+    assert not report["ok"]
+    assert {f["name"] for f in report["findings"] if not f["ok"]} >= {"frames", "duration"}
+
+
+def test_the_example_of_a_job_file_runs_and_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("examples", "demo"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / "examples" / "job.toml", tmp_path / "examples")
+    film = films.make(films.FILMS["uneven"], tmp_path / "demo" / "film.mp4")
+    assert main(["run", str(tmp_path / "examples" / "job.toml")]) == Exit.DONE
+    told = capsys.readouterr().err
+    assert "x the busiest part" in told
+    assert main(["check", str(film.with_name("slow.mkv")), "--against", str(film)]) == Exit.DONE
+
+
+def test_probe_shows_every_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = films.make(films.FILMS["rich"], tmp_path / "rich.mkv")
+    assert main(["probe", str(film)]) == Exit.DONE
+    shown = capsys.readouterr().out
+    for word in ("h264", "64x48", "aac", "opus", "subrip", "attachment", "A film", "chapter"):
+        assert word in shown
+    assert main(["probe", str(film), "--json"]) == Exit.DONE
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert [track["kind"] for track in told["tracks"]][:3] == ["video", "audio", "audio"]
+
+
+def test_a_strangers_metadata_does_not_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = films.Film(metadata={"title": "\x1b[31mred"}, suffix=".mkv")
+    film = films.make(replace(kind, tick=Fraction(1, 1000)), tmp_path / "film.mkv")
+    assert main(["probe", str(film)]) == Exit.DONE
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "[31mred" in shown
+    assert safe("bad bytes \udcff").encode()
+
+
+def test_doctor_finds_this_machine_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == Exit.DONE
+    shown = capsys.readouterr().out
+    for word in ("python", "torch", "FFmpeg", "h264", "OpenCV", "free of"):
+        assert word in shown
+
+
+def test_doctor_says_how_to_get_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert main(["doctor"]) == Exit.VERDICT_NO
+    assert "pip install" in capsys.readouterr().out
+
+
+def test_help_loads_no_heavy_library() -> None:
+    script = ("import sys; from filmgate.cli.main import main; assert main(['--help']) == 0; "
+              "sys.exit(str({'av', 'torch', 'cv2'} & set(sys.modules) or '') or 0)")  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "interpolate" in ran.stdout
+
+
+def test_a_reader_that_goes_away_ends_it_without_a_word(film: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "filmgate.cli.main", "probe", str(film), "--json"]
+    ran = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ran.returncode, ran.stderr) == (Exit.INTERRUPTED, b"")
+
+
+def test_every_verb_and_flag_has_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    document = (ROOT / "docs" / "cli.md").read_text()
+    for verb in command_line():
+        if verb.startswith("-"):
+            continue
+        assert f"`{verb}`" in document
+        for argument in command_line()[verb].assemble_argument_collection(parse_docstring=True):
+            name = argument.name.strip("-")
+            assert argument.parameter.help, f"{verb} {name} has no help"
+            assert f"`--{name}`" in document or name.isupper(), f"{verb} {name}"

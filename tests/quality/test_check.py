@@ -1,0 +1,133 @@
+"""Check: right results pass, and each kind of wrong one is told by its name."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+import filmgate as fg
+from filmgate.core.frame import Frame
+from filmgate.core.job import Job, Task
+from filmgate.errors import BadFilm, Unsupported
+from filmgate.media.file import File, Output
+from filmgate.quality.check import Report, check
+from filmgate.tasks.forms import TAG, job_tag
+from filmgate.tasks.interpolate import Interpolate
+from tests import films
+
+BASE = films.Film(
+    sounds=("aac",), chapters=True, colour=films.HD, metadata={"title": "A film", "mine": "kept"}
+)
+
+
+def wrong(report: Report) -> set[str]:
+    return {finding.name for finding in report.findings if not finding.ok}
+
+
+@pytest.mark.parametrize("name", films.FILMS)
+def test_an_identity_of_every_film_passes(name: str, tmp_path: Path) -> None:
+    kind = films.FILMS[name]
+    # webm is only read, and an mp4 with all its tags (ours too) holds no cover.
+    suffix = ".mkv" if kind.suffix == ".webm" or kind.cover else kind.suffix
+    film, out = films.make(kind, tmp_path / f"film{kind.suffix}"), tmp_path / f"out{suffix}"
+    try:
+        fg.run((), film, Output(out, preset="ultrafast"))
+    except Unsupported:
+        fg.run((), film, Output(out, codec="ffv1"))
+    report = check(out, film)
+    assert not wrong(report), report
+    assert report.ok
+    assert report.tasks == ()
+
+
+def test_a_cover_that_mp4_cannot_hold_is_told_by_the_run_and_by_check(tmp_path: Path) -> None:
+    film, heard = films.make(films.FILMS["cover"], tmp_path / "film.mp4"), list[fg.Event]()
+    fg.run((), film, tmp_path / "out.mp4", on_event=heard.append)
+    assert [event for event in heard if isinstance(event, fg.Warned) and "cover" in event.message]
+    assert wrong(check(tmp_path / "out.mp4", film)) == {"streams"}
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"frames": 13}, {"frames", "duration"}),
+        ({"times": tuple(Fraction(4 * n + (n == 5), 100) for n in range(12))}, {"times"}),
+        ({"last": Fraction(1, 5)}, {"duration"}),
+        ({"start": Fraction(1, 2)}, {"sync of sound 1"}),
+        ({"sounds": ()}, {"streams"}),
+        ({"sounds": ("aac", "aac")}, {"streams"}),
+        ({"subtitles": "mov_text"}, {"streams"}),
+        ({"chapters": False}, {"chapters"}),
+        ({"metadata": {"title": "Another", "mine": "kept"}}, {"metadata"}),
+        ({"colour": films.FULL}, {"picture"}),
+        ({"aspect": Fraction(4, 3)}, {"picture"}),
+        ({"turn": 90}, {"picture"}),
+    ],
+)  # fmt: skip
+def test_what_differs_is_told_by_its_name(
+    change: dict[str, object], names: set[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mp4"
+    fg.run((), films.make(BASE, tmp_path / "film.mp4"), Output(out, preset="ultrafast"))
+    other = films.make(replace(BASE, **change), tmp_path / "other.mp4")  # type: ignore[arg-type]
+    assert wrong(check(out, other)) == names
+
+
+def write(film: Path, out: Path, frames: Iterable[Frame], task: Task, tag: bool = True) -> Path:
+    """A result as if `task` had made these frames."""
+    source, sink = File(film), Output(out, preset="ultrafast")
+    tags = {TAG: job_tag(Job(source, sink, (task,)))} if tag else {}
+    with source.open() as opened:
+        spec = replace(opened.spec, rate=None)
+        with sink.open(opened, spec, tracks=task.keeps_sound, tags=tags) as result:
+            result.write(list(frames))
+            result.finish()
+    return out
+
+
+def timed(film: Path, task: Task) -> list[Frame]:
+    return list(task.timeline(list(fg.frames((), film))))
+
+
+TASKS = [Interpolate(factor=2), Interpolate(fps=60, ends="drop"), Interpolate(slow=3)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", ["sound", "uneven", "uneven_mkv", "hidden_start"])
+def test_the_times_that_a_task_wants_pass(name: str, task: Interpolate, tmp_path: Path) -> None:
+    kind = films.FILMS[name]
+    film = films.make(kind, tmp_path / f"film{kind.suffix}")
+    out = write(film, tmp_path / f"out{kind.suffix}", timed(film, task), task)
+    report = check(out, film)
+    assert not wrong(report), report
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_frame_too_few_or_out_of_place_fails(task: Interpolate, tmp_path: Path) -> None:
+    film = films.make(films.FILMS["uneven"], tmp_path / "film.mp4")
+    frames = timed(film, task)
+    short = write(film, tmp_path / "short.mp4", frames[:-1], task)
+    assert wrong(check(short, film)) == {"frames", "duration"}
+    late, after = frames[3], Fraction(1, 10_000)
+    moved = [*frames[:2], replace(frames[2], duration=frames[2].duration + after),
+             replace(late, time=late.time + after, duration=late.duration - after),
+             *frames[4:]]  # fmt: skip
+    assert wrong(check(write(film, tmp_path / "moved.mp4", moved, task), film)) == {"times"}
+
+
+def test_without_a_tag_only_the_whole_is_compared_and_that_is_said(tmp_path: Path) -> None:
+    film, task = films.make(films.FILMS["sound"], tmp_path / "film.mp4"), Interpolate(factor=2)
+    out = write(film, tmp_path / "out.mp4", timed(film, task), task, tag=False)
+    report = check(out, film)
+    assert report.ok
+    assert report.tasks is None
+    assert "no tag" in report.note
+    assert {f.name for f in report.findings}.isdisjoint({"frames", "times"})
+
+
+def test_a_film_that_is_no_film_is_an_error(tmp_path: Path) -> None:
+    film = films.make(films.Film(), tmp_path / "film.mp4")
+    with pytest.raises(BadFilm, match="does not exist"):
+        check(tmp_path / "none.mp4", film)
