@@ -96,7 +96,7 @@ def test_big_pictures_and_many_of_them_move_in_small_chunks() -> None:
     assert planned(small, small).chunk == 8
     big = Spec(width=7680, height=4320, rate=None, time_base=small.time_base, pixels="yuv420p")
     assert planned(big, big).chunk == 1
-    assert 0 < planned(small, big).queue_bytes <= 128 * MIB
+    assert 0 < planned(small, big).queue_bytes <= 64 * MIB
 
 
 def test_tasks_in_a_row_run_in_one_pass(source: Path) -> None:

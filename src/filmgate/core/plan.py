@@ -27,7 +27,7 @@ class Plan:
 
     chunk: int = 4
     batches: tuple[int, ...] = ()
-    queue_bytes: int = 128 * MIB  # for each of the two queues
+    queue_bytes: int = 64 * MIB  # for each of the two queues
     segment_frames: int = 240
     decode_threads: int = field(default_factory=_cores)
     opencv_threads: int = field(default_factory=_cores)

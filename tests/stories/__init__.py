@@ -1,0 +1,1 @@
+"""What went wrong somewhere once, and what real films do."""
