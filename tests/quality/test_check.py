@@ -42,6 +42,24 @@ def test_an_identity_of_every_film_passes(name: str, tmp_path: Path) -> None:
     assert report.tasks == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "task", "suffix"),
+    [
+        ("broadcast", Interpolate(fps=60), ".mkv"),  # its last frame is shorter than a tick
+        ("sound_mkv", Interpolate(), ".mp4"),  # mp4 turns on a track where none was
+        ("rich", Interpolate(slow=4), ".mkv"),  # the sound goes, the attachment stays
+    ],
+)
+def test_a_right_result_passes_where_containers_differ(
+    name: str, task: Task, suffix: str, tmp_path: Path
+) -> None:
+    kind, out = films.FILMS[name], tmp_path / f"out{suffix}"
+    film = films.make(kind, tmp_path / f"film{kind.suffix}")
+    fg.run(task, film, out)
+    report = check(out, film)
+    assert report.ok, report
+
+
 def test_a_cover_that_mp4_cannot_hold_is_told_by_the_run_and_by_check(tmp_path: Path) -> None:
     film, heard = films.make(films.FILMS["cover"], tmp_path / "film.mp4"), list[fg.Event]()
     fg.run((), film, tmp_path / "out.mp4", on_event=heard.append)

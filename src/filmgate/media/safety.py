@@ -53,7 +53,8 @@ def writing(path: Path) -> Iterator[None]:
     except av.FFmpegError as error:
         said = error.strerror or type(error).__name__
         raise FilmgateError(
-            f"{path} could not be written, FFmpeg said '{said}': see that its disk has room"
+            f"{path} could not be written, FFmpeg said '{said}': see that its folder can be "
+            "written to and its disk has room"
         ) from error
 
 

@@ -89,8 +89,9 @@ class Encoder:
                     f"the container counts in {float(self._tick):.6f} s; name the output .mp4"
                 )
             picture = self._picture(frame)
-            picture.pts, picture.duration, picture.time_base = pts, end - pts, self._tick
+            # a duration of 0 means untold, and readers would make up another
             self._ends = max(end, pts + 1)
+            picture.pts, picture.duration, picture.time_base = pts, self._ends - pts, self._tick
             done += self.stream.encode(picture)
         return done
 

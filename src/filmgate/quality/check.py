@@ -1,7 +1,7 @@
 """Check: does a result stand in step with the film it was made from, with nothing lost?"""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
@@ -83,11 +83,8 @@ def check(out: Path, against: Path) -> Report:
     findings = list(_times(pair, tasks))
     whole = tasks is None or all(task.keeps_sound for task in tasks)
     if whole:
-        findings += [*_sync(pair), *_streams(pair), _chapters(pair)]
-    else:
-        others = [t for t in pair.out.tracks if t.index != pair.made.index]
-        findings.append(Finding("streams", not others, f"{len(others)} others", "the picture only"))
-    findings += [_metadata(pair), _picture(pair)]
+        findings += [*_sync(pair), _chapters(pair)]
+    findings += [*_streams(pair, whole), _metadata(pair), _picture(pair)]
     done = None if tasks is None else tuple(task_to(task) for task in tasks)
     return Report(out, against, done, tuple(findings), note)
 
@@ -154,15 +151,22 @@ def _sync(pair: Pair) -> Iterator[Finding]:
                       f"{_ms(before)}, within {_ms(limit)}")  # fmt: skip
 
 
-def _streams(pair: Pair) -> Iterator[Finding]:
-    """Kinds, codecs, and marks of every track; data tracks may go, containers differ in them."""
-    kinds = [
-        [t.kind if t in (pair.taken, pair.made) else f"{t.kind} {t.codec}" for t in _solid(file)]
-        for file in (pair.out, pair.source)
-    ]
-    found, wanted = (", ".join(kind) for kind in kinds)
+def _streams(pair: Pair, whole: bool) -> Iterator[Finding]:
+    """Kinds, codecs, and marks of every track; data tracks may go, containers differ in them.
+
+    Unless `whole`, the picture and what has no time: attachments and covers.
+    """
+    old = [t for t in _solid(pair.source) if whole or t == pair.taken or _timeless(t)]
+    new = _solid(pair.out)
+    found, wanted = (
+        ", ".join(t.kind if t in (pair.taken, pair.made) else f"{t.kind} {t.codec}" for t in tracks)
+        for tracks in (new, old)
+    )
     yield Finding("streams", found == wanted, found, wanted)
-    both = zip(_solid(pair.out), _solid(pair.source), strict=False)
+    if "mov" in pair.out.container:  # it turns on the first of a kind of which none is on
+        on = {t.kind for t in old if "default" in t.traits}
+        new = [t if t.kind in on else _off(t) for t in new]
+    both = zip(new, old, strict=False)
     odd = [(f"{b.index}: {_marks(a)}", f"{b.index}: {_marks(b)}")
            for a, b in both if _marks(a) != _marks(b)]  # fmt: skip
     yield Finding("marks", not odd,
@@ -218,6 +222,14 @@ def _solid(contents: Contents) -> list[Track]:
 
 def _sounds(contents: Contents) -> list[Track]:
     return [track for track in contents.tracks if track.kind == "audio"]
+
+
+def _timeless(track: Track) -> bool:
+    return track.kind == "attachment" or "attached_pic" in track.traits
+
+
+def _off(track: Track) -> Track:
+    return replace(track, traits=tuple(trait for trait in track.traits if trait != "default"))
 
 
 def _marks(track: Track) -> str:
