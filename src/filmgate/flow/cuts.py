@@ -33,6 +33,11 @@ def cuts() -> AnyStage:
     return windowed(_mark, 2, 1, name="cuts")
 
 
+def samples() -> tuple[AnyStage, ...]:
+    """For trials."""
+    return (cuts(),)
+
+
 def change(a: Small, b: Small) -> float:
     """How much of one small picture cannot be found near its place in the other, in levels.
 

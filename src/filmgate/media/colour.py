@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from filmgate.core.chain import Chain
 from filmgate.core.frame import Colour, Frame, Spec
 from filmgate.core.stage import AnyStage
 from filmgate.core.windows import each
@@ -58,6 +59,11 @@ def planes(pixels: str, colour: Colour) -> AnyStage:
         return replace(spec, pixels=pixels, colour=colour, dtype=dtype, device="cpu")
 
     return each(convert, name="planes", output=output)
+
+
+def samples() -> tuple[AnyStage, ...]:
+    """For trials: to RGB and back."""
+    return (Chain((rgb(), planes("yuv420p", Colour()))), Chain((rgb(), planes("gbrp", Colour()))))
 
 
 def to_rgb(picture: Planes, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
