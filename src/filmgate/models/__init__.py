@@ -26,14 +26,17 @@ def families() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in iter_modules(__path__) if module.name[0] != "_"))
 
 
+def interpolators() -> tuple[str, ...]:
+    """Those that draw frames between frames."""
+    offers = ((name, import_module(f"{__name__}.{name}")) for name in families())
+    return tuple(name for name, family in offers if hasattr(family, "interpolator"))
+
+
 def interpolator(name: str, spec: Spec) -> Between:
     """The family's way to draw frames between frames of a stream like `spec`.
 
     Raises BadSetting where there is no such family, Unsupported where it cannot do this stream.
     """
-    if name not in families():
-        raise BadSetting(f"the model is {name!r}: wanted one of {', '.join(families())}")
-    family = import_module(f"{__name__}.{name}")
-    if not hasattr(family, "interpolator"):
-        raise BadSetting(f"the model {name} does not draw frames between frames")
-    return cast(Between, family.interpolator(spec))
+    if name not in interpolators():
+        raise BadSetting(f"the model is {name!r}: wanted one of {', '.join(interpolators())}")
+    return cast(Between, import_module(f"{__name__}.{name}").interpolator(spec))

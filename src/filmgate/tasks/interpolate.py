@@ -10,7 +10,7 @@ from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.stage import AnyStage
 from filmgate.core.windows import UntilNext, Window, windowed
 from filmgate.errors import BadSetting
-from filmgate.models import Between, families, interpolator
+from filmgate.models import Between, interpolator, interpolators
 
 PAUSE = 120  # more frames than this between two is a pause, held: they are all in memory at once
 
@@ -176,4 +176,4 @@ def samples() -> tuple[Interpolate, ...]:
         Interpolate(slow=3),
         Interpolate(fps=30, slow=Fraction(3, 2)),
     )
-    return kinds + tuple(Interpolate(model=name) for name in families())
+    return kinds + tuple(Interpolate(model=name) for name in interpolators())
