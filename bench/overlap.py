@@ -27,9 +27,8 @@ from filmgate.core.frame import Frame, Spec
 from filmgate.core.stage import AnyStage
 from filmgate.core.windows import each
 from filmgate.media import colour
-from filmgate.media.file import Preset
 
-PRESETS: tuple[Preset, ...] = ("medium", "veryfast")
+PRESETS: tuple[str, ...] = ("medium", "veryfast")
 CRF = 18
 
 
@@ -47,11 +46,11 @@ class Task:
         return iter(shown)
 
 
-def ours(source: Path, sink: Path, preset: Preset, *tasks: Task) -> fg.Done:
+def ours(source: Path, sink: Path, preset: str, *tasks: Task) -> fg.Done:
     return fg.run(tasks, source, fg.Output(sink, crf=CRF, preset=preset, overwrite=True))
 
 
-def plain(source: Path, sink: Path, preset: Preset, through_rgb: bool) -> None:
+def plain(source: Path, sink: Path, preset: str, through_rgb: bool) -> None:
     """What a careful person writes by hand: decode, (to RGB and back), encode, mux."""
     with av.open(str(source)) as given, av.open(str(sink), "w", format="mp4") as made:
         video = given.streams.video[0]
@@ -98,7 +97,7 @@ def overlap(source: Path, sink: Path) -> dict[str, float]:
     }
 
 
-def ratios(source: Path, folder: Path, preset: Preset, rounds: int) -> dict[str, Any]:
+def ratios(source: Path, folder: Path, preset: str, rounds: int) -> dict[str, Any]:
     """CPU seconds of ours over the plain loop's, as they are and through RGB."""
     a, b = folder / "ours.mp4", folder / "plain.mp4"
     rows: dict[str, list[float]] = {"identity": [], "through_rgb": []}

@@ -256,7 +256,7 @@ def test_what_an_encoder_refuses_by_itself_is_told_with_the_settings(
     reel: Reel, tmp_path: Path
 ) -> None:
     film = File(reel("even")).open()
-    with pytest.raises(Unsupported, match="libx265 does not take 2x2 yuv420p with crf 18"):
+    with pytest.raises(Unsupported, match="libx265 does not take 2x2 yuv420p with "):
         Output(tmp_path / "out.mp4", "hevc").open(film, replace(film.spec, width=2, height=2))
 
 

@@ -112,7 +112,7 @@ def test_a_job_file_is_read_with_paths_beside_it(tmp_path: Path) -> None:
         ("input = 3", "input is 3: wanted a path"),
         ("input = 'a'", "output is None: wanted a path"),
         ("inptu = 'a'", "a job has no setting 'inptu': did you mean 'input'?"),
-        ("input = 'a'\noutput = {path = 'b', codec = 'vp9'}", "codec is 'vp9': Input should be"),
+        ("input = 'a'\noutput = {path = 'b', codec = 'vp8'}", "codec is 'vp8': Input should be"),
         ("input = 'a'\noutput = 'b'\nseed = 'x'", "seed is 'x': wanted a whole number"),
         ("input = 'a'\noutput = 'b'\ntasks = 'interpolate'", "wanted a list of tables"),
         ("input = ", "is no TOML"),

@@ -54,7 +54,7 @@ def _av() -> Iterator[Item]:
     av = import_module("av")
     ffmpeg = ".".join(map(str, getattr(av, "ffmpeg_version_info", "").split()[:1]))
     yield Item("PyAV", True, f"{av.__version__}, FFmpeg {ffmpeg}")
-    wanted = import_module("filmgate.media.write").ENCODERS
+    wanted = import_module("filmgate.media.encode").ENCODERS
     missing = [codec for codec, encoder in wanted.items() if encoder not in av.codecs_available]
     yield Item(
         "codecs",

@@ -139,11 +139,19 @@ def _flags(cls: type[Any]) -> list[Argument]:
             field.name,
             Argument.KEYWORD_ONLY,
             default=field.default,
-            annotation=Annotated[hints[field.name], Parameter(help=texts.get(field.name))],
+            annotation=Annotated[
+                hints[field.name],
+                Parameter(name=flag_of(field.name), help=texts.get(field.name)),
+            ],
         )
         for field in fields(cls)
         if field.name != "path"
     ]
+
+
+def flag_of(field: str) -> str:
+    """The flag of a setting: `from_`, whose own name is Python's, is --from."""
+    return "--" + field.rstrip("_").replace("_", "-")
 
 
 def _do(job: Job, json: bool, quiet: bool) -> None:

@@ -9,6 +9,8 @@ from types import MappingProxyType
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
         "cut": "bool; true on the first frame of a new shot, never on the first of the film",
+        "mended": "str; the source is damaged here and this frame stands in: what is wrong",
+        "noted": "str; what a person should know of the source from this frame on",
     }
 )
 

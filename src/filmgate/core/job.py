@@ -67,9 +67,17 @@ class SourceFile(Protocol):
         """The film, its first frame looked at; `threads` decode it. Raises UserError."""
         ...
 
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        """What is done to the film before any task. Raises UserError."""
+        ...
+
 
 class SinkFile(Protocol):
     """Where a result goes: a definition."""
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        """What is done to the result before it is written. Raises UserError."""
+        ...
 
     def open(
         self, film: Any, spec: Spec, *, tracks: bool, tags: Mapping[str, str], threads: int

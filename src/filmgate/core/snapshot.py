@@ -8,10 +8,14 @@ from filmgate.core.frame import Position
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a source goes on: the number of the next frame and its `pts` in the stream's ticks."""
+    """Where a source goes on: the number of the next frame and its `pts` in the stream's ticks.
+
+    `mended`: something before it was put right, so only reading from the beginning gives the same.
+    """
 
     index: int
     pts: int
+    mended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from filmgate.errors import BadSetting
 
 if TYPE_CHECKING:
     from filmgate.core.frame import Spec
+    from filmgate.core.job import Sink, Source
+    from filmgate.core.stage import AnyStage
     from filmgate.media.read import Film
     from filmgate.media.write import Recording
 
-Codec = Literal["h264", "hevc", "ffv1"]
-Preset = Literal[
-    "ultrafast", "superfast", "veryfast", "faster", "fast",
-    "medium", "slow", "slower", "veryslow", "placebo",
-]  # fmt: skip
+Codec = Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"]
+Container = Literal["mp4", "mov", "mkv", "webm", "y4m", "nut"]
+Fit = Literal["pad", "crop"]
+
+MAX_PIXELS = 1 << 26  # 8192 x 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,43 +35,125 @@ class File:
     """The number of the video stream to process, as probe shows it. Without: the best one, which is
     never cover art."""
 
+    from_: Fraction | None = None
+    """Begin with the first frame that is shown at this time or later: seconds, or 1:02:03.5."""
+
+    to: Fraction | None = None
+    """End before the first frame that is shown at this time or later."""
+
+    frames: int | None = None
+    """Take so many frames at most."""
+
+    deinterlace: bool = False
+    """Make whole pictures of interlaced ones, one for each frame."""
+
+    tonemap: bool = False
+    """Bring HDR to the range and colours of SDR (BT.709), for models that know nothing else."""
+
+    keep_going: bool = False
+    """Where the film is damaged, show the last good frame again and say where; exit code 4."""
+
+    max_pixels: int = MAX_PIXELS
+    """Refuse pictures of more pixels, before they are decoded."""
+
+    def __post_init__(self) -> None:
+        _check_trim(self.from_, self.to, self.frames)
+        if self.max_pixels < 1:
+            raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
+
     def open(self, threads: int | None = None) -> Film:
         """The film, its first frame looked at. `threads` decode it. Raises BadFilm, Unsupported."""
         from filmgate.media.read import Film
 
         return Film.of(Path(self.path), self.video, threads)
 
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        """What is done to the film before any task. Raises Unsupported."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """A result on disk: .mp4, .m4v, .mov or .mkv, encoded anew."""
+class Images:
+    """Pictures on disk as a film: a folder, a pattern (%06d.png, *.jpg), PNG JPEG WebP TIFF."""
 
     path: Path
 
-    codec: Codec = "h264"
-    """How the picture is encoded; ffv1 loses nothing."""
+    in_fps: Fraction = Fraction(25)
+    """Pictures per second, where images are the input."""
 
-    crf: int = 18
-    """Quality of h264 and hevc, 0 (best) to 51."""
+    from_: Fraction | None = None
+    """Begin with the first frame that is shown at this time or later: seconds, or 1:02:03.5."""
 
-    preset: Preset = "medium"
-    """Time against size of h264 and hevc."""
+    to: Fraction | None = None
+    """End before the first frame that is shown at this time or later."""
+
+    frames: int | None = None
+    """Take so many frames at most."""
+
+    max_pixels: int = MAX_PIXELS
+    """Refuse pictures of more pixels, before they are decoded."""
+
+    def __post_init__(self) -> None:
+        _check_trim(self.from_, self.to, self.frames)
+        if self.in_fps <= 0:
+            raise BadSetting(f"in_fps is {self.in_fps}: wanted more than 0")
+        if self.max_pixels < 1:
+            raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
+
+    def open(self, threads: int | None = None) -> AbstractContextManager[Source]:
+        """The pictures, the first one looked at. Raises BadFilm, Unsupported."""
+        raise NotImplementedError
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        """What is done to the film before any task: nothing."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A result on disk: .mp4, .m4v, .mov, .mkv or .webm, encoded anew; - writes to a pipe."""
+
+    path: Path
+
+    codec: Codec | None = None
+    """How the picture is encoded; ffv1 loses nothing. Without: h264, in a .webm vp9."""
+
+    crf: int | None = None
+    """Quality: 0 is best, 51 (of vp9 and av1 63) smallest."""
+
+    preset: str | None = None
+    """Time against size, in the codec's own words: medium of h264 and hevc, 8 of av1 ..."""
+
+    pix_fmt: str | None = None
+    """The pixel format of the result, such as yuv420p or yuv422p10le. Without: the film's own."""
+
+    container: Container | None = None
+    """The container, where the name does not tell it."""
+
+    fit: Fit | None = None
+    """What to do with odd sides that a codec does not take: pad or crop."""
 
     overwrite: bool = False
     """Replace the output if it exists."""
 
     def __post_init__(self) -> None:
-        for name, known in (("codec", get_args(Codec)), ("preset", get_args(Preset))):
-            if getattr(self, name) not in known:
+        for name, known in (
+            ("codec", get_args(Codec)), ("container", get_args(Container)), ("fit", get_args(Fit)),
+        ):  # fmt: skip
+            if getattr(self, name) not in (None, *known):
                 raise BadSetting(
                     f"{name} is {getattr(self, name)!r}: wanted one of {', '.join(known)}"
                 )
-        if not 0 <= self.crf <= 51:
-            raise BadSetting(f"crf is {self.crf}: wanted 0 (best) to 51")
+        if self.crf is not None and not 0 <= self.crf <= 63:
+            raise BadSetting(f"crf is {self.crf}: wanted 0 (best) to 63")
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        """What is done to the result before it is encoded. Raises Unsupported."""
+        return ()
 
     def open(
         self,
-        film: Film,
+        film: Any,
         spec: Spec,
         *,
         tracks: bool = True,
@@ -77,4 +163,46 @@ class Output:
         """The result being written, beside the other `tracks` of `film`. Raises UserError."""
         from filmgate.media.write import Recording
 
-        return Recording(self, spec, film, tracks=tracks, tags=tags, threads=threads)
+        return Recording(self, spec, film.origin, tracks=tracks, tags=tags, threads=threads)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOutput:
+    """A result as pictures on disk: frames/%06d.png, .webp or .tiff, none of which loses a bit."""
+
+    path: Path
+
+    png_level: int = 4
+    """How hard PNG files are squeezed, 0 (not at all) to 9."""
+
+    overwrite: bool = False
+    """Replace pictures that exist."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.png_level <= 9:
+            raise BadSetting(f"png_level is {self.png_level}: wanted 0 (quick) to 9 (small)")
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        """What is done to the result before it is written: made RGB, if it is not."""
+        return ()
+
+    def open(
+        self,
+        film: Any,
+        spec: Spec,
+        *,
+        tracks: bool = True,
+        tags: Mapping[str, str] | None = None,
+        threads: int = 2,
+    ) -> AbstractContextManager[Sink]:
+        """The pictures being written. Raises UserError."""
+        raise NotImplementedError
+
+
+def _check_trim(begin: Fraction | None, end: Fraction | None, frames: int | None) -> None:
+    if begin is not None and begin < 0:
+        raise BadSetting(f"from is {begin} s: wanted 0 or later")
+    if end is not None and end <= (begin or 0):
+        raise BadSetting(f"to is {end} s: wanted later than {begin or 0} s, where the film begins")
+    if frames is not None and frames < 1:
+        raise BadSetting(f"frames is {frames}: wanted at least 1")

@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from filmgate.media.read import Film
+from filmgate.media.origin import Origin
 from filmgate.media.safety import opened, writing
 from filmgate.media.tracks import alive, blank, chosen, lasting, named, packets, twin
 
@@ -24,7 +24,7 @@ class Muxer:
     """Writes one file: the picture's packets as they come, other tracks' in step with them.
 
     `picture`, a template of the video stream, has packets in `tick` seconds, of `variable` rate or
-    not. Other tracks, chapters and metadata come from `film`; unless `timed`, only what has no
+    not. Other tracks, chapters and metadata come from `origin`; unless `timed`, only what has no
     time. `tags` are added to the metadata. `dropped` says in words what is not carried. Raises
     Unsupported, before the first packet, if the container can't hold a track.
     """
@@ -34,7 +34,7 @@ class Muxer:
         path: Path,
         picture: VideoStream,
         tick: Fraction,
-        film: Film,
+        origin: Origin,
         *,
         variable: bool,
         timed: bool,
@@ -48,31 +48,39 @@ class Muxer:
         self._count = self._start = self._first_dts = 0
         self.dropped: list[str] = []
         with ExitStack() as stack:
-            source = stack.enter_context(opened(film.path))
-            others = [s for s in source.streams if s.index != film.video and alive(s)]
+            source = stack.enter_context(opened(origin.path)) if origin.path else None
+            others = (
+                [s for s in source.streams if s.index != origin.video and alive(s)]
+                if source
+                else []
+            )
             kept, self.dropped = chosen(path.suffix, picture, others, timed)
             if (
                 not self._mov
                 and picture.codec_context.name == "ffv1"
-                and film.aspect not in (None, 1)
+                and origin.aspect not in (None, 1)
             ):
                 self.dropped.append(
-                    f"the pixel aspect {film.aspect} is left out: ffv1 can't hold it in .mkv"
+                    f"the pixel aspect {origin.aspect} is left out: ffv1 can't hold it in .mkv"
                 )
             self._container = stack.enter_context(blank(path, path.suffix))
-            self._picture, outs = self._lay_out(picture, source, film, kept)
+            self._picture, outs = self._lay_out(picture, source, origin, kept)
             told = self._container.metadata
-            told.update(lasting(source.metadata))
+            told.update(lasting(source.metadata) if source else {})
             for old in [key for key in told if key.lower() in {tag.lower() for tag in tags}]:
                 del told[old]  # a film that went through before carries an older one
             told.update(tags)
-            if timed:
+            if source and timed:
                 self._container.set_chapters(source.chapters())
-            elif source.chapters():
+            elif source and source.chapters():
                 self.dropped.append("chapters are left out: their times no longer fit")
             with writing(path):
                 self._container.start_encoding()
-            self._copied = packets(film.path, source, outs, hides=self._mov)
+            self._copied = (
+                packets(origin.path, source, outs, hides=self._mov)
+                if origin.path and source
+                else iter(())
+            )
             self._next = next(self._copied, None)
             self._stack = stack.pop_all()
 
@@ -122,20 +130,28 @@ class Muxer:
             self._next = next(self._copied, None)
 
     def _lay_out(
-        self, picture: VideoStream, source: InputContainer, film: Film, kept: list[Stream]
+        self,
+        picture: VideoStream,
+        source: InputContainer | None,
+        origin: Origin,
+        kept: list[Stream],
     ) -> tuple[Stream, dict[int, Stream]]:
         """Streams in the source's order: the picture's, and by number those that are copied."""
         outs: dict[int, Stream] = {}
+        if source is None:
+            alone = self._container.add_stream_from_template(picture)
+            alone.time_base = self._tick
+            return alone, outs
         for stream in source.streams:
-            if stream.index == film.video:
+            if stream.index == origin.video:
                 made = self._container.add_stream_from_template(picture)
                 made.time_base = self._tick
                 if self._mov and picture.codec_context.name == "libx265":
                     made.codec_context.codec_tag = "hvc1"  # QuickTime plays no hev1
-                if film.turn:
-                    made.set_display_matrix(film.turn)
+                if origin.turn:
+                    made.set_display_matrix(origin.turn)
                 named(made, stream, self._suffix, anew=True)
                 outs[stream.index] = made
             elif stream in kept:
                 outs[stream.index] = twin(self._container, self._suffix, stream)
-        return outs.pop(film.video), outs
+        return outs.pop(origin.video), outs

@@ -25,6 +25,7 @@ from filmgate.core.snapshot import Cursor
 from filmgate.errors import BadFilm, Unsupported
 from filmgate.media import formats
 from filmgate.media.decode import pick, shown
+from filmgate.media.origin import Origin
 from filmgate.media.planes import Plane, Planes, bits_of
 from filmgate.media.safety import opened, translated
 from filmgate.media.whole import flaw
@@ -94,6 +95,17 @@ class Film:
     def offset(self) -> Fraction:
         """Container time of the first shown frame, in seconds."""
         return self.start * self.spec.time_base
+
+    @property
+    def origin(self) -> Origin:
+        """What a result takes from this film, beside the pictures."""
+        return Origin(
+            path=self.path,
+            video=self.video,
+            offset=self.offset,
+            aspect=self.aspect,
+            turn=self.turn,
+        )
 
     def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
         """Chunks that end at multiples of `size`, each with the place after it.
