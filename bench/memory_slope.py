@@ -53,7 +53,7 @@ def slope(source: Path, sink: Path, which: str) -> dict[str, float]:
     plan, seen = fg.Plan(queue_bytes=4 << 20), list[tuple[int, int]]()
     with ExitStack() as stack:
         film = stack.enter_context(job.source.open())
-        chain, plan = inline.build(job.tasks, film.spec, plan)
+        chain, plan = inline.build(job.source, job.tasks, film.spec, plan)
         spec = chain.output(film.spec)
         result = stack.enter_context(job.sink.open(film, spec, tracks=True, tags={}, threads=2))
         given = Slow(film, 0.002) if which == "slow source" else film

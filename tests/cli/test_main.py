@@ -34,13 +34,14 @@ class Runs:
     jobs: list[Job]
     error: BaseException | None = None
     closed: bool = False
+    mended: int = 0
 
     def __call__(self, job: Job) -> Generator[Event, None, None]:
         self.jobs.append(job)
         try:
             if self.error is not None:
                 raise self.error
-            yield Done(1, 2, 0.5, {"decode": 0.1})
+            yield Done(1, 2, 0.5, {"decode": 0.1}, self.mended)
         finally:
             self.closed = True
 
@@ -81,7 +82,7 @@ def test_without_flags_the_definitions_defaults_hold(runs: Runs) -> None:
     ("words", "said"),
     [
         ("interpolat a b", 'Did you mean "interpolate"?'),
-        ("interpolate a", "OUT requires an argument"),
+        ("interpolate a", "there is 1 path: wanted IN and OUT, or films and -o DIR"),
         ("interpolate a b --factr 2", "Did you mean --factor?"),
         ("interpolate a b --factor 1/0", "Invalid value for --factor"),
         ("interpolate a b --ends x", "hold"),
@@ -100,6 +101,22 @@ def test_a_mistake_is_told_in_one_breath_with_code_2(
     assert said in error
     assert "Traceback" not in error
     assert not out
+
+
+def test_a_mended_film_ends_with_a_code_of_its_own(runs: Runs) -> None:
+    runs.mended = 2
+    assert main(["convert", "a", "b", "--keep-going", "--quiet"]) == Exit.REPAIRED
+
+
+def test_of_several_films_each_is_done_and_the_first_bad_end_is_the_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no film")
+    films.make(films.FILMS["even"], tmp_path / "b.mp4")
+    words = ["convert", str(tmp_path / "*.mp4"), "-o", str(tmp_path / "made"), "--preset"]
+    assert main([*words, "ultrafast"]) == Exit.USER
+    assert [p.name for p in (tmp_path / "made").iterdir()] == ["b.mp4"]
+    assert "a.mp4 is not a film" in capsys.readouterr().err
 
 
 def test_an_error_that_nobody_foresaw_asks_to_be_reported(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filmgate.core.chain import Chain
-from filmgate.core.events import Committed, Done, Progress, Replanned, Started
+from filmgate.core.events import Committed, Done, Progress, Replanned, Started, Warned
 from filmgate.core.frame import Frame
 from filmgate.core.plan import Plan
 from filmgate.core.run import frames as frames_of
@@ -240,3 +240,13 @@ def test_with_a_slow_source_what_is_ready_goes_out_at_once() -> None:
 def test_a_plan_that_cannot_be_is_refused(settings: dict[str, int], message: str) -> None:
     with pytest.raises(BadSetting, match=message):
         Plan(**settings)  # type: ignore[arg-type]
+
+
+def test_of_mended_frames_the_first_of_a_row_is_told_and_all_are_counted() -> None:
+    film = film_of([25] * 9, 0)
+    told = {2: {"noted": "odd"}, 3: {"mended": "bad 3"}, 4: {"mended": "bad 4"}, 7: {"mended": "7"}}
+    frames = tuple(f.learnt(**told.get(f.index, {})) for f in film.frames)
+    _, events = shelved(replace(film, frames=frames), Chain(()), Plan(chunk=2, segment_frames=4))
+    assert [e.message for e in events if isinstance(e, Warned)] == ["odd", "bad 3", "7"]
+    assert isinstance(events[-1], Done)
+    assert events[-1].mended == 3

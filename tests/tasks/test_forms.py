@@ -12,11 +12,14 @@ from filmgate.errors import BadSetting
 from filmgate.media.file import File, Output
 from filmgate.tasks import forms
 from filmgate.tasks.forms import (
+    Told,
     fill,
     job_from_toml,
     job_tag,
     read_tag,
     registry,
+    sink_from,
+    source_from,
     task_from,
     task_to,
 )
@@ -95,6 +98,33 @@ def test_wrong_forms_are_told_in_words(form: dict[str, object], said: str) -> No
         task_from(form)
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [("1:02:03.5", Fraction(7447, 2)), ("2:03", 123), ("0:00.1", Fraction(1, 10)), (1.1, "11/10")],
+)
+def test_a_time_may_be_written_as_on_a_clock(given: object, wanted: int | str | Fraction) -> None:
+    source = source_from({"path": "a.mp4", "from": given})
+    assert source == File(Path("a.mp4"), from_=Fraction(wanted))
+
+
+def test_a_setting_of_films_is_told_so_where_the_input_is_images() -> None:
+    with pytest.raises(BadSetting, match=r"video is a setting for a film, and input is x\.png, im"):
+        source_from({"path": "x.png", "video": 1})
+    with pytest.raises(
+        BadSetting, match=r"png_level is a setting for images, and output is o\.mp4"
+    ):
+        sink_from({"path": "o.mp4", "png_level": 1})
+
+
+def test_a_tag_tells_settings_and_never_places(tmp_path: Path) -> None:
+    source = File(tmp_path / "in.mp4", from_=Fraction(1, 3), keep_going=True)
+    tag = job_tag(Job(source, Output(tmp_path / "out.mp4", crf=3, overwrite=True)))
+    assert str(tmp_path) not in tag
+    told = read_tag(tag)
+    assert (told.input, told.output) == ({"from": "1/3", "keep_going": True}, {"crf": 3})
+    assert source_from({**told.input, "path": source.path}) == source
+
+
 def test_a_job_file_is_read_with_paths_beside_it(tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text(TOML)
     job = job_from_toml(tmp_path / "job.toml")
@@ -132,7 +162,7 @@ def test_a_missing_job_file_is_the_users_mistake(tmp_path: Path) -> None:
 def test_the_tag_tells_the_job_and_no_path() -> None:
     job = Job(File(Path("/home/me/in.mp4"), 3), Output(Path("secret.mp4")), (Interpolate(fps=60),))
     tag = job_tag(job)
-    assert read_tag(tag) == ((Interpolate(fps=60),), 3)
+    assert read_tag(tag) == Told((Interpolate(fps=60),), {"video": 3}, {})
     assert not any(word in tag for word in ("home", "in.mp4", "secret"))
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from filmgate.core.chain import Chain
 from filmgate.core.events import Event, Warned
 from filmgate.core.frame import Frame, Spec
-from filmgate.core.job import Job, SourceFile, Task
+from filmgate.core.job import Job, SinkFile, SourceFile, Task
 from filmgate.core.plan import Plan, planned
 from filmgate.core.run import frames as made_frames
 from filmgate.core.run import run as run_film
@@ -23,7 +23,7 @@ def run(
     Closing the generator, or any error, leaves nothing behind. Raises FilmgateError.
     """
     with job.source.open(plan.decode_threads if plan else None) as film:
-        chain, plan = build(job.tasks, film.spec, plan)
+        chain, plan = build(job.source, job.tasks, film.spec, plan, job.sink)
         result = job.sink.open(
             film,
             chain.output(film.spec),
@@ -41,16 +41,25 @@ def frames(
 ) -> Generator[Frame, None, None]:
     """The result's frames as they are made. Raises FilmgateError."""
     with source.open(plan.decode_threads if plan else None) as film:
-        chain, plan = build(tasks, film.spec, plan)
+        chain, plan = build(source, tasks, film.spec, plan)
         with pinned(plan):
             yield from made_frames(film, chain, plan)
 
 
-def build(tasks: Sequence[Task], spec: Spec, plan: Plan | None) -> tuple[Chain, Plan]:
-    """The tasks as one chain for the stream `spec`, and its plan; weights are loaded here."""
+def build(
+    source: SourceFile,
+    tasks: Sequence[Task],
+    spec: Spec,
+    plan: Plan | None,
+    sink: SinkFile | None = None,
+) -> tuple[Chain, Plan]:
+    """All that the film goes through as one chain for the stream `spec`, and its plan.
+
+    Weights are loaded here. Raises UserError.
+    """
     chain = Chain(())
-    for task in tasks:
-        chain = Chain((chain, *task.stages(chain.output(spec))))
+    for part in (source, *tasks, *((sink,) if sink else ())):
+        chain = Chain((chain, *part.stages(chain.output(spec))))
     plan = plan or planned(spec, chain.output(spec))
     return Chain(chain.stages, plan.batches), plan
 

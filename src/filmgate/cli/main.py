@@ -4,26 +4,41 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields
+from fractions import Fraction
 from inspect import Parameter as Argument
 from inspect import Signature
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, Token
 from docstring_parser import parse_from_object
 
 import filmgate as fg
-from filmgate.core.events import Died, Progress
+from filmgate.cli.places import pairs
+from filmgate.core.events import Died, Done, Progress
 from filmgate.core.job import Job, Task
 from filmgate.errors import Exit, FilmgateError, Interrupted
-from filmgate.media.file import File, Output
-from filmgate.tasks.forms import job_from_toml, registry
+from filmgate.tasks.forms import (
+    SINKS,
+    SOURCES,
+    exact,
+    job_from_toml,
+    registry,
+    sink_from,
+    source_from,
+)
 
+PATHS = ("The film (or images: a folder, frames/%06d.png; - is a pipe) and the result (alike). "
+         "With -o: films, as many as wanted, or folders of them.")  # fmt: skip
+PLACES = "IN OUT [OPTIONS], or IN ... -o DIR [OPTIONS]"
+CONVERT = "Encode a film anew, or make images of it, or a film of images."
+INTO = "A folder for the results: each has its film's name."
 In = Annotated[Path, Parameter(name="IN", help="The film.")]
-Out = Annotated[Path, Parameter(name="OUT", help="The result: .mp4, .mov or .mkv.")]
+Paths = Annotated[tuple[Path, ...], Parameter(name="IN OUT", help=PATHS)]
+Folder = Annotated[Path | None, Parameter(name=("--out", "-o"), help=INTO)]
 Result = Annotated[Path, Parameter(name="OUT", help="The result; its tag tells the right times.")]
 Against = Annotated[Path, Parameter(help="The film that it was made from.")]
 JobFile = Annotated[
@@ -61,7 +76,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def command_line() -> App:
-    """The verbs: one for each task that there is, and run, probe, check, doctor."""
+    """The verbs: one for each task that there is, and convert, run, probe, check, doctor."""
     app = App(
         name="filmgate",
         help="Video AI over films of any length, inside a fixed memory budget.",
@@ -69,16 +84,17 @@ def command_line() -> App:
         default_parameter=Parameter(negative=()),
         result_action="return_value",
     )
-    for name, task in registry().items():
-        app.command(_task_verb(task), name=name)
+    for name, task in {**registry(), "convert": None}.items():
+        does = str(task.__doc__) if task else CONVERT
+        app.command(_verb(task, does), name=name, usage=f"Usage: filmgate {name} {PLACES}\n")
     for verb in (run, probe, check, doctor):
         app.command(verb)
     return app
 
 
-def run(job: JobFile, /, *, json: Json = False, quiet: Quiet = False) -> None:
+def run(job: JobFile, /, *, json: Json = False, quiet: Quiet = False) -> Exit:
     """Do what a job file says: several tasks in one pass."""
-    _do(job_from_toml(job), json, quiet)
+    return _do(job_from_toml(job), json, quiet)
 
 
 def probe(film: In, /, *, json: Json = False) -> None:
@@ -108,25 +124,42 @@ def doctor(*, json: Json = False) -> Exit:
     return Exit.DONE if all(item.ok for item in found) else Exit.VERDICT_NO
 
 
-def _task_verb(cls: type[Task]) -> Callable[..., None]:
-    """A verb IN OUT whose flags are the fields of the task, of File and of Output."""
+def _verb(task: type[Task] | None, help: str) -> Callable[..., Exit]:
+    """A verb whose flags are the fields of the task, of sources and of results."""
 
-    def verb(*paths: Path, **given: Any) -> None:
-        def part(cls: type[Any], *path: Path) -> Any:
-            return cls(*path, **{f.name: given[f.name] for f in fields(cls) if f.name in given})
+    def verb(paths: tuple[Path, ...] = (), **given: Any) -> Exit:
+        def said(*classes: type[Any]) -> dict[str, object]:
+            known = {field.name: field.default for cls in classes for field in fields(cls)}
+            return {
+                name.rstrip("_"): given[name]
+                for name, default in known.items()
+                if name in given and given[name] != default
+            }
 
-        job = Job(part(File, paths[0]), part(Output, paths[1]), (part(cls),), given.get("seed", 0))
-        _do(job, given.get("json", False), given.get("quiet", False))
+        doing = (task(**said(task)),) if task else ()
+        jobs = {
+            f"{source} -> {sink}": Job(
+                source_from({"path": source} | said(*SOURCES)),
+                sink_from({"path": sink} | said(*SINKS)),
+                doing,
+                given.get("seed", 0),
+            )
+            for source, sink in pairs(paths, given.get("out"), given.get("container"))
+        }
+        return _do_all(jobs, given.get("json", False), given.get("quiet", False))
 
+    settings: dict[str, Argument] = {}
+    for cls in (*((task,) if task else ()), *SOURCES, *SINKS):
+        settings |= {flag.name: flag for flag in _flags(cls) if flag.name not in settings}
     verb.__dict__["__signature__"] = Signature([
-        Argument("film", Argument.POSITIONAL_ONLY, annotation=In),
-        Argument("result", Argument.POSITIONAL_ONLY, annotation=Out),
-        *(flag for part in (cls, File, Output) for flag in _flags(part)),
+        Argument("films", Argument.POSITIONAL_ONLY, annotation=Paths, default=()),
+        Argument("out", Argument.KEYWORD_ONLY, annotation=Folder, default=None),
+        *settings.values(),
         Argument("seed", Argument.KEYWORD_ONLY, annotation=Seed, default=0),
         Argument("json", Argument.KEYWORD_ONLY, annotation=Json, default=False),
         Argument("quiet", Argument.KEYWORD_ONLY, annotation=Quiet, default=False),
     ])  # fmt: skip
-    verb.__doc__ = cls.__doc__
+    verb.__doc__ = help
     return verb
 
 
@@ -141,7 +174,11 @@ def _flags(cls: type[Any]) -> list[Argument]:
             default=field.default,
             annotation=Annotated[
                 hints[field.name],
-                Parameter(name=flag_of(field.name), help=texts.get(field.name)),
+                Parameter(
+                    name=flag_of(field.name),
+                    help=texts.get(field.name),
+                    converter=_exact if Fraction in _parts(hints[field.name]) else None,
+                ),
             ],
         )
         for field in fields(cls)
@@ -149,21 +186,55 @@ def _flags(cls: type[Any]) -> list[Argument]:
     ]
 
 
+def _parts(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) or (hint,)
+
+
+def _exact(_: object, tokens: Sequence[Token]) -> Fraction:
+    try:
+        return Fraction(str(exact(tokens[0].value)))
+    except ZeroDivisionError as error:
+        raise ValueError(f"{tokens[0].value} divides by 0") from error
+
+
 def flag_of(field: str) -> str:
     """The flag of a setting: `from_`, whose own name is Python's, is --from."""
     return "--" + field.rstrip("_").replace("_", "-")
 
 
-def _do(job: Job, json: bool, quiet: bool) -> None:
+def _do_all(jobs: Mapping[str, Job], json: bool, quiet: bool) -> Exit:
+    """Does one job after the other; what went wrong with one does not keep the next from running.
+
+    Says so and returns the exit code of the first that did not end well; one alone raises.
+    """
+    if len(jobs) == 1:
+        return _do(next(iter(jobs.values())), json, quiet)
+    codes = []
+    for name, job in jobs.items():
+        if not quiet:
+            print(name, file=sys.stderr)
+        try:
+            codes.append(_do(job, json, quiet))
+        except Interrupted:
+            raise
+        except FilmgateError as error:
+            print(f"filmgate: {error}", file=sys.stderr)
+            codes.append(error.exit_code)
+    return next((code for code in codes if code != Exit.DONE), Exit.DONE)
+
+
+def _do(job: Job, json: bool, quiet: bool) -> Exit:
     """Runs the job and shows its events. Raises FilmgateError; nothing is left behind then."""
     from filmgate.cli.live import watching
 
-    read = 0
+    read, verdict = 0, Exit.DONE
     with watching(job, json, quiet) as tell:
         try:
             with _polite(), closing(fg.events(job)) as events:
                 for event in events:
                     read = event.read if isinstance(event, Progress) else read
+                    if isinstance(event, Done) and event.mended:
+                        verdict = Exit.REPAIRED
                     tell(event)
         except KeyboardInterrupt:
             error = Interrupted(f"stopped after frame {read}; nothing half-written is left")
@@ -172,6 +243,7 @@ def _do(job: Job, json: bool, quiet: bool) -> None:
         except Exception as error:
             tell(Died(type(error).__name__, str(error), read))
             raise
+    return verdict
 
 
 @contextmanager

@@ -65,12 +65,16 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The film is whole: frames in and out, wall seconds, and where they went."""
+    """The film is whole: frames in and out, wall seconds, and where they went.
+
+    `mended` source frames stood in for damaged ones.
+    """
 
     read: int
     written: int
     seconds: float
     busy: Mapping[str, float] = field(default_factory=dict)
+    mended: int = 0
 
     @property
     def overlap(self) -> float:

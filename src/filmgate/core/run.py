@@ -8,7 +8,7 @@ from typing import Any
 
 from filmgate.core.ahead import ahead
 from filmgate.core.chain import Chain, Links
-from filmgate.core.events import Committed, Done, Event, Progress, Replanned, Started
+from filmgate.core.events import Committed, Done, Event, Progress, Replanned, Started, Warned
 from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.job import Sink, Source
 from filmgate.core.meter import nbytes, resident_meter
@@ -21,14 +21,15 @@ Chunk = tuple[list[Frame], Cursor]
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What came out of the chain, and how far in the source that is."""
+    """What came out of the chain, how far in the source that is, and how much of it is mended."""
 
     frames: list[Frame]
     read: int
     time: Fraction
+    mended: int = 0
 
 
-Item = Made | Snapshot | Replanned
+Item = Made | Snapshot | Replanned | Warned
 
 
 def run(
@@ -39,7 +40,7 @@ def run(
     Three threads: decode, compute, and the caller's, which encodes. A snapshot travels behind the
     frames it covers, so when the sink meets it everything before is written.
     """
-    began, clock, read, written = perf_counter(), chain.clock, 0, 0
+    began, clock, read, written, mended = perf_counter(), chain.clock, 0, 0, 0
     resident_bytes = resident_meter()
     spec = source.spec
     yield Started(spec, chain.output(spec), chain.names, resumed=resume is not None)
@@ -50,7 +51,7 @@ def run(
               "compute") as items,
     ):  # fmt: skip
         for item in items:
-            if isinstance(item, Replanned):
+            if isinstance(item, Replanned | Warned):
                 yield item
             elif isinstance(item, Snapshot):
                 with clock.busy("encode"):
@@ -60,9 +61,10 @@ def run(
                 with clock.busy("encode"):
                     sink.write(item.frames)
                 read, written = item.read, written + len(item.frames)
+                mended += item.mended
                 seconds, busy = perf_counter() - began, dict(clock.seconds)
                 yield Progress(read, written, item.time, seconds, resident_bytes(), busy)
-    yield Done(read, written, perf_counter() - began, dict(clock.seconds))
+    yield Done(read, written, perf_counter() - began, dict(clock.seconds), mended)
 
 
 def frames(
@@ -82,12 +84,16 @@ def _compute(
     """Frames through the chain, and a snapshot whenever one is due."""
     here = resume or Snapshot(Cursor(0, 0), None, (), 0)
     cursor, state, due, segment, time = here.cursor, here.state, here.due, here.segment, Fraction(0)
+    whole = True  # the frame before is not mended
     for given, cursor in chunks:
+        for frame in given:
+            yield from _told(frame, whole)
+            whole = "mended" not in frame.extras
         state = state or chain.start(spec, given[0].position)
         index, time = given[0].index, given[-1].end
         chain, (state, made) = yield from _fitted(chain, index, _step(state, given))
         due = _follow(due, made, chain)
-        yield Made(made, cursor.index, time)
+        yield Made(made, cursor.index, time, sum("mended" in frame.extras for frame in given))
         if cursor.index % plan.segment_frames == 0:
             segment += 1
             yield Snapshot(cursor, state, due, segment)
@@ -96,6 +102,14 @@ def _compute(
         due = _follow(due, made, chain)
         yield Made(made, cursor.index, time)
     yield Snapshot(cursor, None, due, segment + 1)
+
+
+def _told(frame: Frame, whole: bool) -> Iterator[Warned]:
+    """What the source says of this frame; of many mended ones in a row the first speaks."""
+    if "noted" in frame.extras:
+        yield Warned(str(frame.extras["noted"]))
+    if "mended" in frame.extras and whole:
+        yield Warned(str(frame.extras["mended"]))
 
 
 Move = Callable[[Chain], tuple[Any, list[Frame]]]

@@ -22,6 +22,7 @@ Codec = Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"]
 Container = Literal["mp4", "mov", "mkv", "webm", "y4m", "nut"]
 Fit = Literal["pad", "crop"]
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 1 << 26  # 8192 x 8192
 
 
@@ -197,6 +198,11 @@ class ImageOutput:
     ) -> AbstractContextManager[Sink]:
         """The pictures being written. Raises UserError."""
         raise NotImplementedError
+
+
+def is_images(path: Path) -> bool:
+    """Whether `path` names images: a folder, a pattern such as %06d.png or *.jpg, or one image."""
+    return path.suffix.lower() in IMAGE_SUFFIXES or path.is_dir()
 
 
 def _check_trim(begin: Fraction | None, end: Fraction | None, frames: int | None) -> None:

@@ -95,7 +95,9 @@ def _told(out: Contents) -> tuple[tuple[Task, ...] | None, int | None, str]:
     if tag is None:
         return None, None, "the result has no tag of Filmgate: its single times are not checked"
     try:
-        return *read_tag(tag), ""
+        told = read_tag(tag)
+        video = told.input.get("video")
+        return told.tasks, None if video is None else int(str(video)), ""
     except BadSetting as error:
         return None, None, f"its single times are not checked: {error}"
 

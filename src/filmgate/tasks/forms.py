@@ -1,10 +1,12 @@
 """Definitions as forms and back: one source for flags, job files, tags in films, and later HTTP."""
 
 import json
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from fractions import Fraction
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
@@ -19,9 +21,18 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 from filmgate import tasks
 from filmgate.core.job import Job, Task
 from filmgate.errors import BadSetting
-from filmgate.media.file import File, Output
+from filmgate.media.file import File, ImageOutput, Images, Output, is_images
 
 T = TypeVar("T")
+Source = File | Images
+Sink = Output | ImageOutput
+SOURCES = (File, Images)
+SINKS = (Output, ImageOutput)
+_CLOCK = re.compile(r"(\d+:)?\d+:\d+(\.\d*)?")
+_PLACES = ("path", "overwrite")  # where files lay is nobody's business
+_KINDS = MappingProxyType(
+    {"File": "a film", "Images": "images", "Output": "a film", "ImageOutput": "images"}
+)
 TAG = "filmgate"  # the metadata key under which a result carries its job
 
 
@@ -40,14 +51,37 @@ def registry() -> Mapping[str, type[Task]]:
 def fill(cls: type[T], form: Mapping[str, object], what: str) -> T:
     """A settings dataclass from a form; `what` names the form in errors. Raises BadSetting.
 
-    Fractions come from ints, "5/2", "60000/1001" and decimals, which are taken exactly.
+    Fractions come from ints, "5/2", "60000/1001" and decimals, which are taken exactly, and
+    times from "1:02:03.5" too. A field whose name Python keeps for itself ends with "_".
     """
-    _check_names(form, [field.name for field in fields(cls)], what)  # type: ignore[arg-type]
-    exact = {k: repr(v) if isinstance(v, float) else v for k, v in form.items()}
+    names = {field.name.rstrip("_"): field.name for field in fields(cls)}  # type: ignore[arg-type]
+    _check_names(form, list(names), what)
     try:
-        return TypeAdapter(cls).validate_python(exact)
+        return TypeAdapter(cls).validate_python({names[k]: exact(v) for k, v in form.items()})
     except ValidationError as error:
         raise BadSetting(f"{what}: {_wrong(error.errors())}") from error
+
+
+def exact(value: object) -> object:
+    """A number as text without losing a digit: 2.1 -> "2.1", "1:02:03.5" -> "7447/2"."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, str) and _CLOCK.fullmatch(value):
+        hours, minutes, seconds = ("0:" + value).split(":")[-3:]
+        return str((int(hours) * 60 + int(minutes)) * 60 + Fraction(seconds))
+    return value
+
+
+def source_from(form: Mapping[str, object]) -> Source:
+    """Where a film comes from, by what its `path` looks like. Raises BadSetting."""
+    kind: type[Source] = Images if is_images(Path(str(form.get("path")))) else File
+    return _one_of(kind, SOURCES, form, "input")
+
+
+def sink_from(form: Mapping[str, object]) -> Sink:
+    """Where a result goes, by what its `path` looks like. Raises BadSetting."""
+    kind: type[Sink] = ImageOutput if is_images(Path(str(form.get("path")))) else Output
+    return _one_of(kind, SINKS, form, "output")
 
 
 def task_from(form: Mapping[str, object]) -> Task:
@@ -66,18 +100,22 @@ def task_to(task: Task) -> dict[str, object]:
     A task that is not one of `registry` goes under its class's name.
     """
     names = {cls: name for name, cls in registry().items()}
-    form: dict[str, object] = {"task": names.get(type(task), type(task).__name__)}
-    for field in fields(task):  # type: ignore[arg-type]
-        value = getattr(task, field.name)
-        if field.default is MISSING or value != field.default:
-            form[field.name] = plain(value)
-    return form
+    return {"task": names.get(type(task), type(task).__name__)} | settings(task)
+
+
+def settings(value: object, but: Collection[str] = ()) -> dict[str, object]:
+    """The settings of a dataclass that are not at their defaults, as plain values, `but` some."""
+    return {
+        field.name.rstrip("_"): plain(getattr(value, field.name))
+        for field in (fields(value) if is_dataclass(value) else ())
+        if field.name not in but and getattr(value, field.name) != field.default
+    }
 
 
 def job_from(form: Mapping[str, object], folder: Path) -> Job:
     """A job from a form: input, output, seed, tasks; paths are relative to `folder`.
 
-    `input` and `output` are paths, or tables with `path` and the settings of File and Output.
+    `input` and `output` are paths, or tables with `path` and the settings of what the path names.
     Raises BadSetting.
     """
     _check_names(form, ["input", "output", "seed", "tasks"], "a job")
@@ -86,8 +124,8 @@ def job_from(form: Mapping[str, object], folder: Path) -> Job:
         raise BadSetting(f"seed is {seed!r}: wanted a whole number")
     if not isinstance(listed, list) or not all(isinstance(task, Mapping) for task in listed):
         raise BadSetting(f"tasks is {listed!r}: wanted a list of tables, written [[tasks]]")
-    source = fill(File, _table(form, "input", folder), "input")
-    sink = fill(Output, _table(form, "output", folder), "output")
+    source = source_from(_table(form, "input", folder))
+    sink = sink_from(_table(form, "output", folder))
     return Job(source, sink, tuple(task_from(task) for task in listed), seed)
 
 
@@ -103,19 +141,33 @@ def job_from_toml(path: Path) -> Job:
     return job_from(form, path.parent)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a result's tag tells of its making: tasks, and settings of its input and output."""
+
+    tasks: tuple[Task, ...]
+    input: Mapping[str, object]
+    output: Mapping[str, object]
+
+
 def job_tag(job: Job) -> str:
     """What a result says about its making, as JSON: never where files lay."""
-    video = job.source.video if isinstance(job.source, File) else None
-    form = {"filmgate": version("filmgate"), "tasks": [task_to(task) for task in job.tasks]}
-    return json.dumps(form | {"seed": job.seed} | ({} if video is None else {"video": video}))
+    form = {
+        "filmgate": version("filmgate"),
+        "input": settings(job.source, but=_PLACES),
+        "tasks": [task_to(task) for task in job.tasks],
+        "output": settings(job.sink, but=_PLACES),
+        "seed": job.seed,
+    }
+    return json.dumps(form)
 
 
-def read_tag(tag: str) -> tuple[tuple[Task, ...], int | None]:
-    """The tasks of a tag, and the video stream that was asked for. Raises BadSetting."""
+def read_tag(tag: str) -> Told:
+    """What a tag tells. Raises BadSetting."""
     try:
         form = json.loads(tag)
-        listed, video = form["tasks"], form.get("video")
-        return tuple(task_from(task) for task in listed), None if video is None else int(video)
+        tasks = tuple(task_from(task) for task in form["tasks"])
+        return Told(tasks, dict(form["input"]), dict(form["output"]))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadSetting(f"{tag[:80]!r} is no tag of Filmgate: {error!r}") from error
 
@@ -123,6 +175,21 @@ def read_tag(tag: str) -> tuple[tuple[Task, ...], int | None]:
 def plain(value: Any) -> Any:
     """Any of our values as JSON holds it; fractions are strings, "5/2" or "2"."""
     return to_jsonable_python(value, fallback=str)
+
+
+def _one_of(
+    cls: type[T], siblings: tuple[type[Any], ...], form: Mapping[str, object], what: str
+) -> T:
+    """Fills `cls`; a setting that only a sibling knows is told as such."""
+    own = {field.name.rstrip("_") for field in fields(cls)}  # type: ignore[arg-type]
+    for name in form:
+        for other in siblings:
+            if name not in own and name in {field.name.rstrip("_") for field in fields(other)}:
+                raise BadSetting(
+                    f"{name} is a setting for {_KINDS[other.__name__]}, and {what} is "
+                    f"{form.get('path')}, {_KINDS[cls.__name__]}: leave it out"
+                )
+    return fill(cls, form, what)
 
 
 def _check_names(form: Mapping[str, object], known: list[str], what: str) -> None:
@@ -137,7 +204,7 @@ def _table(form: Mapping[str, object], name: str, folder: Path) -> dict[str, obj
     path = table.get("path")
     if not isinstance(path, str) or not path:
         raise BadSetting(f'{name} is {given!r}: wanted a path, such as {name} = "film.mp4"')
-    return table | {"path": folder / path}
+    return table | {"path": Path(path) if path == "-" else folder / path}
 
 
 def _nearest(name: str, known: list[str]) -> str:
