@@ -13,7 +13,7 @@ from filmgate.errors import BadSetting
 
 if TYPE_CHECKING:
     from filmgate.core.frame import Spec
-    from filmgate.core.job import Sink, Source
+    from filmgate.core.job import Sink
     from filmgate.core.stage import AnyStage
     from filmgate.media.read import Film
     from filmgate.media.write import Recording
@@ -101,7 +101,7 @@ class Images:
         if self.max_pixels < 1:
             raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
 
-    def open(self, threads: int | None = None) -> AbstractContextManager[Source]:
+    def open(self, threads: int | None = None) -> Film:
         """The pictures, the first one looked at. Raises BadFilm, Unsupported."""
         raise NotImplementedError
 

@@ -6,12 +6,14 @@ from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 
-from filmgate.core.frame import Frame
+from filmgate.core.frame import Colour, Frame, Spec
 from filmgate.core.job import Task
 from filmgate.errors import BadSetting
-from filmgate.media.probe import Contents, Track, first_sound, probe
+from filmgate.media.file import File
+from filmgate.media.probe import Contents, Track, probe
 from filmgate.media.read import Film
-from filmgate.tasks.forms import TAG, read_tag, task_to
+from filmgate.media.sync import first_heard, heard_again
+from filmgate.tasks.forms import TAG, Told, read_tag, sink_from, source_from, task_to
 
 # What tells of the file that was, and not of the film.
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", TAG)
@@ -45,26 +47,41 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The two files, with the stream that was processed; `made` is among the tracks of `out`."""
+    """The two films, with the stream that was processed; `made` is among the tracks of `out`.
 
-    source: Contents
+    `source` and `taken` are None where the film was images. `wanted` is what the result's stream
+    should look like, but for its size and rate.
+    """
+
+    source: Contents | None
     out: Contents
-    taken: Track
+    taken: Track | None
     made: Track
     film: Film
     result: Film
+    wanted: Spec
 
     @classmethod
-    def of(cls, out: Path, against: Path, video: int | None) -> "Pair":
+    def of(cls, out: Path, against: Path, told: Told | None) -> "Pair":
         """Looks at both. The result's stream is the one that stands where the source's does."""
-        source, result, film = probe(against), probe(out), Film.of(against, video)
-        taken = next(t for t in source.tracks if t.index == film.video)
-        place = [t.index for t in _solid(source)].index(film.video)
-        solid = _solid(result)
-        made = solid[place] if len(solid) == len(_solid(source)) else None
+        origin = source_from({**(told.input if told else {}), "path": against})
+        film, result = origin.open(), probe(out)
+        source = probe(against) if isinstance(film, Film) else None
+        taken = made = None
+        if source:
+            taken = next(t for t in source.tracks if t.index == film.origin.video)
+            place = [t.index for t in _solid(source)].index(taken.index)
+            solid = _solid(result)
+            made = solid[place] if len(solid) == len(_solid(source)) else None
         if made is None or made.kind != "video":
-            made = next(t for t in result.tracks if t.index == Film.of(out).video)
-        return cls(source, result, taken, made, film, Film.of(out, made.index))
+            best = File(out).open().video
+            made = next(t for t in result.tracks if t.index == best)
+        spec = film.spec
+        sink = sink_from({**(told.output if told else {}), "path": out})
+        for part in (origin, sink):
+            for stage in part.stages(spec):
+                spec = stage.output(spec)
+        return cls(source, result, taken, made, film, File(out, made.index).open(), spec)
 
     @property
     def tick(self) -> Fraction:
@@ -78,34 +95,37 @@ def check(out: Path, against: Path) -> Report:
     With the job's tag in `out`: the number of frames and every time within half a tick of the
     container. With or without: duration, sync of each sound, streams, chapters, tags.
     """
-    tasks, video, note = _told(probe(out, header=True))
-    pair = Pair.of(out, against, video)
+    told, note = _told(probe(out, header=True))
+    tasks = told.tasks if told else None
+    pair = Pair.of(out, against, told)
     findings = list(_times(pair, tasks))
-    whole = tasks is None or all(task.keeps_sound for task in tasks)
-    if whole:
-        findings += [*_sync(pair), _chapters(pair)]
-    findings += [*_streams(pair, whole), _metadata(pair), _picture(pair)]
+    if pair.source and pair.taken:
+        whole = tasks is None or all(task.keeps_sound for task in tasks)
+        if whole:
+            findings += [*_sync(pair, pair.source), _chapters(pair, pair.source)]
+        findings += [*_streams(pair, pair.source, pair.taken, whole), _metadata(pair, pair.source)]
+    findings.append(_picture(pair))
     done = None if tasks is None else tuple(task_to(task) for task in tasks)
     return Report(out, against, done, tuple(findings), note)
 
 
-def _told(out: Contents) -> tuple[tuple[Task, ...] | None, int | None, str]:
-    """The tasks that the tag tells, the video stream, and why not if it tells none."""
+def _told(out: Contents) -> tuple[Told | None, str]:
+    """What the tag tells, and why nothing if it tells nothing."""
     tag = next((text for key, text in out.metadata.items() if key.lower() == TAG), None)
     if tag is None:
-        return None, None, "the result has no tag of Filmgate: its single times are not checked"
+        return None, "the result has no tag of Filmgate: its single times are not checked"
     try:
-        told = read_tag(tag)
-        video = told.input.get("video")
-        return told.tasks, None if video is None else int(str(video)), ""
+        return read_tag(tag), ""
     except BadSetting as error:
-        return None, None, f"its single times are not checked: {error}"
+        return None, f"its single times are not checked: {error}"
 
 
 def _times(pair: Pair, tasks: tuple[Task, ...] | None) -> Iterator[Finding]:
     """Both films walked in step, on the containers' own timelines, but for one constant shift."""
     # A container that can't begin before 0 moves everything later; sync tells if sound went along.
-    shift = pair.result.offset - pair.film.offset
+    shift = Fraction(0)
+    if not pair.film.origin.trimmed:
+        shift = pair.result.offset - pair.film.origin.offset
     wanted: Iterable[Frame] = (
         Frame(index, time, duration, None)
         for index, (time, duration) in enumerate(pair.film.times())
@@ -137,31 +157,38 @@ def _times(pair: Pair, tasks: tuple[Task, ...] | None) -> Iterator[Finding]:
                   f"{_s(ends[0])}, within {_ms(pair.tick)}, a tick")  # fmt: skip
 
 
-def _sync(pair: Pair) -> Iterator[Finding]:
-    """First sound heard less first picture shown, for each sound: half a tick of each, a sample."""
-    pairs = zip(_sounds(pair.source), _sounds(pair.out), strict=False)
+def _sync(pair: Pair, source: Contents) -> Iterator[Finding]:
+    """A sound's first packet less the first picture, for each: half a tick of each, a sample."""
+    pairs = zip(_sounds(source), _sounds(pair.out), strict=False)
     for k, (old, new) in enumerate(pairs, 1):
-        heard = first_sound(pair.source.path, old.index), first_sound(pair.out.path, new.index)
-        if None in heard:
-            yield Finding(f"sync of sound {k}", heard == (None, None), "silence", "sound")
+        name, offset = f"sync of sound {k}", pair.film.origin.offset
+        heard = first_heard(pair.out.path, new.index)
+        if heard is None:
+            silent = first_heard(source.path, old.index) is None or pair.film.origin.trimmed
+            yield Finding(name, silent, "silence", "silence" if silent else "sound")
             continue
-        before, after = (heard[0] or 0) - pair.film.offset, (heard[1] or 0) - pair.result.offset
+        after = heard.time - pair.result.offset
+        found = heard_again(source.path, old.index, heard.data, after + offset)
+        if found is None:
+            yield Finding(name, False, "no packet of the source begins it", "the same sound")
+            continue
+        before = found - offset
         limit = pair.tick / 2 + Fraction(1, new.sample_rate or 8000)
         limit += (new.time_base or Fraction(0)) / 2
-        yield Finding(f"sync of sound {k}", abs(after - before) <= limit,
+        yield Finding(name, abs(after - before) <= limit,
                       f"sound {_ms(after)} after the picture",
                       f"{_ms(before)}, within {_ms(limit)}")  # fmt: skip
 
 
-def _streams(pair: Pair, whole: bool) -> Iterator[Finding]:
+def _streams(pair: Pair, source: Contents, taken: Track, whole: bool) -> Iterator[Finding]:
     """Kinds, codecs, and marks of every track; data tracks may go, containers differ in them.
 
     Unless `whole`, the picture and what has no time: attachments and covers.
     """
-    old = [t for t in _solid(pair.source) if whole or t == pair.taken or _timeless(t)]
+    old = [t for t in _solid(source) if whole or t == taken or _timeless(t)]
     new = _solid(pair.out)
     found, wanted = (
-        ", ".join(t.kind if t in (pair.taken, pair.made) else f"{t.kind} {t.codec}" for t in tracks)
+        ", ".join(t.kind if t in (taken, pair.made) else f"{t.kind} {t.codec}" for t in tracks)
         for tracks in (new, old)
     )
     yield Finding("streams", found == wanted, found, wanted)
@@ -177,21 +204,26 @@ def _streams(pair: Pair, whole: bool) -> Iterator[Finding]:
                   or "languages, titles, dispositions kept")  # fmt: skip
 
 
-def _chapters(pair: Pair) -> Finding:
-    limit = max(pair.tick, Fraction(1, 1000))
-    old, new = pair.source.chapters, pair.out.chapters
+def _chapters(pair: Pair, source: Contents) -> Finding:
+    limit, origin = max(pair.tick, Fraction(1, 1000)), pair.film.origin
+    old = [(c.start, c.metadata.get("title")) for c in source.chapters]
+    new = [(c.start, c.metadata.get("title")) for c in pair.out.chapters]
+    if origin.trimmed:
+        left = [c for c in source.chapters if c.end > origin.offset
+                and (origin.until is None or c.start < origin.until)]  # fmt: skip
+        old = [(max(c.start - origin.offset, Fraction(0)), c.metadata.get("title")) for c in left]
+        new = [(start - pair.result.offset, title) for start, title in new]
     same = len(old) == len(new) and all(
-        abs(a.start - b.start) <= limit and a.metadata.get("title") == b.metadata.get("title")
-        for a, b in zip(old, new, strict=True)
+        abs(a[0] - b[0]) <= limit and a[1] == b[1] for a, b in zip(old, new, strict=True)
     )
     return Finding("chapters", same, f"{len(new)}", f"{len(old)}, within {_ms(limit)}")
 
 
-def _metadata(pair: Pair) -> Finding:
+def _metadata(pair: Pair, source: Contents) -> Finding:
     new = {key.lower(): text for key, text in pair.out.metadata.items()}
     old = {
         key.lower(): text
-        for key, text in pair.source.metadata.items()
+        for key, text in source.metadata.items()
         if key.lower() not in _OF_THE_FILE
     }
     lost = [key for key, text in old.items() if new.get(key) != text]
@@ -201,18 +233,18 @@ def _metadata(pair: Pair) -> Finding:
 
 def _picture(pair: Pair) -> Finding:
     """Rotation, pixel aspect and colour tags of the processed stream."""
-    old, new = pair.taken.picture, pair.made.picture
-    if old is None or new is None:
-        return Finding("picture", False, f"{new}", f"{old}")
     found, wanted = (
-        f"rotation {picture.turn or 0}, pixel aspect {picture.aspect or 1}, colour {_colour(film)}"
-        for picture, film in ((new, pair.result), (old, pair.film))
+        f"rotation {picture.turn or 0 if picture else 0}, pixel aspect {aspect or 1}, "
+        f"colour {_colour(colour)}"
+        for picture, aspect, colour in (
+            (pair.made.picture, pair.result.aspect, pair.result.spec.colour),
+            (pair.taken and pair.taken.picture, pair.film.origin.aspect, pair.wanted.colour),
+        )
     )
     return Finding("picture", found == wanted, found, wanted)
 
 
-def _colour(film: Film) -> str:
-    colour = film.spec.colour
+def _colour(colour: Colour) -> str:
     range = "tv" if colour.range == "unknown" else colour.range  # encoders leave out the usual
     return "/".join((colour.matrix, colour.primaries, colour.transfer, range))
 
