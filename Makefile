@@ -2,6 +2,7 @@
 #   make demo     a sample film, made, interpolated, checked and drawn as a contact sheet
 #   make test     the quick suite, with its ten slowest tests
 #   make laws     10,000 examples of the laws, counted
+#   make slow     hundreds of damaged and hostile files
 #   make clips    whole runs over the real clips, where they lie in ../shared/clips
 #   make check    ruff, its format, mypy --strict
 #   make weigh    the size of every file and of the longest functions
@@ -12,7 +13,7 @@ TORCH_BACKEND ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test laws clips check bench weigh clean
+.PHONY: setup demo test laws slow clips check bench weigh clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -30,6 +31,9 @@ test: $(READY)
 
 laws: $(READY)
 	FILMGATE_PROFILE=laws $(BIN)/python -m pytest tests/laws --timeout 900
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow --timeout 900
 
 clips: $(READY)
 	$(BIN)/python -m pytest -m clips tests/stories
