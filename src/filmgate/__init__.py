@@ -19,10 +19,10 @@ from filmgate.core.events import (
     Warned,
 )
 from filmgate.core.frame import Frame, Spec
-from filmgate.core.job import Job, Task
+from filmgate.core.job import Job, SinkFile, SourceFile, Task
 from filmgate.core.plan import Plan
 from filmgate.errors import FilmgateError, UserError
-from filmgate.media.file import File, Output
+from filmgate.media.file import File, ImageOutput, Images, Output
 from filmgate.tasks.interpolate import Interpolate
 
 __version__ = "0.1.0"
@@ -35,6 +35,8 @@ __all__ = [
     "File",
     "FilmgateError",
     "Frame",
+    "ImageOutput",
+    "Images",
     "Interpolate",
     "Job",
     "Output",
@@ -56,8 +58,8 @@ Path_ = str | PathLike[str]
 
 def run(
     tasks: Task | Sequence[Task],
-    source: File | Path_,
-    sink: Output | Path_,
+    source: SourceFile | Path_,
+    sink: SinkFile | Path_,
     *,
     plan: Plan | None = None,
     seed: int = 0,
@@ -65,7 +67,8 @@ def run(
 ) -> Done:
     """Does the tasks (none: identity) in one pass from a file to a file; returns when it is whole.
 
-    `on_event` hears everything that happens. Raises FilmgateError; nothing half-written is left.
+    A path may name a film, or images: a folder or frames/%06d.png. `on_event` hears everything
+    that happens. Raises FilmgateError; nothing half-written is left.
     """
     job = Job(_file(source), _output(sink), _several(tasks), seed)
     for event in events(job, plan):
@@ -84,7 +87,7 @@ def events(job: Job, plan: Plan | None = None) -> Generator[Event, None, None]:
 
 
 def frames(
-    tasks: Task | Sequence[Task], source: File | Path_, *, plan: Plan | None = None
+    tasks: Task | Sequence[Task], source: SourceFile | Path_, *, plan: Plan | None = None
 ) -> Generator[Frame, None, None]:
     """The result's frames as they are made, for Python code in place of a file."""
     from filmgate.backends import inline
@@ -92,12 +95,20 @@ def frames(
     return inline.frames(_file(source), _several(tasks), plan)
 
 
-def _file(source: File | Path_) -> File:
-    return source if isinstance(source, File) else File(Path(source))
+def _file(source: SourceFile | Path_) -> SourceFile:
+    if not isinstance(source, str | PathLike):
+        return source
+    from filmgate.tasks.forms import source_from
+
+    return source_from({"path": Path(source)})
 
 
-def _output(sink: Output | Path_) -> Output:
-    return sink if isinstance(sink, Output) else Output(Path(sink))
+def _output(sink: SinkFile | Path_) -> SinkFile:
+    if not isinstance(sink, str | PathLike):
+        return sink
+    from filmgate.tasks.forms import sink_from
+
+    return sink_from({"path": Path(sink)})
 
 
 def _several(tasks: Task | Sequence[Task]) -> tuple[Task, ...]:
