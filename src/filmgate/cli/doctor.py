@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from filmgate.core.plan import GIB
+from filmgate.media.codecs import CODECS
 
 CURE = "install it again: pip install --force-reinstall filmgate"
 
@@ -54,8 +55,8 @@ def _av() -> Iterator[Item]:
     av = import_module("av")
     ffmpeg = ".".join(map(str, getattr(av, "ffmpeg_version_info", "").split()[:1]))
     yield Item("PyAV", True, f"{av.__version__}, FFmpeg {ffmpeg}")
-    wanted = import_module("filmgate.media.encode").ENCODERS
-    missing = [codec for codec, encoder in wanted.items() if encoder not in av.codecs_available]
+    wanted = {name: codec.encoder for name, codec in CODECS.items() if codec.exact}
+    missing = [name for name, encoder in wanted.items() if encoder not in av.codecs_available]
     yield Item(
         "codecs",
         not missing,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable
 from fractions import Fraction
-from types import MappingProxyType
 from typing import Any
 
 import av
@@ -18,14 +18,12 @@ from av.video.stream import VideoStream
 from filmgate.core.frame import Frame, Spec
 from filmgate.errors import BrokenStage, Unsupported
 from filmgate.media import formats
+from filmgate.media.codecs import CODECS
 from filmgate.media.file import Output
+from filmgate.media.hdr import light_options
 from filmgate.media.origin import Origin
 from filmgate.media.planes import Planes
 from filmgate.media.read import rows_of
-
-ENCODERS: Mapping[str, str] = MappingProxyType(
-    {"h264": "libx264", "hevc": "libx265", "ffv1": "ffv1"}
-)
 
 
 class Encoder:
@@ -39,14 +37,15 @@ class Encoder:
         self, output: Output, spec: Spec, tick: Fraction, origin: Origin, threads: int
     ) -> None:
         self._tick, self._offset, self._spec = tick, origin.offset, spec
-        self._given = _check(output, spec)
+        encoder = CODECS[output.coded].encoder
+        self._given = _check(output.coded, spec)
         self._ends = self._ticks(Fraction(0))
+        self._lasting: dict[int, int] = {}  # ticks, by pts: not every encoder passes them on
         # An encoder's stream belongs to a container; this one is only there to describe it.
         self._home = av.open(io.BytesIO(), "w", format="matroska")
-        name = ENCODERS[output.codec or "h264"]
-        stream = self._home.add_stream(
-            name, rate=spec.rate or Fraction(30), options=_options(output, spec, threads)
-        )
+        options = _options(output, spec, origin, threads)
+        os.environ.setdefault("SVT_LOG", "1")  # it would tell of itself on standard error
+        stream = self._home.add_stream(encoder, rate=spec.rate or Fraction(30), options=options)
         assert isinstance(stream, VideoStream)
         self.stream = stream
         context = self.stream.codec_context
@@ -64,10 +63,17 @@ class Encoder:
         try:
             self._home.start_encoding()
         except av.FFmpegError as error:
+            soft = output.coded.partition("_")[0]
             raise Unsupported(
-                f"{name} does not take {spec.width}x{spec.height} {self._given} with "
-                f"{_options(output, spec, threads)}: {error.strerror}; try codec ffv1"
+                f"{encoder} does not take {spec.width}x{spec.height} {self._given} with {options}: "
+                f"{error.strerror}; "
+                + (f"choose codec {soft}" if soft != output.coded else "try codec ffv1")
             ) from error
+        self.dropped: list[str] = []
+        if any(origin.light) and not light_options(encoder, origin):
+            self.dropped.append(
+                f"mastering display and light level are left out: {encoder} has no words for them"
+            )
 
     def packets(self, frames: Iterable[Frame]) -> list[Packet[Any]]:
         """What is ready after these frames; some wait inside."""
@@ -83,12 +89,13 @@ class Encoder:
             # a duration of 0 means untold, and readers would make up another
             self._ends = max(end, pts + 1)
             picture.pts, picture.duration, picture.time_base = pts, self._ends - pts, self._tick
-            done += self.stream.encode(picture)
+            self._lasting[pts] = picture.duration
+            done += self._timed(self.stream.encode(picture))
         return done
 
     def flush(self) -> list[Packet[Any]]:
         """What still waits."""
-        return self.stream.encode(None)
+        return self._timed(self.stream.encode(None))
 
     @property
     def end(self) -> int:
@@ -98,6 +105,11 @@ class Encoder:
     def close(self) -> None:
         """Gives the encoder's memory back."""
         self._home.close()
+
+    def _timed(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
+        for packet in packets:
+            packet.duration = self._lasting.pop(packet.pts or 0, packet.duration or 0)
+        return packets
 
     def _ticks(self, time: Fraction) -> int:
         return round((time + self._offset) / self._tick)
@@ -114,37 +126,57 @@ class Encoder:
         picture = VideoFrame(spec.width, spec.height, spec.pixels)
         for plane, array in zip(picture.planes, planes.arrays, strict=True):
             rows_of(plane, array.dtype)[: array.shape[0], : array.shape[1]] = array
-        return picture if self._given == spec.pixels else picture.reformat(format=self._given)
+        if self._given != spec.pixels:
+            picture = picture.reformat(format=self._given)
+        context = self.stream.codec_context  # some encoders ask the picture and not the stream
+        picture.colorspace, picture.color_range = context.colorspace, context.color_range
+        picture.color_primaries, picture.color_trc = context.color_primaries, context.color_trc
+        return picture
 
 
-def _check(output: Output, spec: Spec) -> str:
+def _check(codec: str, spec: Spec) -> str:
     """The format that the encoder is given. Raises Unsupported."""
-    encoder = ENCODERS[output.codec or "h264"]
+    encoder = CODECS[codec].encoder
+    if encoder not in av.codecs_available:
+        raise Unsupported(
+            f"FFmpeg has no {encoder} here: choose codec {codec.partition('_')[0]}, which needs no "
+            "graphics card"
+        )
     given = formats.taken(spec.pixels, encoder)
     if not given:
-        others = [c for c, e in ENCODERS.items() if formats.taken(spec.pixels, e)]
+        soft = [c for c in CODECS if "_" not in c and formats.taken(spec.pixels, CODECS[c].encoder)]
         raise Unsupported(
-            f"{output.codec} does not take {spec.pixels}: choose codec "
-            f"{' or '.join(others) or 'ffv1'}, or make it {formats.nearest(spec.pixels, encoder)}"
+            f"{codec} does not take {spec.pixels}: choose codec {' or '.join(soft) or 'ffv1'}, or "
+            f"pass --pix-fmt {formats.nearest(spec.pixels, encoder)}"
         )
     format = VideoFormat(spec.pixels, 64, 64)
     across, down = 64 // (format.chroma_width(64) or 64), 64 // (format.chroma_height(64) or 64)
     if encoder != "ffv1" and (spec.width % across or spec.height % down):
-        fit = f"{-(-spec.width // across) * across}x{-(-spec.height // down) * down}"
+        most = f"{-(-spec.width // across) * across}x{-(-spec.height // down) * down}"
+        least = f"{spec.width // across * across}x{spec.height // down * down}"
         raise Unsupported(
-            f"the film is {spec.width}x{spec.height} and {output.codec} in {spec.pixels} wants "
-            f"sides that {across}x{down} divides: pad it to {fit}, or choose codec ffv1"
+            f"the film is {spec.width}x{spec.height} and {codec} in {spec.pixels} wants sides that "
+            f"{across}x{down} divides: pass --fit pad ({most}) or --fit crop ({least}), or choose "
+            "codec ffv1"
         )
     return given[0]
 
 
-def _options(output: Output, spec: Spec, threads: int) -> dict[str, str]:
-    chosen = {"level": "3", "slicecrc": "1", "g": "1"}
-    if output.codec != "ffv1":
-        crf = 18 if output.crf is None else output.crf
-        chosen = {"crf": str(crf), "preset": output.preset or "medium"}
-    if output.codec == "hevc":
-        chosen["x265-params"] = f"log-level=none:open-gop=0:pools={threads}:frame-threads=1"
+def _options(output: Output, spec: Spec, origin: Origin, threads: int) -> dict[str, str]:
+    codec = CODECS[output.coded]
+    chosen = dict(codec.options)
+    if codec.crf is not None:
+        chosen[codec.quality] = str(codec.crf if output.crf is None else output.crf)
+    if preset := output.preset or codec.preset:
+        chosen[codec.effort] = preset
+    light = light_options(codec.encoder, origin)
+    if codec.encoder == "libx265":
+        light |= {"log-level": "none", "open-gop": "0", "pools": str(threads), "frame-threads": "1"}
+    if codec.encoder == "libsvtav1":
+        light["lp"] = str(threads)
+    if light:
+        name = {"libx264": "x264-params", "libx265": "x265-params"}.get(codec.encoder)
+        chosen[name or "svtav1-params"] = ":".join(f"{k}={v}" for k, v in light.items())
     if spec.colour.siting != "unknown":
         chosen["chroma_sample_location"] = spec.colour.siting
     return chosen

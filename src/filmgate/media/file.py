@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from filmgate.errors import BadSetting
+from filmgate.media.codecs import CODECS
 
 if TYPE_CHECKING:
     from filmgate.core.frame import Spec
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
     from filmgate.media.read import Film
     from filmgate.media.write import Recording
 
-Codec = Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"]
+Codec = Literal[
+    "h264", "hevc", "av1", "vp9", "prores", "ffv1",
+    "h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_qsv", "hevc_qsv", "av1_qsv",
+    "h264_videotoolbox", "hevc_videotoolbox",
+]  # fmt: skip
 Container = Literal["mp4", "mov", "mkv", "webm", "y4m", "nut"]
 Fit = Literal["pad", "crop"]
 
+SUFFIXES = tuple(f".{name}" for name in get_args(Container))
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 1 << 26  # 8192 x 8192
 
@@ -117,7 +123,8 @@ class Output:
     path: Path
 
     codec: Codec | None = None
-    """How the picture is encoded; ffv1 loses nothing. Without: h264, in a .webm vp9."""
+    """How the picture is encoded; ffv1 loses nothing. Without: h264, in a .webm vp9. Those in the
+    graphics card (_nvenc, _qsv, _videotoolbox) give close results, not the same ones."""
 
     crf: int | None = None
     """Quality: 0 is best, 51 (of vp9 and av1 63) smallest."""
@@ -145,8 +152,34 @@ class Output:
                 raise BadSetting(
                     f"{name} is {getattr(self, name)!r}: wanted one of {', '.join(known)}"
                 )
-        if self.crf is not None and not 0 <= self.crf <= 63:
-            raise BadSetting(f"crf is {self.crf}: wanted 0 (best) to 63")
+        named = Path(self.path).suffix.lower()
+        if named in (*SUFFIXES, ".m4v") and self.suffix != named:
+            raise BadSetting(
+                f"container is {self.container} and the output is {self.path.name}: leave one"
+            )
+        codec = CODECS[self.coded]
+        if self.crf is not None and codec.crf is None:
+            raise BadSetting(f"crf is {self.crf}: {self.coded} has no such setting, leave it out")
+        if self.crf is not None and not 0 <= self.crf <= codec.worst:
+            raise BadSetting(
+                f"crf is {self.crf}: wanted 0 (best) to {codec.worst} for {self.coded}"
+            )
+        if self.preset is not None and codec.presets and self.preset not in codec.presets:
+            raise BadSetting(
+                f"preset is {self.preset!r}: {self.coded} knows {', '.join(codec.presets)}"
+            )
+        if self.preset is not None and self.coded == "ffv1":
+            raise BadSetting(f"preset is {self.preset!r}: ffv1 has none, leave it out")
+
+    @property
+    def suffix(self) -> str:
+        """The ending that tells the container: ".mkv", although the name may be another."""
+        return f".{self.container}" if self.container else Path(self.path).suffix.lower()
+
+    @property
+    def coded(self) -> str:
+        """The codec, chosen by the container where none is given."""
+        return self.codec or ("vp9" if self.suffix == ".webm" else "h264")
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """What is done to the result before it is encoded. Raises Unsupported."""

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from filmgate.media.origin import Origin
 from filmgate.media.safety import opened, writing
-from filmgate.media.tracks import alive, blank, chosen, lasting, named, packets, twin
+from filmgate.media.tracks import FORMATS, alive, blank, chosen, lasting, named, packets, twin
 
 _DEPTH = 16  # frames; no codec reorders more
 
@@ -40,7 +40,8 @@ class Muxer:
         timed: bool,
         tags: Mapping[str, str],
     ) -> None:
-        self._tick, self._suffix, self._mov = tick, path.suffix, path.suffix != ".mkv"
+        self._tick, self._suffix = tick, path.suffix
+        self._mov = FORMATS[path.suffix] in ("mp4", "mov")
         # In an mp4 of variable rate the decoding times before the first frame, which mean nothing,
         # would decide how long the last frame lasts: they are squeezed.
         self._squeezed = self._mov and variable

@@ -19,7 +19,14 @@ from filmgate.errors import Unsupported
 from filmgate.media.safety import translated
 
 FORMATS: Mapping[str, str] = MappingProxyType(
-    {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+    {
+        ".mp4": "mp4",
+        ".m4v": "mp4",
+        ".mov": "mov",
+        ".mkv": "matroska",
+        ".webm": "webm",
+        ".nut": "nut",
+    }
 )
 # Metadata that tells of the container that was, or that the muxer writes anew.
 _STALE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
@@ -32,7 +39,7 @@ _QUICKTIME = MappingProxyType(
 
 def blank(file: Path | io.BytesIO, suffix: str) -> OutputContainer:
     """An empty container of the kind that `suffix` names."""
-    flags = {} if suffix == ".mkv" else {"movflags": "use_metadata_tags"}
+    flags = {"movflags": "use_metadata_tags"} if FORMATS[suffix] in ("mp4", "mov") else {}
     return av.open(
         os.path.abspath(file) if isinstance(file, Path) else file,  # no name is a protocol
         "w",
@@ -51,7 +58,7 @@ def chosen(
     the containers that would do, if `suffix` can't hold the `picture` or one of them.
     """
     if not _fits(suffix, picture, None):
-        able = [x for x in (".mkv", ".mov", ".mp4") if _fits(x, picture, None)]
+        able = [x for x in (".mkv", ".mov", ".mp4", ".webm") if _fits(x, picture, None)]
         raise Unsupported(
             f"{suffix} can't hold {picture.codec_context.codec.canonical_name} of "
             f"{picture.codec_context.pix_fmt}: name the output {' or '.join(able)}"
@@ -63,7 +70,9 @@ def chosen(
     loose = [s for s in bad if s.type in ("data", "unknown") or _is_cover(s)]
     dropped += [f"{words(s)} is left out: {suffix} can't hold it" for s in loose]
     if firm := [s for s in bad if s not in loose]:
-        able = [x for x in (".mkv", ".mov", ".mp4") if all(_fits(x, picture, s) for s in kept)]
+        able = [
+            x for x in (".mkv", ".mov", ".mp4", ".webm") if all(_fits(x, picture, s) for s in kept)
+        ]
         raise Unsupported(
             f"{suffix} can't hold {' and '.join(words(s) for s in firm)}: "
             + (

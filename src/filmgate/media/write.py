@@ -46,7 +46,7 @@ class Recording:
         threads: int = 2,
     ) -> None:
         path = Path(output.path)
-        suffix = _check_place(path, output.overwrite, origin)
+        suffix = _check_place(path, output, origin)
         self.path, self._done = path, False
         self.tick = _tick(suffix, spec.time_base, origin.offset)
         self._encoder = Encoder(output, spec, self.tick, origin, threads)
@@ -64,7 +64,7 @@ class Recording:
         except BaseException:
             self._part.unlink(missing_ok=True)
             raise
-        self.dropped = self._muxer.dropped
+        self.dropped = [*self._encoder.dropped, *self._muxer.dropped]
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Takes the next frames; they may wait in the encoder."""
@@ -108,26 +108,27 @@ class Recording:
             self._part.unlink(missing_ok=True)
 
 
-def _check_place(path: Path, overwrite: bool, origin: Origin) -> str:
+def _check_place(path: Path, output: Output, origin: Origin) -> str:
     """The suffix of the output, if a file may appear there."""
-    suffix = path.suffix.lower()
+    suffix = output.suffix
     if suffix not in FORMATS:
         raise BadSetting(
-            f"the output is {path.name}, wanted a name that ends in {', '.join(FORMATS)}"
+            f"the output is {path.name}, wanted a name that ends in {', '.join(FORMATS)}, or "
+            "--container"
         )
     if not path.parent.is_dir():
         raise BadSetting(f"the folder {path.parent} does not exist: make it first")
     if path.exists():
         if origin.path and path.samefile(origin.path):
             raise BadSetting(f"{path} is the film itself: name another output")
-        if not overwrite:
+        if not output.overwrite:
             raise OutputExists(f"{path} exists: name another output, or say overwrite")
     return suffix
 
 
 def _tick(suffix: str, time_base: Fraction, offset: Fraction) -> Fraction:
     """The unit that timestamps are counted in: exact where the container can."""
-    if suffix == ".mkv":
+    if suffix in (".mkv", ".webm"):
         return Fraction(1, 1000)
     ticks = math.lcm(time_base.denominator, offset.denominator)
     if ticks > 1_000_000:  # an mp4 counts a frame's duration in 32 bits

@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 
-from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.frame import Frame, Spec
 from filmgate.core.job import Task
 from filmgate.errors import BadSetting
 from filmgate.media.file import File
@@ -235,18 +235,21 @@ def _picture(pair: Pair) -> Finding:
     """Rotation, pixel aspect and colour tags of the processed stream."""
     found, wanted = (
         f"rotation {picture.turn or 0 if picture else 0}, pixel aspect {aspect or 1}, "
-        f"colour {_colour(colour)}"
-        for picture, aspect, colour in (
-            (pair.made.picture, pair.result.aspect, pair.result.spec.colour),
-            (pair.taken and pair.taken.picture, pair.film.origin.aspect, pair.wanted.colour),
+        f"colour {_colour(spec)}"
+        for picture, aspect, spec in (
+            (pair.made.picture, pair.result.aspect, pair.result.spec),
+            (pair.taken and pair.taken.picture, pair.film.origin.aspect, pair.wanted),
         )
     )
     return Finding("picture", found == wanted, found, wanted)
 
 
-def _colour(colour: Colour) -> str:
-    range = "tv" if colour.range == "unknown" else colour.range  # encoders leave out the usual
-    return "/".join((colour.matrix, colour.primaries, colour.transfer, range))
+def _colour(spec: Spec) -> str:
+    colour, rgb = spec.colour, spec.pixels.startswith("gbr")
+    # encoders leave out what is usual
+    matrix = "gbr" if rgb and colour.matrix == "unknown" else colour.matrix
+    range = ("pc" if rgb else "tv") if colour.range == "unknown" else colour.range
+    return "/".join((matrix, colour.primaries, colour.transfer, range))
 
 
 def _solid(contents: Contents) -> list[Track]:

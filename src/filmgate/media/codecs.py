@@ -1,0 +1,56 @@
+"""The codecs that a result may have: encoders, how quality and effort are said, and containers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+_X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast",
+         "medium", "slow", "slower", "veryslow", "placebo")  # fmt: skip
+_PRORES = ("proxy", "lt", "standard", "hq", "4444", "4444xq")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codec:
+    """One codec: FFmpeg's `encoder`, the option that says quality and the one that says effort.
+
+    `crf` is the default quality and `worst` its other end (None: the codec has none). `options` go
+    to the encoder as they are. `exact`: same frames and same threads give the same packets.
+    """
+
+    encoder: str
+    quality: str = "crf"
+    crf: int | None = None
+    worst: int = 51
+    effort: str = "preset"
+    preset: str | None = None
+    presets: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    exact: bool = True
+
+
+def _hardware(encoder: str, quality: str, **options: str) -> Codec:
+    """An encoder in the graphics card: close, never exact."""
+    return Codec(encoder=encoder, quality=quality, crf=23, options=options, exact=False)
+
+
+CODECS: Mapping[str, Codec] = MappingProxyType(
+    {
+        "h264": Codec(encoder="libx264", crf=18, preset="medium", presets=_X26X),
+        "hevc": Codec(encoder="libx265", crf=18, preset="medium", presets=_X26X),
+        "av1": Codec(encoder="libsvtav1", crf=25, worst=63, preset="8",
+                     presets=tuple(map(str, range(14)))),
+        "vp9": Codec(encoder="libvpx-vp9", crf=24, worst=63, effort="cpu-used", preset="4",
+                     presets=tuple(map(str, range(9))), options={"b": "0", "deadline": "good"}),
+        "prores": Codec(encoder="prores_ks", effort="profile", presets=_PRORES,
+                        options={"vendor": "apl0"}),
+        "ffv1": Codec(encoder="ffv1", options={"level": "3", "slicecrc": "1", "g": "1"}),
+        "h264_nvenc": _hardware("h264_nvenc", "cq", rc="vbr", b="0", forced_idr="1"),
+        "hevc_nvenc": _hardware("hevc_nvenc", "cq", rc="vbr", b="0", forced_idr="1"),
+        "av1_nvenc": _hardware("av1_nvenc", "cq", rc="vbr", b="0"),
+        "h264_qsv": _hardware("h264_qsv", "global_quality"),
+        "hevc_qsv": _hardware("hevc_qsv", "global_quality"),
+        "av1_qsv": _hardware("av1_qsv", "global_quality"),
+        "h264_videotoolbox": _hardware("h264_videotoolbox", "q"),
+        "hevc_videotoolbox": _hardware("hevc_videotoolbox", "q"),
+    }
+)  # fmt: skip

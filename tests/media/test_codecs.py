@@ -1,0 +1,170 @@
+"""Every codec in every container: what fits comes back as it was, what does not is told."""
+
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import av
+import pytest
+
+from filmgate.errors import BadSetting, Unsupported
+from filmgate.media.codecs import CODECS
+from filmgate.media.file import Codec, Container, File, Output
+from filmgate.media.read import Film
+from filmgate.media.write import Recording
+from tests.films import number_of
+from tests.media.conftest import Reel
+
+QUICK = {"h264": "ultrafast", "hevc": "ultrafast", "av1": "11", "vp9": "8"}
+SOFT = [name for name, codec in CODECS.items() if codec.exact]
+HELD = {  # what each container is known to hold
+    "mp4": {"h264", "hevc", "av1", "vp9", "ffv1"},
+    "mov": {"h264", "hevc", "prores"},
+    "mkv": set(SOFT),
+    "webm": {"av1", "vp9"},
+}
+
+
+def copied(
+    film: Film, output: Output, light: tuple[bytes | None, bytes | None] = (None, None)
+) -> Recording:
+    origin = replace(film.origin, light=light)
+    spec = film.spec
+    with Recording(output, spec, origin) as sink:
+        for chunk, _ in film.read(None, 8):
+            sink.write(chunk)
+        sink.finish()
+    return sink
+
+
+def output(path: Path, codec: Any, **settings: Any) -> Output:
+    return Output(path, codec, preset=QUICK.get(codec), **settings)
+
+
+def source_of(codec: str) -> str:
+    """A film in a pixel format that the codec takes."""
+    return "prores" if codec == "prores" else "uneven"
+
+
+def test_every_codec_of_the_table_may_be_asked_for_and_no_other() -> None:
+    assert set(get_args(Codec)) == set(CODECS)
+    assert set(HELD) <= set(get_args(Container))
+
+
+@pytest.mark.parametrize("container", HELD)
+@pytest.mark.parametrize("codec", SOFT)
+def test_what_fits_keeps_times_and_pictures_and_what_does_not_is_told_what_would(
+    codec: str, container: str, reel: Reel, tmp_path: Path
+) -> None:
+    film = File(reel(source_of(codec))).open()
+    path = tmp_path / f"out.{container}"
+    if codec not in HELD[container]:
+        able = [name for name in HELD if codec in HELD[name]]
+        with pytest.raises(Unsupported, match=f"can't hold {codec} .* name the output") as told:
+            copied(film, output(path, codec))
+        assert all(f".{name}" in str(told.value) for name in able)
+        assert not list(tmp_path.iterdir())
+        return
+    sink = copied(film, output(path, codec))
+    old = [f for chunk, _ in film.read(None, 8) for f in chunk]
+    new = [f for chunk, _ in File(path).open().read(None, 8) for f in chunk]
+    assert [number_of(f) for f in new] == [number_of(f) for f in old]
+    assert max(abs(a.time - b.time) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
+    assert max(abs(a.end - b.end) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
+
+
+@pytest.mark.parametrize("codec", SOFT)
+def test_the_same_frames_give_the_same_bytes(codec: str, reel: Reel, tmp_path: Path) -> None:
+    film = File(reel(source_of(codec))).open()
+    for name in ("a.mkv", "b.mkv"):
+        copied(film, output(tmp_path / name, codec))
+    first, second = ([bytes(p) for p in _packets(tmp_path / n)] for n in ("a.mkv", "b.mkv"))
+    assert first == second
+
+
+@pytest.mark.parametrize("codec", SOFT)
+def test_primaries_transfer_matrix_and_range_come_back(
+    codec: str, reel: Reel, tmp_path: Path
+) -> None:
+    film = File(reel(source_of(codec))).open()
+    for colour in ("bt709", "bt2020"):
+        matrix = {"bt2020": "bt2020nc"}.get(colour, colour)
+        transfer = {"bt2020": "smpte2084"}.get(colour, colour)
+        tagged = replace(
+            film.spec.colour, matrix=matrix, primaries=colour, transfer=transfer, range="tv"
+        )
+        path = tmp_path / f"{colour}.mkv"
+        changed = replace(film, spec=replace(film.spec, colour=tagged))
+        copied(changed, output(path, codec))
+        found = File(path).open().spec.colour
+        assert replace(found, siting="unknown", range="tv") == replace(tagged, siting="unknown")
+        assert found.range in ("tv", "unknown")
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
+def test_the_light_that_a_film_was_mastered_for_comes_back(
+    codec: str, reel: Reel, tmp_path: Path
+) -> None:
+    whole = [34000, 16000, 13250, 34500, 7500, 3000, 15635, 16450]
+    ratios = [part for n in whole for part in (n, 50_000)] + [50, 10_000, 1000, 1]
+    light = (struct.pack("=20i2i", *ratios, 1, 1), struct.pack("=2I", 1000, 400))
+    path = tmp_path / "out.mp4"
+    sink = copied(File(reel("ten_bits")).open(), output(path, codec), light)
+    assert not sink.dropped
+    with av.open(str(path)) as container:
+        kinds: Any = next(container.decode(video=0)).side_data
+        held = {side.type.name: bytes(side) for side in (kinds[k] for k in range(len(kinds)))}
+    found = struct.unpack("=20i2i", held["MASTERING_DISPLAY_METADATA"])
+    for n in range(0, 20, 2):
+        wanted = ratios[n] / ratios[n + 1]
+        assert found[n] / found[n + 1] == pytest.approx(wanted, rel=1e-3, abs=1e-4)
+    assert struct.unpack("=2I", held["CONTENT_LIGHT_LEVEL"][:8]) == (1000, 400)
+
+
+def test_light_that_an_encoder_has_no_words_for_is_told(reel: Reel, tmp_path: Path) -> None:
+    light = (None, struct.pack("=2I", 1000, 400))
+    sink = copied(File(reel("even")).open(), output(tmp_path / "out.webm", "vp9"), light)
+    assert ["light level are left out" in word for word in sink.dropped] == [True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"codec": "prores", "crf": 20}, "prores has no such setting, leave it out"),
+        ({"codec": "h264", "crf": 52}, r"wanted 0 \(best\) to 51 for h264"),
+        ({"codec": "av1", "preset": "medium"}, "av1 knows 0, 1, 2"),
+        ({"codec": "ffv1", "preset": "medium"}, "ffv1 has none"),
+        ({"codec": "h265"}, "wanted one of h264, hevc"),
+        ({"container": "mkv"}, "container is mkv and the output is out.mp4: leave one"),
+    ],
+)
+def test_settings_that_can_not_be_are_told(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadSetting, match=said):
+        Output(Path("out.mp4"), **settings)
+
+
+def test_the_container_may_be_told_where_the_name_does_not(reel: Reel, tmp_path: Path) -> None:
+    copied(File(reel("even")).open(), Output(tmp_path / "out.film", container="mkv"))
+    assert (tmp_path / "out.film").read_bytes()[:4] == b"\x1a\x45\xdf\xa3"
+
+
+def test_the_codec_is_chosen_by_the_container() -> None:
+    assert Output(Path("a.webm")).coded == "vp9"
+    assert Output(Path("a"), container="webm").coded == "vp9"
+    assert Output(Path("a.mp4")).coded == "h264"
+
+
+@pytest.mark.parametrize("codec", [name for name in CODECS if name not in SOFT])
+def test_an_encoder_whose_hardware_is_not_here_names_the_one_in_software(
+    codec: str, reel: Reel, tmp_path: Path
+) -> None:
+    film = File(reel("even")).open()
+    with pytest.raises(Unsupported, match=f"choose codec {codec.partition('_')[0]}"):
+        copied(film, Output(tmp_path / "out.mp4", codec))  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def _packets(path: Path) -> list[Any]:
+    with av.open(str(path)) as container:
+        return [packet for packet in container.demux(video=0) if packet.size]
