@@ -36,10 +36,10 @@ class Encoder:
     def __init__(
         self, output: Output, spec: Spec, tick: Fraction, origin: Origin, threads: int
     ) -> None:
-        self._tick, self._offset, self._spec = tick, origin.offset, spec
+        self.tick, self._offset, self._spec = tick, origin.offset, spec
         encoder = CODECS[output.coded].encoder
         self._given = _check(output.coded, spec)
-        self._ends = self._ticks(Fraction(0))
+        self.start = self._ends = self._ticks(Fraction(0))  # film time 0
         self._lasting: dict[int, int] = {}  # ticks, by pts: not every encoder passes them on
         # An encoder's stream belongs to a container; this one is only there to describe it.
         self._home = av.open(io.BytesIO(), "w", format="matroska")
@@ -83,12 +83,12 @@ class Encoder:
             if pts < self._ends:
                 raise Unsupported(
                     f"frame {frame.index} at {float(frame.time):.6f} s falls on the one before it: "
-                    f"the container counts in {float(self._tick):.6f} s; name the output .mp4"
+                    f"the container counts in {float(self.tick):.6f} s; name the output .mp4"
                 )
             picture = self._picture(frame)
             # a duration of 0 means untold, and readers would make up another
             self._ends = max(end, pts + 1)
-            picture.pts, picture.duration, picture.time_base = pts, self._ends - pts, self._tick
+            picture.pts, picture.duration, picture.time_base = pts, self._ends - pts, self.tick
             self._lasting[pts] = picture.duration
             done += self._timed(self.stream.encode(picture))
         return done
@@ -112,7 +112,7 @@ class Encoder:
         return packets
 
     def _ticks(self, time: Fraction) -> int:
-        return round((time + self._offset) / self._tick)
+        return round((time + self._offset) / self.tick)
 
     def _picture(self, frame: Frame) -> VideoFrame:
         planes, spec = frame.image, self._spec

@@ -147,7 +147,7 @@ class Muxer:
             if stream.index == origin.video:
                 made = self._container.add_stream_from_template(picture)
                 made.time_base = self._tick
-                if self._mov and picture.codec_context.name == "libx265":
+                if self._mov and picture.codec_context.codec.canonical_name == "hevc":
                     made.codec_context.codec_tag = "hvc1"  # QuickTime plays no hev1
                 if origin.turn:
                     made.set_display_matrix(origin.turn)

@@ -32,7 +32,7 @@ FORMATS: Mapping[str, str] = MappingProxyType(
 _STALE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
 _COUNTED = ("bps", "number_of_frames", "number_of_bytes", "_statistics_")
 # QuickTime knows these languages by their older names.
-_QUICKTIME = MappingProxyType(
+QUICKTIME = MappingProxyType(
     {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb"}
 )
 
@@ -103,8 +103,8 @@ def twin(container: OutputContainer, suffix: str, stream: Stream) -> Stream:
 def named(made: Stream, stream: Stream, suffix: str, anew: bool = False) -> None:
     """Gives a track the other's metadata and dispositions; `anew`: its packets are others."""
     told = lasting(stream.metadata, _COUNTED if anew else ())
-    if suffix == ".mov" and told.get("language") in _QUICKTIME:
-        told["language"] = _QUICKTIME[told["language"]]
+    if suffix == ".mov" and told.get("language") in QUICKTIME:
+        told["language"] = QUICKTIME[told["language"]]
     made.metadata.update(told)
     made.disposition = stream.disposition
 

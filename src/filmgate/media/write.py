@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
+from av.packet import Packet
 
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.snapshot import Snapshot
@@ -26,8 +28,68 @@ from filmgate.media.tracks import FORMATS
 _MICROSECOND = Fraction(1, 1_000_000)
 
 
+class Result:
+    """The file of a result, under a hidden name until it is whole.
+
+    Takes the picture's packets, in decoding order and in `tick` seconds, wherever they come from;
+    `encoder` describes them. Raises UserError before the first one.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        spec: Spec,
+        encoder: Encoder,
+        origin: Origin,
+        *,
+        tracks: bool,
+        tags: Mapping[str, str],
+    ) -> None:
+        self.path, suffix = Path(output.path), checked(output, origin)
+        self._part = self.path.with_name(
+            f".{self.path.stem[:100]}.{secrets.token_hex(4)}.part{suffix}"
+        )
+        self._whole = False
+        try:
+            self._muxer = Muxer(
+                self._part,
+                encoder.stream,
+                encoder.tick,
+                origin,
+                variable=spec.rate is None,
+                timed=tracks,
+                tags=tags,
+            )
+        except BaseException:
+            self._part.unlink(missing_ok=True)
+            raise
+        self.dropped = [*encoder.dropped, *self._muxer.dropped]
+
+    def write(self, packets: Iterable[Packet[Any]]) -> None:
+        """Takes the next packets of the picture."""
+        with writing(self.path):
+            self._muxer.write(packets)
+
+    def finish(self, end: int) -> None:
+        """Nothing follows the picture's `end` (ticks): whole, durable, and under its name."""
+        with writing(self.path):
+            self._muxer.close(end)
+        with open(self._part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(self._part, self.path)
+        self._whole = True
+        synced(self.path.parent)
+
+    def close(self) -> None:
+        """Leaves nothing behind unless it is whole."""
+        if not self._whole:
+            with suppress(av.FFmpegError):  # a trailer for a file that is thrown away
+                self._muxer.close(None)
+            self._part.unlink(missing_ok=True)
+
+
 class Recording:
-    """A result being written; its file has a hidden name until it is whole.
+    """A result being written in one go.
 
     `spec` is what arrives: Planes of `spec.pixels`. `origin` gives the other tracks (none that has
     times unless `tracks`), chapters, metadata, rotation, pixel aspect and the place in time.
@@ -45,31 +107,17 @@ class Recording:
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
     ) -> None:
-        path = Path(output.path)
-        suffix = _check_place(path, output, origin)
-        self.path, self._done = path, False
-        self.tick = _tick(suffix, spec.time_base, origin.offset)
+        self.path, self.tick = Path(output.path), tick_of(output, spec, origin)
+        checked(output, origin)
         self._encoder = Encoder(output, spec, self.tick, origin, threads)
-        self._part = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}.part{suffix}")
-        try:
-            self._muxer = Muxer(
-                self._part,
-                self._encoder.stream,
-                self.tick,
-                origin,
-                variable=spec.rate is None,
-                timed=tracks,
-                tags=tags or {},
-            )
-        except BaseException:
-            self._part.unlink(missing_ok=True)
-            raise
-        self.dropped = [*self._encoder.dropped, *self._muxer.dropped]
+        self._result = Result(output, spec, self._encoder, origin, tracks=tracks, tags=tags or {})
+        self.dropped = self._result.dropped
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Takes the next frames; they may wait in the encoder."""
         with writing(self.path):
-            self._muxer.write(self._encoder.packets(frames))
+            packets = self._encoder.packets(frames)
+        self._result.write(packets)
 
     def commit(self, snapshot: Snapshot) -> None:
         """The end, if the snapshot has no state: the file gets its name."""
@@ -79,18 +127,9 @@ class Recording:
     def finish(self) -> None:
         """Nothing follows: the file is made whole and durable, and gets its name."""
         with writing(self.path):
-            self._muxer.write(self._encoder.flush())
-            self._muxer.close(self._encoder.end)
-        with open(self._part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(self._part, self.path)
-        self._done = True
-        if hasattr(os, "O_DIRECTORY"):
-            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            packets = self._encoder.flush()
+        self._result.write(packets)
+        self._result.finish(self._encoder.end)
 
     def __enter__(self) -> Recording:
         return self
@@ -102,15 +141,12 @@ class Recording:
         trace: TracebackType | None,
     ) -> None:
         self._encoder.close()
-        if not self._done:
-            with suppress(av.FFmpegError):  # a trailer for a file that is thrown away
-                self._muxer.close(None)
-            self._part.unlink(missing_ok=True)
+        self._result.close()
 
 
-def _check_place(path: Path, output: Output, origin: Origin) -> str:
-    """The suffix of the output, if a file may appear there."""
-    suffix = output.suffix
+def checked(output: Output, origin: Origin) -> str:
+    """The suffix of the output, if a file may appear there. Raises BadSetting, OutputExists."""
+    path, suffix = Path(output.path), output.suffix
     if suffix not in FORMATS:
         raise BadSetting(
             f"the output is {path.name}, wanted a name that ends in {', '.join(FORMATS)}, or "
@@ -126,13 +162,23 @@ def _check_place(path: Path, output: Output, origin: Origin) -> str:
     return suffix
 
 
-def _tick(suffix: str, time_base: Fraction, offset: Fraction) -> Fraction:
-    """The unit that timestamps are counted in: exact where the container can."""
-    if suffix in (".mkv", ".webm"):
+def tick_of(output: Output, spec: Spec, origin: Origin) -> Fraction:
+    """The unit (seconds) that timestamps are counted in: exact where the container can."""
+    if output.suffix in (".mkv", ".webm"):
         return Fraction(1, 1000)
-    ticks = math.lcm(time_base.denominator, offset.denominator)
+    ticks = math.lcm(spec.time_base.denominator, origin.offset.denominator)
     if ticks > 1_000_000:  # an mp4 counts a frame's duration in 32 bits
         return _MICROSECOND
     while ticks < 10_000:
         ticks *= 2
     return Fraction(1, ticks)
+
+
+def synced(folder: Path) -> None:
+    """Makes the names in a folder durable, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

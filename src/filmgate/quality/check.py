@@ -13,6 +13,7 @@ from filmgate.media.file import File
 from filmgate.media.probe import Contents, Track, probe
 from filmgate.media.read import Film
 from filmgate.media.sync import first_heard, heard_again
+from filmgate.media.tracks import QUICKTIME
 from filmgate.tasks.forms import TAG, Told, read_tag, sink_from, source_from, task_to
 
 # What tells of the file that was, and not of the film.
@@ -270,7 +271,8 @@ def _off(track: Track) -> Track:
 
 
 def _marks(track: Track) -> str:
-    marks = (track.language or "und", track.metadata.get("title", ""), *sorted(track.traits))
+    language = QUICKTIME.get(track.language or "und", track.language or "und")
+    marks = (language, track.metadata.get("title", ""), *sorted(track.traits))
     return " ".join(mark for mark in marks if mark)
 
 

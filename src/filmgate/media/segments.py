@@ -1,0 +1,231 @@
+"""A film in pieces that outlive a crash: each closed and whole, joined without encoding again."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+import av
+from av.packet import Packet
+
+from filmgate.core.frame import Frame, Spec
+from filmgate.core.snapshot import Snapshot
+from filmgate.errors import FilmgateError
+from filmgate.media.encode import Encoder
+from filmgate.media.file import Output
+from filmgate.media.origin import Origin
+from filmgate.media.safety import writing
+from filmgate.media.write import Result, checked, synced, tick_of
+
+# NUT keeps any time base and the order of B-frames; what it has no name for goes into a mov.
+_CONTAINERS: Mapping[str, str] = MappingProxyType({"prores": "mov"})
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A finished segment: its file's name, bytes and sha256, and where its last frame ends."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    end: int  # in ticks of the result
+
+
+Kept = Callable[[Snapshot, tuple[Piece, ...]], None]
+
+
+class Segments:
+    """A result that is written in pieces into `folder`: every commit closes one and is durable.
+
+    `pieces` are those of an earlier run, which this one goes on from. `kept` is told each commit,
+    when its pieces are on disk; after the last one they are joined into the result, beside the
+    other tracks, as Recording has them. Raises UserError before the first frame.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        pieces: tuple[Piece, ...],
+        kept: Kept,
+        output: Output,
+        spec: Spec,
+        origin: Origin,
+        *,
+        tracks: bool = True,
+        tags: Mapping[str, str] | None = None,
+        threads: int = 2,
+    ) -> None:
+        self._folder, self._pieces, self._kept = folder, pieces, kept
+        self._output, self._spec, self._origin = output, spec, origin
+        self._tracks, self._tags, self._threads = tracks, tags or {}, threads
+        self.path, self.tick = Path(output.path), tick_of(output, spec, origin)
+        checked(output, origin)
+        self._open: _Segment | None = None
+        encoder = self._encoder()
+        try:
+            trial = self._result(encoder)  # what can't be joined is told now
+            self.dropped = trial.dropped
+            trial.close()
+        finally:
+            encoder.close()
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        """Takes the next frames; they may wait in the encoder."""
+        if frames and self._open is None:
+            kind = _CONTAINERS.get(self._output.coded, "nut")
+            path = self._folder / f"{len(self._pieces) + 1:06}.{kind}"
+            self._open = _Segment(path, self._encoder(), self.tick)
+        if self._open is not None:
+            self._open.write(frames)
+
+    def commit(self, snapshot: Snapshot) -> None:
+        """Closes the piece and keeps the snapshot; after the last one the result is joined."""
+        if self._open is not None:
+            self._pieces += (self._open.finish(),)
+            self._open = None
+        self._kept(snapshot, self._pieces)
+        if snapshot.state is None:
+            self._join()
+
+    def __enter__(self) -> Segments:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._open is not None:
+            self._open.close()
+
+    def _join(self) -> None:
+        encoder = self._encoder()
+        result = self._result(encoder)
+        try:
+            result.write(joined(self._folder, self._pieces, encoder))
+            result.finish(self._pieces[-1].end if self._pieces else 0)
+        finally:
+            encoder.close()
+            result.close()
+
+    def _encoder(self) -> Encoder:
+        return Encoder(self._output, self._spec, self.tick, self._origin, self._threads)
+
+    def _result(self, encoder: Encoder) -> Result:
+        return Result(self._output, self._spec, encoder, self._origin, tracks=self._tracks,
+                      tags=self._tags)  # fmt: skip
+
+
+class _Segment:
+    """One piece being written: an encoder and a container of its own, hidden until it is whole."""
+
+    def __init__(self, path: Path, encoder: Encoder, tick: Fraction) -> None:
+        self._path, self._part, self._encoder = path, path.with_name(f".{path.name}"), encoder
+        kind = path.suffix.removeprefix(".")
+        with writing(path):
+            self._container = av.open(
+                os.path.abspath(self._part), "w", format=kind, options={"avoid_negative_ts": "0"}
+            )
+            self._stream = self._container.add_stream_from_template(encoder.stream)
+            self._stream.time_base = tick
+            self._container.start_encoding()
+        self._tick = tick
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        with writing(self._path):
+            self._put(self._encoder.packets(frames))
+
+    def finish(self) -> Piece:
+        with writing(self._path):
+            self._put(self._encoder.flush())
+            self._container.close()
+        self._encoder.close()
+        with open(self._part, "rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size_bytes = file.seek(0, os.SEEK_END)
+            os.fsync(file.fileno())
+        os.replace(self._part, self._path)
+        synced(self._path.parent)
+        return Piece(self._path.name, size_bytes, digest, self._encoder.end)
+
+    def close(self) -> None:
+        self._encoder.close()
+        with suppress(av.FFmpegError):
+            self._container.close()
+        self._part.unlink(missing_ok=True)
+
+    def _put(self, packets: Sequence[Packet[Any]]) -> None:
+        for packet in packets:
+            packet.stream, packet.time_base = self._stream, self._tick
+            packet.pts = (packet.pts or 0) - self._encoder.start  # none may be negative here
+            packet.dts = None if packet.dts is None else packet.dts - self._encoder.start
+            self._container.mux_one(packet)
+
+
+def joined(folder: Path, pieces: Sequence[Piece], encoder: Encoder) -> Iterator[Packet[Any]]:
+    """The packets of all pieces in decoding order, stamped as one encoder would have done it.
+
+    Raises FilmgateError, with its name, if a piece is missing, was changed, or comes from an
+    encoder with other settings; then before the first packet.
+    """
+    for piece in pieces:
+        _check(folder / piece.name, piece)
+    late = max((_late(_times(folder / p.name, encoder)) for p in pieces), default=0)
+    free: list[int] = []  # times that no packet was stamped with for decoding
+    count = start = 0
+    for piece in pieces:
+        shown = sorted(_times(folder / piece.name, encoder))
+        ends = dict(zip(shown, [*shown[1:], piece.end], strict=True))
+        for packet, pts in _packets(folder / piece.name, encoder):
+            start = start if count else pts
+            heapq.heappush(free, pts)
+            lasting = ends[pts] - pts
+            before = start - (late - count) * max(1, lasting)
+            packet.dts = heapq.heappop(free) if count >= late else before
+            packet.pts, packet.duration, packet.time_base = pts, lasting, encoder.tick
+            count += 1
+            yield packet
+
+
+def _times(path: Path, encoder: Encoder) -> list[int]:
+    """When each picture is shown, in decoding order."""
+    return [pts for _, pts in _packets(path, encoder)]
+
+
+def _late(times: list[int]) -> int:
+    """By how many places a picture is shown before those that are decoded before it, at most."""
+    ranks = {pts: rank for rank, pts in enumerate(sorted(times))}
+    return max((place - ranks[pts] for place, pts in enumerate(times)), default=0)
+
+
+def _packets(path: Path, encoder: Encoder) -> Iterator[tuple[Packet[Any], int]]:
+    """Packets and their pts in ticks, if they come from an encoder like this one."""
+    with av.open(os.path.abspath(path), "r", format=path.suffix.removeprefix(".")) as container:
+        stream = container.streams.video[0]
+        if stream.codec_context.extradata != encoder.stream.codec_context.extradata:
+            raise FilmgateError(f"{path} was encoded with other settings: start over")
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None:
+                yield packet, encoder.start + round(packet.pts * packet.time_base / encoder.tick)
+
+
+def _check(path: Path, piece: Piece) -> None:
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise FilmgateError(f"{path} is missing: start over") from error
+    if digest != piece.sha256:
+        raise FilmgateError(
+            f"{path} was changed: it has {path.stat().st_size} bytes and another sha256 than the "
+            f"{piece.size_bytes} that were written: start over"
+        )
