@@ -70,7 +70,7 @@ class Encoder:
                 + (f"choose codec {soft}" if soft != output.coded else "try codec ffv1")
             ) from error
         self.dropped: list[str] = []
-        if any(origin.light) and not light_options(encoder, origin):
+        if any(origin.light) and is_hdr(spec.colour) and not light_options(encoder, origin):
             self.dropped.append(
                 f"mastering display and light level are left out: {encoder} has no words for them"
             )
@@ -162,6 +162,12 @@ def _check(codec: str, spec: Spec) -> str:
     return given[0]
 
 
+def _has_avx512() -> bool:
+    import cv2  # only to ask what the processor can do
+
+    return bool(cv2.checkHardwareSupport(13))
+
+
 def _options(output: Output, spec: Spec, origin: Origin, threads: int) -> dict[str, str]:
     codec = CODECS[output.coded]
     chosen = dict(codec.options)
@@ -169,7 +175,9 @@ def _options(output: Output, spec: Spec, origin: Origin, threads: int) -> dict[s
         chosen[codec.quality] = str(codec.crf if output.crf is None else output.crf)
     if preset := output.preset or codec.preset:
         chosen[codec.effort] = preset
-    light = light_options(codec.encoder, origin)
+    light = light_options(codec.encoder, origin) if is_hdr(spec.colour) else {}
+    if codec.encoder == "libx264" and _has_avx512():
+        light["asm"] = "avx2,fma3,bmi1,bmi2,lzcnt"  # its AVX-512 code does not repeat itself
     if codec.encoder == "libx265":
         light |= {"log-level": "none", "open-gop": "0", "pools": str(threads), "frame-threads": "1"}
     if codec.encoder == "libsvtav1":

@@ -56,13 +56,11 @@ class Muxer:
                 else []
             )
             kept, self.dropped = chosen(path.suffix, picture, others, timed)
-            if (
-                not self._mov
-                and picture.codec_context.name == "ffv1"
-                and origin.aspect not in (None, 1)
-            ):
+            codec = picture.codec_context.codec.canonical_name
+            if not self._mov and codec not in ("h264", "hevc") and origin.aspect not in (None, 1):
                 self.dropped.append(
-                    f"the pixel aspect {origin.aspect} is left out: ffv1 can't hold it in .mkv"
+                    f"the pixel aspect {origin.aspect} is left out: {path.suffix} can't hold it "
+                    f"with {codec}"
                 )
             self._container = stack.enter_context(blank(path, path.suffix))
             self._picture, outs = self._lay_out(picture, source, origin, kept)
