@@ -82,19 +82,18 @@ def to_rgb(picture: Planes, dtype: torch.dtype = torch.float32, device: str = "c
         return stacked.sub_(low).mul_(1 / luma).clamp_(0, 1).to(dtype)
     left, top = _cosited(picture.colour.siting)
     exact, zero = _to_rgb_matrix(picture.pixels, picture.colour, width, height)
-    matrix = torch.from_numpy(exact).float().to(device)
+    gain, matrix = float(exact[0, 0]), torch.from_numpy(exact[:, 1:]).float().to(device)
     found = torch.empty(3, height, width, device=device)
     for first, last in _strips(height, device):
         # one chroma row more on either side, so that no strip shows
         begin, end = max(0, first // down - 1), min(-(-height // down), -(-last // down) + 1)
         chroma = torch.stack([part[begin:end].float() for part in parts[1:]]).sub_(zero[1])
-        chroma = _stretched(chroma, -2, down, top, (end - begin) * down)
-        chroma = chroma[:, first - begin * down : last - begin * down]
-        yuv = torch.empty(3, last - first, width, device=device)
-        torch.sub(parts[0][first:last], zero[0], out=yuv[0])
-        _stretched(chroma, -1, across, left, width, out=yuv[1:])
-        strip = torch.mm(matrix, yuv.view(3, -1)).view(3, last - first, width)
-        torch.clamp(strip, 0, 1, out=found[:, first:last])
+        # what chroma adds to R, G and B: linear, so found before there are more samples of it
+        added = torch.mm(matrix, chroma.view(2, -1)).view(3, end - begin, -1)
+        added = _stretched(added, -2, down, top, (end - begin) * down)
+        added = added[:, first - begin * down : last - begin * down]
+        strip = _stretched(added, -1, across, left, width, out=found[:, first:last])
+        strip.add_(parts[0][first:last].float().sub_(zero[0]), alpha=gain).clamp_(0, 1)
     return found.to(dtype)
 
 
@@ -137,11 +136,12 @@ def _tensor(frame: Frame) -> Tensor:
 
 
 def _samples(values: Tensor, pixels: str) -> Any:
+    """Code values as an array; `values` is used up."""
     bits = bits_of(pixels)
-    whole = values.round().clamp_(0, 2**bits - 1)
-    if bits == 8:
-        return whole.to(torch.uint8).cpu().numpy()
-    return whole.to(torch.int32).cpu().numpy().astype(np.uint16)
+    whole = values.round_().clamp_(0, 2**bits - 1)
+    if values.device.type != "cpu":  # fewer bytes to bring here; numpy's own cast is quicker
+        whole = whole.to(torch.uint8 if bits == 8 else torch.int32).cpu()
+    return whole.numpy().astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def _strips(height: int, device: str) -> list[tuple[int, int]]:
@@ -205,16 +205,23 @@ def _stretched(
     found = values.new_empty(shape) if out is None else out
     for phase in range(step):
         at = (phase - (0 if cosited else (step - 1) / 2)) / step
-        part = values
-        if at < 0:
-            before = torch.cat((values.narrow(axis, 0, 1), values.narrow(axis, 0, count - 1)), axis)
-            part = torch.lerp(values, before, -at)
-        elif at > 0:
-            last = values.narrow(axis, count - 1, 1)
-            after = torch.cat((values.narrow(axis, 1, count - 1), last), axis)
-            part = torch.lerp(values, after, at)
         place = _every(found, axis, phase, step)
-        place.copy_(part.narrow(axis, 0, place.shape[axis]))
+        size = place.shape[axis]
+        if at == 0:
+            place.copy_(values.narrow(axis, 0, size))
+            continue
+        # samples between two others, and the one beyond the edge
+        pairs = min(size, count) - 1 if at < 0 else min(size, count - 1)
+        here, there = (1, 0) if at < 0 else (0, 1)
+        torch.lerp(
+            values.narrow(axis, here, pairs),
+            values.narrow(axis, there, pairs),
+            abs(at),
+            out=place.narrow(axis, here, pairs),
+        )
+        if size > pairs:
+            edge = 0 if at < 0 else size - 1
+            place.narrow(axis, edge, 1).copy_(values.narrow(axis, edge, 1))
     return found
 
 
