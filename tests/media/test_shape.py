@@ -31,7 +31,7 @@ def planes_of(spec: Spec, smooth: bool = False) -> Planes:
     shapes = [full] if "gray" in spec.pixels else [full, small, small]
     shapes += [full] if has_alpha(spec.pixels) else []
     chance, unit = np.random.default_rng(5), 2 ** (bits - 8)
-    arrays = []
+    arrays: list[Any] = []
     for n, (rows, columns) in enumerate(shapes):
         y, x = np.mgrid[:rows, :columns]
         slope = (100 + 20 * n + y / rows * 12 + x / columns * 10) * unit

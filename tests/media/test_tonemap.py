@@ -43,15 +43,16 @@ def test_hlg_white_of_bt_2408_is_203_nits_on_a_display_of_1000() -> None:
 
 
 def test_the_curve_is_the_eetf_of_bt_2390() -> None:
-    """By hand for 1000 to 100 cd/m2: maxLum = 0.50808 / 0.75183, KS = 1.5 maxLum - 0.5 = 0.51369.
+    """By hand, 1000 to 203 cd/m2: maxLum = 0.58069 / 0.75183 = 0.77237, KS = 1.5 maxLum - 0.5.
 
-    203 cd/m2 is E1 = 0.58069 / 0.75183, T = 0.5319, P = 0.6592, so PQ 0.4956, 88.2 cd/m2.
+    KS = 0.65856 is 87.8 cd/m2: below, nothing changes. 203 cd/m2 is E1 = maxLum, so T = 1 / 3,
+    P = 0.73865, PQ 0.55534, 159.04 cd/m2.
     """
-    nits = torch.tensor([0.0, 1.0, 25.0, 203.0, 1000.0, 4000.0])
+    nits = torch.tensor([0.0, 1.0, 80.0, 203.0, 1000.0, 4000.0])
     found = toned(nits, 1000).tolist()
-    assert found[:3] == pytest.approx([0, 1, 25], rel=1e-3, abs=1e-4)  # below the knee: as it was
-    assert found[3] == pytest.approx(88.2, abs=0.1)
-    assert found[4:] == pytest.approx([100, 100], rel=1e-3)
+    assert found[:3] == pytest.approx([0, 1, 80], rel=1e-3, abs=1e-4)
+    assert found[3] == pytest.approx(159.04, abs=0.1)
+    assert found[4:] == pytest.approx([203, 203], rel=1e-3)
     ramp = toned(torch.linspace(0, 1200, 500), 1000)
     assert bool((ramp[1:] >= ramp[:-1] - 1e-3).all())
 
@@ -75,7 +76,7 @@ def test_a_bt_709_colour_in_bt_2020_comes_out_as_itself() -> None:
                           [0.0164, 0.0880, 0.8956]])  # fmt: skip
     red = (there @ torch.tensor([10.0, 0, 0])).view(3, 1, 1)
     made = to_sdr(pq_code(red), PQ, 1000).flatten().tolist()
-    assert made[0] == pytest.approx(0.1 ** (1 / 2.4), abs=2e-3)
+    assert made[0] == pytest.approx((10 / 203) ** (1 / 2.4), abs=2e-3)
     assert made[1:] == pytest.approx([0, 0], abs=0.04)
 
 
@@ -103,7 +104,7 @@ def test_a_file_gives_the_stage_to_hdr_only(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_mapped_is_refused() -> None:
-    with pytest.raises(BadSetting, match=r"peak_nits is 80: wanted more than 100"):
+    with pytest.raises(BadSetting, match=r"peak_nits is 80: wanted more than 203"):
         tonemapped(PQ, 80)
     with pytest.raises(Unsupported, match="transfer is unknown, wanted HDR"):
         tonemapped(Colour())

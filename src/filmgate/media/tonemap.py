@@ -17,7 +17,7 @@ from filmgate.media.colour import rgb as into_rgb
 from filmgate.media.colour import to_planes, to_rgb
 from filmgate.media.planes import Planes, is_hdr
 
-SDR_NITS = 100.0  # white of SDR, as BT.1886 and BT.2035 have it
+SDR_NITS = 203.0  # what becomes white at most: HDR reference white (BT.2408), so mid tones stay
 PQ_NITS = 10000.0  # what PQ 1.0 means (SMPTE ST 2084)
 # Constants of ST 2084.
 _M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
@@ -37,11 +37,13 @@ _ROWS = 64  # done together, so that what is needed between is small
 def tonemapped(colour: Colour, peak_nits: float = 1000.0) -> AnyStage:
     """A stage that turns HDR planes into SDR ones of the same pixel format, matrix BT.709.
 
-    Light up to `peak_nits` (above 100) is kept apart, more is cut to it. Raises BadSetting,
+    Light up to `peak_nits` (above 203) is kept apart, more is cut to it. Raises BadSetting,
     Unsupported (no HDR, primaries other than BT.2020 and BT.709).
     """
     if peak_nits <= SDR_NITS:
-        raise BadSetting(f"peak_nits is {peak_nits}: wanted more than {SDR_NITS}, SDR's white")
+        raise BadSetting(
+            f"peak_nits is {peak_nits}: wanted more than {SDR_NITS}, which is white in SDR"
+        )
     if not is_hdr(colour):
         raise Unsupported(f"transfer is {colour.transfer}, wanted HDR: smpte2084 or arib-std-b67")
     if colour.primaries not in ("unknown", "bt2020", "bt709"):
@@ -76,24 +78,23 @@ def samples() -> tuple[AnyStage, ...]:
 def to_sdr(rgb: Tensor, colour: Colour, peak_nits: float) -> Tensor:
     """HDR code (3, H, W) in [0, 1] to SDR code in [0, 1] for a BT.1886 display.
 
-    The curve of BT.2390 (EETF) on luminance, R G B scaled alike. What BT.709 has no colour for
-    loses saturation, not luminance.
+    The curve of BT.2390 (EETF) on the largest of R, G and B, all scaled alike. What BT.709 has no
+    colour for then loses saturation, not luminance.
     """
     narrow = colour.primaries == "bt709"
     weights = _NARROW if narrow else _WIDE
     nits = pq_nits(rgb) if colour.transfer == "smpte2084" else hlg_nits(rgb, peak_nits, weights)
-    bright = _luminance(nits, weights)
-    target = toned(bright, peak_nits) / SDR_NITS
-    light = nits * (target / bright.clamp_min(1e-6))
+    bright = nits.amax(0)
+    light = nits * (toned(bright, peak_nits) / SDR_NITS / bright.clamp_min(1e-6))
     if not narrow:
         matrix = torch.tensor(_TO_NARROW, device=rgb.device)
         light = torch.mm(matrix, light.reshape(3, -1)).view(rgb.shape)
-    above = (1 - target) / (light.amax(0) - target).clamp_min(1e-6)
-    below = target / (target - light.amin(0)).clamp_min(1e-6)
+    grey = _luminance(light, _NARROW)
+    above = (1 - grey) / (light.amax(0) - grey).clamp_min(1e-6)
+    below = grey / (grey - light.amin(0)).clamp_min(1e-6)
     share = torch.minimum(above, below).clamp_(0, 1)
-    return torch.lerp(target.expand_as(light), light, share.expand_as(light)).clamp_(0, 1) ** (
-        1 / 2.4
-    )
+    inside = torch.lerp(grey.expand_as(light), light, share.expand_as(light))
+    return inside.clamp_(0, 1) ** (1 / 2.4)
 
 
 def pq_nits(code: Tensor) -> Tensor:
@@ -121,7 +122,7 @@ def hlg_nits(code: Tensor, peak_nits: float, weights: tuple[float, float, float]
 
 
 def toned(nits: Tensor, peak_nits: float) -> Tensor:
-    """Luminance up to `peak_nits` to luminance up to 100 (BT.2390, 5.4.1; black stays 0)."""
+    """Light up to `peak_nits` to light up to `SDR_NITS` (BT.2390, 5.4.1; black stays 0)."""
     top, white = pq_code(torch.tensor([peak_nits, SDR_NITS], dtype=torch.float64)).tolist()
     most = white / top
     knee = 1.5 * most - 0.5
