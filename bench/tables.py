@@ -1,4 +1,4 @@
-"""Writes the measured figures into the README: the only way that a number gets there.
+"""Writes the measured figures into our papers: the only way that a number gets there.
 
 A block `<!-- bench:NAME KEY -->` ... `<!-- /bench -->` is filled from bench/results/NAME.json: a
 row for each entry of its KEY.
@@ -47,5 +47,5 @@ def shown(value: object) -> str:
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(filled(readme.read_text(), ROOT / "bench" / "results"))
+    for page in (ROOT / "README.md", ROOT / "docs" / "colour.md"):
+        page.write_text(filled(page.read_text(), ROOT / "bench" / "results"))

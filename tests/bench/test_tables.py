@@ -1,4 +1,4 @@
-"""Tables: no figure in the README but those that were measured."""
+"""Tables: no figure in our papers but those that were measured."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,9 @@ filled = run_path(str(ROOT / "bench" / "tables.py"))["filled"]
 TEXT = "before\n<!-- bench:speed mean -->\nold\n<!-- /bench -->\nafter\n"
 
 
-def test_the_readme_shows_what_was_measured() -> None:
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("page", ["README.md", "docs/colour.md"])
+def test_a_paper_shows_what_was_measured(page: str) -> None:
+    text = (ROOT / page).read_text()
     assert filled(text, ROOT / "bench" / "results") == text, "run bench/tables.py"
     assert "<!-- bench:" in text
 

@@ -13,7 +13,7 @@ from av.video.reformatter import Interpolation
 
 from filmgate.core.frame import Colour, Frame, Position, Spec
 from filmgate.errors import Unsupported
-from filmgate.media.colour import planes, rgb, to_planes, to_rgb
+from filmgate.media.colour import _to_rgb_matrix, planes, rgb, to_planes, to_rgb
 from filmgate.media.planes import Planes, bits_of
 from filmgate.media.read import rows_of
 
@@ -111,6 +111,27 @@ def test_without_subsampling_every_code_inside_the_gamut_comes_back(
     assert all(map(np.array_equal, picture.arrays, again.arrays))
 
 
+@pytest.mark.parametrize("extent", ["tv", "pc"])
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_code_triples_inside_the_gamut_come_back_exactly(
+    bits: int, matrix: str, extent: str
+) -> None:
+    """A hundred thousand triples each; inside means that R, G and B lie in [0, 1]."""
+    pixels = "yuv444p" if bits == 8 else f"yuv444p{bits}le"
+    colour = Colour(matrix=matrix, range=extent)
+    triples = np.random.default_rng(bits).integers(0, 2**bits, (3, 300, 400))
+    arrays: tuple[Any, ...] = tuple(triples.astype(np.uint8 if bits == 8 else np.uint16))
+    exact, zero = _to_rgb_matrix(pixels, colour, 400, 300)
+    offset = np.array([zero[0], zero[1], zero[1]])[:, None, None]
+    free = np.einsum("ij,jhw->ihw", exact, triples - offset)
+    inside = ((free >= 0) & (free <= 1)).all(0)
+    assert inside.sum() > 10_000
+    again = to_planes(to_rgb(Planes(arrays, pixels, colour)), pixels, colour)
+    for one, other in zip(arrays, again.arrays, strict=True):
+        assert np.array_equal(one[inside], other[inside])
+
+
 @pytest.mark.parametrize("siting", ["unknown", "left", "center", "topleft", "top"])
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv440p"])
 @pytest.mark.parametrize("size", [(66, 50), (65, 49), (2, 2), (1, 1), (64, 131)])
@@ -188,3 +209,17 @@ def test_the_stages_keep_times_and_what_was_learnt() -> None:
 def test_half_precision_is_made_where_it_is_wanted() -> None:
     made = to_rgb(to_planes(smooth(), "yuv420p", Colour()), torch.float16)
     assert made.dtype is torch.float16
+
+
+@pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
+def test_hdr_is_kept_from_a_model_made_for_sdr(transfer: str) -> None:
+    spec = replace(SPEC, colour=Colour(matrix="bt2020nc", transfer=transfer))
+    with pytest.raises(Unsupported, match=f"HDR .transfer {transfer}.*--tonemap"):
+        rgb().output(spec)
+    assert rgb(hdr=True).output(spec).pixels == "rgb"
+
+
+@pytest.mark.parametrize("matrix", ["ycgco", "bt2020c", "ictcp"])
+def test_a_matrix_that_is_no_matrix_is_refused_before_the_first_frame(matrix: str) -> None:
+    with pytest.raises(Unsupported, match=f"matrix is {matrix}"):
+        rgb().output(replace(SPEC, colour=Colour(matrix=matrix)))

@@ -17,7 +17,7 @@ from filmgate.core.frame import Colour, Frame, Spec
 from filmgate.core.stage import AnyStage
 from filmgate.core.windows import each
 from filmgate.errors import Unsupported
-from filmgate.media.planes import Planes, bits_of
+from filmgate.media.planes import Planes, bits_of, has_alpha, is_hdr, steps_of
 
 # Weights of red and blue in luma (ITU-T H.273, table 4).
 _LUMA = MappingProxyType(
@@ -27,14 +27,14 @@ _LUMA = MappingProxyType(
 _DTYPES = MappingProxyType(
     {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 )
-# Luma samples per chroma sample, across and down, by the digits of the format's name.
-_STEPS = MappingProxyType(
-    {"444": (1, 1), "440": (1, 2), "422": (2, 1), "420": (2, 2), "411": (4, 1), "410": (4, 4)}
-)
 
 
-def rgb(dtype: str = "float32", device: str = "cpu") -> AnyStage:
-    """A stage that turns planes into tensors (3, H, W), RGB in [0, 1]."""
+def rgb(dtype: str = "float32", device: str = "cpu", hdr: bool = False) -> AnyStage:
+    """A stage that turns planes into tensors (3, H, W), RGB in [0, 1].
+
+    The numbers of an HDR film (PQ, HLG) mean something else to a model made for SDR: without `hdr`
+    they are refused. Raises Unsupported, before the first frame.
+    """
 
     def convert(frames: Sequence[Frame]) -> list[Frame]:
         return [
@@ -42,7 +42,13 @@ def rgb(dtype: str = "float32", device: str = "cpu") -> AnyStage:
         ]
 
     def output(spec: Spec) -> Spec:
-        _steps(spec.pixels)  # refuses what can't be converted before the first frame
+        _steps(spec.pixels)
+        _to_rgb_matrix(spec.pixels, spec.colour, spec.width, spec.height)
+        if is_hdr(spec.colour) and not hdr:
+            raise Unsupported(
+                f"the film is HDR (transfer {spec.colour.transfer}) and the model knows only SDR: "
+                "pass --tonemap to bring it to BT.709"
+            )
         return replace(spec, pixels="rgb", dtype=dtype, device=device)
 
     return each(convert, name="rgb", output=output)
@@ -75,26 +81,25 @@ def to_rgb(picture: Planes, dtype: torch.dtype = torch.float32, device: str = "c
     across, down = _steps(picture.pixels)
     width, height = picture.size
     parts = [torch.from_numpy(array).to(device) for array in picture.arrays]
-    (low, luma), _ = _levels(picture.pixels, picture.colour)
+    (low, luma), _ = levels(picture.pixels, picture.colour)
     if len(parts) == 1 or picture.pixels.startswith("gbr"):
         order = (0, 0, 0) if len(parts) == 1 else (2, 0, 1)
         stacked = torch.stack([parts[n].float() for n in order])
         return stacked.sub_(low).mul_(1 / luma).clamp_(0, 1).to(dtype)
     left, top = _cosited(picture.colour.siting)
     exact, zero = _to_rgb_matrix(picture.pixels, picture.colour, width, height)
-    matrix = torch.from_numpy(exact).float().to(device)
+    gain, matrix = float(exact[0, 0]), torch.from_numpy(exact[:, 1:]).float().to(device)
     found = torch.empty(3, height, width, device=device)
     for first, last in _strips(height, device):
         # one chroma row more on either side, so that no strip shows
         begin, end = max(0, first // down - 1), min(-(-height // down), -(-last // down) + 1)
         chroma = torch.stack([part[begin:end].float() for part in parts[1:]]).sub_(zero[1])
-        chroma = _stretched(chroma, -2, down, top, (end - begin) * down)
-        chroma = chroma[:, first - begin * down : last - begin * down]
-        yuv = torch.empty(3, last - first, width, device=device)
-        torch.sub(parts[0][first:last], zero[0], out=yuv[0])
-        _stretched(chroma, -1, across, left, width, out=yuv[1:])
-        strip = torch.mm(matrix, yuv.view(3, -1)).view(3, last - first, width)
-        torch.clamp(strip, 0, 1, out=found[:, first:last])
+        # what chroma adds to R, G and B: linear, so found before there are more samples of it
+        added = torch.mm(matrix, chroma.view(2, -1)).view(3, end - begin, -1)
+        added = _stretched(added, -2, down, top, (end - begin) * down)
+        added = added[:, first - begin * down : last - begin * down]
+        strip = _stretched(added, -1, across, left, width, out=found[:, first:last])
+        strip.add_(parts[0][first:last].float().sub_(zero[0]), alpha=gain).clamp_(0, 1)
     return found.to(dtype)
 
 
@@ -103,10 +108,10 @@ def to_planes(picture: Tensor, pixels: str, colour: Colour) -> Planes:
     across, down = _steps(pixels)
     height, width = picture.shape[1:]
     device = picture.device
-    (low, luma), _ = _levels(pixels, colour)
+    (low, luma), _ = levels(pixels, colour)
     if pixels.startswith("gbr"):
         channels = [picture[n].float().clamp(0, 1).mul_(luma).add_(low) for n in (1, 2, 0)]
-        return Planes(tuple(_samples(c, pixels) for c in channels), pixels, colour)
+        return Planes(tuple(codes(c, pixels) for c in channels), pixels, colour)
     left, top = _cosited(colour.siting)
     exact, zero = _to_rgb_matrix(pixels, colour, width, height)
     back = torch.from_numpy(np.linalg.inv(exact)).float().to(device)
@@ -116,11 +121,11 @@ def to_planes(picture: Tensor, pixels: str, colour: Colour) -> Planes:
         begin, end = max(0, first - halo), min(height, last + halo)
         rows = picture[:, begin:end].float().clamp(0, 1)
         yuv = torch.mm(back, rows.reshape(3, -1)).view(3, end - begin, width)
-        made = [_samples(yuv[0, first - begin : last - begin].add_(zero[0]), pixels)]
+        made = [codes(yuv[0, first - begin : last - begin].add_(zero[0]), pixels)]
         if not pixels.startswith("gray"):
             chroma = _shrunk(_shrunk(yuv[1:], -2, down, top), -1, across, left).add_(zero[1])
             kept = slice((first - begin) // down, -(-(last - begin) // down))
-            made += [_samples(part[kept], pixels) for part in chroma]
+            made += [codes(part[kept], pixels) for part in chroma]
         strips.append(made)
     arrays = tuple(np.concatenate(parts) for parts in zip(*strips, strict=True))
     return Planes(arrays, pixels, colour)
@@ -136,12 +141,13 @@ def _tensor(frame: Frame) -> Tensor:
     return frame.image
 
 
-def _samples(values: Tensor, pixels: str) -> Any:
+def codes(values: Tensor, pixels: str) -> Any:
+    """Code values as an array; `values` is used up."""
     bits = bits_of(pixels)
-    whole = values.round().clamp_(0, 2**bits - 1)
-    if bits == 8:
-        return whole.to(torch.uint8).cpu().numpy()
-    return whole.to(torch.int32).cpu().numpy().astype(np.uint16)
+    whole = values.round_().clamp_(0, 2**bits - 1)
+    if values.device.type != "cpu":  # fewer bytes to bring here; numpy's own cast is quicker
+        whole = whole.to(torch.uint8 if bits == 8 else torch.int32).cpu()
+    return whole.numpy().astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def _strips(height: int, device: str) -> list[tuple[int, int]]:
@@ -151,12 +157,13 @@ def _strips(height: int, device: str) -> list[tuple[int, int]]:
 
 
 def _steps(pixels: str) -> tuple[int, int]:
-    if pixels.startswith(("yuva", "gbrap")):
-        raise Unsupported(f"the film has transparency ({pixels}), which would be lost: flatten it")
-    if pixels.startswith("yuv"):
-        return _STEPS[pixels[3:6]]
-    if pixels.startswith(("gray", "gbrp")):
-        return 1, 1
+    if has_alpha(pixels):
+        raise Unsupported(
+            f"the film has transparency ({pixels}) and models see opaque pictures only: lay it "
+            "over a background first and save it without alpha, for example as yuv420p"
+        )
+    if pixels.startswith(("yuv", "gray", "gbrp")):
+        return steps_of(pixels)
     raise Unsupported(f"{pixels} can't be made RGB: wanted planar YUV, RGB or grey")
 
 
@@ -165,10 +172,33 @@ def _cosited(siting: str) -> tuple[bool, bool]:
     return siting not in ("center", "top"), siting in ("topleft", "top")
 
 
-def _levels(pixels: str, colour: Colour) -> tuple[tuple[float, float], tuple[float, float]]:
+def is_full(pixels: str, colour: Colour) -> bool:
+    """Whether codes use the full range; where it is untold, RGB and grey do and YUV does not."""
+    return colour.range == "pc" or (colour.range == "unknown" and not pixels.startswith("yuv"))
+
+
+def matrix_of(colour: Colour, width: int, height: int) -> str:
+    """The matrix by name; where it is untold, BT.709 from 1280 x 720 pixels on, else BT.601."""
+    if colour.matrix != "unknown":
+        return colour.matrix
+    return "bt709" if width >= 1280 or height >= 720 else "smpte170m"
+
+
+def resampled(
+    chroma: Tensor, old: tuple[int, int], new: tuple[int, int], siting: str, size: tuple[int, int]
+) -> Tensor:
+    """Chroma (2, rows, columns) float with other steps (across, down); `size` is that of luma."""
+    for n, axis, cosited in zip((1, 0), (-2, -1), reversed(_cosited(siting)), strict=True):
+        if old[n] != new[n]:
+            whole = _stretched(chroma, axis, old[n], cosited, size[n])
+            chroma = _shrunk(whole, axis, new[n], cosited)
+    return chroma
+
+
+def levels(pixels: str, colour: Colour) -> tuple[tuple[float, float], tuple[float, float]]:
     """Offset and scale of luma (or RGB) and of chroma, in code values (H.273, 8.3)."""
-    bits, known = bits_of(pixels), colour.range
-    if known == "pc" or (known == "unknown" and not pixels.startswith("yuv")):
+    bits = bits_of(pixels)
+    if is_full(pixels, colour):
         top = float(2**bits - 1)
         return (0.0, top), (float(2 ** (bits - 1)), top)
     step = float(2 ** (bits - 8))
@@ -179,15 +209,13 @@ def _to_rgb_matrix(
     pixels: str, colour: Colour, width: int, height: int
 ) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
     """The matrix (3, 3) that takes code values Y, Cb, Cr, less their zeros, to R, G, B."""
-    name = colour.matrix
-    if name == "unknown":
-        name = "bt709" if width >= 1280 or height >= 720 else "smpte170m"
-    if name not in _LUMA and not pixels.startswith("gray"):
+    name = matrix_of(colour, width, height)
+    if name not in _LUMA and pixels.startswith("yuv"):
         raise Unsupported(f"the film's colour matrix is {name}, wanted one of {', '.join(_LUMA)}: "
                           "convert it first")  # fmt: skip
     red, blue = _LUMA.get(name, _LUMA["bt709"])
     green = 1 - red - blue
-    (low, luma), (middle, chroma) = _levels(pixels, colour)
+    (low, luma), (middle, chroma) = levels(pixels, colour)
     u, v = 2 * (1 - blue), 2 * (1 - red)
     unit = [[1, 0, v], [1, -u * blue / green, -v * red / green], [1, u, 0]]
     return np.array(unit) / np.array([luma, chroma, chroma]), (low, middle)
@@ -205,16 +233,23 @@ def _stretched(
     found = values.new_empty(shape) if out is None else out
     for phase in range(step):
         at = (phase - (0 if cosited else (step - 1) / 2)) / step
-        part = values
-        if at < 0:
-            before = torch.cat((values.narrow(axis, 0, 1), values.narrow(axis, 0, count - 1)), axis)
-            part = torch.lerp(values, before, -at)
-        elif at > 0:
-            last = values.narrow(axis, count - 1, 1)
-            after = torch.cat((values.narrow(axis, 1, count - 1), last), axis)
-            part = torch.lerp(values, after, at)
         place = _every(found, axis, phase, step)
-        place.copy_(part.narrow(axis, 0, place.shape[axis]))
+        size = place.shape[axis]
+        if at == 0:
+            place.copy_(values.narrow(axis, 0, size))
+            continue
+        # samples between two others, and the one beyond the edge
+        pairs = min(size, count) - 1 if at < 0 else min(size, count - 1)
+        here, there = (1, 0) if at < 0 else (0, 1)
+        torch.lerp(
+            values.narrow(axis, here, pairs),
+            values.narrow(axis, there, pairs),
+            abs(at),
+            out=place.narrow(axis, here, pairs),
+        )
+        if size > pairs:
+            edge = 0 if at < 0 else size - 1
+            place.narrow(axis, edge, 1).copy_(values.narrow(axis, edge, 1))
     return found
 
 

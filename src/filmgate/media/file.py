@@ -76,7 +76,13 @@ class File:
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """What is done to the film before any task. Raises Unsupported."""
-        return ()
+        from filmgate.media.planes import is_hdr
+
+        if not self.tonemap or not is_hdr(spec.colour):
+            return ()
+        from filmgate.media.tonemap import tonemapped
+
+        return (tonemapped(spec.colour),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +189,11 @@ class Output:
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """What is done to the result before it is encoded. Raises Unsupported."""
-        return ()
+        if self.fit is None and self.pix_fmt in (None, spec.pixels):
+            return ()
+        from filmgate.media import shape
+
+        return shape.shaped(spec, self.codec or "h264", self.pix_fmt or spec.pixels, self.fit)
 
     def open(
         self,

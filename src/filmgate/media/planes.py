@@ -1,12 +1,18 @@
 """A picture as it was decoded: its planes, untouched, with what their numbers mean."""
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from filmgate.core.frame import Colour
+
+# Luma samples per chroma sample, across and down, by the digits of the format's name.
+_STEPS = MappingProxyType(
+    {"444": (1, 1), "440": (1, 2), "422": (2, 1), "420": (2, 2), "411": (4, 1), "410": (4, 4)}
+)
 
 Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -47,3 +53,18 @@ def bits_of(pixels: str) -> int:
         if digits.endswith((f"p{bits}", f"gray{bits}")):
             return bits
     return 8
+
+
+def steps_of(pixels: str) -> tuple[int, int]:
+    """Luma samples per chroma sample, across and down: "yuv420p" -> (2, 2), "gbrp" -> (1, 1)."""
+    return _STEPS[pixels.removeprefix("yuv").removeprefix("a")[:3]] if "yuv" in pixels else (1, 1)
+
+
+def has_alpha(pixels: str) -> bool:
+    """Whether a planar format carries transparency."""
+    return pixels.startswith(("yuva", "gbrap"))
+
+
+def is_hdr(colour: Colour) -> bool:
+    """Whether numbers mean light as in ITU-R BT.2100: PQ or HLG."""
+    return colour.transfer in ("smpte2084", "arib-std-b67")
