@@ -1,0 +1,284 @@
+"""Awkward sources: trims, times that go back, sizes that change, damage, fields, containers."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType
+
+import av
+import numpy as np
+import pytest
+from av.video.frame import VideoFrame
+
+from filmgate.core.frame import Frame
+from filmgate.errors import BadFilm, BadSetting
+from filmgate.media.file import File
+from filmgate.media.planes import Planes
+from filmgate.media.read import Film
+from tests import films
+from tests.films import BROKEN, FILMS, GOP, X264, number_of
+from tests.media.conftest import Reel
+
+FIELDS = MappingProxyType({**X264, "flags": "+ildct", "x264-params": "interlaced=1:tff=1"})
+MORE = MappingProxyType(
+    {
+        "mpeg4_avi": films.Film(frames=20, suffix=".avi", codec="mpeg4", tick=Fraction(1, 25),
+                                options={"bf": "2", "g": "8"}),
+        "h264_avi": films.Film(frames=20, suffix=".avi", tick=Fraction(1, 25), options=GOP),
+        "mjpeg_avi": films.Film(suffix=".avi", codec="mjpeg", pixels="yuvj420p", options={},
+                                tick=Fraction(1, 25)),
+        "h264_ts": films.Film(frames=40, suffix=".ts", tick=Fraction(1, 90000), options=GOP),
+        "mpeg2_ts": films.Film(frames=20, suffix=".ts", codec="mpeg2video", tick=Fraction(1, 25),
+                               options={"bf": "2", "g": "8"}),
+        "late_ts": films.Film(start=Fraction(7), sounds=("aac",), suffix=".ts",
+                              tick=Fraction(1, 90000)),
+        "gif": films.Film(suffix=".gif", codec="gif", pixels="gray", options={},
+                          tick=Fraction(1, 100), times=films.UNEVEN, last=Fraction(12, 100)),
+        "y4m": films.Film(suffix=".y4m", codec="wrapped_avframe", options={},
+                          tick=Fraction(1, 25)),
+        "nut": films.Film(frames=20, suffix=".nut", options=GOP),
+        "uneven_nut": films.Film(times=films.UNEVEN, suffix=".nut",
+                                 tick=Fraction(1, 1000), options=films.PLAIN),
+        "fields": films.Film(frames=20, options={**FIELDS, "g": "6"}),
+        "fields_ts": films.Film(frames=20, options={**FIELDS, "g": "6"}, suffix=".ts",
+                                tick=Fraction(1, 90000)),
+        "fields_10": films.Film(frames=8, pixels="yuv422p10le", options=FIELDS),
+    }
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory, reel: Reel) -> Reel:
+    """Gives the path of the film with that name, of these or of those in tests/films.py."""
+    folder = tmp_path_factory.mktemp("awkward")
+
+    def find(name: str) -> Path:
+        if name not in MORE:
+            return reel(name)
+        path = folder / (name + MORE[name].suffix)
+        return path if path.exists() else films.make(MORE[name], path)
+
+    return find
+
+
+def pictures(path: Path, times: Sequence[int], sizes: Sequence[tuple[int, int]] = ()) -> Path:
+    """A film of JPEG pictures at these times (milliseconds), in this order."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_mux_stream("mjpeg", width=64, height=48)
+        shots = films.jpegs(list(sizes) or [(64, 48)] * len(times))
+        for n, (time, packet) in enumerate(zip(times, shots, strict=True)):
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.pts, packet.dts = 9000 + time, n  # muxers want dts to grow
+            packet.duration = 40
+            out.mux(packet)
+    return path
+
+
+def frames(film: Film) -> list[Frame]:
+    return [frame for chunk, _ in film.read(None, 8) for frame in chunk]
+
+
+def look(frame: Frame) -> tuple[object, ...]:
+    assert isinstance(frame.image, Planes)
+    planes = [array.tobytes() for array in frame.image.arrays]
+    return frame.index, frame.time, frame.duration, dict(frame.extras), planes
+
+
+def check_seek_is_read(film: Film) -> None:
+    """Reading from any cursor gives what reading from the beginning gives, words included."""
+    everything = [look(frame) for frame in frames(film)]
+    for chunk, cursor in film.read(None, 1):
+        rest = [look(frame) for part, _ in film.read(cursor, 4) for frame in part]
+        assert rest == everything[chunk[-1].index + 1 :]
+
+
+@pytest.mark.parametrize("name", [name for name in MORE if not name.startswith("fields")])
+def test_other_containers_give_every_frame_with_its_exact_time(name: str, shelf: Reel) -> None:
+    film = File(shelf(name)).open()
+    kind = MORE[name]
+    found = [(frame.time, frame.duration, number_of(frame)) for frame in frames(film)]
+    assert found == list(kind.shown)
+    assert film.spec.rate == (None if kind.times else 25)
+    check_seek_is_read(film)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["even", "b_frames", "uneven", "uneven_mkv", "open_gop", "open_gop_mkv", "refreshed", "vp9",
+     "hidden_start", "late_start_mkv", "fragments", "h264_avi", "mpeg4_avi", "h264_ts", "gif",
+     "y4m", "nut"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("begin", "end", "count"),
+    [(None, "0.2", None), ("0.11", "0.33", None), ("0.2", None, None), (None, None, 5),
+     ("0.28", None, 1), ("0", "1000", 1000)],
+)  # fmt: skip
+def test_a_trim_keeps_exactly_the_frames_whose_times_lie_in_it(
+    name: str, begin: str | None, end: str | None, count: int | None, shelf: Reel
+) -> None:
+    path = shelf(name)
+    everything = File(path).open()
+    first, last = Fraction(begin or 0), Fraction(end or 10**6)
+    seen = frames(everything)
+    kept = [frame for frame in seen if first <= frame.time < last][:count]
+    film = File(
+        path, from_=Fraction(begin) if begin else None, to=Fraction(end) if end else None,
+        frames=count,
+    ).open()  # fmt: skip
+    found = frames(film)
+    assert [number_of(f) for f in found] == [number_of(f) for f in kept]
+    assert [(f.index, f.time, f.duration) for f in found] == [
+        (n, f.time - kept[0].time, f.duration) for n, f in enumerate(kept)
+    ]
+    cut = kept[-1].index + 1 < len(seen)
+    assert film.spec.frames == len(kept)
+    assert film.origin.trimmed
+    assert film.origin.offset == film.offset == everything.offset + kept[0].time
+    assert film.origin.until == (everything.offset + kept[-1].end if cut else None)
+
+
+@pytest.mark.parametrize("name", ["open_gop", "uneven_mkv", "refreshed", "h264_avi", "h264_ts"])
+def test_a_trimmed_film_can_be_read_from_anywhere(name: str, shelf: Reel) -> None:
+    check_seek_is_read(File(shelf(name), from_=Fraction("0.13"), to=Fraction("0.5")).open())
+
+
+def test_a_trim_beyond_the_end_is_told_with_the_film_s_length(shelf: Reel) -> None:
+    with pytest.raises(BadSetting, match=r"no frame from 7\.000 s on: its last one .* 0\.440 s"):
+        File(shelf("even"), from_=Fraction(7)).open()
+    with pytest.raises(BadSetting, match=r"no frame from 0\.121 s to 0\.159 s"):
+        File(shelf("even"), from_=Fraction("0.121"), to=Fraction("0.159")).open()
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ((0, 40, 80, 80, 160, 200), (0, 40, 80, 100, 160, 200)),
+        ((0, 40, 80, 80, 80, 120, 160, 200), (0, 40, 80, 100, 120, 140, 160, 200)),
+        ((0, 40, 120, 80, 160, 200), (0, 40, 120, 140, 160, 200)),
+        ((900, 940, 980, 0, 40, 80), (0, 40, 80, 120, 160, 200)),
+        ((900, 940, 980, 0, 40, 0, 800, 200), (0, 40, 80, 120, 160, 180, 920, 960)),
+        ((0, 40, 9000, 9040), (0, 40, 9000, 9040)),
+    ],
+)
+def test_times_that_repeat_or_go_back_are_put_right(
+    given: tuple[int, ...], wanted: tuple[int, ...], tmp_path: Path
+) -> None:
+    film = File(pictures(tmp_path / "film.mkv", given)).open()
+    found = frames(film)
+    assert [frame.time * 1000 for frame in found] == list(wanted)
+    assert [number_of(frame) for frame in found] == list(range(len(given)))
+    assert all(a.end == b.time for a, b in pairwise(found))
+    assert found[-1].duration == Fraction(40, 1000)
+    check_seek_is_read(film)
+
+
+def test_what_was_put_right_is_noted_once_for_each_kind(tmp_path: Path) -> None:
+    times = (900, 940, 940, 980, 0, 40, 40, 80, 900, 0)
+    found = frames(File(pictures(tmp_path / "film.mkv", times)).open())
+    noted = [(frame.index, frame.extras["noted"]) for frame in found if frame.extras]
+    assert noted == [
+        (2, "after 0.040 s a picture comes too early and is moved, as are later ones"),
+        (4, ("after 0.080 s time jumps back by 0.980 s: the film goes on there, as it does after "
+             "later jumps; sound may be off from here")),
+    ]  # fmt: skip
+
+
+def test_a_trim_behind_a_jump_counts_time_as_the_whole_film_does(tmp_path: Path) -> None:
+    path = pictures(tmp_path / "film.mkv", (900, 940, 980, 0, 40, 80))
+    film = File(path, from_=Fraction("0.16")).open()
+    found = frames(film)
+    assert [number_of(frame) for frame in found] == [4, 5]
+    assert "time jumps back" in str(found[0].extras["noted"])
+    check_seek_is_read(film)
+
+
+def test_pictures_of_another_size_are_fitted_into_the_first_one(tmp_path: Path) -> None:
+    sizes = [(64, 48)] * 3 + [(128, 64)] * 3 + [(64, 48)] * 2
+    path = pictures(tmp_path / "film.mkv", [40 * n for n in range(8)], sizes)
+    film = File(path).open()
+    found = frames(film)
+    assert [frame.extras.get("noted") for frame in found if frame.index != 3] == [None] * 7
+    assert found[3].extras["noted"] == (
+        "at 0.120 s the film changes from 64x48 yuv420p to 128x64 yuv420p: all is fitted into the "
+        "first size"
+    )
+    image = found[4].image
+    assert isinstance(image, Planes)
+    luma, blue, _ = (array.astype(int) for array in image.arrays)
+    black = 0 if image.colour.range == "pc" else 16
+    assert (luma.shape, blue.shape) == ((48, 64), (24, 32))
+    assert np.unique(luma[:8]) == np.unique(luma[40:]) == [black]
+    assert np.unique(blue) == [128]
+    big = films.picture(4, 128, 64)[16:].reshape(24, 2, 64, 2).mean((1, 3))
+    assert abs(luma[16:40] - big).mean() < 4
+    check_seek_is_read(film)
+
+
+def test_a_film_may_change_its_pixel_format_too(tmp_path: Path) -> None:
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_mux_stream("mjpeg", width=64, height=48)
+        for n, pixels in enumerate(("yuvj420p", "yuvj420p", "yuvj444p", "yuvj420p")):
+            context = av.CodecContext.create("mjpeg", "w")
+            context.width, context.height, context.pix_fmt = 64, 48, pixels
+            context.time_base = Fraction(1, 25)
+            frame = VideoFrame.from_ndarray(films.picture(n, 64, 48), "gray")
+            for packet in context.encode(frame.reformat(format=pixels)):
+                packet.stream, packet.time_base = stream, Fraction(1, 1000)
+                packet.pts = packet.dts = 40 * n
+                packet.duration = 40
+                out.mux(packet)
+    film = File(path).open()
+    assert [number_of(frame) for frame in frames(film)] == [0, 1, 2, 3]
+    assert "to 64x48 yuv444p" in str(frames(film)[2].extras["noted"])
+    check_seek_is_read(film)
+
+
+@pytest.mark.parametrize("name", [name for name in BROKEN if name.startswith(("cut", "scratched"))])
+def test_a_damaged_film_can_go_on_with_stand_ins(name: str, reel: Reel) -> None:
+    try:
+        film = File(reel(name), keep_going=True).open()
+    except BadFilm:
+        assert name.startswith("cut")
+        assert name.endswith(".mp4")  # its index is what was cut off
+        return
+    kind = FILMS["hevc"] if "hevc" in name else films.Film(frames=40)
+    found = frames(film)
+    told = [str(frame.extras.get("mended", "")) for frame in found]
+    good = [n for n, text in enumerate(told) if "shown again" not in text]
+    assert all(a.end == b.time for a, b in pairwise(found))
+    for n, frame in enumerate(found):
+        if n not in good:
+            assert number_of(frame) == number_of(found[max(g for g in good if g < n)])
+    if name.startswith("cut"):
+        assert "cut short" in told[-1]
+    else:
+        assert (len(found), found[-1].end) == (kind.frames, Fraction(kind.frames, 25))
+        assert 0 < len(found) - len(good) < 10
+    # FFmpeg's decoder of HEVC passes over a scratch at the end of a picture
+    wrong = [n for n in good if number_of(found[n]) != found[n].time * 25]
+    assert len(wrong) <= ("hevc" in name)
+    check_seek_is_read(film)
+
+
+@pytest.mark.parametrize("name", ["fields", "fields_ts", "fields_10"])
+def test_interlaced_films_say_so_and_can_be_deinterlaced(name: str, shelf: Reel) -> None:
+    plain, made = frames(File(shelf(name)).open()), File(shelf(name), deinterlace=True).open()
+    assert plain[0].extras["noted"] == (
+        "the film is interlaced (top field first): --deinterlace makes whole pictures of it"
+    )
+    found = frames(made)
+    assert [(f.time, f.duration) for f in found] == [(f.time, f.duration) for f in plain]
+    assert [number_of(f) for f in found] == list(range(MORE[name].frames))
+    assert [f.extras for f in found] == [{}] * len(found)
+    assert all(look(a)[4] != look(b)[4] for a, b in zip(found, plain, strict=True))
+    check_seek_is_read(made)
+
+
+def test_a_film_that_tells_nothing_of_fields_is_deinterlaced_if_asked(shelf: Reel) -> None:
+    film = File(shelf("even"), deinterlace=True, from_=Fraction("0.12")).open()
+    found = frames(film)
+    assert "every picture is deinterlaced" in str(found[0].extras["noted"])
+    assert [number_of(frame) for frame in found] == list(range(3, 12))
+    check_seek_is_read(film)
