@@ -1,5 +1,6 @@
 """Awkward sources: trims, times that go back, sizes that change, damage, fields, containers."""
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -10,8 +11,10 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
+from PIL import Image
 
-from filmgate.core.frame import Frame
+import filmgate
+from filmgate.core.frame import Frame, Position
 from filmgate.errors import BadFilm, BadSetting
 from filmgate.media.file import File
 from filmgate.media.planes import Planes
@@ -282,3 +285,92 @@ def test_a_film_that_tells_nothing_of_fields_is_deinterlaced_if_asked(shelf: Ree
     assert "every picture is deinterlaced" in str(found[0].extras["noted"])
     assert [number_of(frame) for frame in found] == list(range(3, 12))
     check_seek_is_read(film)
+
+
+def animation(path: Path, clear: int) -> Path:
+    """A gif of four pictures; from number `clear` on the left half is transparent."""
+    shots = []
+    for n in range(4):
+        pixels = np.full((48, 64, 4), (200, 30 * n, 50, 255), np.uint8)
+        if n >= clear:
+            pixels[:, :32] = 0
+        shots.append(Image.fromarray(pixels))
+    shots[0].save(path, save_all=True, append_images=shots[1:], duration=40, disposal=2)
+    return path
+
+
+def test_a_gif_is_opaque_until_it_shows_otherwise(tmp_path: Path) -> None:
+    opaque = File(animation(tmp_path / "opaque.gif", clear=9)).open()
+    assert opaque.spec.pixels == "gbrp"
+    assert not any(frame.extras for frame in frames(opaque))
+    assert File(animation(tmp_path / "clear.gif", clear=0)).open().spec.pixels == "gbrap"
+    later = File(animation(tmp_path / "later.gif", clear=2)).open()
+    found = frames(later)
+    # FFmpeg clears what lay under picture 2 only behind it
+    assert [frame.extras.get("noted") for frame in found] == [None] * 3 + [
+        "at 0.120 s the film becomes transparent: what is transparent is shown white"
+    ]
+    assert isinstance(found[3].image, Planes)
+    assert [int(array[0, 0]) for array in found[3].image.arrays] == [255, 255, 255]
+    assert [int(array[0, 40]) for array in found[3].image.arrays] == [90, 50, 200]
+    check_seek_is_read(later)
+
+
+def test_the_light_of_an_hdr_film_is_told_as_ffmpeg_lays_it_out(tmp_path: Path) -> None:
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    options = {**X264, "x264-params": f"mastering-display={display}:cll=1000,400"}
+    kind = films.Film(frames=2, pixels="yuv420p10le", options=options)
+    mastering, level = Film.of(films.make(kind, tmp_path / "hdr.mp4")).origin.light
+    assert level is not None
+    assert list(np.frombuffer(level[:8], np.uint32)) == [1000, 400]
+    assert mastering is not None
+    red_x = np.frombuffer(mastering[:8], np.int32)  # the first of ten rationals
+    assert Fraction(int(red_x[0]), int(red_x[1])) == Fraction(34000, 50000)
+    assert Film.of(films.make(films.Film(frames=2), tmp_path / "sdr.mp4")).origin.light == (
+        None, None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["b_frames", "late_start", "open_gop_mkv", "gif", "h264_ts"])
+def test_one_frame_is_a_film(name: str, shelf: Reel) -> None:
+    film = File(shelf(name), frames=1, keep_going=True, deinterlace=True).open()
+    assert [frame.position for frame in frames(film)] == [Position(0, Fraction(0))]
+    assert film.spec.frames == 1
+
+
+def test_damage_before_the_first_good_picture_is_left_out_and_said(tmp_path: Path) -> None:
+    path = films.make(films.Film(frames=24, options=GOP), tmp_path / "film.mp4")
+    with av.open(str(path)) as container:
+        first = next(p for p in container.demux(video=0) if p.size)
+    data = bytearray(path.read_bytes())
+    at = data.index(bytes(first))
+    assert first.size
+    data[at + 4 : at + first.size] = bytes(first.size - 4)
+    path.write_bytes(data)
+    film = File(path, keep_going=True).open()
+    found = frames(film)
+    assert [number_of(frame) for frame in found] == list(range(7, 24))
+    assert film.offset == Fraction(7, 25)
+    assert [n for n, frame in enumerate(found) if frame.extras] == [0]
+    assert "damaged pictures before it are left out" in str(found[0].extras["mended"])
+    check_seek_is_read(film)
+
+
+def test_too_many_pixels_are_refused(shelf: Reel) -> None:
+    with pytest.raises(BadFilm):
+        File(shelf("even"), max_pixels=64 * 48 - 1).open()
+    assert File(shelf("even"), max_pixels=64 * 48).open().spec.width == 64
+
+
+def test_nothing_outside_media_opens_a_video() -> None:
+    house = Path(filmgate.__file__).parent
+    ways = re.compile(
+        r"\bimport av\b|\bfrom av\b|Video(Capture|Writer)|\b(imageio|decord|torchcodec|moviepy)\b"
+        r"|torchvision\.io|[\"']ff(mpeg|probe|play)\b"
+    )
+    found = {
+        str(path.relative_to(house))
+        for path in house.rglob("*.py")
+        if path.relative_to(house).parts[0] != "media" and ways.search(path.read_text())
+    }
+    assert found == set()
