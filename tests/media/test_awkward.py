@@ -331,6 +331,17 @@ def test_the_light_of_an_hdr_film_is_told_as_ffmpeg_lays_it_out(tmp_path: Path) 
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_where_chroma_lies_is_told(suffix: str, tmp_path: Path) -> None:
+    for number, siting in enumerate(("left", "center", "topleft", "top")):
+        kind = films.Film(
+            frames=1, options={**X264, "x264-params": f"chromaloc={number}"}, suffix=suffix,
+            tick=Fraction(1, 1000 if suffix == ".mkv" else 90000),
+        )  # fmt: skip
+        path = films.make(kind, tmp_path / f"{siting}{suffix}")
+        assert Film.of(path).spec.colour.siting == siting
+
+
 @pytest.mark.parametrize("name", ["b_frames", "late_start", "open_gop_mkv", "gif", "h264_ts"])
 def test_one_frame_is_a_film(name: str, shelf: Reel) -> None:
     film = File(shelf(name), frames=1, keep_going=True, deinterlace=True).open()

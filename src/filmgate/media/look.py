@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from fractions import Fraction
+from io import BytesIO
 from itertools import islice, pairwise
 from types import MappingProxyType
 from typing import Any
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
@@ -21,6 +25,7 @@ from filmgate.media.planes import bits_of
 
 _LOOKED_AT = 256  # packets that show whether the rate varies
 _FIELDS = MappingProxyType({2: "top", 3: "bottom", 4: "bottom", 5: "top"})  # the one shown first
+_SITINGS = MappingProxyType({(1, 1): "topleft", (1, 2): "left", (2, 1): "top", (2, 2): "center"})
 
 
 def spec_of(container: InputContainer, stream: VideoStream, first: VideoFrame) -> Spec:
@@ -36,7 +41,7 @@ def spec_of(container: InputContainer, stream: VideoStream, first: VideoFrame) -
         time_base=stream.time_base or Fraction(1, 1000),
         pixels=pixels,
         dtype="uint8" if bits_of(pixels) == 8 else "uint16",
-        colour=_colour(first, stream.codec_context.name),
+        colour=_colour(first, _siting(stream, pixels)),
         frames=frames,
     )
 
@@ -76,16 +81,31 @@ def fields_of(stream: VideoStream, first: VideoFrame) -> str:
     return named or ("unknown" if first.interlaced_frame else "")
 
 
-def _colour(frame: VideoFrame, codec: str) -> Colour:
+def _colour(frame: VideoFrame, siting: str) -> Colour:
     name = frame.format.name
     return Colour(
         matrix=formats.MATRICES.get(frame.colorspace, "unknown"),
         primaries=formats.PRIMARIES.get(frame.color_primaries, "unknown"),
         transfer=formats.TRANSFERS.get(frame.color_trc, "unknown"),
         range="pc" if "yuvj" in name else formats.RANGES.get(frame.color_range, "unknown"),
-        # FFmpeg knows what the film says of siting, but PyAV 18 does not tell it
-        siting="center" if codec == "mjpeg" else "unknown",
+        siting=siting,
     )
+
+
+def _siting(stream: VideoStream, pixels: str) -> str:
+    """Where chroma samples lie. FFmpeg knows, PyAV 18 does not tell: a Matroska header does.
+
+    Its ChromaSitingHorz and ChromaSitingVert (RFC 9559, 5.1.4.1.28.23): 1 cosited, 2 half-way.
+    """
+    head = BytesIO()
+    # FFmpegError, ValueError: Matroska has no place for the codec
+    with suppress(av.FFmpegError, ValueError), av.open(head, "w", format="matroska") as out:
+        out.add_stream_from_template(stream)
+        out.start_encoding()
+    found = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", head.getvalue())
+    if not found or "444" in pixels:
+        return "unknown"
+    return _SITINGS[found[1][0], found[2][0]]
 
 
 def _rate(container: InputContainer, stream: VideoStream) -> tuple[Fraction | None, int | None]:
