@@ -196,6 +196,22 @@ def test_a_trim_behind_a_jump_counts_time_as_the_whole_film_does(tmp_path: Path)
     check_seek_is_read(film)
 
 
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_captures_that_were_strung_together_are_one_film(
+    keep_going: bool, shelf: Reel, tmp_path: Path
+) -> None:
+    path = tmp_path / "both.ts"
+    path.write_bytes(2 * shelf("h264_ts").read_bytes())
+    film = File(path, keep_going=keep_going).open()
+    found = frames(film)
+    assert [(number_of(frame), frame.time * 25) for frame in found] == [
+        (n % 40, n) for n in range(80)
+    ]
+    assert [frame.index for frame in found if frame.extras] == [40]
+    part = File(path, from_=Fraction(45, 25), frames=5, keep_going=keep_going).open()
+    assert [number_of(frame) for frame in frames(part)] == list(range(5, 10))
+
+
 def test_pictures_of_another_size_are_fitted_into_the_first_one(tmp_path: Path) -> None:
     sizes = [(64, 48)] * 3 + [(128, 64)] * 3 + [(64, 48)] * 2
     path = pictures(tmp_path / "film.mkv", [40 * n for n in range(8)], sizes)
