@@ -155,10 +155,16 @@ class Film:
         file, tick = self.file, self.spec.time_base
         begin = self.begin + (file.from_ or 0) / tick
         end = None if file.to is None else self.begin + file.to / tick
-        # what stands in for a damaged picture depends on all before it
-        sought = not file.keep_going and self._can_seek()
+        sought: bool | None = None
         with opened(self.path) as container:
-            told = sought and tells_all(container, pick(self.path, container, self.video))
+            stream = pick(self.path, container, self.video)
+            # what stands in for a damaged picture depends on all before it
+            told = not file.keep_going and tells_all(container, stream)
+            if file.from_:
+                sought = not file.keep_going and self._can_seek()
+                told = told and sought
+            else:
+                told = told and in_order(self._way, container, stream, end, file.frames)
         times = self._packet_times(begin) if told else (s.pts for s in self._pass(None))
         start = stop = None
         count, last = 0, self.begin

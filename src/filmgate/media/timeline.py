@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 
 from av.container import InputContainer
 from av.video.stream import VideoStream
@@ -49,10 +50,17 @@ def straight(shots: Iterator[Shot], way: Way, tick: Fraction, usual: int) -> Ite
         yield last
 
 
-def in_order(way: Way, container: InputContainer, stream: VideoStream) -> bool:
+def in_order(
+    way: Way,
+    container: InputContainer,
+    stream: VideoStream,
+    end: Fraction | None = None,
+    frames: int | None = None,
+) -> bool:
     """Whether any of its pictures can be sought by its time: its packets are looked at.
 
-    The index of an mp4 can't go back; pictures of a gif lean on those before, whatever it says.
+    Those up to `end` (ticks), the first `frames`. The index of an mp4 can't go back; pictures of a
+    gif lean on those before, whatever it says.
     """
     if "mov" in container.format.name:
         return True
@@ -62,15 +70,16 @@ def in_order(way: Way, container: InputContainer, stream: VideoStream) -> bool:
     recent: deque[int] = deque(maxlen=depth)
     try:
         with translated(way.path, "reading its times"):
-            for packet in container.demux(stream):
-                if not packet.size or packet.is_discard:
-                    continue
+            packets = (p for p in container.demux(stream) if p.size and not p.is_discard)
+            for packet in islice(packets, frames and frames + REORDERED):
                 pts, dts = packet.pts, packet.dts
                 if pts is None or pts in recent or (dts is not None and pts < dts):
                     return False
                 if len(recent) == depth and pts < min(recent):
                     return False
                 recent.append(pts)
+                if end is not None and len(recent) == depth and min(recent) >= end:
+                    break
     except BadFilm:
         return False
     return True
