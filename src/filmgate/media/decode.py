@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
@@ -147,11 +149,9 @@ class _Reel:
             if packet.size and not packet.is_discard and not self._take(packet):
                 continue
             try:
-                with translated(self._way.path, self._doing()):
+                with self._checked():
                     frames = self._stream.decode(packet)
-            except BadFilm:
-                if not self._way.keep_going:
-                    raise
+            except av.FFmpegError:
                 yield from self._damaged(packet)
                 continue
             for frame in frames:
@@ -184,11 +184,9 @@ class _Reel:
             packets = self._container.demux()
             while True:
                 try:
-                    with translated(self._way.path, self._doing()):
+                    with self._checked():
                         packet = next(packets, None)
-                except BadFilm:
-                    if not self._way.keep_going:
-                        raise
+                except av.FFmpegError:
                     errors += 1
                     break
                 if packet is None:
@@ -200,6 +198,12 @@ class _Reel:
                 if packet.stream.index == self._stream.index:
                     yield packet
         yield Packet()  # as the demuxer ends a film that it can read to its end
+
+    def _checked(self) -> AbstractContextManager[None]:
+        """Errors are the film's end, unless it keeps going: then they stay FFmpeg's."""
+        if self._way.keep_going:
+            return nullcontext()
+        return translated(self._way.path, self._doing())
 
     def _take(self, packet: Packet[Any]) -> bool:
         """Whether the packet is to be decoded: the first one after a seek must be a key picture."""
@@ -227,7 +231,8 @@ class _Reel:
         if silent and not self._way.keep_going:
             self._refuse([slot.pts for slot in silent])
         for slot in silent:
-            self._promised.lose(slot, self._cause(slot.pts), mine)
+            if not slot.wrong:  # it may lean on one that was lost with it
+                self._promised.lose(slot, self._cause(slot.pts), mine, *lost)
         if frame.is_corrupt:
             if not self._way.keep_going:
                 self._refuse([pts])

@@ -66,7 +66,8 @@ class Promised:
             if (s.epoch, s.pts) < (mine.epoch, pts)
             and (strict or (s.order < mine.order and s.epoch == mine.epoch))
         ]  # fmt: skip
-        self._slots = [s for s in self._slots if s is not mine and s not in lost]
+        gone = {mine.order, *(s.order for s in lost)}
+        self._slots = [s for s in self._slots if s.order not in gone]
         return sorted(lost, key=lambda s: (s.epoch, s.pts)), mine
 
     def lose(self, lost: Slot, why: str, *others: Slot) -> None:
