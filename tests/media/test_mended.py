@@ -92,6 +92,28 @@ def test_a_damaged_film_can_go_on_with_stand_ins(name: str, reel: Reel) -> None:
     check_seek_is_read(film)
 
 
+def test_where_pictures_are_counted_a_damaged_one_keeps_its_place(
+    shelf: Reel, tmp_path: Path
+) -> None:
+    path = tmp_path / "hurt.avi"
+    data = bytearray(shelf("h264_avi").read_bytes())
+    with av.open(str(shelf("h264_avi"))) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    at = data.index(bytes(packets[9]))
+    data[at + 6 : at + 40] = bytes(34)
+    path.write_bytes(data)
+    with pytest.raises(BadFilm, match="damaged"):
+        frames(File(path).open())
+    film = File(path, keep_going=True).open()
+    found = frames(film)
+    assert [frame.time * 25 for frame in found] == list(range(20))
+    mended = [frame.index for frame in found if frame.extras]
+    assert 0 < len(mended) < 10
+    good = [n for n in range(20) if n not in mended]
+    assert [number_of(found[n]) for n in good] == good
+    check_seek_is_read(film)
+
+
 @pytest.mark.parametrize("name", ["fields", "fields_ts", "fields_10"])
 def test_interlaced_films_say_so_and_can_be_deinterlaced(name: str, shelf: Reel) -> None:
     plain, made = frames(File(shelf(name)).open()), File(shelf(name), deinterlace=True).open()

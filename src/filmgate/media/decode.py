@@ -140,6 +140,8 @@ class _Reel:
         self._last: Shot | None = None
         self._left_out = 0
         self._reached = Fraction(0)
+        # Where pictures are counted: what all lean on until a key picture that is decoded later.
+        self._hurt, self._hurt_at = "", 0
         self._key_due = sought
         self._floor: int | None = None  # what lies before it leans on what was not decoded
 
@@ -188,6 +190,7 @@ class _Reel:
                         packet = next(packets, None)
                 except av.FFmpegError:
                     errors += 1
+                    self._promised.damage(f"what follows could not be read, {self._doing()}", False)
                     break
                 if packet is None:
                     return
@@ -226,6 +229,9 @@ class _Reel:
             return
         lost, mine = self._promised.came(pts, strict=self._way.keep_going)
         mine = mine or Slot(0, 0, pts, 0, key=False)
+        if frame.key_frame and pts > self._hurt_at:
+            self._hurt = ""
+        mine.wrong = mine.wrong or self._hurt
         # before the first picture there may be some that lean on what is not there
         silent = [s for s in lost if not s.wrong] if self._last and self._sure else []
         if silent and not self._way.keep_going:
@@ -251,8 +257,9 @@ class _Reel:
         """A packet that can't be decoded."""
         if self._ticks:
             pts = self._ticks.popleft()
-            yield from self._stand_ins([Slot(0, 0, pts, 0, key=False, wrong=self._cause(pts))])
-        elif packet.size and packet.pts is not None and packet.pts >= (self._floor or packet.pts):
+            self._hurt, self._hurt_at = self._cause(pts), packet.dts or 0
+            yield from self._stand_ins([Slot(0, 0, pts, 0, key=False, wrong=self._hurt)])
+        elif packet.pts is not None and (self._floor is None or packet.pts >= self._floor):
             self._promised.damage(self._cause(packet.pts))
 
     def _stand_ins(self, slots: list[Slot]) -> Iterator[Shot]:

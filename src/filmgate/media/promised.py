@@ -48,10 +48,11 @@ class Promised:
         self._slots.append(slot)
         self._spread([slot])
 
-    def damage(self, why: str) -> None:
-        """What was taken last can't be decoded."""
+    def damage(self, why: str, taken: bool = True) -> None:
+        """What was `taken` last can't be decoded, or what follows it can't be read."""
         self._wrong, self._healed = why, None
-        self._spread(self._slots[-1:], again=True)
+        if taken:
+            self._spread(self._slots[-1:], again=True)
 
     def came(self, pts: int, strict: bool) -> tuple[list[Slot], Slot | None]:
         """A picture was shown: those that should have been before it, and what was due there.
