@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.films import BROKEN, FILMS, make
+from tests.media.awkward import MORE
 
 Reel = Callable[[str], Path]
 
@@ -20,5 +21,19 @@ def reel(tmp_path_factory: pytest.TempPathFactory) -> Reel:
         if path.exists():
             return path
         return BROKEN[name](path) if name in BROKEN else make(FILMS[name], path)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory, reel: Reel) -> Reel:
+    """Gives the path of the film with that name, the awkward ones too."""
+    folder = tmp_path_factory.mktemp("awkward")
+
+    def find(name: str) -> Path:
+        if name not in MORE:
+            return reel(name)
+        path = folder / (name + MORE[name].suffix)
+        return path if path.exists() else make(MORE[name], path)
 
     return find

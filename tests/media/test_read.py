@@ -8,7 +8,7 @@ import pytest
 
 from filmgate.core.frame import Frame
 from filmgate.core.snapshot import Cursor
-from filmgate.errors import BadFilm, Unsupported
+from filmgate.errors import BadFilm
 from filmgate.media.file import File
 from filmgate.media.planes import Planes
 from filmgate.media.read import Film
@@ -134,16 +134,6 @@ def test_damage_is_told_with_its_time_after_the_frames_before_it(reel: Reel) -> 
         seen.extend(frame for chunk, _ in chunks for frame in chunk)
     assert [number_of(frame) for frame in seen] == list(range(len(seen)))
     assert len(seen) > 8
-
-
-def test_a_size_that_changes_on_the_way_is_refused_with_its_time(reel: Reel) -> None:
-    with pytest.raises(Unsupported, match=r"changes at 0\.160 s from 64x48 .* to 96x64"):
-        frames(File(reel("growing.mkv")).open())
-
-
-def test_two_frames_at_the_same_time_are_refused_with_it(reel: Reel) -> None:
-    with pytest.raises(BadFilm, match=r"goes back in time, from 0\.160 s to 0\.160 s"):
-        frames(File(reel("stuttering.mkv")).open())
 
 
 def test_what_is_no_film_is_told_in_plain_words(reel: Reel, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class File:
         """The film, its first frame looked at. `threads` decode it. Raises BadFilm, Unsupported."""
         from filmgate.media.read import Film
 
-        return Film.of(Path(self.path), self.video, threads)
+        return Film.of(self, threads=threads)
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """What is done to the film before any task. Raises Unsupported."""

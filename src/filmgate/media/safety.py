@@ -65,6 +65,12 @@ def _family(path: Path) -> str:
         return "matroska"
     if head[4:8] in _BOXES:
         return "mov"
+    for start, name in (
+        (b"RIFF", "avi"), (b"GIF8", "gif"), (b"YUV4", "yuv4mpegpipe"), (b"nut/", "nut"),
+        (b"G", "mpegts"),
+    ):  # fmt: skip
+        if head.startswith(start):
+            return name
     raise BadFilm(
         f"{path} is not a film that can be read: it begins with {head!r}, wanted mp4, mov, mkv or "
         "webm; convert it first"

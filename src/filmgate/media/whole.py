@@ -18,6 +18,13 @@ def flaw(path: Path) -> str:
     with open(path, "rb") as file:
         if not file.read(1):
             return "empty"
+        file.seek(0)
+        if (
+            file.read(4)[:4] in (b"RIFF", b"GIF8", b"YUV4", b"nut/")
+            or file.seek(0)
+            or file.read(1) == b"G"
+        ):
+            return ""
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             matroska = int.from_bytes(data[:4], "big") == _HEAD
             return _matroska_flaw(data) if matroska else _boxes_flaw(data)

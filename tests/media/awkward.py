@@ -1,0 +1,72 @@
+"""Awkward films, and what reading any film must hold to."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+
+import av
+
+from filmgate.core.frame import Frame
+from filmgate.media.planes import Planes
+from filmgate.media.read import Film
+from tests import films
+from tests.films import GOP, X264
+
+FIELDS = MappingProxyType({**X264, "flags": "+ildct", "x264-params": "interlaced=1:tff=1"})
+MORE = MappingProxyType(
+    {
+        "mpeg4_avi": films.Film(frames=20, suffix=".avi", codec="mpeg4", tick=Fraction(1, 25),
+                                options={"bf": "2", "g": "8"}),
+        "h264_avi": films.Film(frames=20, suffix=".avi", tick=Fraction(1, 25), options=GOP),
+        "mjpeg_avi": films.Film(suffix=".avi", codec="mjpeg", pixels="yuvj420p", options={},
+                                tick=Fraction(1, 25)),
+        "h264_ts": films.Film(frames=40, suffix=".ts", tick=Fraction(1, 90000), options=GOP),
+        "mpeg2_ts": films.Film(frames=20, suffix=".ts", codec="mpeg2video", tick=Fraction(1, 25),
+                               options={"bf": "2", "g": "8"}),
+        "late_ts": films.Film(start=Fraction(7), sounds=("aac",), suffix=".ts",
+                              tick=Fraction(1, 90000)),
+        "gif": films.Film(suffix=".gif", codec="gif", pixels="gray", options={},
+                          tick=Fraction(1, 100), times=films.UNEVEN, last=Fraction(12, 100)),
+        "y4m": films.Film(suffix=".y4m", codec="wrapped_avframe", options={},
+                          tick=Fraction(1, 25)),
+        "nut": films.Film(frames=20, suffix=".nut", options=GOP),
+        "uneven_nut": films.Film(times=films.UNEVEN, suffix=".nut",
+                                 tick=Fraction(1, 1000), options=films.PLAIN),
+        "fields": films.Film(frames=20, options={**FIELDS, "g": "6"}),
+        "fields_ts": films.Film(frames=20, options={**FIELDS, "g": "6"}, suffix=".ts",
+                                tick=Fraction(1, 90000)),
+        "fields_10": films.Film(frames=8, pixels="yuv422p10le", options=FIELDS),
+    }
+)  # fmt: skip
+
+
+def pictures(path: Path, times: Sequence[int], sizes: Sequence[tuple[int, int]] = ()) -> Path:
+    """A film of JPEG pictures at these times (milliseconds), in this order."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_mux_stream("mjpeg", width=64, height=48)
+        shots = films.jpegs(list(sizes) or [(64, 48)] * len(times))
+        for n, (time, packet) in enumerate(zip(times, shots, strict=True)):
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.pts, packet.dts = 9000 + time, n  # muxers want dts to grow
+            packet.duration = 40
+            out.mux(packet)
+    return path
+
+
+def frames(film: Film) -> list[Frame]:
+    return [frame for chunk, _ in film.read(None, 8) for frame in chunk]
+
+
+def look(frame: Frame) -> tuple[object, ...]:
+    assert isinstance(frame.image, Planes)
+    planes = [array.tobytes() for array in frame.image.arrays]
+    return frame.index, frame.time, frame.duration, dict(frame.extras), planes
+
+
+def check_seek_is_read(film: Film) -> None:
+    """Reading from any cursor gives what reading from the beginning gives, words included."""
+    everything = [look(frame) for frame in frames(film)]
+    for chunk, cursor in film.read(None, 1):
+        rest = [look(frame) for part, _ in film.read(cursor, 4) for frame in part]
+        assert rest == everything[chunk[-1].index + 1 :]
