@@ -29,8 +29,9 @@ HELD = {  # what each container is known to hold
 def copied(
     film: Film, output: Output, light: tuple[bytes | None, bytes | None] = (None, None)
 ) -> Recording:
-    origin = replace(film.origin, light=light)
-    spec = film.spec
+    origin, spec = replace(film.origin, light=light), film.spec
+    if any(light):
+        spec = replace(spec, colour=replace(spec.colour, transfer="smpte2084"))
     with Recording(output, spec, origin) as sink:
         for chunk, _ in film.read(None, 8):
             sink.write(chunk)

@@ -12,8 +12,9 @@ from filmgate.core.frame import Colour, Frame, Position, Spec
 from filmgate.core.stage import AnyStage
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.file import Output
+from filmgate.media.formats import misfit
 from filmgate.media.planes import Planes, bits_of, has_alpha, steps_of
-from filmgate.media.shape import converted, fitted, misfit
+from filmgate.media.shape import converted, fitted
 
 HD = Colour("bt709", "bt709", "bt709", "tv", "left")
 

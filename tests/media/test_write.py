@@ -244,13 +244,13 @@ def test_files_are_not_overwritten_unless_told_and_the_film_itself_never(
             "h264",
             "yuv420p",
             (65, 49),
-            "65x49 .* wants sides that 2x2 divides: pass --fit pad .66x50. or --fit crop .64x48.",
+            "65x49 .* wants even sides: pass --fit pad .66x50. or --fit crop .64x48.",
         ),
         (
             "hevc",
             "yuv422p",
             (65, 49),
-            "wants sides that 2x1 divides: pass --fit pad .66x49. or --fit crop .64x49.",
+            "wants an even width: pass --fit pad .66x49. or --fit crop .64x49.",
         ),
     ],
 )

@@ -11,7 +11,6 @@ from typing import Any
 import av
 from av.codec.context import Flags
 from av.packet import Packet
-from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -22,7 +21,7 @@ from filmgate.media.codecs import CODECS
 from filmgate.media.file import Output
 from filmgate.media.hdr import light_options
 from filmgate.media.origin import Origin
-from filmgate.media.planes import Planes
+from filmgate.media.planes import Planes, has_alpha, is_hdr
 from filmgate.media.read import rows_of
 
 
@@ -149,15 +148,12 @@ def _check(codec: str, spec: Spec) -> str:
             f"{codec} does not take {spec.pixels}: choose codec {' or '.join(soft) or 'ffv1'}, or "
             f"pass --pix-fmt {formats.nearest(spec.pixels, encoder)}"
         )
-    format = VideoFormat(spec.pixels, 64, 64)
-    across, down = 64 // (format.chroma_width(64) or 64), 64 // (format.chroma_height(64) or 64)
-    if encoder != "ffv1" and (spec.width % across or spec.height % down):
-        most = f"{-(-spec.width // across) * across}x{-(-spec.height // down) * down}"
-        least = f"{spec.width // across * across}x{spec.height // down * down}"
+    if wrong := formats.misfit(spec, codec, spec.pixels):
+        raise Unsupported(f"{wrong}, or choose codec ffv1")
+    if has_alpha(spec.pixels) and codec not in ("ffv1", "prores"):
         raise Unsupported(
-            f"the film is {spec.width}x{spec.height} and {codec} in {spec.pixels} wants sides that "
-            f"{across}x{down} divides: pass --fit pad ({most}) or --fit crop ({least}), or choose "
-            "codec ffv1"
+            f"the alpha of {spec.pixels} would be lost in {codec}: choose codec ffv1, or prores "
+            "and --pix-fmt yuva444p10le"
         )
     return given[0]
 

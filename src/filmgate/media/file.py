@@ -139,7 +139,8 @@ class Output:
     """Time against size, in the codec's own words: medium of h264 and hevc, 8 of av1 ..."""
 
     pix_fmt: str | None = None
-    """The pixel format of the result, such as yuv420p or yuv422p10le. Without: the film's own."""
+    """The pixel format of the result, such as yuv420p or yuv422p10le. Without: the film's own; RGB
+    becomes yuv420p unless a codec is chosen."""
 
     container: Container | None = None
     """The container, where the name does not tell it."""
@@ -189,11 +190,15 @@ class Output:
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """What is done to the result before it is encoded. Raises Unsupported."""
-        if self.fit is None and self.pix_fmt in (None, spec.pixels):
+        pixels = self.pix_fmt or spec.pixels
+        if pixels.startswith("gbrp") and not (self.pix_fmt or self.codec):
+            # images and gifs, for whom nobody chose: what every player shows
+            pixels = "yuv420p" if spec.dtype == "uint8" else "yuv420p10le"
+        if self.fit is None and pixels == spec.pixels:
             return ()
         from filmgate.media import shape
 
-        return shape.shaped(spec, self.codec or "h264", self.pix_fmt or spec.pixels, self.fit)
+        return shape.shaped(spec, self.coded, pixels, self.fit)
 
     def open(
         self,

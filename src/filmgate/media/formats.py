@@ -6,7 +6,10 @@ from types import MappingProxyType
 import av
 from av.video.format import VideoFormat
 
+from filmgate.core.frame import Spec
 from filmgate.errors import Unsupported
+from filmgate.media.file import Fit
+from filmgate.media.planes import steps_of
 
 MATRICES = MappingProxyType(
     {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco",
@@ -98,6 +101,36 @@ def nearest(pixels: str, encoder: str) -> str:
         )
 
     return min(sorted(names), key=loss)
+
+
+def sides(codec: str, pixels: str) -> tuple[int, int]:
+    """What has to divide the width and the height of pictures for `codec`; ffv1 takes any."""
+    return (1, 1) if codec == "ffv1" else steps_of(pixels)
+
+
+def fits(spec: Spec, codec: str, pixels: str) -> dict[Fit, tuple[int, int]]:
+    """The sizes (width, height) that `codec` takes instead; empty if it takes the film's own."""
+    across, down = sides(codec, pixels)
+    size = (spec.width, spec.height)
+    crop = (size[0] // across * across, size[1] // down * down)
+    pad = (-(-size[0] // across) * across, -(-size[1] // down) * down)
+    return {} if crop == size else {"pad": pad, "crop": crop}
+
+
+def misfit(spec: Spec, codec: str, pixels: str) -> str:
+    """What is wrong with the film's sides for `codec` and what to do; empty if nothing is."""
+    found = fits(spec, codec, pixels)
+    if not found:
+        return ""
+    across, down = sides(codec, pixels)
+    both = {(2, 2): "even sides", (2, 1): "an even width"}.get(
+        (across, down), f"a width that {across} divides and a height that {down} does"
+    )
+    ways = [f"--fit {mode} ({w}x{h})" for mode, (w, h) in found.items() if w and h]
+    return (
+        f"the film is {spec.width}x{spec.height} and {codec} in {pixels} wants {both}: pass "
+        f"{' or '.join(ways)}"
+    )
 
 
 def _chroma(format: VideoFormat) -> int:

@@ -35,36 +35,6 @@ _MATRICES = MappingProxyType(
 )
 
 
-def sides(codec: str, pixels: str) -> tuple[int, int]:
-    """What has to divide the width and the height of pictures for `codec`; ffv1 takes any."""
-    return (1, 1) if codec == "ffv1" else steps_of(pixels)
-
-
-def fits(spec: Spec, codec: str, pixels: str) -> dict[Fit, tuple[int, int]]:
-    """The sizes (width, height) that `codec` takes instead; empty if it takes the film's own."""
-    across, down = sides(codec, pixels)
-    size = (spec.width, spec.height)
-    crop = (size[0] // across * across, size[1] // down * down)
-    pad = (-(-size[0] // across) * across, -(-size[1] // down) * down)
-    return {} if crop == size else {"pad": pad, "crop": crop}
-
-
-def misfit(spec: Spec, codec: str, pixels: str) -> str:
-    """What is wrong with the film's sides for `codec` and what to do; empty if nothing is."""
-    found = fits(spec, codec, pixels)
-    if not found:
-        return ""
-    across, down = sides(codec, pixels)
-    both = {(2, 2): "even sides", (2, 1): "an even width"}.get(
-        (across, down), f"a width that {across} divides and a height that {down} does"
-    )
-    ways = [f"--fit {mode} ({w}x{h})" for mode, (w, h) in found.items() if w and h]
-    return (
-        f"the film is {spec.width}x{spec.height} and {codec} in {pixels} wants {both}: pass "
-        f"{' or '.join(ways)}"
-    )
-
-
 def shaped(spec: Spec, codec: str, pixels: str, fit: Fit | None) -> tuple[AnyStage, ...]:
     """The stages that give `codec` planes of `pixels` with sides it takes; none where none is due.
 
@@ -77,7 +47,7 @@ def shaped(spec: Spec, codec: str, pixels: str, fit: Fit | None) -> tuple[AnySta
             f"pix_fmt is {pixels}: wanted a format of 8 to 16 bits such as yuv420p or yuv422p10le"
         ) from error
     stages: tuple[AnyStage, ...] = ()
-    sizes = fits(spec, codec, wanted)
+    sizes = formats.fits(spec, codec, wanted)
     if fit and sizes:
         stages = (fitted(*sizes[fit]),)
     return stages if wanted == spec.pixels else (*stages, converted(spec, wanted))

@@ -238,7 +238,7 @@ def _picture(pair: Pair) -> Finding:
         f"rotation {picture.turn or 0 if picture else 0}, pixel aspect {aspect or 1}, "
         f"colour {_colour(spec)}"
         for picture, aspect, spec in (
-            (pair.made.picture, pair.result.aspect, pair.result.spec),
+            (pair.made.picture, pair.result.origin.aspect, pair.result.spec),
             (pair.taken and pair.taken.picture, pair.film.origin.aspect, pair.wanted),
         )
     )
