@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,15 +12,17 @@ from filmgate.errors import BadSetting
 
 if TYPE_CHECKING:
     from filmgate.core.frame import Spec
-    from filmgate.core.job import Sink, Source
     from filmgate.core.stage import AnyStage
+    from filmgate.media.images import Album
     from filmgate.media.read import Film
+    from filmgate.media.stills import Stills
     from filmgate.media.write import Recording
 
 Codec = Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"]
 Container = Literal["mp4", "mov", "mkv", "webm", "y4m", "nut"]
 Fit = Literal["pad", "crop"]
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 1 << 26  # 8192 x 8192
 
 
@@ -100,9 +101,11 @@ class Images:
         if self.max_pixels < 1:
             raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
 
-    def open(self, threads: int | None = None) -> AbstractContextManager[Source]:
+    def open(self, threads: int | None = None) -> Album:
         """The pictures, the first one looked at. Raises BadFilm, Unsupported."""
-        raise NotImplementedError
+        from filmgate.media.images import Album
+
+        return Album.of(self, threads)
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """What is done to the film before any task: nothing."""
@@ -183,8 +186,10 @@ class ImageOutput:
             raise BadSetting(f"png_level is {self.png_level}: wanted 0 (quick) to 9 (small)")
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
-        """What is done to the result before it is written: made RGB, if it is not."""
-        return ()
+        """What is done to the result before it is written: made RGB of 8 or 16 bits."""
+        from filmgate.media.stills import as_stills
+
+        return as_stills(self, spec)
 
     def open(
         self,
@@ -194,9 +199,16 @@ class ImageOutput:
         tracks: bool = True,
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
-    ) -> AbstractContextManager[Sink]:
+    ) -> Stills:
         """The pictures being written. Raises UserError."""
-        raise NotImplementedError
+        from filmgate.media.stills import Stills
+
+        return Stills(self, spec, film.origin, tags=tags or {}, threads=threads)
+
+
+def is_images(path: Path) -> bool:
+    """Whether `path` names images: a folder, a pattern such as %06d.png or *.jpg, or one image."""
+    return path.suffix.lower() in IMAGE_SUFFIXES or path.is_dir()
 
 
 def _check_trim(begin: Fraction | None, end: Fraction | None, frames: int | None) -> None:
