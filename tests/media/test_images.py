@@ -25,7 +25,6 @@ from filmgate.errors import (
     UserError,
 )
 from filmgate.media.file import ImageOutput, Images, is_images
-from filmgate.media.images import Album
 from filmgate.media.origin import Origin
 from filmgate.media.planes import Plane, Planes, bits_of
 from filmgate.media.stills import Stills, verified
@@ -393,10 +392,3 @@ def test_a_text_that_unpacks_to_anything_is_not_unpacked(tmp_path: Path) -> None
     text = _chunk(b"zTXt", b"k\0\0" + b"not zlib")
     (tmp_path / "a.png").write_bytes(data[:33] + text + data[33:])
     assert len(_read(tmp_path / "a.png")) == 1
-
-
-def test_an_album_is_a_source(tmp_path: Path) -> None:
-    _folder(tmp_path, ["1.png"])
-    album = Images(tmp_path).open()
-    assert isinstance(album, Album)
-    assert album.origin == Origin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ from filmgate.errors import BadSetting
 
 if TYPE_CHECKING:
     from filmgate.core.frame import Spec
+    from filmgate.core.job import Source
     from filmgate.core.stage import AnyStage
     from filmgate.media.images import Album
     from filmgate.media.read import Film
@@ -106,6 +108,46 @@ class Images:
         from filmgate.media.images import Album
 
         return Album.of(self, threads)
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        """What is done to the film before any task: nothing."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """A film that comes through a pipe, - for standard input: y4m, nut or ts."""
+
+    path: Path = Path("-")
+
+    spool: Path | None = None
+    """Keep the film in this folder until the end: then all its tracks go along, and any format is
+    read."""
+
+    from_: Fraction | None = None
+    """Begin with the first frame that is shown at this time or later: seconds, or 1:02:03.5."""
+
+    to: Fraction | None = None
+    """End before the first frame that is shown at this time or later."""
+
+    frames: int | None = None
+    """Take so many frames at most."""
+
+    max_pixels: int = MAX_PIXELS
+    """Refuse pictures of more pixels, before they are decoded."""
+
+    def __post_init__(self) -> None:
+        _check_trim(self.from_, self.to, self.frames)
+        if self.max_pixels < 1:
+            raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
+        if self.spool is not None and not Path(self.spool).is_dir():
+            raise BadSetting(f"the folder {self.spool} does not exist: make it, to spool there")
+
+    def open(self, threads: int | None = None) -> AbstractContextManager[Source]:
+        """The film, its first frame looked at; read once. Raises BadFilm, Unsupported."""
+        from filmgate.media.pipe import piped
+
+        return piped(self, threads)
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """What is done to the film before any task: nothing."""
