@@ -14,9 +14,11 @@ from filmgate.media.codecs import CODECS
 
 if TYPE_CHECKING:
     from filmgate.core.frame import Spec
-    from filmgate.core.job import Sink
+    from filmgate.core.job import Source
     from filmgate.core.stage import AnyStage
+    from filmgate.media.images import Album
     from filmgate.media.read import Film
+    from filmgate.media.stills import Stills
     from filmgate.media.write import Recording
 
 Codec = Literal[
@@ -113,9 +115,51 @@ class Images:
         if self.max_pixels < 1:
             raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
 
-    def open(self, threads: int | None = None) -> Film:
+    def open(self, threads: int | None = None) -> Album:
         """The pictures, the first one looked at. Raises BadFilm, Unsupported."""
-        raise NotImplementedError
+        from filmgate.media.images import Album
+
+        return Album.of(self, threads)
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        """What is done to the film before any task: nothing."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """A film that comes through a pipe, - for standard input: y4m, nut or ts."""
+
+    path: Path = Path("-")
+
+    spool: Path | None = None
+    """Keep the film in this folder until the end: then all its tracks go along, and any format is
+    read."""
+
+    from_: Fraction | None = None
+    """Begin with the first frame that is shown at this time or later: seconds, or 1:02:03.5."""
+
+    to: Fraction | None = None
+    """End before the first frame that is shown at this time or later."""
+
+    frames: int | None = None
+    """Take so many frames at most."""
+
+    max_pixels: int = MAX_PIXELS
+    """Refuse pictures of more pixels, before they are decoded."""
+
+    def __post_init__(self) -> None:
+        _check_trim(self.from_, self.to, self.frames)
+        if self.max_pixels < 1:
+            raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
+        if self.spool is not None and not Path(self.spool).is_dir():
+            raise BadSetting(f"the folder {self.spool} does not exist: make it, to spool there")
+
+    def open(self, threads: int | None = None) -> AbstractContextManager[Source]:
+        """The film, its first frame looked at; read once. Raises BadFilm, Unsupported."""
+        from filmgate.media.pipe import piped
+
+        return piped(self, threads)
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """What is done to the film before any task: nothing."""
@@ -232,8 +276,10 @@ class ImageOutput:
             raise BadSetting(f"png_level is {self.png_level}: wanted 0 (quick) to 9 (small)")
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
-        """What is done to the result before it is written: made RGB, if it is not."""
-        return ()
+        """What is done to the result before it is written: made RGB of 8 or 16 bits."""
+        from filmgate.media.stills import as_stills
+
+        return as_stills(self, spec)
 
     def open(
         self,
@@ -243,9 +289,11 @@ class ImageOutput:
         tracks: bool = True,
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
-    ) -> AbstractContextManager[Sink]:
+    ) -> Stills:
         """The pictures being written. Raises UserError."""
-        raise NotImplementedError
+        from filmgate.media.stills import Stills
+
+        return Stills(self, spec, film.origin, tags=tags or {}, threads=threads)
 
 
 def is_images(path: Path) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.job import Task
 from filmgate.errors import BadSetting
-from filmgate.media.file import File
+from filmgate.media.file import File, Pipe
+from filmgate.media.images import Album
 from filmgate.media.probe import Contents, Track, probe
 from filmgate.media.read import Film
 from filmgate.media.sync import first_heard, heard_again
@@ -58,7 +59,7 @@ class Pair:
     out: Contents
     taken: Track | None
     made: Track
-    film: Film
+    film: Film | Album
     result: Film
     wanted: Spec
 
@@ -66,6 +67,8 @@ class Pair:
     def of(cls, out: Path, against: Path, told: Told | None) -> "Pair":
         """Looks at both. The result's stream is the one that stands where the source's does."""
         origin = source_from({**(told.input if told else {}), "path": against})
+        if isinstance(origin, Pipe):
+            raise BadSetting("the film came through a pipe, which can't be read again: name a file")
         film, result = origin.open(), probe(out)
         source = probe(against) if isinstance(film, Film) else None
         taken = made = None

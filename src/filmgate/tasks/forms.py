@@ -21,17 +21,18 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 from filmgate import tasks
 from filmgate.core.job import Job, Task
 from filmgate.errors import BadSetting
-from filmgate.media.file import File, ImageOutput, Images, Output, is_images
+from filmgate.media.file import File, ImageOutput, Images, Output, Pipe, is_images
 
 T = TypeVar("T")
-Source = File | Images
+Source = File | Images | Pipe
 Sink = Output | ImageOutput
-SOURCES = (File, Images)
+SOURCES = (File, Images, Pipe)
 SINKS = (Output, ImageOutput)
 _CLOCK = re.compile(r"(\d+:)?\d+:\d+(\.\d*)?")
 _PLACES = ("path", "overwrite")  # where files lay is nobody's business
 _KINDS = MappingProxyType(
-    {"File": "a film", "Images": "images", "Output": "a film", "ImageOutput": "images"}
+    {"File": "a film", "Images": "images", "Pipe": "a pipe",
+     "Output": "a film", "ImageOutput": "images"}
 )
 TAG = "filmgate"  # the metadata key under which a result carries its job
 
@@ -74,7 +75,8 @@ def exact(value: object) -> object:
 
 def source_from(form: Mapping[str, object]) -> Source:
     """Where a film comes from, by what its `path` looks like. Raises BadSetting."""
-    kind: type[Source] = Images if is_images(Path(str(form.get("path")))) else File
+    path = Path(str(form.get("path")))
+    kind: type[Source] = Pipe if str(path) == "-" else Images if is_images(path) else File
     return _one_of(kind, SOURCES, form, "input")
 
 

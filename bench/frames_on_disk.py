@@ -1,0 +1,127 @@
+"""What a frame of 832 x 1216 pixels costs on disk: MB (exact) and ms of one thread (noisy).
+
+Real content: frames of the films given by --film, scaled to cover 832 x 1216 and cropped in their
+middle, as RGB. Medians over frames, then over films. The film codecs get the frames of one film in
+a row, as RGB too, so that everything here gives back the same bits.
+"""
+
+import argparse
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from types import MappingProxyType
+
+import av
+from _film import write_result
+
+from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.media.file import ImageOutput
+from filmgate.media.origin import Origin
+from filmgate.media.read import planes_of
+from filmgate.media.stills import Stills
+
+WIDTH, HEIGHT, MB = 832, 1216, 1e6
+END = Snapshot(Cursor(0, 0), None, (), 0)
+IMAGES = (("png", 0), ("png", 1), ("png", 4), ("png", 6), ("png", 9), ("webp", 4), ("tiff", 4))
+CODECS = MappingProxyType(
+    {
+        "ffv1": ("ffv1", "bgr0", {"level": "3", "g": "1", "slicecrc": "1"}),
+        "h264, crf 0": ("libx264rgb", "rgb24", {"crf": "0", "preset": "medium"}),
+    }
+)
+
+
+def pictures(path: Path, count: int) -> list[av.VideoFrame]:
+    """`count` frames spread over the film, in runs of four neighbours."""
+    with av.open(str(path)) as film:
+        stream = film.streams.video[0]
+        scale = max(WIDTH / stream.width, HEIGHT / stream.height)
+        wide, high = -(-int(stream.width * scale) // 2) * 2 + 2, int(stream.height * scale) + 2
+        left, top = (wide - WIDTH) // 2, (high - HEIGHT) // 2
+        taken = []
+        for n, frame in enumerate(film.decode(stream)):
+            if n % 16 < 4:
+                array = frame.reformat(width=wide, height=high, format="rgb24").to_ndarray()
+                cut = array[top : top + HEIGHT, left : left + WIDTH].copy()
+                taken.append(av.VideoFrame.from_ndarray(cut, "rgb24").reformat(format="gbrp"))
+            if len(taken) == count:
+                break
+    return taken
+
+
+def as_images(taken: list[av.VideoFrame], kind: str, level: int) -> tuple[float, float]:
+    """(MB, ms) of a frame written by our own sink with one thread."""
+    spec = Spec(
+        width=WIDTH, height=HEIGHT, rate=Fraction(25), time_base=Fraction(1, 25), pixels="gbrp"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        output = ImageOutput(Path(folder) / f"%06d.{kind}", png_level=level)
+        times = []
+        with Stills(output, spec, Origin(), tags={}, threads=1) as sink:
+            for n, frame in enumerate(taken):
+                image = planes_of(frame, "gbrp", Colour())
+                begin = perf_counter()
+                sink.write([Frame(n, Fraction(n, 25), Fraction(1, 25), image)])
+                times.append(perf_counter() - begin)
+            sink.commit(END)
+        sizes = [path.stat().st_size for path in Path(folder).iterdir()]
+    return median(sizes) / MB, median(times) * 1000
+
+
+def as_film(taken: list[av.VideoFrame], codec: str) -> tuple[float, float]:
+    """(MB, ms) of a frame in a film, encoded by one thread."""
+    encoder, pixels, options = CODECS[codec]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mkv"
+        begin = perf_counter()
+        with av.open(str(path), "w") as film:
+            stream = film.add_stream(encoder, rate=25, options=options)
+            assert isinstance(stream, av.VideoStream)
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
+            stream.codec_context.thread_count = 1
+            for n, frame in enumerate(taken):
+                picture = frame.reformat(format=pixels)
+                picture.pts, picture.time_base = n, Fraction(1, 25)
+                film.mux(stream.encode(picture))
+            film.mux(stream.encode(None))
+        return path.stat().st_size / len(taken) / MB, (perf_counter() - begin) / len(taken) * 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--film", type=Path, action="append", required=True)
+    parser.add_argument("--frames", type=int, default=12, help="frames of each film")
+    given = parser.parse_args()
+    rows: dict[str, list[tuple[float, float]]] = {}
+    for path in given.film:
+        taken = pictures(path, given.frames)
+        for kind, level in IMAGES:
+            name = f"png {level}" if kind == "png" else kind
+            rows.setdefault(name, []).append(as_images(taken, kind, level))
+        for codec in CODECS:
+            rows.setdefault(codec, []).append(as_film(taken, codec))
+    result = {
+        name: {
+            "mb": round(median(mb for mb, _ in found), 3),
+            "mb_least": round(min(mb for mb, _ in found), 3),
+            "mb_most": round(max(mb for mb, _ in found), 3),
+            "ms": round(median(ms for _, ms in found), 1),
+        }
+        for name, found in rows.items()
+    }
+    for name, row in result.items():
+        span = f"({row['mb_least']:.3f} to {row['mb_most']:.3f})"
+        print(f"{name:12} {row['mb']:7.3f} MB {span} {row['ms']:8.1f} ms")
+    films = [path.name for path in given.film]
+    print(
+        write_result(
+            "frames_on_disk", {"films": films, "frames_each": given.frames, "rows": result}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
