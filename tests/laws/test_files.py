@@ -19,9 +19,10 @@ def decoded(path: Path) -> list[Any]:
 @pytest.mark.parametrize("codec", ["h264", "hevc", "ffv1"])
 def test_law_1_file_however_it_is_planned(tmp_path: Path, codec: Any) -> None:
     source = films.make(films.Film(frames=20, times=()), tmp_path / "in.mp4")
+    preset = None if codec == "ffv1" else "veryfast"
     results = []
     for i, plan in enumerate(PLANS):
-        sink = fg.Output(tmp_path / f"{i}.mkv", codec=codec, preset="veryfast")
+        sink = fg.Output(tmp_path / f"{i}.mkv", codec=codec, preset=preset)
         fg.run(fg.Interpolate(factor=2), source, sink, plan=plan)
         results.append(decoded(sink.path))
     assert len(results[0]) == 40

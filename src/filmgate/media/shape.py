@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from fractions import Fraction
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -50,7 +50,7 @@ def shaped(spec: Spec, codec: str, pixels: str, fit: Fit | None) -> tuple[AnySta
     sizes = formats.fits(spec, codec, wanted)
     if fit and sizes:
         stages = (fitted(*sizes[fit]),)
-    return stages if wanted == spec.pixels else (*stages, converted(spec, wanted))
+    return stages if wanted == spec.pixels else (*stages, converted(wanted))
 
 
 def fitted(width: int, height: int) -> AnyStage:
@@ -80,25 +80,45 @@ def fitted(width: int, height: int) -> AnyStage:
     return each(convert, name="fit", output=output)
 
 
-def converted(spec: Spec, pixels: str) -> AnyStage:
-    """A stage that turns planes of the stream `spec` into planar `pixels`.
+def converted(pixels: str) -> AnyStage:
+    """A stage that turns planes into planar `pixels`.
 
     YUV stays YUV with its matrix and range: only bits and chroma samples change, rounded to the
     nearest. RGB comes and goes by the matrix. Raises Unsupported if transparency would be lost.
     """
-    if has_alpha(spec.pixels) and not has_alpha(pixels):
+
+    def picture(image: Planes) -> Planes:
+        return _change(image.pixels, image.colour, image.size, pixels)[0](image)
+
+    def convert(frames: Sequence[Frame]) -> list[Frame]:
+        return [f.made(picture(_planes(f)), keep=tuple(f.extras)) for f in frames]
+
+    def output(spec: Spec) -> Spec:
+        colour = _change(spec.pixels, spec.colour, (spec.width, spec.height), pixels)[1]
+        dtype = "uint8" if bits_of(pixels) == 8 else "uint16"
+        return replace(spec, pixels=pixels, colour=colour, dtype=dtype)
+
+    return each(convert, name=f"to {pixels}", output=output)
+
+
+@lru_cache(maxsize=16)
+def _change(
+    given: str, told: Colour, size: tuple[int, int], pixels: str
+) -> tuple[Callable[[Planes], Planes], Colour]:
+    """What makes planes of `pixels` from those `given`, and how the new numbers mean colours."""
+    if has_alpha(given) and not has_alpha(pixels):
         raise Unsupported(
-            f"the film has transparency ({spec.pixels}), which {pixels} would lose: choose a pixel "
+            f"the film has transparency ({given}), which {pixels} would lose: choose a pixel "
             "format with alpha (yuva444p10le and codec prores, yuva420p and codec ffv1), or lay "
             "the film over a background first"
         )
-    base, wanted = _opaque(spec.pixels), _opaque(pixels)
-    colour = _colour(spec, base, wanted)
+    base, wanted = _opaque(given), _opaque(pixels)
+    colour = _colour(told, size, base, wanted)
     by_rgb = base.startswith("gbr") != wanted.startswith("gbr")
-    samples = _by_samples(base, wanted, spec.colour, colour)
+    samples = _by_samples(base, wanted, told, colour)
     alpha = _table(_alpha(base), _alpha(wanted), bits_of(base), bits_of(wanted))
 
-    def picture(image: Planes) -> Planes:
+    def change(image: Planes) -> Planes:
         seen = image.arrays[:3] if len(image.arrays) > 2 else image.arrays[:1]
         opaque = Planes(seen, base, image.colour)
         made = to_planes(to_rgb(opaque), wanted, colour) if by_rgb else samples(opaque)
@@ -109,22 +129,13 @@ def converted(spec: Spec, pixels: str) -> AnyStage:
             arrays += (np.full_like(arrays[0], 2 ** bits_of(pixels) - 1),)
         return Planes(arrays, pixels, colour)
 
-    def convert(frames: Sequence[Frame]) -> list[Frame]:
-        return [f.made(picture(_planes(f)), keep=tuple(f.extras)) for f in frames]
-
-    def output(spec: Spec) -> Spec:
-        dtype = "uint8" if bits_of(pixels) == 8 else "uint16"
-        return replace(spec, pixels=pixels, colour=colour, dtype=dtype)
-
-    return each(convert, name=f"to {pixels}", output=output)
+    return change, colour
 
 
 def samples() -> tuple[AnyStage, ...]:
     """For trials: smaller, larger, more samples, other bits, other kinds."""
-    spec = Spec(width=48, height=40, rate=None, time_base=Fraction(1, 600), pixels="yuv420p",
-                colour=Colour(matrix="bt709", range="tv"))  # fmt: skip
     names = ("yuv444p10le", "yuv422p", "gbrp", "gray", "yuva420p")
-    return (fitted(46, 42), *(converted(spec, name) for name in names))
+    return (fitted(46, 42), *(converted(name) for name in names))
 
 
 def _by_samples(
@@ -168,15 +179,14 @@ def _table(
     return whole.astype(np.uint8 if made_bits == 8 else np.uint16)
 
 
-def _colour(spec: Spec, base: str, wanted: str) -> Colour:
-    colour = spec.colour
+def _colour(colour: Colour, size: tuple[int, int], base: str, wanted: str) -> Colour:
     if wanted.startswith("gbr"):
         return colour if base.startswith("gbr") else replace(
             colour, matrix="gbr", range="pc", siting="unknown"
         )  # fmt: skip
     if base.startswith("gbr"):
         untold = replace(colour, matrix=_MATRICES.get(colour.primaries, "unknown"))
-        matrix = matrix_of(untold, spec.width, spec.height)
+        matrix = matrix_of(untold, *size)
         return replace(colour, matrix=matrix, range="tv", siting="left")
     return replace(colour, range="pc" if is_full(base, colour) else "tv")
 

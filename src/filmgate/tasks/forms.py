@@ -31,8 +31,13 @@ SINKS = (Output, ImageOutput)
 _CLOCK = re.compile(r"(\d+:)?\d+:\d+(\.\d*)?")
 _PLACES = ("path", "overwrite")  # where files lay is nobody's business
 _KINDS = MappingProxyType(
-    {"File": "a film", "Images": "images", "Pipe": "a pipe",
-     "Output": "a film", "ImageOutput": "images"}
+    {
+        "File": "a film",
+        "Images": "images",
+        "Pipe": "a pipe",
+        "Output": "a film",
+        "ImageOutput": "images",
+    }
 )
 TAG = "filmgate"  # the metadata key under which a result carries its job
 
