@@ -18,6 +18,7 @@ from _film import moving_texture, write_result
 
 import filmgate as fg
 from filmgate.backends import inline
+from filmgate.backends.inline import stretched
 from filmgate.core.frame import Frame
 from filmgate.core.run import run
 from filmgate.core.snapshot import Cursor, Snapshot
@@ -55,7 +56,9 @@ def slope(source: Path, sink: Path, which: str) -> dict[str, float]:
         film = stack.enter_context(job.source.open())
         chain, plan = inline.build(job.source, job.tasks, film.spec, plan)
         spec = chain.output(film.spec)
-        result = stack.enter_context(job.sink.open(film, spec, tracks=True, tags={}, threads=2))
+        result = stack.enter_context(
+            job.sink.open(film, spec, slow=stretched(job.tasks), tags={}, threads=2)
+        )
         given = Slow(film, 0.002) if which == "slow source" else film
         taken = Slow(result, 0.002) if which == "slow sink" else result
         for event in run(given, chain, taken, plan):  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ class Task:
     """A task of ready-made stages."""
 
     made: Callable[[Spec], tuple[AnyStage, ...]]
-    keeps_sound: bool = True
+    stretch: int = 1
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         return self.made(spec)

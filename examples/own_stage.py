@@ -13,7 +13,7 @@ from filmgate.media.planes import Planes
 class Mirror:
     """Left becomes right."""
 
-    keeps_sound = True
+    stretch = 1
 
     def stages(self, spec: fg.Spec) -> tuple[AnyStage, ...]:
         return (each(mirrored),)

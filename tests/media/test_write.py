@@ -25,7 +25,8 @@ PLAIN = [name for name in FILMS if name not in ("rich", "rich_mp4", "sound_mkv",
 
 def copy(source: Path, output: Output, tracks: bool = True) -> Recording:
     film = File(source).open()
-    with output.open(film, film.spec, tracks=tracks, tags={"FILMGATE": '{"x": "é"}'}) as sink:
+    slow, tags = Fraction(1) if tracks else None, {"FILMGATE": '{"x": "é"}'}
+    with output.open(film, film.spec, slow=slow, tags=tags) as sink:
         for chunk, _ in film.read(None, 8):
             sink.write(chunk)
         sink.finish()

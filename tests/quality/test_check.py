@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import filmgate as fg
+from filmgate.backends.inline import stretched
 from filmgate.core.frame import Frame
 from filmgate.core.job import Job, Task
 from filmgate.errors import BadFilm, Unsupported
@@ -99,7 +100,7 @@ def write(film: Path, out: Path, frames: Iterable[Frame], task: Task, tag: bool 
     tags = {TAG: job_tag(Job(source, sink, (task,)))} if tag else {}
     with source.open() as opened:
         spec = replace(opened.spec, rate=None)
-        with sink.open(opened, spec, tracks=task.keeps_sound, tags=tags) as result:
+        with sink.open(opened, spec, slow=stretched([task]), tags=tags) as result:
             result.write(list(frames))
             result.finish()
     return out

@@ -98,7 +98,7 @@ def test_slow_alone_keeps_the_rate_and_stretches_the_time() -> None:
     made = drawn(Interpolate(slow=4), film)
     assert {f.duration for f in made} == {F(1, 24)}
     assert made[-1].end == 4 * film.frames[-1].end
-    assert not Interpolate(slow=4).keeps_sound
+    assert Interpolate(slow=4, sound="drop").stretch is None
 
 
 def test_a_pause_is_held_for_its_memory_would_have_no_bound() -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 
 from filmgate.core.chain import Chain
 from filmgate.core.events import Event, Warned
@@ -27,7 +28,7 @@ def run(
         result = job.sink.open(
             film,
             chain.output(film.spec),
-            tracks=all(task.keeps_sound for task in job.tasks),
+            slow=stretched(job.tasks),
             tags={TAG: job_tag(job)},
             threads=plan.encode_threads,
         )
@@ -62,6 +63,16 @@ def build(
         chain = Chain((chain, *part.stages(chain.output(spec))))
     plan = plan or planned(spec, chain.output(spec))
     return Chain(chain.stages, plan.batches), plan
+
+
+def stretched(tasks: Sequence[Task]) -> Fraction | None:
+    """How many times as long the tracks beside the picture last; None: they no longer fit."""
+    slow = Fraction(1)
+    for task in tasks:
+        if task.stretch is None:
+            return None
+        slow *= task.stretch
+    return slow
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 from filmgate.core.frame import Frame, Spec
@@ -47,8 +48,8 @@ class Task(Protocol):
     """What a user asks for: a frozen dataclass whose fields are the flags."""
 
     @property
-    def keeps_sound(self) -> bool:
-        """Whether the tracks beside the picture still fit the result."""
+    def stretch(self) -> Fraction | int | None:
+        """How many times as long the tracks beside the picture last; None: they no longer fit."""
         ...
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
@@ -80,9 +81,12 @@ class SinkFile(Protocol):
         ...
 
     def open(
-        self, film: Any, spec: Spec, *, tracks: bool, tags: Mapping[str, str], threads: int
+        self, film: Any, spec: Spec, *, slow: Fraction | None, tags: Mapping[str, str], threads: int
     ) -> AbstractContextManager[Sink]:
-        """The result of `film` being written; `tracks` go along. Raises UserError."""
+        """The result of `film` being written; its other tracks last `slow` times as long.
+
+        None: only those that have no times go along. Raises UserError.
+        """
         ...
 
 

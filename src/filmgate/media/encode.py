@@ -35,7 +35,7 @@ class Encoder:
     def __init__(
         self, output: Output, spec: Spec, tick: Fraction, origin: Origin, threads: int
     ) -> None:
-        self.tick, self._offset, self._spec = tick, origin.offset, spec
+        self.tick, self._offset, self._spec = tick, origin.place, spec
         encoder = CODECS[output.coded].encoder
         self._given = _check(output.coded, spec)
         self.start = self._ends = self._ticks(Fraction(0))  # film time 0

@@ -249,14 +249,15 @@ class Output:
         film: Any,
         spec: Spec,
         *,
-        tracks: bool = True,
+        slow: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
     ) -> Recording:
-        """The result being written, beside the other `tracks` of `film`. Raises UserError."""
+        """The result being written, beside the other tracks of `film`, `slow`
+        times as long (None: without those that have times). Raises UserError."""
         from filmgate.media.write import Recording
 
-        return Recording(self, spec, film.origin, tracks=tracks, tags=tags, threads=threads)
+        return Recording(self, spec, film.origin, slow=slow, tags=tags, threads=threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +287,7 @@ class ImageOutput:
         film: Any,
         spec: Spec,
         *,
-        tracks: bool = True,
+        slow: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
     ) -> Stills:

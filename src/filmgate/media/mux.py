@@ -8,14 +8,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from filmgate.media.beside import Shift, beside
 from filmgate.media.origin import Origin
 from filmgate.media.safety import opened, writing
-from filmgate.media.tracks import FORMATS, alive, blank, chosen, lasting, named, packets, twin
+from filmgate.media.sound import codec_for, described, rate_for
+from filmgate.media.tracks import FORMATS, alive, blank, chosen, lasting, named, twin
 
 _DEPTH = 16  # frames; no codec reorders more
 
@@ -24,9 +27,9 @@ class Muxer:
     """Writes one file: the picture's packets as they come, other tracks' in step with them.
 
     `picture`, a template of the video stream, has packets in `tick` seconds, of `variable` rate or
-    not. Other tracks, chapters and metadata come from `origin`; unless `timed`, only what has no
-    time. `tags` are added to the metadata. `dropped` says in words what is not carried. Raises
-    Unsupported, before the first packet, if the container can't hold a track.
+    not. Other tracks, chapters and metadata come from `origin` and last `slow` times as long (None:
+    only what has no time). `tags` are added to the metadata. `dropped` says in words what is not
+    carried. Raises Unsupported, before the first packet, if the container can't hold a track.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Muxer:
         origin: Origin,
         *,
         variable: bool,
-        timed: bool,
+        slow: Fraction | None,
         tags: Mapping[str, str],
     ) -> None:
         self._tick, self._suffix = tick, path.suffix
@@ -55,7 +58,7 @@ class Muxer:
                 if source
                 else []
             )
-            kept, self.dropped = chosen(path.suffix, picture, others, timed)
+            kept, self.dropped = chosen(path.suffix, picture, others, slow)
             codec = picture.codec_context.codec.canonical_name
             if not self._mov and codec not in ("h264", "hevc") and origin.aspect not in (None, 1):
                 self.dropped.append(
@@ -63,23 +66,20 @@ class Muxer:
                     f"with {codec}"
                 )
             self._container = stack.enter_context(blank(path, path.suffix))
-            self._picture, outs = self._lay_out(picture, source, origin, kept)
+            self._picture, outs = self._lay_out(picture, source, origin, kept, slow)
             told = self._container.metadata
             told.update(lasting(source.metadata) if source else {})
             for old in [key for key in told if key.lower() in {tag.lower() for tag in tags}]:
                 del told[old]  # a film that went through before carries an older one
             told.update(tags)
-            if source and timed:
-                self._container.set_chapters(source.chapters())
+            shift = Shift(origin, slow or Fraction(1))
+            if source and slow:
+                self._container.set_chapters(shift.chapters(source))
             elif source and source.chapters():
                 self.dropped.append("chapters are left out: their times no longer fit")
             with writing(path):
                 self._container.start_encoding()
-            self._copied = (
-                packets(origin.path, source, outs, hides=self._mov)
-                if origin.path and source
-                else iter(())
-            )
+            self._copied = beside(source, outs, shift, self._mov) if source else iter(())
             self._next = next(self._copied, None)
             self._stack = stack.pop_all()
 
@@ -134,6 +134,7 @@ class Muxer:
         source: InputContainer | None,
         origin: Origin,
         kept: list[Stream],
+        slow: Fraction | None,
     ) -> tuple[Stream, dict[int, Stream]]:
         """Streams in the source's order: the picture's, and by number those that are copied."""
         outs: dict[int, Stream] = {}
@@ -151,6 +152,15 @@ class Muxer:
                     made.set_display_matrix(origin.turn)
                 named(made, stream, self._suffix, anew=True)
                 outs[stream.index] = made
+            elif stream in kept and isinstance(stream, AudioStream) and slow != 1:
+                outs[stream.index] = self._new_sound(stream)
             elif stream in kept:
                 outs[stream.index] = twin(self._container, self._suffix, stream)
         return outs.pop(origin.video), outs
+
+    def _new_sound(self, like: AudioStream) -> AudioStream:
+        made = self._container.add_stream(codec_for(self._suffix), rate_for(self._suffix, like))
+        assert isinstance(made, AudioStream)
+        described(made, like)
+        named(made, like, self._suffix, anew=True)
+        return made

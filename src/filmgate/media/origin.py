@@ -23,3 +23,8 @@ class Origin:
     aspect: Fraction | None = None
     turn: tuple[int, ...] | None = None
     light: tuple[bytes | None, bytes | None] = (None, None)
+
+    @property
+    def place(self) -> Fraction:
+        """Where film time 0 lies on the result's timeline: as before, or at 0 after a trim."""
+        return Fraction(0) if self.trimmed else self.offset

@@ -59,13 +59,13 @@ class Segments:
         spec: Spec,
         origin: Origin,
         *,
-        tracks: bool = True,
+        slow: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
     ) -> None:
         self._folder, self._pieces, self._kept = folder, pieces, kept
         self._output, self._spec, self._origin = output, spec, origin
-        self._tracks, self._tags, self._threads = tracks, tags or {}, threads
+        self._slow, self._tags, self._threads = slow, tags or {}, threads
         self.path, self.tick = Path(output.path), tick_of(output, spec, origin)
         checked(output, origin)
         self._open: _Segment | None = None
@@ -121,7 +121,7 @@ class Segments:
         return Encoder(self._output, self._spec, self.tick, self._origin, self._threads)
 
     def _result(self, encoder: Encoder) -> Result:
-        return Result(self._output, self._spec, encoder, self._origin, tracks=self._tracks,
+        return Result(self._output, self._spec, encoder, self._origin, slow=self._slow,
                       tags=self._tags)  # fmt: skip
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import av
 from av.container import InputContainer, OutputContainer
-from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from filmgate.errors import Unsupported
-from filmgate.media.safety import translated
 
 FORMATS: Mapping[str, str] = MappingProxyType(
     {
@@ -50,12 +48,13 @@ def blank(file: Path | io.BytesIO, suffix: str) -> OutputContainer:
 
 
 def chosen(
-    suffix: str, picture: VideoStream, others: Sequence[Stream], timed: bool
+    suffix: str, picture: VideoStream, others: Sequence[Stream], slow: Fraction | None
 ) -> tuple[list[Stream], list[str]]:
     """Which of the `others` go along, and what does not, in words.
 
-    Unless `timed`, only what has no time goes: attachments and covers. Raises Unsupported, with
-    the containers that would do, if `suffix` can't hold the `picture` or one of them.
+    What lasts `slow` times as long is sound, which is encoded anew, and subtitles; None: only what
+    has no time goes, attachments and covers. Raises Unsupported, with the containers that would do,
+    if `suffix` can't hold the `picture` or one of them.
     """
     if not _fits(suffix, picture, None):
         able = [x for x in (".mkv", ".mov", ".mp4", ".webm") if _fits(x, picture, None)]
@@ -63,11 +62,17 @@ def chosen(
             f"{suffix} can't hold {picture.codec_context.codec.canonical_name} of "
             f"{picture.codec_context.pix_fmt}: name the output {' or '.join(able)}"
         )
-    kept = [s for s in others if timed or s.type == "attachment" or _is_cover(s)]
+    timed = (
+        ("audio", "subtitle", "video", "data", "unknown") if slow == 1 else ("audio", "subtitle")
+    )
+    kept = [
+        s for s in others if s.type == "attachment" or is_cover(s) or (slow and s.type in timed)
+    ]
     dropped = [f"{words(s)} is left out: its times no longer fit" for s in others if s not in kept]
-    bad = [s for s in kept if not _fits(suffix, picture, s)]
+    anew = "audio" if slow not in (1, None) else ""
+    bad = [s for s in kept if s.type != anew and not _fits(suffix, picture, s)]
     # A cover and metadata of any name exclude each other in an mp4.
-    loose = [s for s in bad if s.type in ("data", "unknown") or _is_cover(s)]
+    loose = [s for s in bad if s.type in ("data", "unknown") or is_cover(s)]
     dropped += [f"{words(s)} is left out: {suffix} can't hold it" for s in loose]
     if firm := [s for s in bad if s not in loose]:
         able = [
@@ -90,7 +95,7 @@ def twin(container: OutputContainer, suffix: str, stream: Stream) -> Stream:
         name = stream.name or f"attachment-{stream.index}"
         kind = stream.mimetype or "application/octet-stream"
         made: Stream = container.add_attachment(name, kind, stream.data)
-    elif _is_cover(stream) and suffix == ".mkv":  # Matroska has covers among its attachments
+    elif is_cover(stream) and suffix == ".mkv":  # Matroska has covers among its attachments
         kind = {"mjpeg": "jpeg"}.get(stream.codec_context.name, stream.codec_context.name)
         name = stream.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
         made = container.add_attachment(name, f"image/{kind}", _cover_bytes(stream))
@@ -109,24 +114,6 @@ def named(made: Stream, stream: Stream, suffix: str, anew: bool = False) -> None
     made.disposition = stream.disposition
 
 
-def packets(
-    path: Path, source: InputContainer, outs: Mapping[int, Stream], hides: bool
-) -> Iterator[Packet[Any]]:
-    """The source's packets for `outs`; sound that is not heard only if the container `hides` it."""
-    streams = [s for s in source.streams if s.index in outs and outs[s.index].type != "attachment"]
-    for stream in source.streams:
-        if stream not in streams:
-            stream.discard = Discard.all
-    if not streams:
-        return
-    with translated(path, "copying its tracks"):
-        for packet in source.demux(streams):
-            hidden = packet.is_discard and packet.stream.type == "audio" and not hides
-            if packet.size and not hidden:
-                packet.stream = outs[packet.stream.index]
-                yield packet
-
-
 def alive(stream: Stream) -> bool:
     """False for the text track of an mp4's chapters: the chapters themselves are carried."""
     return not (stream.type == "data" and stream.discard == Discard.all)
@@ -141,12 +128,13 @@ def words(stream: Stream) -> str:
     """What a person calls the track."""
     context = stream.codec_context
     codec = context.codec.canonical_name if context else stream.name or "unknown"
-    kind = "cover" if _is_cover(stream) else stream.type
+    kind = "cover" if is_cover(stream) else stream.type
     tongue = f", {stream.language}" if stream.language not in (None, "und") else ""
     return f"track {stream.index} ({codec} {kind}{tongue})"
 
 
-def _is_cover(stream: Stream) -> bool:
+def is_cover(stream: Stream) -> bool:
+    """Whether it is a still that stands for the film."""
     return bool(stream.disposition & Disposition.attached_pic)
 
 
@@ -158,7 +146,7 @@ def _cover_bytes(stream: Stream) -> bytes:
 
 def _fits(suffix: str, picture: VideoStream, other: Stream | None) -> bool:
     """Whether this container takes the picture and this track: it writes a header to nowhere."""
-    if other is not None and _is_cover(other):
+    if other is not None and is_cover(other):
         return suffix == ".mkv"
     try:
         with blank(io.BytesIO(), suffix) as trial:

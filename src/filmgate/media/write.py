@@ -42,7 +42,7 @@ class Result:
         encoder: Encoder,
         origin: Origin,
         *,
-        tracks: bool,
+        slow: Fraction | None,
         tags: Mapping[str, str],
     ) -> None:
         self.path, suffix = Path(output.path), checked(output, origin)
@@ -57,7 +57,7 @@ class Result:
                 encoder.tick,
                 origin,
                 variable=spec.rate is None,
-                timed=tracks,
+                slow=slow,
                 tags=tags,
             )
         except BaseException:
@@ -91,9 +91,9 @@ class Result:
 class Recording:
     """A result being written in one go.
 
-    `spec` is what arrives: Planes of `spec.pixels`. `origin` gives the other tracks (none that has
-    times unless `tracks`), chapters, metadata, rotation, pixel aspect and the place in time.
-    `tags` are added to the metadata; `dropped` says in words what is not carried. Left without its
+    `spec` is what arrives: Planes of `spec.pixels`. `origin` gives the other tracks (`slow` times
+    as long; None: none that has times), chapters, metadata, rotation, pixel aspect and place in
+    time. `tags` are added; `dropped` says in words what is not carried. Left without its
     last commit, it leaves nothing behind. Raises UserError before the first frame.
     """
 
@@ -103,14 +103,14 @@ class Recording:
         spec: Spec,
         origin: Origin,
         *,
-        tracks: bool = True,
+        slow: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
     ) -> None:
         self.path, self.tick = Path(output.path), tick_of(output, spec, origin)
         checked(output, origin)
         self._encoder = Encoder(output, spec, self.tick, origin, threads)
-        self._result = Result(output, spec, self._encoder, origin, tracks=tracks, tags=tags or {})
+        self._result = Result(output, spec, self._encoder, origin, slow=slow, tags=tags or {})
         self.dropped = self._result.dropped
 
     def write(self, frames: Sequence[Frame]) -> None:
@@ -166,7 +166,7 @@ def tick_of(output: Output, spec: Spec, origin: Origin) -> Fraction:
     """The unit (seconds) that timestamps are counted in: exact where the container can."""
     if output.suffix in (".mkv", ".webm"):
         return Fraction(1, 1000)
-    ticks = math.lcm(spec.time_base.denominator, origin.offset.denominator)
+    ticks = math.lcm(spec.time_base.denominator, origin.place.denominator)
     if ticks > 1_000_000:  # an mp4 counts a frame's duration in 32 bits
         return _MICROSECOND
     while ticks < 10_000:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 
+from filmgate.backends.inline import stretched
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.job import Task
 from filmgate.errors import BadSetting
@@ -104,10 +105,10 @@ def check(out: Path, against: Path) -> Report:
     pair = Pair.of(out, against, told)
     findings = list(_times(pair, tasks))
     if pair.source and pair.taken:
-        whole = tasks is None or all(task.keeps_sound for task in tasks)
-        if whole:
-            findings += [*_sync(pair, pair.source), _chapters(pair, pair.source)]
-        findings += [*_streams(pair, pair.source, pair.taken, whole), _metadata(pair, pair.source)]
+        slow = stretched(tasks or ())
+        if slow is not None:
+            findings += [*_sync(pair, pair.source, slow), _chapters(pair, pair.source, slow)]
+        findings += [*_streams(pair, pair.source, pair.taken, slow), _metadata(pair, pair.source)]
     findings.append(_picture(pair))
     done = None if tasks is None else tuple(task_to(task) for task in tasks)
     return Report(out, against, done, tuple(findings), note)
@@ -161,8 +162,11 @@ def _times(pair: Pair, tasks: tuple[Task, ...] | None) -> Iterator[Finding]:
                   f"{_s(ends[0])}, within {_ms(pair.tick)}, a tick")  # fmt: skip
 
 
-def _sync(pair: Pair, source: Contents) -> Iterator[Finding]:
-    """A sound's first packet less the first picture, for each: half a tick of each, a sample."""
+def _sync(pair: Pair, source: Contents, slow: Fraction) -> Iterator[Finding]:
+    """A sound's first packet less the first picture, for each: half a tick of each, a sample.
+
+    Stretched sound has other packets and another run-in: within a tenth of a second.
+    """
     pairs = zip(_sounds(source), _sounds(pair.out), strict=False)
     for k, (old, new) in enumerate(pairs, 1):
         name, offset = f"sync of sound {k}", pair.film.origin.offset
@@ -172,6 +176,15 @@ def _sync(pair: Pair, source: Contents) -> Iterator[Finding]:
             yield Finding(name, silent, "silence", "silence" if silent else "sound")
             continue
         after = heard.time - pair.result.offset
+        if slow != 1:
+            first = first_heard(source.path, old.index)
+            before = (first.time - offset) * slow if first else after
+            if pair.film.origin.trimmed:
+                before = max(before, Fraction(0))
+            yield Finding(name, abs(after - before) <= Fraction(1, 10),
+                          f"sound {_ms(after)} after the picture",
+                          f"{_ms(before)}, within 100 ms")  # fmt: skip
+            continue
         found = heard_again(source.path, old.index, heard.data, after + offset)
         if found is None:
             yield Finding(name, False, "no packet of the source begins it", "the same sound")
@@ -184,15 +197,23 @@ def _sync(pair: Pair, source: Contents) -> Iterator[Finding]:
                       f"{_ms(before)}, within {_ms(limit)}")  # fmt: skip
 
 
-def _streams(pair: Pair, source: Contents, taken: Track, whole: bool) -> Iterator[Finding]:
+def _streams(
+    pair: Pair, source: Contents, taken: Track, slow: Fraction | None
+) -> Iterator[Finding]:
     """Kinds, codecs, and marks of every track; data tracks may go, containers differ in them.
 
-    Unless `whole`, the picture and what has no time: attachments and covers.
+    Of a film that is `slow`: the picture, sound, which has another codec, and subtitles; None: the
+    picture and what has no time.
     """
-    old = [t for t in _solid(source) if whole or t == taken or _timeless(t)]
+    kinds = ("video", "audio", "subtitle") if slow == 1 else ("audio", "subtitle") if slow else ()
+    old = [t for t in _solid(source) if t == taken or _timeless(t) or t.kind in kinds]
     new = _solid(pair.out)
+    anew = {"audio"} if slow not in (1, None) else set()
     found, wanted = (
-        ", ".join(t.kind if t in (taken, pair.made) else f"{t.kind} {t.codec}" for t in tracks)
+        ", ".join(
+            t.kind if t in (taken, pair.made) or t.kind in anew else f"{t.kind} {t.codec}"
+            for t in tracks
+        )
         for tracks in (new, old)
     )
     yield Finding("streams", found == wanted, found, wanted)
@@ -208,14 +229,16 @@ def _streams(pair: Pair, source: Contents, taken: Track, whole: bool) -> Iterato
                   or "languages, titles, dispositions kept")  # fmt: skip
 
 
-def _chapters(pair: Pair, source: Contents) -> Finding:
+def _chapters(pair: Pair, source: Contents, slow: Fraction) -> Finding:
     limit, origin = max(pair.tick, Fraction(1, 1000)), pair.film.origin
     old = [(c.start, c.metadata.get("title")) for c in source.chapters]
     new = [(c.start, c.metadata.get("title")) for c in pair.out.chapters]
-    if origin.trimmed:
-        left = [c for c in source.chapters if c.end > origin.offset
-                and (origin.until is None or c.start < origin.until)]  # fmt: skip
-        old = [(max(c.start - origin.offset, Fraction(0)), c.metadata.get("title")) for c in left]
+    if origin.trimmed or slow != 1:
+        left = [c for c in source.chapters if not origin.trimmed or (c.end > origin.offset
+                and (origin.until is None or c.start < origin.until))]  # fmt: skip
+        old = [((c.start - origin.offset) * slow, c.metadata.get("title")) for c in left]
+        if origin.trimmed:
+            old = [(max(start, Fraction(0)), title) for start, title in old]
         new = [(start - pair.result.offset, title) for start, title in new]
     same = len(old) == len(new) and all(
         abs(a[0] - b[0]) <= limit and a[1] == b[1] for a, b in zip(old, new, strict=True)

@@ -27,7 +27,10 @@ class Interpolate:
     """Frames per second out, any fraction (60, 60000/1001): output k stands at time k/fps."""
 
     slow: Fraction | int = 1
-    """How many times as long the film gets; without factor or fps its rate stays. Drops sound."""
+    """How many times as long the film gets; without factor or fps its rate stays."""
+
+    sound: Literal["stretch", "drop"] = "stretch"
+    """With slow: stretch the sound without changing its pitch, or leave it out."""
 
     ends: Literal["hold", "drop"] = "hold"
     """The last frame has no next: hold it for its whole time, or drop what only repeats it."""
@@ -45,8 +48,8 @@ class Interpolate:
                              "frames to make, so give one of them")  # fmt: skip
 
     @property
-    def keeps_sound(self) -> bool:
-        return self.slow == 1
+    def stretch(self) -> Fraction | None:
+        return None if self.slow != 1 and self.sound == "drop" else Fraction(self.slow)
 
     @property
     def grid(self) -> "Grid":
