@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 _Table = npt.NDArray[np.int64]
 
+_NEEDED = frozenset((b"tkhd", b"mdhd", b"hdlr", b"stsd", b"stts", b"stsc", b"stsz"))
+
 
 def table_flaw(data: mmap.mmap) -> str:
     """What in the sample tables contradicts the rest (ISO/IEC 14496-12, 8.6 and 8.7), or empty."""
@@ -23,8 +25,8 @@ def table_flaw(data: mmap.mmap) -> str:
 
 def _track_flaw(data: mmap.mmap, begin: int, end: int) -> str:
     tables = _inside(data, begin, end)
-    if not tables.keys() >= {b"stsz", b"stts", b"stsc"}:
-        return ""
+    if missing := _NEEDED - tables.keys():
+        return f"there is no {min(missing).decode()}"
     at = tables[b"stsz"][0] + 4
     each, count = _numbers(data, at, 2)
     if not count:  # the samples are in fragments
@@ -32,10 +34,8 @@ def _track_flaw(data: mmap.mmap, begin: int, end: int) -> str:
     times = _rows(data, tables[b"stts"], 2)
     if (timed := int(times[:, 0].sum())) != count:
         return f"{count} samples have a size and {timed} a time"
-    if b"ctts" in tables:
-        shown = int(_rows(data, tables[b"ctts"], 2)[:, 0].sum())
-        if shown != count:
-            return f"{count} samples have a size and {shown} a time at which they are shown"
+    if found := _time_flaw(data, tables, times):
+        return found
     wide = 8 if b"co64" in tables else 4
     place = tables.get(b"co64") or tables.get(b"stco")
     if place is None:
@@ -48,9 +48,29 @@ def _track_flaw(data: mmap.mmap, begin: int, end: int) -> str:
     placed = int((np.diff(firsts) * runs[:, 1]).sum())
     if placed != count:
         return f"{count} samples have a size and {placed} a place"
-    sizes = np.full(count, each) if each else _numbers(data, at + 8, count)
-    if int(chunks.max()) + int(sizes[-1]) > len(data) or int(sizes.sum()) > len(data):
+    held = each * count or int(_numbers(data, at + 8, count).sum())
+    if int(chunks.max()) > len(data) or held > len(data):
         return f"samples lie behind the end, byte {len(data)}"
+    return ""
+
+
+def _time_flaw(data: mmap.mmap, tables: dict[bytes, tuple[int, int]], times: _Table) -> str:
+    """What is wrong with when samples are shown; `times` are rows of (how many, ticks each)."""
+    if b"ctts" not in tables:
+        return ""
+    late, count = _rows(data, tables[b"ctts"], 2), int(times[:, 0].sum())
+    if (shown := int(late[:, 0].sum())) != count:
+        return f"{count} samples have a size and {shown} a time at which they are shown"
+    begins = np.cumsum(np.repeat(times[:, 1], times[:, 0])) - times[0, 1]
+    begins += np.repeat(late[:, 1].astype(np.uint32).astype(np.int32), late[:, 0])
+    begins.sort()
+    steps = np.diff(begins)
+    if (twice := int((steps == 0).sum())) > 0:
+        return f"{twice} samples are shown when another is"
+    # coded at an even pace and shown at an uneven one: that is no film of variable rate
+    even = len(np.unique(times[:, 1])) == 1
+    if even and (odd := int((steps[:-1] != times[0, 1]).sum())) > 0:
+        return f"{odd} samples are shown off the beat of the rest"
     return ""
 
 

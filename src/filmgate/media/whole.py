@@ -115,7 +115,7 @@ def _element(data: mmap.mmap, at: int) -> tuple[int, int, int | None]:
 
 def _riff_flaw(data: mmap.mmap) -> str:
     """Follows the chunks of an avi, and counts its pictures (Microsoft's AVI RIFF reference)."""
-    at, size, wanted, found = 0, len(data), {}, dict[bytes, int]()
+    at, size, wanted, found = 0, len(data), dict[bytes, int](), dict[bytes, int]()
     while at + 8 <= size:
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         if kind in (b"RIFF", b"LIST"):
