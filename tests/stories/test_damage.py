@@ -1,4 +1,4 @@
-"""A film that is cut or has a bit turned over is refused, or is the right film: never a shorter one.
+"""A film that is cut or has a bit turned over is refused, or is right: never a shorter one.
 
 What still gets through is counted in _FLIPS_UNSEEN and told in docs/hostile.md: it may only shrink.
 """
