@@ -111,7 +111,8 @@ def _wrong(name: str, folder: Path, damage: Damage) -> list[str]:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, (len(lines) - 1, done.stderr[-1500:])
     (said, right, _), *rest = lines
-    assert said is None and len(right) == _FRAMES, said
+    assert said is None
+    assert len(right) == _FRAMES
     return [
         f"{number}: {len(found)} frames, {took:.1f} s"
         for number, (said, found, took) in enumerate(rest)
