@@ -67,11 +67,15 @@ def clicks_of(path: Path) -> list[float]:
     found: list[float] = []
     with av.open(str(path)) as container:
         for frame in container.decode(audio=0):
+            assert frame.pts is not None
             wave = np.abs(frame.to_ndarray().astype(np.float64)).reshape(-1)
             scale = 1.0 if frame.format.name.startswith("flt") else 2.0**15
             loud = np.flatnonzero(wave > 0.4 * scale)
             for at in loud:
-                time = float(frame.pts * frame.time_base - offset) + at / frame.sample_rate
+                time = (
+                    float(frame.pts * Fraction(frame.time_base or 1) - offset)
+                    + at / frame.sample_rate
+                )
                 if not found or time - found[-1] > 0.1:
                     found.append(time)
     return found

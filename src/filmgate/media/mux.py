@@ -52,7 +52,11 @@ class Muxer:
         self._count = self._start = self._first_dts = 0
         self.dropped: list[str] = []
         with ExitStack() as stack:
-            source = stack.enter_context(opened(origin.path)) if origin.path else None
+            source = (
+                stack.enter_context(opened(origin.path, max_pixels=origin.max_pixels))
+                if origin.path
+                else None
+            )
             others = (
                 [s for s in source.streams if s.index != origin.video and alive(s)]
                 if source

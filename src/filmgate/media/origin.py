@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from filmgate.media.file import MAX_PIXELS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
@@ -23,6 +25,7 @@ class Origin:
     aspect: Fraction | None = None
     turn: tuple[int, ...] | None = None
     light: tuple[bytes | None, bytes | None] = (None, None)
+    max_pixels: int = MAX_PIXELS
 
     @property
     def place(self) -> Fraction:

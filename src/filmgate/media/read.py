@@ -62,7 +62,7 @@ class Film:
         """The film at `source`, its first frame decoded. Raises BadFilm, Unsupported."""
         file = source if isinstance(source, File) else File(source, video)
         path, threads = Path(file.path), threads or min(8, os.cpu_count() or 1)
-        with opened(path) as container:
+        with opened(path, max_pixels=file.max_pixels) as container:
             stream = pick(path, container, file.video)
             if not file.keep_going and (found := flaw(path)):
                 last = _last_time(path, container, stream)
@@ -87,6 +87,7 @@ class Film:
                 fields=fields_of(stream, first.frame),
                 sought=None,
                 origin=Origin(
+                    max_pixels=file.max_pixels,
                     path=path,
                     video=stream.index,
                     offset=first.pts * spec.time_base,
@@ -156,7 +157,7 @@ class Film:
         begin = self.begin + (file.from_ or 0) / tick
         end = None if file.to is None else self.begin + file.to / tick
         sought: bool | None = None
-        with opened(self.path) as container:
+        with opened(self.path, max_pixels=self.file.max_pixels) as container:
             stream = pick(self.path, container, self.video)
             # what stands in for a damaged picture depends on all before it
             told = not file.keep_going and tells_all(container, stream)
@@ -195,13 +196,13 @@ class Film:
         """Whether reading from a place in the middle gives what reading from the beginning does."""
         if self.sought is not None:
             return self.sought
-        with opened(self.path) as container:
+        with opened(self.path, max_pixels=self.file.max_pixels) as container:
             stream = pick(self.path, container, self.video)
             return in_order(self._way, container, stream)
 
     def _packet_times(self, begin: Fraction) -> Iterator[int]:
         """Each picture's pts, in order, from `begin` or earlier on; none is decoded."""
-        with opened(self.path) as container:
+        with opened(self.path, max_pixels=self.file.max_pixels) as container:
             stream = pick(self.path, container, self.video)
             early = int(begin) - REORDERED * self._usual
             if early > self.begin:
@@ -278,7 +279,7 @@ class Film:
 
     def _pass(self, seek: int | None) -> Generator[Shot]:
         """Pictures from the last key picture before `seek` on, all as the first one was."""
-        with opened(self.path) as container:
+        with opened(self.path, max_pixels=self.file.max_pixels) as container:
             stream = pick(self.path, container, self.video)
             if seek is not None:
                 with translated(self.path, "seeking in it"):

@@ -47,7 +47,10 @@ def stretched(
     assert origin.path is not None
     rate = out.codec_context.sample_rate
     at: int | None = None  # samples since the beginning of the result
-    with opened(origin.path) as source, translated(origin.path, f"stretching track {number}"):
+    with (
+        opened(origin.path, max_pixels=origin.max_pixels) as source,
+        translated(origin.path, f"stretching track {number}"),
+    ):
         stream = source.streams.audio[[s.index for s in source.streams.audio].index(number)]
         graph = _graph(stream, origin, out, 1 / slow)
         for frame in _heard(source, stream, origin):

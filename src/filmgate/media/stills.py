@@ -288,7 +288,7 @@ def _upright(array: Plane, turn: tuple[int, ...] | None) -> Plane:
 def _dropped(spec: Spec, origin: Origin) -> Iterator[str]:
     """What pictures on disk can't carry, in words."""
     if origin.path is not None:
-        with opened(origin.path) as container:
+        with opened(origin.path, max_pixels=origin.max_pixels) as container:
             for stream in container.streams:
                 if stream.index != origin.video:
                     yield f"{words(stream)}: pictures on disk carry no tracks"

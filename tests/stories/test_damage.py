@@ -1,0 +1,139 @@
+"""A film that is cut or has a bit turned over is refused, or is right: never a shorter one.
+
+What still gets through is counted in _FLIPS_UNSEEN and told in docs/hostile.md: it may only shrink.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+
+import av
+import numpy as np
+import pytest
+from av.video.stream import VideoStream
+
+Damage = Callable[[bytes], list[bytes]]
+
+_FRAMES = 16
+_MAKES = MappingProxyType(
+    {
+        "h264.mp4": ("libx264", {}, "yuv420p"),
+        "hevc.mov": ("libx265", {"x265-params": "log-level=none:pools=1"}, "yuv420p"),
+        "parts.mp4": ("libx264", {"movflags": "frag_keyframe+empty_moov"}, "yuv420p"),
+        "ffv1.mkv": ("ffv1", {"level": "3", "slicecrc": "1"}, "yuv420p"),
+        "vp9.webm": ("libvpx-vp9", {"cpu-used": "8", "deadline": "realtime"}, "yuv420p"),
+        "mjpeg.avi": ("mjpeg", {}, "yuvj420p"),
+        "h264.ts": ("libx264", {}, "yuv420p"),
+        "a.gif": ("gif", {}, "rgb8"),
+        "a.y4m": ("wrapped_avframe", {}, "yuv420p"),
+        "ffv1.nut": ("ffv1", {"level": "3", "slicecrc": "1"}, "yuv420p"),
+    }
+)
+
+# Of 500, as docs/hostile.md tells.
+_FLIPS_UNSEEN = MappingProxyType(
+    {"hevc.mov": 3, "parts.mp4": 10, "vp9.webm": 2, "h264.ts": 16, "a.gif": 2, "ffv1.nut": 1}
+)
+# A ts that ends between two packets can't be told from a whole one.
+_CUTS_UNSEEN = MappingProxyType({"h264.ts": 1})
+
+_CHILD = """
+import json, resource, signal, sys, time
+from pathlib import Path
+from filmgate.errors import UserError
+from filmgate.media.file import File
+resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+for path in sys.stdin.read().split():
+    signal.alarm(10)
+    begin, said = time.perf_counter(), None
+    found = []
+    try:
+        for frames, _ in File(Path(path)).open(threads=1).read(None, 8):
+            found += [(str(f.time), str(f.duration)) for f in frames]
+    except UserError as error:
+        said = str(error)
+    print(json.dumps([said, found, time.perf_counter() - begin]), flush=True)
+"""
+
+
+def _make(name: str, path: Path) -> bytes:
+    codec, options, pixels = _MAKES[name]
+    outer = {k: v for k, v in options.items() if k == "movflags"}
+    inner = {k: v for k, v in options.items() if k != "movflags"}
+    with av.open(str(path), "w", options=outer) as out:
+        stream = out.add_stream(codec, rate=Fraction(25), options=inner)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        stream.codec_context.gop_size = 8
+        stream.codec_context.thread_count = 1
+        noise = np.random.default_rng(1).integers(0, 255, (48, 96, 3), np.uint8)
+        for n in range(_FRAMES):
+            image = np.ascontiguousarray(noise[:, n : n + 64] // 2 + 60)
+            frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format=pixels)
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def _cut(data: bytes, every: int) -> list[bytes]:
+    return [data[: len(data) * share // 100] for share in range(every, 100, every)]
+
+
+def _flipped(data: bytes, many: int) -> list[bytes]:
+    found = []
+    for seed in range(many):
+        hurt, at = bytearray(data), random.Random(seed).randrange(8 * len(data))
+        hurt[at // 8] ^= 1 << at % 8
+        found.append(bytes(hurt))
+    return found
+
+
+def _wrong(name: str, folder: Path, damage: Damage) -> list[str]:
+    """The cases that were read as another film, or took more than 5 s."""
+    whole = folder / name
+    cases = damage(_make(name, whole))
+    paths = [whole]
+    for number, data in enumerate(cases):
+        paths.append(folder / f"{number}{whole.suffix}")
+        paths[-1].write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD],
+        input="\n".join(map(str, paths)), capture_output=True, text=True, check=False,
+        env=os.environ,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, (len(lines) - 1, done.stderr[-1500:])
+    (said, right, _), *rest = lines
+    assert said is None
+    assert len(right) == _FRAMES
+    return [
+        f"{number}: {len(found)} frames, {took:.1f} s"
+        for number, (said, found, took) in enumerate(rest)
+        if took > 5 or (said is None and found != right)
+    ]
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "ffv1.mkv", "mjpeg.avi"])
+def test_a_few_cuts_and_bits(name: str, tmp_path: Path) -> None:
+    assert _wrong(name, tmp_path, lambda data: _cut(data, 10) + _flipped(data, 25)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _MAKES)
+def test_cut_anywhere(name: str, tmp_path: Path) -> None:
+    wrong = _wrong(name, tmp_path, lambda data: _cut(data, 1))
+    assert len(wrong) <= _CUTS_UNSEEN.get(name, 0), wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _MAKES)
+def test_any_bit_turned_over(name: str, tmp_path: Path) -> None:
+    wrong = _wrong(name, tmp_path, lambda data: _flipped(data, 500))
+    assert len(wrong) <= _FLIPS_UNSEEN.get(name, 0), wrong
