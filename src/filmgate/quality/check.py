@@ -165,7 +165,7 @@ def _times(pair: Pair, tasks: tuple[Task, ...] | None) -> Iterator[Finding]:
 def _sync(pair: Pair, source: Contents, slow: Fraction) -> Iterator[Finding]:
     """A sound's first packet less the first picture, for each: half a tick of each, a sample.
 
-    Stretched sound has other packets and another run-in: within a tenth of a second.
+    Stretched sound has other packets and another run-in: within a tenth of a second, stretched.
     """
     pairs = zip(_sounds(source), _sounds(pair.out), strict=False)
     for k, (old, new) in enumerate(pairs, 1):
@@ -177,13 +177,13 @@ def _sync(pair: Pair, source: Contents, slow: Fraction) -> Iterator[Finding]:
             continue
         after = heard.time - pair.result.offset
         if slow != 1:
-            first = first_heard(source.path, old.index)
-            before = (first.time - offset) * slow if first else after
-            if pair.film.origin.trimmed:
+            first, limit = first_heard(source.path, old.index), max(1, slow) / 10
+            before = (first.time - offset if first else after / slow) * slow
+            if pair.film.origin.trimmed or -limit < before < 0:  # a codec's run-in
                 before = max(before, Fraction(0))
-            yield Finding(name, abs(after - before) <= Fraction(1, 10),
+            yield Finding(name, abs(after - before) <= limit,
                           f"sound {_ms(after)} after the picture",
-                          f"{_ms(before)}, within 100 ms")  # fmt: skip
+                          f"{_ms(before)}, within {_ms(limit)}")  # fmt: skip
             continue
         found = heard_again(source.path, old.index, heard.data, after + offset)
         if found is None:
