@@ -177,7 +177,7 @@ def _sync(pair: Pair, source: Contents, slow: Fraction) -> Iterator[Finding]:
             continue
         after = heard.time - pair.result.offset
         if slow != 1:
-            first, limit = first_heard(source.path, old.index), max(1, slow) / 10
+            first, limit = first_heard(source.path, old.index), max(slow, Fraction(1)) / 10
             before = (first.time - offset if first else after / slow) * slow
             if pair.film.origin.trimmed or -limit < before < 0:  # a codec's run-in
                 before = max(before, Fraction(0))
