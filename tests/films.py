@@ -317,6 +317,8 @@ FILMS: Mapping[str, Film] = MappingProxyType(
             "movflags": "frag_keyframe+empty_moov"}),
         "odd": Film(size=(65, 49), pixels="yuv444p"),
         "ten_bits": Film(pixels="yuv420p10le", colour=HD),
+        "words": Film(codec="libvpx-vp9", options={"deadline": "realtime"}, suffix=".mkv",
+                      tick=Fraction(1, 1000), sounds=("libopus",), subtitles="subrip"),
         "prores": Film(times=UNEVEN, last=Fraction(120, 1000), codec="prores_ks",
                        pixels="yuv422p10le", options={}, suffix=".mov", tick=Fraction(1, 90000)),
         "half_chroma": Film(pixels="yuv422p"),

@@ -1,11 +1,15 @@
 """Writing: times, tracks, tags and metadata are kept, and nothing half-done is left behind."""
 
+import io
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -15,12 +19,15 @@ from filmgate.media.file import Codec, File, Output
 from filmgate.media.planes import Planes
 from filmgate.media.probe import Contents, first_sound, probe
 from filmgate.media.read import Film
+from filmgate.media.tracks import retell
 from filmgate.media.write import Recording
 from tests.films import FILMS, number_of
 from tests.media.conftest import Reel
 
 QUICK = MappingProxyType({"h264": "ultrafast", "hevc": "ultrafast"})
-PLAIN = [name for name in FILMS if name not in ("rich", "rich_mp4", "sound_mkv", "ffv1_rgb")]
+PLAIN = [
+    name for name in FILMS if name not in ("rich", "rich_mp4", "sound_mkv", "ffv1_rgb", "words")
+]
 
 
 def copy(source: Path, output: Output, tracks: bool = True) -> Recording:
@@ -147,11 +154,32 @@ def test_hevc_in_mp4_is_tagged_as_players_want_it(reel: Reel, tmp_path: Path) ->
 def test_a_track_that_the_container_can_t_hold_is_told_before_the_first_frame(
     reel: Reel, tmp_path: Path
 ) -> None:
-    with pytest.raises(Unsupported, match=r"\.mp4 can't hold track 3 \(subrip.*\.mkv"):
-        copy(reel("rich"), Output(tmp_path / "out.mp4"))
-    with pytest.raises(Unsupported, match=r"\.mkv can't hold track 3 \(mov_text.*\.mov or \.mp4"):
-        copy(reel("rich_mp4"), Output(tmp_path / "out.mkv"))
+    with pytest.raises(Unsupported, match=r"\.webm can't hold track 1 \(aac.*\.mkv or \.mp4"):
+        copy(reel("sound"), Output(tmp_path / "out.webm"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "codec"),
+    [("rich", ".mp4", "mov_text"), ("rich_mp4", ".mkv", "subrip"), ("words", ".webm", "webvtt")],
+)
+def test_words_are_told_anew_where_the_container_wants_another_codec(
+    name: str, suffix: str, codec: str, reel: Reel, tmp_path: Path
+) -> None:
+    path = tmp_path / f"out{suffix}"
+    sink = copy(reel(name), Output(path))
+    assert any(f"becomes {codec}: its styles are left out" in word for word in sink.dropped)
+    with av.open(str(path)) as container:
+        packets: list[Any] = [p for p in container.demux(subtitles=0) if p.size > 2]
+    assert [bytes(p)[-6:] for p in packets] == [b"line 0", b"line 1"]
+    told = [(p.pts * p.time_base, (p.duration or 0) * p.time_base) for p in packets]
+    assert told == [(0, Fraction(2, 25)), (Fraction(1, 10), Fraction(2, 25))]
+
+
+def test_styles_of_words_do_not_become_words() -> None:
+    assert retell(b"<i>so</i> {\\an8}it is", "subrip", "mov_text") == b"\0\x08so it is"
+    assert retell(b"\0\x02hi\0\0\0\x16styl", "mov_text", "subrip") == b"hi"
+    assert retell(b"\0\0", "mov_text", "subrip") == b""
 
 
 def test_tracks_that_no_longer_fit_are_left_out_with_a_word(reel: Reel, tmp_path: Path) -> None:
@@ -288,3 +316,26 @@ def test_the_same_frames_give_the_same_file(reel: Reel, tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         copy(reel("b_frames"), Output(tmp_path / name, preset="ultrafast"))
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("container", ["y4m", "nut", "mkv", "webm", "mp4", "mov"])
+def test_a_result_may_go_into_a_pipe(
+    container: Any, reel: Reel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", pipe)
+    film = File(reel("b_frames")).open()
+    with Output(Path("-"), container=container).open(film, film.spec) as sink:
+        for chunk, _ in film.read(None, 8):
+            sink.write(chunk)
+        sink.finish()
+    path = tmp_path / f"out.{container}"
+    path.write_bytes(pipe.buffer.getvalue())
+    assert [number_of(f) for f in frames(File(path).open())] == list(range(40))
+    assert File(path).open().spec.rate == 25 or container == "mp4"
+
+
+def test_y4m_knows_one_rate_only(reel: Reel) -> None:
+    film = File(reel("uneven")).open()
+    with pytest.raises(Unsupported, match="y4m knows one rate only"):
+        Output(Path("-")).open(film, film.spec)

@@ -53,7 +53,9 @@ Seed = Annotated[int, Parameter(help="The only chance there is: same seed, same 
 def main(words: Sequence[str] | None = None) -> int:
     """Does what the command line says; returns the exit code (`filmgate.errors.Exit`)."""
     try:
-        verdict = command_line()(words, exit_on_error=False, print_error=False)
+        given = sys.argv[1:] if words is None else words
+        named = ["./-" if word == "-" else word for word in given]  # a pipe is no flag
+        verdict = command_line()(named, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return int(verdict or Exit.DONE)
     except CycloptsError as error:

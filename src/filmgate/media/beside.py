@@ -16,7 +16,7 @@ from av.stream import Discard, Stream
 from filmgate.media.origin import Origin
 from filmgate.media.safety import translated
 from filmgate.media.sound import stretched
-from filmgate.media.tracks import is_cover
+from filmgate.media.tracks import is_cover, retell
 
 _SLACK = Fraction(10)  # seconds; no container puts a track's packet further behind the others
 
@@ -58,16 +58,20 @@ class Shift:
 
 
 def beside(
-    source: InputContainer, outs: Mapping[int, Stream], shift: Shift, hides: bool
+    source: InputContainer,
+    outs: Mapping[int, Stream],
+    shift: Shift,
+    hides: bool,
+    retold: Mapping[int, str],
 ) -> Iterator[Packet[Any]]:
     """Packets for `outs`, by number of the source's stream, about in the order of their times.
 
     Sound that is not heard goes along only if the container `hides` it. With another tempo sound
-    is encoded anew. Raises BadFilm.
+    is encoded anew. Words in `retold` change to that codec. Raises BadFilm.
     """
     anew = {n for n, out in outs.items() if shift.slow != 1 and out.type == "audio"}
     copied = {n: out for n, out in outs.items() if n not in anew}
-    each = [_copied(source, copied, shift, hides)]
+    each = [_copied(source, copied, shift, hides, retold)]
     for number in sorted(anew):
         out = outs[number]
         assert isinstance(out, AudioStream)
@@ -81,7 +85,11 @@ def _time(packet: Packet[Any]) -> Fraction:
 
 
 def _copied(
-    source: InputContainer, outs: Mapping[int, Stream], shift: Shift, hides: bool
+    source: InputContainer,
+    outs: Mapping[int, Stream],
+    shift: Shift,
+    hides: bool,
+    retold: Mapping[int, str],
 ) -> Iterator[Packet[Any]]:
     path, until = shift.origin.path, shift.origin.until
     streams = [s for s in source.streams if s.index in outs and outs[s.index].type != "attachment"]
@@ -104,8 +112,23 @@ def _copied(
                     continue
                 whole.add(stream.index)
                 _move(packet, shift)
+            if codec := retold.get(stream.index):
+                told = _retold(packet, codec)
+                if told is None:
+                    continue
+                packet = told
             packet.stream = outs[stream.index]
             yield packet
+
+
+def _retold(packet: Packet[Any], codec: str) -> Packet[Any] | None:
+    text = retell(bytes(packet), packet.stream.codec_context.codec.canonical_name, codec)
+    if not text:
+        return None
+    told: Packet[Any] = Packet(text)
+    told.time_base, told.duration = packet.time_base, packet.duration
+    told.pts, told.dts = packet.pts, packet.dts
+    return told
 
 
 def _stays(packet: Packet[Any], origin: Origin, hides: bool, whole: bool) -> bool:

@@ -44,6 +44,7 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
         "prores": Codec(encoder="prores_ks", effort="profile", presets=_PRORES,
                         options={"vendor": "apl0"}),
         "ffv1": Codec(encoder="ffv1", options={"level": "3", "slicecrc": "1", "g": "1"}),
+        "rawvideo": Codec(encoder="rawvideo"),
         "h264_nvenc": _hardware("h264_nvenc", "cq", rc="vbr", b="0", forced_idr="1"),
         "hevc_nvenc": _hardware("hevc_nvenc", "cq", rc="vbr", b="0", forced_idr="1"),
         "av1_nvenc": _hardware("av1_nvenc", "cq", rc="vbr", b="0"),

@@ -41,7 +41,8 @@ class Encoder:
         self.start = self._ends = self._ticks(Fraction(0))  # film time 0
         self._lasting: dict[int, int] = {}  # ticks, by pts: not every encoder passes them on
         # An encoder's stream belongs to a container; this one is only there to describe it.
-        self._home = av.open(io.BytesIO(), "w", format="matroska")
+        home = "nut" if encoder == "rawvideo" else "matroska"
+        self._home = av.open(io.BytesIO(), "w", format=home)
         options = _options(output, spec, origin, threads)
         os.environ.setdefault("SVT_LOG", "1")  # it would tell of itself on standard error
         stream = self._home.add_stream(encoder, rate=spec.rate or Fraction(30), options=options)
@@ -143,14 +144,18 @@ def _check(codec: str, spec: Spec) -> str:
         )
     given = formats.taken(spec.pixels, encoder)
     if not given:
-        soft = [c for c in CODECS if "_" not in c and formats.taken(spec.pixels, CODECS[c].encoder)]
+        soft = [
+            name
+            for name, codec in CODECS.items()
+            if codec.exact and name != "rawvideo" and formats.taken(spec.pixels, codec.encoder)
+        ]
         raise Unsupported(
             f"{codec} does not take {spec.pixels}: choose codec {' or '.join(soft) or 'ffv1'}, or "
             f"pass --pix-fmt {formats.nearest(spec.pixels, encoder)}"
         )
     if wrong := formats.misfit(spec, codec, spec.pixels):
         raise Unsupported(f"{wrong}, or choose codec ffv1")
-    if has_alpha(spec.pixels) and codec not in ("ffv1", "prores"):
+    if has_alpha(spec.pixels) and codec not in ("ffv1", "prores", "rawvideo"):
         raise Unsupported(
             f"the alpha of {spec.pixels} would be lost in {codec}: choose codec ffv1, or prores "
             "and --pix-fmt yuva444p10le"

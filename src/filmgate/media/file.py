@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from filmgate.media.write import Recording
 
 Codec = Literal[
-    "h264", "hevc", "av1", "vp9", "prores", "ffv1",
+    "h264", "hevc", "av1", "vp9", "prores", "ffv1", "rawvideo",
     "h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_qsv", "hevc_qsv", "av1_qsv",
     "h264_videotoolbox", "hevc_videotoolbox",
 ]  # fmt: skip
@@ -187,7 +187,7 @@ class Output:
     becomes yuv420p unless a codec is chosen."""
 
     container: Container | None = None
-    """The container, where the name does not tell it."""
+    """The container, where the name does not tell it; without, a pipe gets y4m."""
 
     fit: Fit | None = None
     """What to do with odd sides that a codec does not take: pad or crop."""
@@ -219,18 +219,26 @@ class Output:
             raise BadSetting(
                 f"preset is {self.preset!r}: {self.coded} knows {', '.join(codec.presets)}"
             )
-        if self.preset is not None and self.coded == "ffv1":
-            raise BadSetting(f"preset is {self.preset!r}: ffv1 has none, leave it out")
+        if self.preset is not None and not codec.presets and codec.exact:
+            raise BadSetting(f"preset is {self.preset!r}: {self.coded} has none, leave it out")
 
     @property
     def suffix(self) -> str:
         """The ending that tells the container: ".mkv", although the name may be another."""
-        return f".{self.container}" if self.container else Path(self.path).suffix.lower()
+        if self.container:
+            return f".{self.container}"
+        return ".y4m" if self.piped else Path(self.path).suffix.lower()
+
+    @property
+    def piped(self) -> bool:
+        """Whether it goes to standard output."""
+        return str(self.path) == "-"
 
     @property
     def coded(self) -> str:
         """The codec, chosen by the container where none is given."""
-        return self.codec or ("vp9" if self.suffix == ".webm" else "h264")
+        usual = {".webm": "vp9", ".y4m": "rawvideo"}
+        return self.codec or usual.get(self.suffix, "h264")
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """What is done to the result before it is encoded. Raises Unsupported."""

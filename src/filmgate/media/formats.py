@@ -72,7 +72,10 @@ def planar(pixels: str) -> str:
 
 def taken(pixels: str, encoder: str) -> tuple[str, ...]:
     """What `encoder` can be given for planes of `pixels`, exactly the same first."""
-    formats = [format.name for format in av.Codec(encoder, "w").video_formats or []]
+    able = av.Codec(encoder, "w").video_formats
+    if able is None:  # it takes any
+        return (pixels,)
+    formats = [format.name for format in able]
     exact = [name for name in formats if _holds(name, pixels)]
     return tuple(sorted(exact, key=lambda name: name != pixels))
 
@@ -105,7 +108,7 @@ def nearest(pixels: str, encoder: str) -> str:
 
 def sides(codec: str, pixels: str) -> tuple[int, int]:
     """What has to divide the width and the height of pictures for `codec`; ffv1 takes any."""
-    return (1, 1) if codec == "ffv1" else steps_of(pixels)
+    return (1, 1) if codec in ("ffv1", "rawvideo") else steps_of(pixels)
 
 
 def fits(spec: Spec, codec: str, pixels: str) -> dict[Fit, tuple[int, int]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import io
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -34,7 +35,8 @@ class Muxer:
 
     def __init__(
         self,
-        path: Path,
+        file: Path | io.BufferedIOBase,
+        suffix: str,
         picture: VideoStream,
         tick: Fraction,
         origin: Origin,
@@ -43,8 +45,8 @@ class Muxer:
         slow: Fraction | None,
         tags: Mapping[str, str],
     ) -> None:
-        self._tick, self._suffix = tick, path.suffix
-        self._mov = FORMATS[path.suffix] in ("mp4", "mov")
+        self._tick, self._suffix = tick, suffix
+        self._mov = FORMATS[suffix] in ("mp4", "mov")
         # In an mp4 of variable rate the decoding times before the first frame, which mean nothing,
         # would decide how long the last frame lasts: they are squeezed.
         self._squeezed = self._mov and variable
@@ -62,14 +64,14 @@ class Muxer:
                 if source
                 else []
             )
-            kept, self.dropped = chosen(path.suffix, picture, others, slow)
+            kept, self.dropped, self._retold = chosen(suffix, picture, others, slow)
             codec = picture.codec_context.codec.canonical_name
             if not self._mov and codec not in ("h264", "hevc") and origin.aspect not in (None, 1):
                 self.dropped.append(
-                    f"the pixel aspect {origin.aspect} is left out: {path.suffix} can't hold it "
+                    f"the pixel aspect {origin.aspect} is left out: {suffix} can't hold it "
                     f"with {codec}"
                 )
-            self._container = stack.enter_context(blank(path, path.suffix))
+            self._container = stack.enter_context(blank(file, suffix))
             self._picture, outs = self._lay_out(picture, source, origin, kept, slow)
             told = self._container.metadata
             told.update(lasting(source.metadata) if source else {})
@@ -81,9 +83,11 @@ class Muxer:
                 self._container.set_chapters(shift.chapters(source))
             elif source and source.chapters():
                 self.dropped.append("chapters are left out: their times no longer fit")
-            with writing(path):
+            with writing(Path(str(file))):
                 self._container.start_encoding()
-            self._copied = beside(source, outs, shift, self._mov) if source else iter(())
+            self._copied: Iterator[Packet[Any]] = iter(())
+            if source:
+                self._copied = beside(source, outs, shift, self._mov, self._retold)
             self._next = next(self._copied, None)
             self._stack = stack.pop_all()
 
@@ -159,7 +163,9 @@ class Muxer:
             elif stream in kept and isinstance(stream, AudioStream) and slow != 1:
                 outs[stream.index] = self._new_sound(stream)
             elif stream in kept:
-                outs[stream.index] = twin(self._container, self._suffix, stream)
+                outs[stream.index] = twin(
+                    self._container, self._suffix, stream, self._retold.get(stream.index)
+                )
         return outs.pop(origin.video), outs
 
     def _new_sound(self, like: AudioStream) -> AudioStream:

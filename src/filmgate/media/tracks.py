@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -24,20 +25,33 @@ FORMATS: Mapping[str, str] = MappingProxyType(
         ".mkv": "matroska",
         ".webm": "webm",
         ".nut": "nut",
+        ".y4m": "yuv4mpegpipe",
     }
 )
 # Metadata that tells of the container that was, or that the muxer writes anew.
 _STALE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
 _COUNTED = ("bps", "number_of_frames", "number_of_bytes", "_statistics_")
+# Words without a picture, by the container that holds them so.
+_TEXT: Mapping[str, str] = MappingProxyType(
+    {".mp4": "mov_text", ".m4v": "mov_text", ".mov": "mov_text", ".mkv": "subrip",
+     ".webm": "webvtt"}
+)  # fmt: skip
+_STYLES = re.compile(rb"</?[a-zA-Z][^>]*>|\{\\[^}]*\}")
 # QuickTime knows these languages by their older names.
 QUICKTIME = MappingProxyType(
     {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb"}
 )
 
 
-def blank(file: Path | io.BytesIO, suffix: str) -> OutputContainer:
-    """An empty container of the kind that `suffix` names."""
-    flags = {"movflags": "use_metadata_tags"} if FORMATS[suffix] in ("mp4", "mov") else {}
+def blank(file: Path | io.BufferedIOBase, suffix: str) -> OutputContainer:
+    """An empty container of the kind that `suffix` names; fragments where `file` can't seek."""
+    flags = {}
+    if FORMATS[suffix] in ("mp4", "mov"):
+        piped = not isinstance(file, Path) and not file.seekable()
+        pieces = "+frag_keyframe+empty_moov+default_base_moof" if piped else ""
+        flags = {"movflags": f"use_metadata_tags{pieces}"}
+    if suffix == ".y4m":
+        flags = {"strict": "-1"}  # more than 8 bits
     return av.open(
         os.path.abspath(file) if isinstance(file, Path) else file,  # no name is a protocol
         "w",
@@ -49,8 +63,8 @@ def blank(file: Path | io.BytesIO, suffix: str) -> OutputContainer:
 
 def chosen(
     suffix: str, picture: VideoStream, others: Sequence[Stream], slow: Fraction | None
-) -> tuple[list[Stream], list[str]]:
-    """Which of the `others` go along, and what does not, in words.
+) -> tuple[list[Stream], list[str], dict[int, str]]:
+    """Which of the `others` go along, what does not, and in which codec words are told anew.
 
     What lasts `slow` times as long is sound, which is encoded anew, and subtitles; None: only what
     has no time goes, attachments and covers. Raises Unsupported, with the containers that would do,
@@ -71,8 +85,15 @@ def chosen(
     dropped = [f"{words(s)} is left out: its times no longer fit" for s in others if s not in kept]
     anew = "audio" if slow not in (1, None) else ""
     bad = [s for s in kept if s.type != anew and not _fits(suffix, picture, s)]
+    retold = {s.index: _TEXT[suffix] for s in bad if _codec(s) in _TEXT.values()
+              and suffix in _TEXT and _fits(suffix, picture, s, _TEXT[suffix])}  # fmt: skip
+    dropped += [f"{words(s)} becomes {retold[s.index]}: its styles are left out"
+                for s in bad if s.index in retold]  # fmt: skip
+    bad = [s for s in bad if s.index not in retold]
     # A cover and metadata of any name exclude each other in an mp4.
-    loose = [s for s in bad if s.type in ("data", "unknown") or is_cover(s)]
+    loose = [s for s in bad if s.type in ("data", "unknown", "attachment") or is_cover(s)]
+    if suffix == ".y4m":
+        loose = bad
     dropped += [f"{words(s)} is left out: {suffix} can't hold it" for s in loose]
     if firm := [s for s in bad if s not in loose]:
         able = [
@@ -86,11 +107,18 @@ def chosen(
                 else "take them out of the film first"
             )
         )
-    return [s for s in kept if s not in loose], dropped
+    return [s for s in kept if s not in loose], dropped, retold
 
 
-def twin(container: OutputContainer, suffix: str, stream: Stream) -> Stream:
-    """A stream in `container` for the packets of `stream` as they are."""
+def twin(
+    container: OutputContainer, suffix: str, stream: Stream, codec: str | None = None
+) -> Stream:
+    """A stream in `container` for the packets of `stream` as they are, or retold in `codec`."""
+    if codec:
+        told: Stream = container.add_mux_stream(codec)
+        told.time_base = Fraction(1, 1000)
+        named(told, stream, suffix)
+        return told
     if isinstance(stream, AttachmentStream):
         name = stream.name or f"attachment-{stream.index}"
         kind = stream.mimetype or "application/octet-stream"
@@ -144,7 +172,25 @@ def _cover_bytes(stream: Stream) -> bytes:
     return bytes(next(packet for packet in container.demux(stream) if packet.size))
 
 
-def _fits(suffix: str, picture: VideoStream, other: Stream | None) -> bool:
+def retell(data: bytes, given: str, wanted: str) -> bytes:
+    """The words of a subtitle packet in another codec, without styles; empty if it has none."""
+    text = data
+    if given == "mov_text":  # ETSI TS 126 245, 5.17: their length before them, styles behind
+        text = data[2 : 2 + int.from_bytes(data[:2], "big")]
+    text = _STYLES.sub(b"", text)
+    if text and wanted == "mov_text":
+        text = text[:65535]
+        return len(text).to_bytes(2, "big") + text
+    return text
+
+
+def _codec(stream: Stream) -> str:
+    return stream.codec_context.codec.canonical_name if stream.codec_context else ""
+
+
+def _fits(
+    suffix: str, picture: VideoStream, other: Stream | None, codec: str | None = None
+) -> bool:
     """Whether this container takes the picture and this track: it writes a header to nowhere."""
     if other is not None and is_cover(other):
         return suffix == ".mkv"
@@ -152,7 +198,7 @@ def _fits(suffix: str, picture: VideoStream, other: Stream | None) -> bool:
         with blank(io.BytesIO(), suffix) as trial:
             trial.add_stream_from_template(picture)
             if other is not None:
-                twin(trial, suffix, other)
+                twin(trial, suffix, other, codec)
             trial.start_encoding()
     except (ValueError, av.FFmpegError):
         return False

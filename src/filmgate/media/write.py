@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import secrets
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from av.packet import Packet
 
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.snapshot import Snapshot
-from filmgate.errors import BadSetting, OutputExists
+from filmgate.errors import BadSetting, OutputExists, Unsupported
 from filmgate.media.encode import Encoder
 from filmgate.media.file import Output
 from filmgate.media.mux import Muxer
@@ -46,13 +48,14 @@ class Result:
         tags: Mapping[str, str],
     ) -> None:
         self.path, suffix = Path(output.path), checked(output, origin)
+        self._whole = self._piped = output.piped
         self._part = self.path.with_name(
             f".{self.path.stem[:100]}.{secrets.token_hex(4)}.part{suffix}"
         )
-        self._whole = False
         try:
             self._muxer = Muxer(
-                self._part,
+                Outward(sys.stdout.buffer) if self._piped else self._part,
+                suffix,
                 encoder.stream,
                 encoder.tick,
                 origin,
@@ -74,6 +77,9 @@ class Result:
         """Nothing follows the picture's `end` (ticks): whole, durable, and under its name."""
         with writing(self.path):
             self._muxer.close(end)
+        if self._piped:
+            sys.stdout.buffer.flush()
+            return
         with open(self._part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(self._part, self.path)
@@ -86,6 +92,19 @@ class Result:
             with suppress(av.FFmpegError):  # a trailer for a file that is thrown away
                 self._muxer.close(None)
             self._part.unlink(missing_ok=True)
+
+
+class Outward(io.BufferedIOBase):
+    """A file that is only written to, as a pipe is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
+
+    def writable(self) -> bool:
+        return True
 
 
 class Recording:
@@ -152,6 +171,8 @@ def checked(output: Output, origin: Origin) -> str:
             f"the output is {path.name}, wanted a name that ends in {', '.join(FORMATS)}, or "
             "--container"
         )
+    if output.piped:
+        return suffix
     if not path.parent.is_dir():
         raise BadSetting(f"the folder {path.parent} does not exist: make it first")
     if path.exists():
@@ -166,6 +187,10 @@ def tick_of(output: Output, spec: Spec, origin: Origin) -> Fraction:
     """The unit (seconds) that timestamps are counted in: exact where the container can."""
     if output.suffix in (".mkv", ".webm"):
         return Fraction(1, 1000)
+    if output.suffix == ".y4m":
+        if spec.rate is None:
+            raise Unsupported("y4m knows one rate only and the film's varies: choose nut or mkv")
+        return 1 / spec.rate
     ticks = math.lcm(spec.time_base.denominator, origin.place.denominator)
     if ticks > 1_000_000:  # an mp4 counts a frame's duration in 32 bits
         return _MICROSECOND
