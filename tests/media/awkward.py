@@ -14,6 +14,7 @@ from tests import films
 from tests.films import GOP, X264
 
 FIELDS = MappingProxyType({**X264, "flags": "+ildct", "x264-params": "interlaced=1:tff=1"})
+PQ = MappingProxyType({"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16})
 MORE = MappingProxyType(
     {
         "mpeg4_avi": films.Film(frames=20, suffix=".avi", codec="mpeg4", tick=Fraction(1, 25),
@@ -37,6 +38,19 @@ MORE = MappingProxyType(
         "fields_ts": films.Film(frames=20, options={**FIELDS, "g": "6"}, suffix=".ts",
                                 tick=Fraction(1, 90000)),
         "fields_10": films.Film(frames=8, pixels="yuv422p10le", options=FIELDS),
+        "hdr": films.Film(codec="libx265", pixels="yuv420p10le", colour=PQ, options={
+            "x265-params": "log-level=none:pools=1:hdr10=1:max-cll=1000,400"}),
+        "twelve_bits": films.Film(codec="libx265", pixels="yuv422p12le", options={
+            "x265-params": "log-level=none:pools=1"}),
+        "alpha_mov": films.Film(codec="prores_ks", pixels="yuva444p10le",
+                                options={"profile": "4444"}, suffix=".mov"),
+        "alpha_mkv": films.Film(codec="ffv1", pixels="yuva420p", options={}, suffix=".mkv",
+                                tick=Fraction(1, 1000)),
+        "odd_half": films.Film(size=(65, 49), codec="ffv1", options={}, suffix=".mkv",
+                               tick=Fraction(1, 1000)),
+        "av1": films.Film(codec="libsvtav1", size=(64, 64), options={"preset": "11"}),
+        "flac": films.Film(sounds=("flac",), suffix=".mkv", tick=Fraction(1, 1000)),
+        "mp3": films.Film(sounds=("libmp3lame",)),
     }
 )  # fmt: skip
 

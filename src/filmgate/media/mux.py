@@ -71,6 +71,8 @@ class Muxer:
                     f"the pixel aspect {origin.aspect} is left out: {suffix} can't hold it "
                     f"with {codec}"
                 )
+            if variable and suffix == ".nut":
+                self.dropped.append("how long the last frame lasts is left out: .nut has no place")
             self._container = stack.enter_context(blank(file, suffix))
             self._picture, outs = self._lay_out(picture, source, origin, kept, slow)
             told = self._container.metadata
