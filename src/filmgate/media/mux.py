@@ -73,7 +73,7 @@ class Muxer:
                 )
             if variable and suffix == ".nut":
                 self.dropped.append("how long the last frame lasts is left out: .nut has no place")
-            self._container = stack.enter_context(blank(file, suffix))
+            self._container = stack.enter_context(blank(file, suffix, tick.denominator))
             self._picture, outs = self._lay_out(picture, source, origin, kept, slow)
             told = self._container.metadata
             told.update(lasting(source.metadata) if source else {})

@@ -43,13 +43,18 @@ QUICKTIME = MappingProxyType(
 )
 
 
-def blank(file: Path | io.BufferedIOBase, suffix: str) -> OutputContainer:
-    """An empty container of the kind that `suffix` names; fragments where `file` can't seek."""
+def blank(file: Path | io.BufferedIOBase, suffix: str, ticks: int | None = None) -> OutputContainer:
+    """An empty container of the kind that `suffix` names; fragments where `file` can't seek.
+
+    An mp4 counts where its tracks begin in `ticks` a second, else in milliseconds.
+    """
     flags = {}
     if FORMATS[suffix] in ("mp4", "mov"):
         piped = not isinstance(file, Path) and not file.seekable()
         pieces = "+frag_keyframe+empty_moov+default_base_moof" if piped else ""
         flags = {"movflags": f"use_metadata_tags{pieces}"}
+        if ticks is not None:
+            flags["movie_timescale"] = str(ticks)
     if suffix == ".y4m":
         flags = {"strict": "-1"}  # more than 8 bits
     return av.open(
