@@ -27,7 +27,7 @@ from filmgate.errors import (
 from filmgate.media.file import ImageOutput, Images, is_images
 from filmgate.media.origin import Origin
 from filmgate.media.planes import Plane, Planes, bits_of
-from filmgate.media.stills import Stills, verified
+from filmgate.media.stills import Stills
 
 END = Snapshot(Cursor(0, 0), None, (), 0)
 MIDDLE = Snapshot(Cursor(0, 0), (), (), 0)
@@ -261,22 +261,6 @@ def test_pictures_that_exist_are_not_replaced_unless_told(tmp_path: Path) -> Non
         _write(output, "gray")
     _write(ImageOutput(output.path, overwrite=True), "gray", count=2)
     assert len(_read(tmp_path)) == 2  # none of the longer film is left among them
-
-
-def test_an_interrupted_folder_tells_what_of_it_is_whole(tmp_path: Path) -> None:
-    output = ImageOutput(tmp_path / "%d.png")
-    _write(output, "gray", count=5, end=MIDDLE)
-    assert verified(output, TAGS) == 5
-    assert verified(output, {"job": "another"}) == 0
-    with pytest.raises(OutputExists, match="5 frames of this very job"):
-        _write(output, "gray")
-    data = bytearray((tmp_path / "3.png").read_bytes())
-    data[-20] ^= 1
-    (tmp_path / "3.png").write_bytes(data)
-    assert verified(output, TAGS) == 3
-    with (tmp_path / ".filmgate.jsonl").open("r+") as file:  # the last lines were lost
-        file.truncate(file.seek(0, 2) - 100)
-    assert verified(output, TAGS) == 3
 
 
 @pytest.mark.parametrize(

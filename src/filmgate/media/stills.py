@@ -33,6 +33,7 @@ from filmgate.media.planes import Plane, Planes, bits_of
 from filmgate.media.read import rows_of
 from filmgate.media.safety import opened
 from filmgate.media.tracks import words
+from filmgate.media.write import synced
 
 _HELD = 64 * MIB  # of frames that wait for the writers
 # What each file holds without a loss, and the interleaved format that its encoder wants.
@@ -52,8 +53,9 @@ _LIST = ".filmgate.jsonl"
 class Stills:
     """A result being written as pictures; a frame's number is in its name, from 0.
 
-    A list beside them (.filmgate.jsonl) says which are durable and by whose `tags`; it goes when
-    the film has ended. Left before that, whole pictures and the list stay, to be gone on from.
+    A list beside them (.filmgate.jsonl) says which are durable, by whose `tags` and of which film;
+    it goes when the film has ended. Left before that, whole pictures and the list stay, and the
+    same job goes on from them: pictures that are what the list says are not written again.
     `dropped` says in words what is not carried. Raises UserError before the first frame.
     """
 
@@ -77,13 +79,17 @@ class Stills:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise BadSetting(f"the folder {folder} can't be made: {error.strerror}") from error
-        self._check_free(tags)
+        head = {"tags": dict(tags), "film": _identity(origin)}
+        kept = verified(output, head) if head["film"] else []
+        self._check_free(bool(kept))
         self._held: list[Frame] = []
         self._written: list[str] = []
-        self._next = 0
+        self._next = self._kept = len(kept)
         self.dropped = tuple(_dropped(spec, origin))
+        if kept:
+            self.dropped += (f"{len(kept)} pictures of this job are there and whole: they stay",)
         with _writing(folder / _LIST):
-            (folder / _LIST).write_text(json.dumps({"tags": dict(tags)}) + "\n")
+            (folder / _LIST).write_text("".join([json.dumps(head) + "\n", *kept]))
 
     @property
     def bytes_per_frame(self) -> int:
@@ -94,6 +100,8 @@ class Stills:
     def write(self, frames: Sequence[Frame]) -> None:
         """Takes the next frames; some wait until there is one for each thread."""
         for frame in frames:
+            if frame.index < self._kept:
+                continue
             self._held.append(frame)
             full = len(self._held) * self.bytes_per_frame >= _HELD
             if full or len(self._held) >= self._threads:
@@ -114,12 +122,7 @@ class Stills:
                     if number >= self._next:  # of a longer film that was here before
                         path.unlink()
                 (folder / _LIST).unlink()
-            if hasattr(os, "O_DIRECTORY"):
-                held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    os.fsync(held)
-                finally:
-                    os.close(held)
+            synced(folder)
 
     def __enter__(self) -> Stills:
         return self
@@ -132,16 +135,13 @@ class Stills:
     ) -> None:
         self._held = []
 
-    def _check_free(self, tags: Mapping[str, str]) -> None:
+    def _check_free(self, ours: bool) -> None:
         taken = [path for _, path in _numbers(self._pattern)]
-        if not taken or self._output.overwrite:
-            return
-        whole = verified(self._output, tags)
-        hint = f"; {whole} frames of this very job are there, left when it was interrupted"
-        raise OutputExists(
-            f"{taken[0]} exists{f' and {len(taken) - 1} more' if len(taken) > 1 else ''}"
-            f"{hint if whole else ''}: name another folder, or say overwrite"
-        )
+        if taken and not ours and not self._output.overwrite:
+            raise OutputExists(
+                f"{taken[0]} exists{f' and {len(taken) - 1} more' if len(taken) > 1 else ''}: name "
+                "another folder, or say overwrite"
+            )
 
     def _flush(self) -> None:
         held, self._held = self._held, []
@@ -216,23 +216,32 @@ def as_stills(output: ImageOutput, spec: Spec) -> tuple[AnyStage, ...]:
     return (made,) if spec.pixels == "rgb" else (colour.rgb(), made)
 
 
-def verified(output: ImageOutput, tags: Mapping[str, str]) -> int:
-    """How many frames from the first one on are whole, and made by a job with these `tags`."""
+def verified(output: ImageOutput, head: Mapping[str, object]) -> list[str]:
+    """The list's lines for frames that are whole, from the first on; `head` is what begins it."""
     pattern = _pattern(output)
     listed = pattern.parent / _LIST
     if not listed.is_file():
-        return 0
-    lines = [json.loads(line) for line in listed.read_text().splitlines(True) if line[-1] == "\n"]
-    if not lines or lines[0] != {"tags": dict(tags)}:
-        return 0
+        return []
+    lines = [line for line in listed.read_text().splitlines(True) if line[-1] == "\n"]
+    if not lines or json.loads(lines[0]) != head:
+        return []
     for number, line in enumerate(lines[1:]):
+        said = json.loads(line)
         path = pattern.with_name(_name(pattern.name, number))
-        if line["name"] != path.name or not path.is_file():
-            return number
+        if said["name"] != path.name or not path.is_file():
+            return lines[1 : number + 1]
         data = path.read_bytes()
-        if (len(data), zlib.crc32(data)) != (line["bytes"], line["crc32"]):
-            return number
-    return len(lines) - 1
+        if (len(data), zlib.crc32(data)) != (said["bytes"], said["crc32"]):
+            return lines[1 : number + 1]
+    return lines[1:]
+
+
+def _identity(origin: Origin) -> dict[str, object] | None:
+    """What tells a film from another, without reading it; None where there is no file."""
+    if origin.path is None:
+        return None
+    stat = origin.path.stat()
+    return {"name": origin.path.name, "bytes": stat.st_size, "changed_ns": stat.st_mtime_ns}
 
 
 def _pattern(output: ImageOutput) -> Path:
