@@ -47,5 +47,5 @@ def shown(value: object) -> str:
 
 
 if __name__ == "__main__":
-    for page in (ROOT / "README.md", ROOT / "docs" / "colour.md"):
+    for page in (ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in ("colour", "segments"))):
         page.write_text(filled(page.read_text(), ROOT / "bench" / "results"))

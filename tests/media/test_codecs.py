@@ -1,6 +1,9 @@
 """Every codec in every container: what fits comes back as it was, what does not is told."""
 
+import os
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +16,7 @@ from filmgate.media.codecs import CODECS
 from filmgate.media.file import Codec, Container, File, Output
 from filmgate.media.read import Film
 from filmgate.media.write import Recording
+from tests import films
 from tests.films import number_of
 from tests.media.conftest import Reel
 
@@ -169,3 +173,48 @@ def test_an_encoder_whose_hardware_is_not_here_names_the_one_in_software(
 def _packets(path: Path) -> list[Any]:
     with av.open(str(path)) as container:
         return [packet for packet in container.demux(video=0) if packet.size]
+
+
+def test_the_page_about_codecs_tells_what_the_table_holds() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "codecs.md").read_text()
+    lines = {line.split(" | ")[0].strip("| "): line for line in page.splitlines() if " | " in line}
+    for name, codec in CODECS.items():
+        if not codec.exact:
+            assert name in page
+            continue
+        crf = "none" if codec.crf is None else f"0-{codec.worst} ({codec.crf})"
+        assert f"| {name} | {codec.encoder} | {crf} |" in lines[name]
+        ends = (*codec.presets[:1], *codec.presets[-1:])
+        assert all(preset in lines[name] for preset in ends)
+        assert f"({codec.preset})" in lines[name] or codec.preset is None
+        held = [box for box in HELD if codec.encoder != "rawvideo" and name in HELD[box]]
+        assert all(box in lines[name].split("|")[5].split() for box in held)
+
+
+FILLED = """
+import hashlib, sys
+from dataclasses import replace
+from pathlib import Path
+from filmgate.media.file import File, Output
+film = File(Path(sys.argv[1])).open()
+for codec in ("h264", "hevc"):
+    with Output(Path(sys.argv[2]), codec, overwrite=True).open(film, film.spec) as sink:
+        for chunk, _ in film.read(None, 8):
+            sink.write(chunk)
+        sink.finish()
+    print(hashlib.sha256(Path(sys.argv[2]).read_bytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc fills fresh memory on demand")
+def test_x264_repeats_itself_whatever_lies_in_fresh_memory(tmp_path: Path) -> None:
+    """Its AVX-512 code gave other packets for the same frames, at widths such as this one."""
+    kind = films.Film(frames=30, size=(320, 240))
+    source = films.make(kind, tmp_path / "in.mp4")
+    told = set()
+    for fill in ("0", "1", "170"):
+        words = [sys.executable, "-c", FILLED, str(source), str(tmp_path / "out.mkv")]
+        env = {**os.environ, "MALLOC_PERTURB_": fill}
+        told.add(subprocess.run(words, env=env, check=True, capture_output=True).stdout)
+    assert len(told) == 1

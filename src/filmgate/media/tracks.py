@@ -48,15 +48,15 @@ def blank(file: Path | io.BufferedIOBase, suffix: str, ticks: int | None = None)
 
     An mp4 counts where its tracks begin in `ticks` a second, else in milliseconds.
     """
-    flags = {}
+    flags = {"fflags": "+bitexact"}  # no chance in it: the same packets give the same file
     if FORMATS[suffix] in ("mp4", "mov"):
         piped = not isinstance(file, Path) and not file.seekable()
         pieces = "+frag_keyframe+empty_moov+default_base_moof" if piped else ""
-        flags = {"movflags": f"use_metadata_tags{pieces}"}
+        flags["movflags"] = f"use_metadata_tags{pieces}"
         if ticks is not None:
             flags["movie_timescale"] = str(ticks)
     if suffix == ".y4m":
-        flags = {"strict": "-1"}  # more than 8 bits
+        flags["strict"] = "-1"  # more than 8 bits
     return av.open(
         os.path.abspath(file) if isinstance(file, Path) else file,  # no name is a protocol
         "w",

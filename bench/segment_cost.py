@@ -1,0 +1,86 @@
+"""What does it cost to write a film in closed pieces that outlive a crash?
+
+Bytes of the joined result over those of one go, and CPU seconds over those of one go, for pieces of
+1 to 10 seconds. Bytes are exact, seconds are medians on a machine that is shared.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any
+
+from _film import moving_texture, write_result
+
+from filmgate.core.frame import Frame
+from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.media.file import File, Output
+from filmgate.media.segments import Piece, Segments
+from filmgate.media.write import Recording
+
+LENGTHS_S = (1, 2, 4, 8, 10)
+KINDS = (("h264", "medium"), ("hevc", "veryfast"))
+
+
+def kept(snapshot: Snapshot, pieces: tuple[Piece, ...]) -> None:
+    """What a durable run would write down."""
+
+
+def in_one_go(film: Any, frames: list[Frame], output: Output) -> None:
+    with Recording(output, film.spec, film.origin) as sink:
+        for at in range(0, len(frames), 8):
+            sink.write(frames[at : at + 8])
+        sink.finish()
+
+
+def in_pieces(film: Any, frames: list[Frame], output: Output, folder: Path, length: int) -> None:
+    with Segments(folder, (), kept, output, film.spec, film.origin) as sink:
+        for at in range(0, len(frames), length):
+            for part in range(at, min(at + length, len(frames)), 8):
+                sink.write(frames[part : min(part + 8, at + length)])
+            sink.commit(Snapshot(Cursor(at + length, 0), (), (), 0))
+        sink.commit(Snapshot(Cursor(len(frames), 0), None, (), 0))
+
+
+def main() -> None:
+    wanted = argparse.ArgumentParser(description=__doc__)
+    wanted.add_argument("--film", type=Path, help="a real one; without: a made one")
+    wanted.add_argument("--frames", type=int, default=300)
+    wanted.add_argument("--rounds", type=int, default=3)
+    options = wanted.parse_args()
+    rows: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = options.film or moving_texture(folder / "made.mp4", 640, 360, options.frames)
+        film = File(source, frames=options.frames).open()
+        frames = [frame for chunk, _ in film.read(None, 8) for frame in chunk]
+        for codec, preset in KINDS:
+            output = Output(folder / "out.mp4", codec, preset=preset, overwrite=True)  # type: ignore[arg-type]
+            seconds: dict[int, list[float]] = {length: [] for length in (0, *LENGTHS_S)}
+            size: dict[int, int] = {}
+            for _ in range(options.rounds):
+                for length in seconds:
+                    began = process_time()
+                    if length:
+                        count = round(length * float(film.spec.rate or 25))
+                        in_pieces(film, frames, output, folder, count)
+                    else:
+                        in_one_go(film, frames, output)
+                    seconds[length].append(process_time() - began)
+                    size[length] = output.path.stat().st_size
+            for length in LENGTHS_S:
+                rows[f"{codec} {preset}, {length} s"] = {
+                    "bytes over one go": round(size[length] / size[0], 4),
+                    "CPU over one go": round(median(seconds[length]) / median(seconds[0]), 3),
+                }
+    result = {
+        "question": "bytes and CPU seconds of closed pieces, joined, over one go",
+        "film": f"{source.name}, {film.spec.width}x{film.spec.height}, {len(frames)} frames",
+        "pieces": rows,
+    }
+    print(write_result("segment_cost", result).read_text())
+
+
+if __name__ == "__main__":
+    main()
