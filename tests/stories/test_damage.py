@@ -37,9 +37,7 @@ _MAKES = MappingProxyType(
 )
 
 # Of 500, as docs/hostile.md tells.
-_FLIPS_UNSEEN = MappingProxyType(
-    {"hevc.mov": 3, "parts.mp4": 10, "vp9.webm": 2, "h264.ts": 16, "a.gif": 2, "ffv1.nut": 1}
-)
+_FLIPS_UNSEEN = MappingProxyType({"h264.mp4": 5, "hevc.mov": 7, "parts.mp4": 8, "h264.ts": 5})
 # A ts that ends between two packets can't be told from a whole one.
 _CUTS_UNSEEN = MappingProxyType({"h264.ts": 1})
 
@@ -56,6 +54,7 @@ for path in sys.stdin.read().split():
     try:
         for frames, _ in File(Path(path)).open(threads=1).read(None, 8):
             found += [(str(f.time), str(f.duration)) for f in frames]
+            said = said or next((f.extras["noted"] for f in frames if "noted" in f.extras), None)
     except UserError as error:
         said = str(error)
     print(json.dumps([said, found, time.perf_counter() - begin]), flush=True)
@@ -89,14 +88,14 @@ def _cut(data: bytes, every: int) -> list[bytes]:
 def _flipped(data: bytes, many: int) -> list[bytes]:
     found = []
     for seed in range(many):
-        hurt, at = bytearray(data), random.Random(seed).randrange(8 * len(data))
+        hurt, at = bytearray(data), random.Random(10_000 + seed).randrange(8 * len(data))
         hurt[at // 8] ^= 1 << at % 8
         found.append(bytes(hurt))
     return found
 
 
 def _wrong(name: str, folder: Path, damage: Damage) -> list[str]:
-    """The cases that were read as another film, or took more than 5 s."""
+    """The cases that were read as another film without a word, or took more than 5 s."""
     whole = folder / name
     cases = damage(_make(name, whole))
     paths = [whole]
@@ -111,7 +110,7 @@ def _wrong(name: str, folder: Path, damage: Damage) -> list[str]:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, (len(lines) - 1, done.stderr[-1500:])
     (said, right, _), *rest = lines
-    assert said is None
+    assert said is None, said
     assert len(right) == _FRAMES
     return [
         f"{number}: {len(found)} frames, {took:.1f} s"

@@ -83,23 +83,23 @@ def taken(pixels: str, encoder: str) -> tuple[str, ...]:
 def nearest(pixels: str, encoder: str) -> str:
     """The planar format that `encoder` takes and that loses least of `pixels`.
 
-    Chroma samples count most, then bits, then colour model, then alpha; fewer bytes win a tie.
+    Chroma samples count most, then alpha, then bits, then colour model; fewer bytes win a tie.
     """
     want = VideoFormat(pixels, 64, 64)
     names = {
         f.name for f in av.Codec(encoder, "w").video_formats or [] if _PLANAR.fullmatch(f.name)
     }
 
-    def loss(name: str) -> tuple[int, int, bool, bool, int]:
+    def loss(name: str) -> tuple[int, bool, int, bool, int]:
         have = VideoFormat(name, 64, 64)
         bits = have.components[0].bits - want.components[0].bits
         chroma = _chroma(want) - _chroma(have)
         alpha = len(want.components) in (2, 4) and len(have.components) not in (2, 4)
         return (
             max(0, chroma),
+            alpha,
             max(0, -bits),
             want.is_rgb != have.is_rgb,
-            alpha,
             have.bits_per_pixel,
         )
 

@@ -32,7 +32,7 @@ FORMATS: Mapping[str, str] = MappingProxyType(
 _STALE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
 _COUNTED = ("bps", "number_of_frames", "number_of_bytes", "_statistics_")
 # Words without a picture, by the container that holds them so.
-_TEXT: Mapping[str, str] = MappingProxyType(
+TEXT: Mapping[str, str] = MappingProxyType(
     {".mp4": "mov_text", ".m4v": "mov_text", ".mov": "mov_text", ".mkv": "subrip",
      ".webm": "webvtt"}
 )  # fmt: skip
@@ -90,8 +90,8 @@ def chosen(
     dropped = [f"{words(s)} is left out: its times no longer fit" for s in others if s not in kept]
     anew = "audio" if slow not in (1, None) else ""
     bad = [s for s in kept if s.type != anew and not _fits(suffix, picture, s)]
-    retold = {s.index: _TEXT[suffix] for s in bad if _codec(s) in _TEXT.values()
-              and suffix in _TEXT and _fits(suffix, picture, s, _TEXT[suffix])}  # fmt: skip
+    retold = {s.index: TEXT[suffix] for s in bad if _codec(s) in TEXT.values()
+              and suffix in TEXT and _fits(suffix, picture, s, TEXT[suffix])}  # fmt: skip
     dropped += [f"{words(s)} becomes {retold[s.index]}: its styles are left out"
                 for s in bad if s.index in retold]  # fmt: skip
     bad = [s for s in bad if s.index not in retold]

@@ -15,7 +15,7 @@ from filmgate.media.images import Album
 from filmgate.media.probe import Contents, Track, probe
 from filmgate.media.read import Film
 from filmgate.media.sync import first_heard, heard_again
-from filmgate.media.tracks import QUICKTIME
+from filmgate.media.tracks import QUICKTIME, TEXT
 from filmgate.tasks.forms import TAG, Told, read_tag, sink_from, source_from, task_to
 
 # What tells of the file that was, and not of the film.
@@ -211,7 +211,9 @@ def _streams(
     anew = {"audio"} if slow not in (1, None) else set()
     found, wanted = (
         ", ".join(
-            t.kind if t in (taken, pair.made) or t.kind in anew else f"{t.kind} {t.codec}"
+            t.kind
+            if t in (taken, pair.made) or t.kind in anew or t.codec in TEXT.values()
+            else f"{t.kind} {t.codec}"
             for t in tracks
         )
         for tracks in (new, old)
