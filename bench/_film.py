@@ -1,4 +1,4 @@
-"""What the benches share: films of moving texture, and where a figure was measured."""
+"""What the benches share: films, real and made, and where a figure was measured."""
 
 import json
 import os
@@ -10,6 +10,13 @@ from typing import Any
 
 import av
 import numpy as np
+
+CLIPS = Path(__file__).parents[2] / "shared" / "clips"
+
+
+def clips(*names: str) -> list[Path]:
+    """Those of the real clips that are here: without --film, what a bench measures."""
+    return [path for name in names if (path := CLIPS / f"{name}.mp4").exists()]
 
 
 def moving_texture(path: Path, width: int, height: int, frames: int, rate: int = 25) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from _card import card
-from _film import write_result
+from _film import clips, write_result
 
 from filmgate.core.frame import Colour
 from filmgate.media.colour import to_planes, to_rgb
@@ -119,9 +119,10 @@ def soft(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("--film", type=Path, action="append", default=[], help="a real one")
+    wanted.add_argument("--film", type=Path, action="append", help="a real one")
     wanted.add_argument("--picture", type=Path, help="where card, result and difference go")
     options = wanted.parse_args()
+    films = options.film or clips("sam2_bedroom", "io_cockatoo", "sk_bikes")
     torch.set_num_threads(1)
     hard, gentle = torch.from_numpy(card()), torch.from_numpy(soft(card()))
     rows: dict[str, Any] = {}
@@ -151,7 +152,7 @@ def main() -> None:
     result = {
         "question": "code values lost through RGB and back; by codecs at crf 18 or their default",
         "through_rgb": rows,
-        "films": {path.name: clip(path, 25) for path in options.film},
+        "films": {path.name: clip(path, 25) for path in films},
         "codecs": codecs,
     }
     print(write_result("colour_roundtrip", result).read_text())

@@ -19,7 +19,7 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
-from _film import write_result
+from _film import CLIPS, write_result
 
 from filmgate.core.frame import Frame
 from filmgate.flow.cuts import cuts
@@ -160,8 +160,7 @@ def measure(clip: Path, held_out: int) -> dict[str, Any]:
 
 def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
-    beside = Path(__file__).parents[2] / "shared" / "clips"
-    wanted.add_argument("--clips", type=Path, default=beside, help="a folder of .mp4 films")
+    wanted.add_argument("--clips", type=Path, default=CLIPS, help="a folder of .mp4 films")
     wanted.add_argument("--frames", type=int, default=60, help="held out per clip, at most")
     wanted.add_argument("--threads", type=int, default=2, help="of OpenCV; minterpolate has one")
     options = wanted.parse_args()

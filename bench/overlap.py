@@ -20,7 +20,7 @@ from time import perf_counter, process_time, sleep
 from typing import Any
 
 import av
-from _film import moving_texture, write_result
+from _film import clips, moving_texture, write_result
 
 import filmgate as fg
 from filmgate.core.frame import Frame, Spec
@@ -114,7 +114,7 @@ def ratios(source: Path, folder: Path, preset: str, rounds: int) -> dict[str, An
 
 def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("--film", type=Path, help="a real one, measured beside the made one")
+    wanted.add_argument("--film", type=Path, action="append", help="measured beside the made one")
     wanted.add_argument("--frames", type=int, default=200)
     wanted.add_argument("--rounds", type=int, default=5)
     options = wanted.parse_args()
@@ -126,8 +126,7 @@ def main() -> None:
                         key=lambda row: row["ratio"])[1]  # fmt: skip
         beside = {
             film.name: {preset: ratios(film, folder, preset, options.rounds) for preset in PRESETS}
-            for film in (source, options.film)
-            if film
+            for film in (source, *(options.film or clips("sam2_bedroom")))
         }
     result = {
         "question": "wall over the busiest part; CPU seconds over a plain PyAV loop",
