@@ -91,6 +91,7 @@ def test_without_flags_the_definitions_defaults_hold(runs: Runs) -> None:
         ("interpolate none.mp4 b.mp4", "none.mp4 does not exist: check the name"),
         ("run none.toml", "none.toml can't be read"),
         ("check a", "--against"),
+        ("convert a - --json", "both want standard output"),
     ],
 )
 def test_a_mistake_is_told_in_one_breath_with_code_2(

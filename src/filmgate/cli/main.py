@@ -20,7 +20,8 @@ import filmgate as fg
 from filmgate.cli.places import pairs
 from filmgate.core.events import Died, Done, Progress
 from filmgate.core.job import Job, Task
-from filmgate.errors import Exit, FilmgateError, Interrupted
+from filmgate.errors import BadSetting, Exit, FilmgateError, Interrupted
+from filmgate.media.file import Output
 from filmgate.tasks.forms import (
     SINKS,
     SOURCES,
@@ -229,6 +230,8 @@ def _do(job: Job, json: bool, quiet: bool) -> Exit:
     """Runs the job and shows its events. Raises FilmgateError; nothing is left behind then."""
     from filmgate.cli.live import watching
 
+    if json and isinstance(job.sink, Output) and job.sink.piped:
+        raise BadSetting("the result and --json both want standard output: leave one")
     read, verdict = 0, Exit.DONE
     with watching(job, json, quiet) as tell:
         try:
