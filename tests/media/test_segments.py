@@ -10,6 +10,7 @@ from filmgate.core.frame import Frame
 from filmgate.core.job import Job
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.errors import FilmgateError, OutputExists
+from filmgate.media.encode import Encoder
 from filmgate.media.file import File, Output
 from filmgate.media.probe import probe
 from filmgate.media.segments import Piece, Segments
@@ -150,6 +151,26 @@ def test_pieces_of_other_settings_are_told(reel: Reel, tmp_path: Path) -> None:
     run.output = Output(tmp_path / "out.mp4", preset="slow")
     with pytest.raises(FilmgateError, match="was encoded with other settings"):
         run.go(10)
+
+
+@pytest.mark.parametrize("unset", [0x7F7F << 48, -(0x7F7F << 48), None])
+def test_a_piece_of_one_frame_needs_no_decoding_times(
+    unset: int | None, reel: Reel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """x265 left them unset there, and a run ended with "could not be written", now and then."""
+    flush = Encoder.flush
+
+    def spoilt(encoder: Encoder) -> Any:
+        packets = flush(encoder)
+        for packet in packets:
+            packet.dts = unset
+        return packets
+
+    monkeypatch.setattr(Encoder, "flush", spoilt)
+    run = Run(reel("uneven"), output(tmp_path / "out.mp4", "hevc"))
+    run.go(1)
+    report = check(run.output.path, reel("uneven"))
+    assert report.ok, report
 
 
 def test_what_can_not_be_is_told_before_the_first_frame(reel: Reel, tmp_path: Path) -> None:

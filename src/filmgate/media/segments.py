@@ -27,6 +27,7 @@ from filmgate.media.write import Result, checked, synced, tick_of
 
 # NUT keeps any time base and the order of B-frames; what it has no name for goes into a mov.
 _CONTAINERS: Mapping[str, str] = MappingProxyType({"prores": "mov"})
+_DEPTH = 16  # frames; no codec reorders more
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ class _Segment:
             self._stream.time_base = tick
             self._container.start_encoding()
         self._tick = tick
+        self._decoded: int | None = None  # when the packet before was, in ticks
 
     def write(self, frames: Sequence[Frame]) -> None:
         with writing(self._path):
@@ -167,7 +169,10 @@ class _Segment:
         for packet in packets:
             packet.stream, packet.time_base = self._stream, self._tick
             packet.pts = (packet.pts or 0) - self._encoder.start  # none may be negative here
-            packet.dts = None if packet.dts is None else packet.dts - self._encoder.start
+            # x265 leaves this time unset, with what lay in memory, in pieces of one or two frames.
+            # It need only grow and lie before what is shown: when joined, all are stamped anew.
+            self._decoded = packet.pts - _DEPTH if self._decoded is None else self._decoded + 1
+            packet.dts = self._decoded if self._path.suffix == ".nut" else packet.pts
             self._container.mux_one(packet)
 
 
