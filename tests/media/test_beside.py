@@ -158,3 +158,22 @@ def test_several_tracks_are_each_stretched_and_the_second_picture_is_left_out(
         out = tmp_path / f"{name}.mp4"
         fg.run(fg.Interpolate(slow=2), reel(name), Output(out, preset="ultrafast"))
         assert " ".join(t.kind for t in probe(out).tracks if t.kind != "data") == kinds
+
+
+@pytest.mark.parametrize("slow", [Fraction(2), Fraction(3, 2)])
+def test_sound_behind_a_gap_is_stretched_in_its_place(slow: Fraction, tmp_path: Path) -> None:
+    """atempo counts samples: behind 1 s of nothing all was 1 s early, times `slow`."""
+    whole, film, out = (tmp_path / name for name in ("whole.mkv", "film.mkv", "out.mkv"))
+    clicking(whole, "pcm_s16le")
+    with av.open(str(whole)) as given, av.open(str(film), "w") as made:
+        tracks = given.streams.video[0], given.streams.audio[0]
+        twins = {track.index: made.add_stream_from_template(track) for track in tracks}
+        for packet in given.demux(*tracks):
+            heard = packet.stream.type == "audio"
+            if packet.size and not (heard and 1 <= (packet.pts or 0) * packet.time_base < 2):
+                packet.stream = twins[packet.stream.index]
+                made.mux(packet)
+    before = clicks_of(film)
+    assert len(before) == len(CLICKS) - 2
+    fg.run(fg.Interpolate(slow=slow, factor=1), film, Output(out, preset="ultrafast"))
+    assert clicks_of(out) == pytest.approx([time * float(slow) for time in before], abs=0.03)

@@ -90,6 +90,8 @@ def _graph(stream: AudioStream, origin: Origin, out: AudioStream, tempo: Fractio
         ends = f"start={float(origin.offset)!r}"
         ends += f":end={float(origin.until)!r}" if origin.until is not None else ""
         steps.append(graph.add("atrim", ends))
+    # atempo counts samples: a gap in the sound is filled first, and what overlaps is left out
+    steps.append(graph.add("aresample", "async=1:min_hard_comp=0.02"))
     steps += [graph.add("atempo", f"{float(part)!r}") for part in _tempos(tempo)]
     context = out.codec_context
     steps.append(graph.add("aformat", f"sample_fmts={context.format.name}:sample_rates="
