@@ -6,6 +6,7 @@
     │   ├── BadFilm                      the input is no film, is damaged, or ends too early
     │   ├── Unsupported                  a right film, but not (yet) one that this can be done to
     │   └── OutputExists                 the result would overwrite a file
+    ├── Busy                         75  somebody else is at it
     ├── OutOfMemory                   3  one stage's batch did not fit; its state is still good
     ├── BrokenStage                   3  a stage broke the contract: times, numbers, count, state
     └── Interrupted                 130  Ctrl-C, or a polite signal
@@ -56,6 +57,12 @@ class Unsupported(UserError):
 
 class OutputExists(UserError):
     """The result would overwrite a file that nobody said may go."""
+
+
+class Busy(FilmgateError):
+    """Another process works on the same result."""
+
+    exit_code = Exit.BUSY
 
 
 class OutOfMemory(FilmgateError):

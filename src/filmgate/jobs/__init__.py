@@ -1,0 +1,1 @@
+"""Many jobs, and one that must survive: what is kept on disk, and who is at it."""

@@ -1,0 +1,1 @@
+"""Jobs that are killed, moved, disturbed, and go on."""
