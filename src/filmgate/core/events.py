@@ -55,12 +55,29 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """How a worker process died, and what it had said before."""
+
+    cause: str  # the signal's name, "exit code 9", or why it was killed
+    read: int  # source frames that had gone through the chain
+    time: Fraction  # the source's film time it had reached
+    segment: int  # committed so far
+    lines: tuple[str, ...] = ()  # the last of its standard error
+    stack: str = ""  # of each of its threads, where it could still be had
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Died:
-    """The run broke: the error's name, its message, and the source frame it had reached."""
+    """The run broke: the error's name, its message, and the source frame it had reached.
+
+    `certificate` if a process died of it; then the run may go on in another, from the last commit.
+    """
 
     error: str
     message: str
     read: int
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 from filmgate.core.ahead import ahead
 from filmgate.core.chain import Chain, Links
 from filmgate.core.events import Committed, Done, Event, Progress, Replanned, Started, Warned
+from filmgate.core.faults import fault
 from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.job import Sink, Source
 from filmgate.core.meter import nbytes, resident_meter
@@ -44,7 +45,7 @@ def run(
     resident_bytes = resident_meter()
     spec = source.spec
     yield Started(spec, chain.output(spec), chain.names, resumed=resume is not None)
-    chunks = clock.each("decode", source.read(resume.cursor if resume else None, plan.chunk))
+    chunks = clock.each("decode", _read(source, resume.cursor if resume else None, plan.chunk))
     with (
         ahead(chunks, plan.queue_bytes, nbytes, "decode") as decoded,
         ahead(_compute(decoded, spec, chain, plan, resume), plan.queue_bytes, nbytes,
@@ -55,10 +56,13 @@ def run(
                 yield item
             elif isinstance(item, Snapshot):
                 with clock.busy("encode"):
+                    fault("encode.before_commit")
                     sink.commit(item)
+                    fault("encode.after_commit")
                 yield Committed(item)
             else:
                 with clock.busy("encode"):
+                    fault("encode.before_write")
                     sink.write(item.frames)
                 read, written = item.read, written + len(item.frames)
                 mended += item.mended
@@ -78,6 +82,13 @@ def frames(
                 yield from item.frames
 
 
+def _read(source: Source, cursor: Cursor | None, size: int) -> Iterator[Chunk]:
+    for chunk in source.read(cursor, size):
+        fault("decode.chunk")
+        yield chunk
+        del chunk  # else it lives on here while the next one is decoded
+
+
 def _compute(
     chunks: Iterator[Chunk], spec: Spec, chain: Chain, plan: Plan, resume: Snapshot | None
 ) -> Generator[Item, None, None]:
@@ -89,6 +100,7 @@ def _compute(
         for frame in given:
             yield from _told(frame, whole)
             whole = "mended" not in frame.extras
+        fault("compute.step")
         state = state or chain.start(spec, given[0].position)
         index, time = given[0].index, given[-1].end
         chain, (state, made) = yield from _fitted(chain, index, _step(state, given))

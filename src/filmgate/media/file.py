@@ -267,6 +267,10 @@ class Output:
 
         return Recording(self, spec, film.origin, slow=slow, tags=tags, threads=threads)
 
+    def leftovers(self, run: str) -> list[Path]:
+        """Hidden files of a run that was killed; `run` is what FILMGATE_RUN was for it."""
+        return list(Path(self.path).parent.glob(f".*.{run}.part*"))
+
 
 @dataclass(frozen=True, slots=True)
 class ImageOutput:

@@ -49,9 +49,8 @@ class Result:
     ) -> None:
         self.path, suffix = Path(output.path), checked(output, origin)
         self._whole = self._piped = output.piped
-        self._part = self.path.with_name(
-            f".{self.path.stem[:100]}.{secrets.token_hex(4)}.part{suffix}"
-        )
+        run = os.environ.get("FILMGATE_RUN") or secrets.token_hex(4)  # a worker's leftovers are found
+        self._part = self.path.with_name(f".{self.path.stem[:100]}.{run}.part{suffix}")
         try:
             self._muxer = Muxer(
                 Outward(sys.stdout.buffer) if self._piped else self._part,

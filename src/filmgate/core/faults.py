@@ -1,0 +1,152 @@
+"""Faults on purpose: named points where a run can be made to break, and a device that fails.
+
+FILMGATE_FAULT="encode.before_commit=kill@3,decode.chunk=raise" asks for them; without it, or where
+a name is not asked for, a point does nothing. What stands behind = is one of KINDS, and behind @
+the number of the time it strikes (from 1; a new process counts anew; without: the first).
+"""
+
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from threading import Event
+from typing import Any
+
+from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.meter import nbytes
+from filmgate.core.stage import AnyStage, Reach
+from filmgate.errors import BadSetting
+
+VARIABLE = "FILMGATE_FAULT"
+KINDS = ("raise", "memory", "exit", "kill", "crash", "hang")
+# Every point that stands in the source, in the order a frame meets them.
+POINTS = (
+    "decode.chunk",  # a chunk of the source has been decoded
+    "compute.step",  # a chunk is about to go through the chain
+    "encode.before_write",  # frames are about to go to the sink
+    "encode.before_commit",  # all is written, the snapshot is not
+    "encode.after_commit",  # it is, and nobody has been told
+)
+
+
+class Fault(Exception):  # a foreign error, as a library would raise one
+    """Raised by a fault point that was asked to raise."""
+
+
+def fault(name: str) -> None:
+    """Breaks here if the environment asks for it. Raises Fault, MemoryError, or never returns."""
+    kind, at, times = _asked().get(name, ("", 0, iter(())))
+    if kind and next(times) == at:
+        _strike(kind, name)
+
+
+@cache
+def _asked() -> Mapping[str, tuple[str, int, Iterator[int]]]:
+    """What the environment asks for: kind, at which time, and the times so far."""
+    return asked(os.environ.get(VARIABLE, ""))
+
+
+def asked(text: str) -> dict[str, tuple[str, int, Iterator[int]]]:
+    """NAME=KIND@N, with commas between, as (kind, N, a counter from 1). Raises BadSetting."""
+    found = {}
+    for part in filter(None, text.split(",")):
+        name, _, rest = part.partition("=")
+        kind, _, at = rest.partition("@")
+        if name not in POINTS or kind not in KINDS or not (at or "1").isdecimal():
+            raise BadSetting(
+                f"{VARIABLE} asks for {part!r}: wanted NAME=KIND or NAME=KIND@N, NAME one of "
+                f"{', '.join(POINTS)}, KIND one of {', '.join(KINDS)}"
+            )
+        found[name] = (kind, int(at or 1), count(1))
+    return found
+
+
+def _strike(kind: str, name: str) -> None:
+    if kind == "raise":
+        raise Fault(f"on purpose, at {name}")
+    if kind == "memory":
+        raise MemoryError(f"on purpose, at {name}")
+    print(f"{kind} on purpose, at {name}", file=sys.stderr, flush=True)
+    if kind == "exit":
+        os._exit(9)
+    elif kind == "kill":
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+    elif kind == "crash":
+        faulthandler._sigsegv()
+    Event().wait()
+
+
+@dataclass
+class FakeDevice:
+    """A device that fails as told; `on(stage)` is the stage running on it. Steps count from 1.
+
+    Frames of more than `budget_bytes` at a time, and the steps in `out_of_memory_at`, do not fit
+    (MemoryError); `nan_at`: its pictures are NaN; `stall_at`: it never answers; after
+    `lost_after` steps every one raises Fault. Counted over all stages, so it is for one run.
+    """
+
+    budget_bytes: int | None = None
+    out_of_memory_at: frozenset[int] = frozenset()
+    nan_at: int | None = None
+    stall_at: int | None = None
+    lost_after: int | None = None
+    steps: int = 0
+
+    def on(self, stage: AnyStage) -> "Failing":
+        """The stage, running here."""
+        return Failing(stage, self)
+
+    def before(self, frames: Sequence[Frame]) -> None:
+        """One more step, with these frames. Raises MemoryError, Fault."""
+        self.steps += 1
+        if self.lost_after is not None and self.steps > self.lost_after:
+            raise Fault(f"the device is lost since step {self.lost_after}")
+        if self.steps == self.stall_at:
+            Event().wait()
+        if self.steps in self.out_of_memory_at:
+            raise MemoryError(f"step {self.steps} does not fit")
+        if self.budget_bytes is not None and (needed := nbytes(list(frames))) > self.budget_bytes:
+            raise MemoryError(f"{needed} bytes of {self.budget_bytes} wanted")
+
+    def after(self, frames: list[Frame]) -> list[Frame]:
+        """What the device makes of a step's result."""
+        if self.steps != self.nan_at:
+            return frames
+        return [frame.made(_spoilt(frame.image)) for frame in frames]
+
+
+def _spoilt(image: Any) -> Any:
+    return image * float("nan")
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A stage on a fake device."""
+
+    stage: AnyStage
+    device: FakeDevice
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
+
+    def reach(self, spec: Spec) -> Reach:
+        return self.stage.reach(spec)
+
+    def output(self, spec: Spec) -> Spec:
+        return self.stage.output(spec)
+
+    def start(self, spec: Spec, first: Position) -> Any:
+        return self.stage.start(spec, first)
+
+    def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
+        self.device.before(frames)
+        state, made = self.stage.step(state, frames)
+        return state, self.device.after(made)
+
+    def finish(self, state: Any) -> tuple[Any, list[Frame]]:
+        return self.stage.finish(state)
