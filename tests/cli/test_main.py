@@ -134,8 +134,8 @@ def test_as_json_an_error_is_a_line_too(runs: Runs, capsys: pytest.CaptureFixtur
     runs.error = BadFilm("in.mp4 is damaged")
     assert main(["interpolate", "a", "b", "--json"]) == Exit.USER
     out, error = capsys.readouterr()
-    died = {"event": "Died", "error": "BadFilm", "message": "in.mp4 is damaged", "read": 0}
-    assert json.loads(out) == died
+    said = {"error": "BadFilm", "message": "in.mp4 is damaged", "read": 0, "certificate": None}
+    assert json.loads(out) == {"event": "Died", **said}
     assert error == "filmgate: in.mp4 is damaged\n"
 
 

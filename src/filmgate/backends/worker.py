@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -50,7 +50,8 @@ class Raised:
     ours: type[FilmgateError] | None
     message: str
     trace: str
-    memory: bool = False
+    memory: bool
+    details: Mapping[str, object]  # of our error's attributes those that are plain
 
     def error(self) -> FilmgateError:
         """The same error on this side."""
@@ -59,6 +60,7 @@ class Raised:
             return FilmgateError(f"{self.message}{hint}\n{self.trace}")
         error = self.ours.__new__(self.ours)  # its own __init__ may want other arguments
         error.args = (self.message,)
+        vars(error).update(self.details)
         return error
 
 
@@ -102,6 +104,16 @@ def run(
                                 "given up")  # fmt: skip
 
 
+def _oom_kills() -> int:
+    """How many processes the kernel has shot in our control group for want of memory (Linux)."""
+    try:
+        group = Path("/proc/self/cgroup").read_text().rpartition("::/")[2].strip()
+        events = (Path("/sys/fs/cgroup") / group / "memory.events").read_text().split()
+        return int(events[events.index("oom_kill") + 1])
+    except (OSError, ValueError):
+        return 0
+
+
 @dataclass
 class _Child:
     """A run in its own process, as the parent sees it."""
@@ -122,7 +134,7 @@ class _Child:
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
     tail: bytes = b""
     stack: bytes = b""
-    oom_kills: int = field(default_factory=lambda: _oom_kills())
+    oom_kills: int = field(default_factory=_oom_kills)
 
     def events(self) -> Iterator[Event]:
         """What it says, until it ends or dies. Raises what was raised in it."""
@@ -163,7 +175,7 @@ class _Child:
     def _open(self) -> list[Connection]:
         return [pipe for pipe in (self.stderr, self.stacks) if not pipe.closed]
 
-    def _listen(self, ready: list[object]) -> None:
+    def _listen(self, ready: Sequence[object]) -> None:
         """Takes what lies in the two pipes of text; standard error is shown as well."""
         for pipe in self._open():
             if pipe not in ready:
@@ -179,6 +191,10 @@ class _Child:
                 *whole, self.tail = (self.tail + text).split(b"\n")
                 self.lines += [line.decode(errors="replace") for line in whole]
 
+    def _drain(self) -> None:
+        while ready := wait(self._open(), 0.0):
+            self._listen(ready)
+
     def _ask_for_stack(self) -> None:
         """The handler is C code: it answers even where Python hangs with its lock held."""
         if hasattr(signal, "SIGUSR1") and self.process.pid:
@@ -191,8 +207,7 @@ class _Child:
 
     def certificate(self) -> Certificate:
         """How it died; the process has ended."""
-        while ready := wait(self._open(), 0.0) if self._open() else []:
-            self._listen(ready)
+        self._drain()
         code = self.process.exitcode
         cause, hint = self.shot or f"exit code {code}", ""
         if not self.shot and code is not None and code < 0:
@@ -223,6 +238,7 @@ class _Child:
             if self.process.is_alive():
                 self.process.kill()
             self.process.join()
+            self._drain()
 
 
 @contextmanager
@@ -296,7 +312,9 @@ def _work(
     except BaseException as error:  # noqa: BLE001 - it is raised again on the other side
         ours = type(error) if isinstance(error, FilmgateError) else None
         said = str(error) if ours else f"{type(error).__name__}: {error}"
-        last = Raised(ours, said, traceback.format_exc(), isinstance(error, MemoryError))
+        plain = {k: v for k, v in vars(error).items() if isinstance(v, int | float | str)}
+        trace, memory = traceback.format_exc(), isinstance(error, MemoryError)
+        last = Raised(ours, said, trace, memory, plain if ours else {})
     with suppress(OSError):
         says.send(last)
     finished.set()
@@ -307,13 +325,3 @@ def _clear(job: Job, name: str) -> None:
     leftovers: Callable[[str], list[Path]] = getattr(job.sink, "leftovers", lambda _: [])
     for path in leftovers(name):
         path.unlink(missing_ok=True)
-
-
-def _oom_kills() -> int:
-    """How many processes the kernel has shot in our control group for want of memory (Linux)."""
-    try:
-        group = Path("/proc/self/cgroup").read_text().rpartition("::/")[2].strip()
-        events = (Path("/sys/fs/cgroup") / group / "memory.events").read_text().split()
-        return int(events[events.index("oom_kill") + 1])
-    except (OSError, ValueError):
-        return 0

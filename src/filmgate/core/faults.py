@@ -5,7 +5,6 @@ a name is not asked for, a point does nothing. What stands behind = is one of KI
 the number of the time it strikes (from 1; a new process counts anew; without: the first).
 """
 
-import faulthandler
 import os
 import signal
 import sys
@@ -52,7 +51,7 @@ def _asked() -> Mapping[str, tuple[str, int, Iterator[int]]]:
 
 def asked(text: str) -> dict[str, tuple[str, int, Iterator[int]]]:
     """NAME=KIND@N, with commas between, as (kind, N, a counter from 1). Raises BadSetting."""
-    found = {}
+    found: dict[str, tuple[str, int, Iterator[int]]] = {}
     for part in filter(None, text.split(",")):
         name, _, rest = part.partition("=")
         kind, _, at = rest.partition("@")
@@ -76,7 +75,7 @@ def _strike(kind: str, name: str) -> None:
     elif kind == "kill":
         os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
     elif kind == "crash":
-        faulthandler._sigsegv()
+        os.kill(os.getpid(), signal.SIGSEGV)
     Event().wait()
 
 
