@@ -5,7 +5,8 @@
     │   ├── BadSetting                   a value that cannot be, or that contradicts another
     │   ├── BadFilm                      the input is no film, is damaged, or ends too early
     │   ├── Unsupported                  a right film, but not (yet) one that this can be done to
-    │   └── OutputExists                 the result would overwrite a file
+    │   ├── OutputExists                 the result would overwrite a file
+    │   └── DoesNotFit                   no plan keeps the memory budget
     ├── Busy                         75  somebody else is at it
     ├── OutOfMemory                   3  one stage's batch did not fit; its state is still good
     ├── BrokenStage                   3  a stage broke the contract: times, numbers, count, state
@@ -57,6 +58,14 @@ class Unsupported(UserError):
 
 class OutputExists(UserError):
     """The result would overwrite a file that nobody said may go."""
+
+
+class DoesNotFit(UserError):
+    """No plan keeps the budget; `needed_bytes` of the memory in question is the least that does."""
+
+    def __init__(self, message: str, needed_bytes: int) -> None:
+        super().__init__(message)
+        self.needed_bytes = needed_bytes
 
 
 class Busy(FilmgateError):

@@ -3,23 +3,30 @@
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 
 from filmgate.core.chain import Chain
+from filmgate.core.clock import Clock
 from filmgate.core.events import Event, Warned
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.job import Job, SinkFile, SourceFile, Task
+from filmgate.core.meter import give_back
 from filmgate.core.plan import Plan, planned
 from filmgate.core.run import frames as made_frames
 from filmgate.core.run import run as run_film
 from filmgate.core.snapshot import Snapshot
+from filmgate.core.trace import Trace
 from filmgate.tasks.forms import TAG, job_tag
 
 
 def run(
-    job: Job, plan: Plan | None = None, resume: Snapshot | None = None
+    job: Job,
+    plan: Plan | None = None,
+    resume: Snapshot | None = None,
+    trace: Trace | None = None,
 ) -> Generator[Event, None, None]:
-    """Does the job; says what happens. The result is whole under its name when this ends.
+    """Does the job; says what happens, and draws it in `trace`. The result is whole at the end.
 
     Closing the generator, or any error, leaves nothing behind. Raises FilmgateError.
     """
@@ -34,7 +41,13 @@ def run(
         )
         with pinned(plan), result as sink:
             yield from (Warned(message) for message in sink.dropped)
-            yield from run_film(film, chain, sink, plan, resume)
+            if trace is None:
+                yield from run_film(film, chain, sink, plan, resume)
+                return
+            chain = replace(chain, clock=Clock(span=trace.span, level=trace.level))
+            for event in run_film(film, chain, sink, plan, resume):
+                trace.tell(event)
+                yield event
 
 
 def frames(
@@ -77,11 +90,16 @@ def stretched(tasks: Sequence[Task]) -> Fraction | None:
 
 @contextmanager
 def pinned(plan: Plan) -> Iterator[None]:
-    """The plan's thread counts, while the `with` lasts: they move the last bits of results."""
+    """The plan's thread counts, while the `with` lasts: they move the last bits of results.
+
+    How freed memory is given back stays as the plan said: it can't be undone.
+    """
     import cv2
 
     before, torch = cv2.getNumThreads(), sys.modules.get("torch")
     torch_before = torch.get_num_threads() if torch else 0
+    if plan.give_back:
+        give_back()
     try:
         cv2.setNumThreads(plan.opencv_threads)
         if torch:

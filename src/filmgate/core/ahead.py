@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from threading import Condition, Thread
 from typing import Generic, TypeVar
 
@@ -14,10 +15,13 @@ R = TypeVar("R")
 class _Queue(Generic[T]):
     """What lies between two threads: items, their bytes, and how it ended."""
 
-    def __init__(self, budget_bytes: int, size: Callable[[T], int]) -> None:
+    def __init__(
+        self, budget_bytes: int, size: Callable[[T], int], level: Callable[[int], None] | None
+    ) -> None:
         self.items: deque[tuple[T, int]] = deque()
         self.room, self.size, self.changed = budget_bytes, size, Condition()
         self.ended = self.closed = False
+        self.budget_bytes, self.level = budget_bytes, level
         self.error: BaseException | None = None
 
     def put(self, item: T) -> bool:
@@ -30,7 +34,12 @@ class _Queue(Generic[T]):
             self.items.append((item, needed))
             self.room -= needed
             self.changed.notify_all()
+            self.tell()
             return True
+
+    def tell(self) -> None:
+        if self.level is not None:
+            self.level(self.budget_bytes - self.room)
 
     def end(self, error: BaseException | None) -> None:
         with self.changed:
@@ -54,20 +63,26 @@ class _Queue(Generic[T]):
                 item, freed = self.items.popleft()
                 self.room += freed
                 self.changed.notify_all()
+                self.tell()
             yield item
             del item  # the consumer may hold it; this thread's frame must not
 
 
 @contextmanager
 def ahead(
-    items: Iterable[T], budget_bytes: int, size: Callable[[T], int], name: str = "ahead"
+    items: Iterable[T],
+    budget_bytes: int,
+    size: Callable[[T], int],
+    name: str = "ahead",
+    level: Callable[[str, int], None] | None = None,
 ) -> Generator[Iterator[T], None, None]:
     """Iterates `items` on its own thread, ahead of the consumer by at most `budget_bytes`.
 
     An item bigger than the budget passes alone. An error of the producer comes out here. Leaving
-    the `with` frees a producer that is blocked, closes its source and joins the thread.
+    the `with` frees a producer that is blocked, closes its source and joins the thread. `level` is
+    told `name` and how many bytes lie between, whenever that changes.
     """
-    queue = _Queue(budget_bytes, size)
+    queue = _Queue(budget_bytes, size, partial(level, name) if level else None)
 
     def pump() -> None:
         error: BaseException | None = None

@@ -1,7 +1,7 @@
 """THE LOOP: decode ahead, compute, encode behind, commit."""
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from time import perf_counter
 from typing import Any
@@ -47,9 +47,9 @@ def run(
     yield Started(spec, chain.output(spec), chain.names, resumed=resume is not None)
     chunks = clock.each("decode", _read(source, resume.cursor if resume else None, plan.chunk))
     with (
-        ahead(chunks, plan.queue_bytes, nbytes, "decode") as decoded,
+        ahead(chunks, plan.queue_bytes, nbytes, "decode", clock.level) as decoded,
         ahead(_compute(decoded, spec, chain, plan, resume), plan.queue_bytes, nbytes,
-              "compute") as items,
+              "compute", clock.level) as items,
     ):  # fmt: skip
         for item in items:
             if isinstance(item, Replanned | Warned):
@@ -103,15 +103,18 @@ def _compute(
         fault("compute.step")
         state = state or chain.start(spec, given[0].position)
         index, time = given[0].index, given[-1].end
+        chain = _as_told(chain, plan, index)
         chain, (state, made) = yield from _fitted(chain, index, _step(state, given))
         due = _follow(due, made, chain)
         yield Made(made, cursor.index, time, sum("mended" in frame.extras for frame in given))
         if cursor.index % plan.segment_frames == 0:
             segment += 1
             yield Snapshot(cursor, state, due, segment)
-    while state:
-        chain, (state, made) = yield from _fitted(chain, cursor.index, _finish(state))
-        due = _follow(due, made, chain)
+    index = cursor.index
+    while state:  # moves at the end count on, so that each has a number of its own
+        chain = _as_told(chain, plan, index)
+        chain, (state, made) = yield from _fitted(chain, index, _finish(state))
+        due, index = _follow(due, made, chain), index + 1
         yield Made(made, cursor.index, time)
     yield Snapshot(cursor, None, due, segment + 1)
 
@@ -133,6 +136,15 @@ def _step(state: Links, given: list[Frame]) -> Move:
 
 def _finish(state: Links) -> Move:
     return lambda chain: chain.finish(state)
+
+
+def _as_told(chain: Chain, plan: Plan, index: int) -> Chain:
+    """With the batches that out-of-memory had left at this frame, when it was made before."""
+    batches = list(chain.batches)
+    for shrunk in plan.shrunk:
+        if shrunk.index <= index:
+            batches[shrunk.stage] = min(batches[shrunk.stage], shrunk.batch)
+    return chain if tuple(batches) == chain.batches else replace(chain, batches=tuple(batches))
 
 
 def _fitted(

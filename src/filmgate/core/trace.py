@@ -1,38 +1,120 @@
-"""Where the seconds go: how long decode, each stage and encode were busy."""
+"""A run drawn: a lane for each part, marks and curves, in a file for ui.perfetto.dev."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock, get_native_id
 from time import perf_counter
-from typing import TypeVar
+from types import TracebackType
 
-T = TypeVar("T")
+from filmgate.core.events import Committed, Died, Done, Event, Progress, Replanned, Warned
+
+LARGEST = 512 << 20  # bytes of a trace; no viewer opens a larger one
 
 
-@dataclass
-class Clock:
-    """Seconds busy by name. Each name is written by one thread; reading is always safe."""
+class Trace:
+    """A file in Chrome's trace-event format, for ui.perfetto.dev: written as it happens.
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    A lane for each part (decode, every stage, encode), marks where something was committed or
+    planned anew, curves of memory and frames. A file that was not closed can be read all the same.
+    Times are microseconds since the trace began. Nothing is held in memory.
+    """
 
-    @contextmanager
-    def busy(self, name: str) -> Iterator[None]:
-        """Counts the time inside the `with` to `name`."""
-        began = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
+    def __init__(self, path: Path, largest_bytes: int = LARGEST) -> None:
+        self._file, self._lock, self._began = path.open("w"), Lock(), perf_counter()
+        self._left, self._lanes = largest_bytes, dict[str, int]()
+        self._file.write("[\n")
+        self._put({"ph": "M", "name": "process_name", "args": {"name": "filmgate"}})
 
-    def each(self, name: str, items: Iterator[T]) -> Iterator[T]:
-        """The same items; the time it takes to make each is counted to `name`."""
-        while True:
-            with self.busy(name):
-                item = next(items, self)
-            if item is self:
+    def span(self, name: str, began: float, ended: float) -> None:
+        """Something took from `began` to `ended`, both as `perf_counter` tells."""
+        lane = self._lanes.get(name) or self._lane(name)
+        self._put({"ph": "X", "name": name, "tid": lane, "ts": self._us(began),
+                   "dur": round((ended - began) * 1e6, 1),
+                   "args": {"thread": get_native_id()}})  # fmt: skip
+
+    def level(self, queue: str, held_bytes: int) -> None:
+        """How many bytes lie in a queue now."""
+        self.count(f"after {queue}, MB", {"held": held_bytes / 1e6})
+
+    def tell(self, event: Event) -> None:
+        """Marks what a run says, and follows its memory and its frames."""
+        if isinstance(event, Progress):
+            self.count("memory MB", {"resident": event.resident_bytes / 1e6})
+            self.count("frames", {"read": event.read, "written": event.written})
+        elif isinstance(event, Committed):
+            self.mark(f"committed {event.snapshot.segment}")
+        elif isinstance(event, Replanned):
+            self.mark(f"replanned: {event.stage} takes {event.batch} at a time")
+        elif isinstance(event, Warned | Died):
+            self.mark(event.message)
+        elif isinstance(event, Done):
+            self.mark("done")
+
+    def mark(self, name: str) -> None:
+        """Something happened now."""
+        self._put({"ph": "i", "name": name, "s": "g", "tid": 0, "ts": self._us(perf_counter())})
+
+    def count(self, name: str, values: Mapping[str, float]) -> None:
+        """A curve's values now."""
+        self._put({"ph": "C", "name": name, "ts": self._us(perf_counter()), "args": values})
+
+    def close(self) -> None:
+        """The file is whole."""
+        with self._lock:
+            self._file.write("{}]\n")
+            self._file.close()
+
+    def __enter__(self) -> "Trace":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _lane(self, name: str) -> int:
+        with self._lock:
+            lane = self._lanes.setdefault(name, len(self._lanes) + 1)
+        for key, value in (("name", name), ("sort_index", lane)):
+            self._put({"ph": "M", "name": f"thread_{key}", "tid": lane, "args": {key: value}})
+        return lane
+
+    def _put(self, entry: dict[str, object]) -> None:
+        line = json.dumps({"pid": 1, **entry}) + ",\n"
+        with self._lock:
+            full = self._left <= len(line)
+            if self._file.closed or (full and not self._left):
                 return
-            yield item  # type: ignore[misc]  # only the sentinel is a Clock
+            if full:  # told once, and then no more
+                line = '{"pid": 1, "ph": "i", "name": "the trace is full", "s": "g", "ts": 0},\n'
+            self._left = 0 if full else self._left - len(line)
+            self._file.write(line)
 
-    def busiest(self) -> str:
-        """The name with most seconds; "" before anything was counted."""
-        return max(self.seconds, key=lambda name: self.seconds[name], default="")
+    def _us(self, at: float) -> float:
+        return round((at - self._began) * 1e6, 1)
+
+
+def bottleneck(done: Done) -> str:
+    """Which part a run waited for, in words, and what would relieve it."""
+    if not done.busy or not done.seconds:
+        return ""
+    name = max(done.busy, key=lambda part: done.busy[part])
+    share = done.busy[name] / done.seconds
+    compute = sum(s for part, s in done.busy.items() if part not in ("decode", "encode"))
+    if share < 0.5 and compute / done.seconds < 0.7:
+        return (
+            f"no part was busy more than {share:.0%} of the time: they waited for the disk, or for "
+            "other programs"
+        )
+    if name == "encode":
+        cure = "a quicker --preset, or --codec ffv1 for a larger file, would help"
+    elif name == "decode":
+        cure = "a film that is easier to decode, or more --decode-threads, would help"
+    else:
+        cure = "a larger --batch or a faster device would help"
+    busy = min(share, 1.0)
+    return f"{name} was busy {busy:.0%} of the time, the others waited for it: {cure}"

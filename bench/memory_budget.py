@@ -1,0 +1,119 @@
+"""Is the budget kept, and is the prediction right? Whole runs, each in a process of its own.
+
+For every film: no budget, then budgets down to the smallest that `fit` says would do, then one
+byte less, which must be refused. `peak` is what the system says of the whole process (ru_maxrss),
+planning included.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from _film import moving_texture, write_result
+
+import filmgate as fg
+from filmgate.backends.fit import Budget, fit
+from filmgate.core.meter import resident_meter
+from filmgate.errors import DoesNotFit
+
+SIZES = ((320, 240), (640, 360), (1280, 720), (1920, 1080))
+SHARES = (0.0, 0.3, 0.7)  # of the way from the smallest budget to the free plan's
+
+
+def run(source: str, sink: str, preset: str, codec: str, budget: int | None) -> dict[str, Any]:
+    """Plans and runs in this process; what it predicted, and how high it rose."""
+    job = fg.Job(
+        fg.File(Path(source)),
+        fg.Output(Path(sink), codec=codec, preset=preset or None, overwrite=True),  # type: ignore[arg-type]
+        (fg.Interpolate(factor=Fraction(2)),),
+    )
+    try:
+        found = fit(job, Budget(budget) if budget else None)
+    except DoesNotFit as error:
+        return {"needed": error.needed_bytes}
+    planning = peak()
+    seen, resident_bytes = [0], resident_meter()
+    for event in fg.events(job, found.plan):
+        if isinstance(event, fg.Progress):
+            seen.append(event.resident_bytes)
+        done = event
+    assert isinstance(done, fg.Done)
+    return {
+        "planning": planning,
+        "predicted": sum(found.host.values()),
+        "peak": peak(),
+        "mean": sum(seen[1:]) // len(seen[1:]),
+        "end": resident_bytes(),
+        "parts": dict(found.host),
+        "plan": {k: getattr(found.plan, k) for k in ("chunk", "queue_bytes", "decode_threads",
+                                                     "encode_threads", "opencv_threads")},
+        "expected_s": found.seconds,
+        "seconds": done.seconds,
+        "disk_expected": found.disk_bytes,
+        "disk": Path(sink).stat().st_size,
+    }  # fmt: skip
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def apart(*case: object) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--case", json.dumps(case)]
+    result: dict[str, Any] = json.loads(
+        subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    )
+    return result
+
+
+def film(source: Path, sink: Path, preset: str, codec: str = "h264") -> dict[str, dict[str, Any]]:
+    """Every budget on one film."""
+    case = (str(source), str(sink), preset, codec)
+    rows = {"free": apart(*case, None)}
+    least = apart(*case, 1)["needed"] * 1.02  # the program's own size varies a little
+    most = rows["free"]["predicted"]
+    for share in SHARES:
+        budget = int(least + share * max(0, most - least))
+        rows[f"{share:.0%}"] = {"budget": budget} | apart(*case, budget)
+    for name, row in rows.items():
+        if "peak" in row:
+            row["predicted_over_peak"] = round(row["predicted"] / row["peak"], 3)
+            row["kept"] = row["peak"] <= row.get("budget", row["predicted"])
+        told = ("budget", "needed", "planning", "predicted", "peak", "mean")
+        mb = {name: round(row[name] / 1e6) for name in told if name in row}
+        print(f"{source.stem} {codec} {preset} {name}", mb, row.get("kept"), flush=True)
+    return rows
+
+
+def main() -> None:
+    wanted = argparse.ArgumentParser(description=__doc__)
+    wanted.add_argument("--case", type=json.loads, help="one case, for a child of this bench")
+    wanted.add_argument("--clips", type=Path, nargs="*", default=[], help="real films besides")
+    wanted.add_argument("--frames", type=int, default=90, help="of the films that are made")
+    options = wanted.parse_args()
+    if options.case:
+        print(json.dumps(run(*options.case)))
+        return
+    films = dict[str, dict[str, dict[str, Any]]]()
+    with tempfile.TemporaryDirectory() as folder:
+        sink = Path(folder) / "out.mp4"
+        for width, height in SIZES:
+            made = Path(folder) / f"{width}x{height}.mp4"
+            source = moving_texture(made, width, height, options.frames)
+            films[source.stem] = film(source, sink, "medium")
+        films[f"{source.stem} superfast"] = film(source, sink, "superfast")
+        films["1280x720 hevc"] = film(Path(folder) / "1280x720.mp4", sink, "fast", "hevc")
+        for clip in options.clips:
+            films[clip.stem] = film(clip, sink, "medium")
+    result = {"question": "is the budget kept, and is the prediction right?", "films": films}
+    print(write_result("memory_budget", result))
+
+
+if __name__ == "__main__":
+    main()
