@@ -250,8 +250,13 @@ def choose(
     reasons["batches"] = "more at a time would save no time"
     reasons["give_back"] = "else the C library keeps what was freed, and nobody can tell how much"
     reasons["segment_frames"], reasons["torch_threads"] = "by rule", "more only wait for each other"
+    while device_budget is not None and device_bytes(costs, plan) > device_budget:
+        smaller = plan if "batches" in fixed else _less_batch(costs, plan)
+        if smaller == plan:
+            return None
+        plan, reasons["batches"] = smaller, "made smaller to fit the device"
     for smaller, knob in _ladder(costs, plan, fixed):
-        if _fits(costs, smaller, host_budget, device_budget):
+        if sum(host_bytes(costs, smaller).values()) <= host_budget:
             return Choice(smaller, reasons | dict.fromkeys(fixed, "yours"))
         reasons[knob] = "made smaller to fit the budget"
     return None
@@ -277,13 +282,6 @@ def wished(costs: Costs, fixed: Mapping[str, Any]) -> Plan:
         "queue_bytes": max(1, AHEAD * chunk * ceil(max(costs.chunk_bytes))),
     }
     return Plan(**wish | dict(fixed))
-
-
-def _fits(costs: Costs, plan: Plan, host_budget: int, device_budget: int | None) -> bool:
-    on_device = device_bytes(costs, plan)
-    return sum(host_bytes(costs, plan).values()) <= host_budget and (
-        device_budget is None or on_device <= device_budget
-    )
 
 
 Knob = Callable[[Costs, Plan], Plan]

@@ -1,0 +1,76 @@
+"""The trace: lanes, marks and curves that a viewer can read, even of a run that broke."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filmgate.core.chain import Chain
+from filmgate.core.clock import Clock
+from filmgate.core.events import Done
+from filmgate.core.frame import Frame
+from filmgate.core.plan import Plan
+from filmgate.core.run import run
+from filmgate.core.trace import Trace, bottleneck
+from filmgate.core.windows import each
+from tests.laws.synthetic import film_of
+from tests.core.reel import Reel, Shelf
+
+
+def hungry(frames: Sequence[Frame]) -> Sequence[Frame]:
+    if len(frames) > 1:
+        raise MemoryError("1 fits")
+    return frames
+
+
+def traced(path: Path, largest_bytes: int = 1 << 20) -> list[dict[str, Any]]:
+    with Trace(path, largest_bytes) as trace:
+        clock = Clock(span=trace.span, level=trace.level)
+        chain = Chain((each(hungry),), (2,), clock)
+        for event in run(Reel(film_of([25] * 8, 0)), chain, Shelf(), Plan(chunk=2)):
+            trace.tell(event)
+    found: list[dict[str, Any]] = json.loads(path.read_text())
+    return [entry for entry in found if entry]
+
+
+def test_a_run_has_a_lane_for_each_part_and_marks_and_curves(tmp_path: Path) -> None:
+    entries = traced(tmp_path / "trace.json")
+    kinds = {kind: [e for e in entries if e["ph"] == kind] for kind in "XiCM"}
+    lanes = {e["tid"]: e["args"]["name"] for e in kinds["M"] if e["name"] == "thread_name"}
+    assert sorted(lanes.values()) == ["decode", "encode", "hungry"]
+    assert all(lanes[e["tid"]] == e["name"] for e in kinds["X"])
+    assert all(e["ts"] >= 0 and e["dur"] >= 0 for e in kinds["X"])
+    threads = {e["name"]: e["args"]["thread"] for e in kinds["X"]}
+    assert len(set(threads.values())) == 3
+    marks = [e["name"] for e in kinds["i"]]
+    assert marks == ["replanned: hungry takes 1 at a time", "committed 1", "done"]
+    curves = {e["name"] for e in kinds["C"]}
+    assert curves == {"memory MB", "frames", "after decode, MB", "after compute, MB"}
+    emptied = [e["args"]["held"] for e in kinds["C"] if e["name"] == "after compute, MB"]
+    assert emptied[-1] == 0 < max(emptied)
+
+
+def test_a_trace_of_a_run_that_was_shot_lacks_only_its_end(tmp_path: Path) -> None:
+    trace = Trace(tmp_path / "trace.json")
+    trace.mark("begun")
+    trace._file.flush()
+    text = (tmp_path / "trace.json").read_text()
+    assert [e["name"] for e in json.loads(text + "{}]") if e] == ["process_name", "begun"]
+    trace.close()
+
+
+def test_a_trace_ends_where_it_would_be_too_large(tmp_path: Path) -> None:
+    entries = traced(tmp_path / "trace.json", 1000)
+    assert entries[-1]["name"] == "the trace is full"
+    assert [e["name"] for e in entries].count("the trace is full") == 1
+    assert (tmp_path / "trace.json").stat().st_size < 1200
+
+
+def test_the_bottleneck_is_named_with_what_would_relieve_it() -> None:
+    said = bottleneck(Done(9, 9, 10.0, {"decode": 1.0, "dis": 4.0, "encode": 9.5}))
+    assert said.startswith("encode was busy 95% of the time")
+    assert "--preset" in said
+    assert "dis was busy 90%" in bottleneck(Done(9, 9, 10.0, {"decode": 1.0, "dis": 9.0}))
+    assert "decode was busy" in bottleneck(Done(9, 9, 10.0, {"decode": 8.0, "dis": 4.0}))
+    assert "waited for the disk" in bottleneck(Done(9, 9, 10.0, {"decode": 1.0, "encode": 2.0}))
+    assert bottleneck(Done(0, 0, 0.0)) == ""
