@@ -47,5 +47,6 @@ def shown(value: object) -> str:
 
 
 if __name__ == "__main__":
-    for page in (ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in ("colour", "segments"))):
-        page.write_text(filled(page.read_text(), ROOT / "bench" / "results"))
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        if BLOCK.search(page.read_text()):
+            page.write_text(filled(page.read_text(), ROOT / "bench" / "results"))

@@ -13,8 +13,8 @@ from filmgate.core.plan import Plan
 from filmgate.core.run import run
 from filmgate.core.trace import Trace, bottleneck
 from filmgate.core.windows import each
-from tests.laws.synthetic import film_of
 from tests.core.reel import Reel, Shelf
+from tests.laws.synthetic import film_of
 
 
 def hungry(frames: Sequence[Frame]) -> Sequence[Frame]:
