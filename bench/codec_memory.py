@@ -104,7 +104,10 @@ def main() -> None:
         for preset in presets:
             begin = perf_counter()
             small, large = (apart(encoder, preset, *size, pixels, 2) for size in (SMALL, LARGE))
-            given, more = encoders.samples(*SMALL, pixels), encoders.samples(*LARGE, pixels)
+            given, more = (
+                encoders.padded_samples(*SMALL, pixels),
+                encoders.padded_samples(*LARGE, pixels),
+            )
             slope = (large - small) / (more - given)
             fixed = max(0.0, small - slope * given)
             row = {"fixed_mb": fixed / 1e6, "per_sample": slope, "large_mb": large / 1e6}

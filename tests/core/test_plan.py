@@ -94,6 +94,7 @@ def test_a_knob_that_a_person_set_stays_and_is_told_as_theirs() -> None:
     assert {choice.reasons[name] for name in fixed} == {"yours"}
     assert {name: getattr(smallest(COSTS, fixed), name) for name in fixed} == fixed
     assert choose(COSTS, whole(smallest(COSTS, {})), None, fixed) is None
+    assert smallest(replace(COSTS, given_bytes=10), {"queue_bytes": MIB}).queue_bytes == MIB
 
 
 def test_the_chunk_divides_a_segment_that_a_person_set() -> None:

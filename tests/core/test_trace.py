@@ -68,7 +68,7 @@ def test_a_trace_ends_where_it_would_be_too_large(tmp_path: Path) -> None:
 
 def test_the_bottleneck_is_named_with_what_would_relieve_it() -> None:
     said = bottleneck(Done(9, 9, 10.0, {"decode": 1.0, "dis": 4.0, "encode": 9.5}))
-    assert said.startswith("encode was busy 95% of the time")
+    assert said.startswith("encode was busy 95% of the time, the stages stood idle 60%: ")
     assert "--preset" in said
     assert "dis was busy 90%" in bottleneck(Done(9, 9, 10.0, {"decode": 1.0, "dis": 9.0}))
     assert "decode was busy" in bottleneck(Done(9, 9, 10.0, {"decode": 8.0, "dis": 4.0}))

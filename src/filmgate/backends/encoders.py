@@ -46,7 +46,7 @@ DEEP = 1.77  # what samples of more than 8 bits weigh, measured
 THREAD_BYTES = 3.0  # that each thread adds for each pixel, measured
 
 
-def samples(width: int, height: int, pixels: str) -> float:
+def padded_samples(width: int, height: int, pixels: str) -> float:
     """Samples that weigh like luma: encoders pad pictures, and keep less of the other planes."""
     chroma = 2.0 if "444" in pixels or "gbr" in pixels else 1.0 if "422" in pixels else 0.5
     chroma = 0.0 if "gray" in pixels else chroma
@@ -63,7 +63,9 @@ def held(output: Output, spec: Spec) -> Line:
     )
     deep = DEEP if bits_of(spec.pixels) > 8 and codec not in ("prores", "ffv1") else 1.0
     deep = 2.0 if bits_of(spec.pixels) > 8 and codec == "ffv1" else deep
-    size = MARGIN * (fixed_mb * 1e6 + deep * each * samples(spec.width, spec.height, spec.pixels))
+    size = MARGIN * (
+        fixed_mb * 1e6 + deep * each * padded_samples(spec.width, spec.height, spec.pixels)
+    )
     thread = THREAD_BYTES * spec.width * spec.height
     return Line(max(0.0, size - 2 * thread), thread)
 

@@ -136,9 +136,11 @@ def fit(job: Job, budget: Budget | None = None, fixed: Mapping[str, Any] | None 
                           "once: give a file, or leave the budget out")  # fmt: skip
     fixed = dict(fixed or {})
     budget = budget or Budget.of_machine()
-    with job.source.open(fixed.get("decode_threads")) as film:
+    threads = {key: value for key, value in fixed.items() if key.endswith("_threads")}
+    tried = Plan(**threads, give_back=True)
+    with job.source.open(tried.decode_threads) as film:
         chain, _ = build(job.source, job.tasks, film.spec, None, job.sink)
-        costs = measured(film, chain, job.sink, Plan(**_threads(fixed), give_back=True))
+        costs = measured(film, chain, job.sink, tried)
         made = chain.output(film.spec)
         if len(fixed.get("batches", ())) == 1:  # one number is meant for all
             fixed["batches"] = fixed["batches"] * len(chain.stages)
@@ -181,7 +183,3 @@ def _refused(
 def _mb(size: int) -> str:
     """So that --ram takes it, and it is never too little."""
     return f"{-(-size // 10**6)}MB"
-
-
-def _threads(fixed: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in fixed.items() if key.endswith("_threads")}

@@ -144,6 +144,8 @@ class _Trial:
         while len(self.kept) < wanted and rest:
             rest, made = self._chain.finish(rest)
             self.kept += made
+        if cuda := cuda_in_use():  # what was asked of it may still be under way
+            cuda.synchronize()
         steps = self.fed / self.batch
         self.seconds = (perf_counter() - began) / steps
         self.cpu_s = process_time() - cpu

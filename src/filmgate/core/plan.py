@@ -297,8 +297,9 @@ def _ladder(costs: Costs, plan: Plan, fixed: Collection[str]) -> Iterator[tuple[
         ("encode_threads", lambda _, p: replace(p, encode_threads=max(1, p.encode_threads // 2))),
         ("opencv_threads", lambda _, p: replace(p, opencv_threads=max(1, p.opencv_threads // 2))),
     )
+    kept = {"queue_bytes": plan.queue_bytes} if "queue_bytes" in fixed else {}
     for name, turn in knobs:
-        while name not in fixed and (smaller := turn(costs, plan)) != plan:
+        while name not in fixed and (smaller := replace(turn(costs, plan), **kept)) != plan:
             yield plan, name
             plan = smaller
     yield plan, ""

@@ -110,11 +110,11 @@ def bottleneck(done: Done) -> str:
             f"no part was busy more than {share:.0%} of the time: they waited for the disk, or for "
             "other programs"
         )
+    idle = f", the stages stood idle {max(0.0, 1 - compute / done.seconds):.0%}"
     if name == "encode":
         cure = "a quicker --preset, or --codec ffv1 for a larger file, would help"
     elif name == "decode":
-        cure = "a film that is easier to decode, or more --decode-threads, would help"
+        cure = "a film that is easier to decode, or more --threads, would help"
     else:
-        cure = "a larger --batch or a faster device would help"
-    busy = min(share, 1.0)
-    return f"{name} was busy {busy:.0%} of the time, the others waited for it: {cure}"
+        cure, idle = f"a faster machine, or lighter settings of {name}, would help", ""
+    return f"{name} was busy {min(share, 1.0):.0%} of the time{idle}: {cure}"
