@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from filmgate.core.chain import Chain
 from filmgate.core.clock import Clock
 from filmgate.core.events import Done
@@ -64,6 +66,13 @@ def test_a_trace_ends_where_it_would_be_too_large(tmp_path: Path) -> None:
     assert entries[-1]["name"] == "the trace is full"
     assert [e["name"] for e in entries].count("the trace is full") == 1
     assert (tmp_path / "trace.json").stat().st_size < 1200
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_ends_the_trace_and_not_the_run() -> None:
+    with Trace(Path("/dev/full")) as trace:
+        for k in range(2000):
+            trace.mark(f"mark {k}")
 
 
 def test_the_bottleneck_is_named_with_what_would_relieve_it() -> None:

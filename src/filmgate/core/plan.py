@@ -1,7 +1,7 @@
 """Every knob that trades memory for time, chosen before frame one, and the sums that choose it."""
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from math import ceil
@@ -241,7 +241,7 @@ def choose(
     """The fastest plan that fits; None if none does. `fixed` are a person's own Plan fields.
 
     Starts from what is fastest and gives up first what costs least time: queues, then the chunk,
-    then batches, then threads. Only knobs that leave the film the same are turned.
+    then batches, then threads of decoder and encoder. None of them changes what is on the screen.
     """
     plan = wished(costs, fixed)
     reasons = {f.name: "as fast as it gets" for f in fields(Plan)}
@@ -251,7 +251,8 @@ def choose(
     reasons["give_back"] = "else the C library keeps what was freed, and nobody can tell how much"
     reasons["segment_frames"], reasons["torch_threads"] = "by rule", "more only wait for each other"
     while device_budget is not None and device_bytes(costs, plan) > device_budget:
-        smaller = plan if "batches" in fixed else _less_batch(costs, plan)
+        device = [stage.device for stage in costs.stages]
+        smaller = plan if "batches" in fixed else _less_batch(device, plan)
         if smaller == plan:
             return None
         plan, reasons["batches"] = smaller, "made smaller to fit the device"
@@ -292,12 +293,11 @@ def _ladder(costs: Costs, plan: Plan, fixed: Collection[str]) -> Iterator[tuple[
     knobs: tuple[tuple[str, Knob], ...] = (
         ("queue_bytes", _less_queue),
         ("chunk", _less_chunk),
-        ("batches", _less_batch),
+        ("batches", lambda c, p: _less_batch([stage.host for stage in c.stages], p)),
         ("decode_threads", lambda _, p: replace(p, decode_threads=max(1, p.decode_threads // 2))),
         ("encode_threads", lambda _, p: replace(p, encode_threads=max(1, p.encode_threads // 2))),
-        ("opencv_threads", lambda _, p: replace(p, opencv_threads=max(1, p.opencv_threads // 2))),
     )
-    kept = {"queue_bytes": plan.queue_bytes} if "queue_bytes" in fixed else {}
+    kept: dict[str, Any] = {"queue_bytes": plan.queue_bytes} if "queue_bytes" in fixed else {}
     for name, turn in knobs:
         while name not in fixed and (smaller := replace(turn(costs, plan), **kept)) != plan:
             yield plan, name
@@ -317,12 +317,10 @@ def _less_chunk(costs: Costs, plan: Plan) -> Plan:
     return replace(plan, chunk=chunk, queue_bytes=min(plan.queue_bytes, queue))
 
 
-def _less_batch(costs: Costs, plan: Plan) -> Plan:
-    """Half the batch of the stage that is hungriest of those that can give."""
+def _less_batch(peaks: Sequence[Line], plan: Plan) -> Plan:
+    """Half the batch of the stage with the highest peak of those that can give."""
     able = [k for k, batch in enumerate(plan.batches) if batch > 1]
     if not able:
         return plan
-    costly = [costs.stages[k].host.at(plan.batches[k]) + costs.stages[k].device.at(plan.batches[k])
-              for k in able]  # fmt: skip
-    k = able[costly.index(max(costly))]
+    k = max(able, key=lambda k: peaks[k].at(plan.batches[k]))
     return replace(plan, batches=(*plan.batches[:k], plan.batches[k] // 2, *plan.batches[k + 1 :]))

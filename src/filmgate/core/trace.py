@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock, get_native_id
 from time import perf_counter
@@ -61,7 +62,7 @@ class Trace:
 
     def close(self) -> None:
         """The file is whole."""
-        with self._lock:
+        with self._lock, suppress(OSError):
             self._file.write("{}]\n")
             self._file.close()
 
@@ -92,7 +93,10 @@ class Trace:
             if full:  # told once, and then no more
                 line = '{"pid": 1, "ph": "i", "name": "the trace is full", "s": "g", "ts": 0},\n'
             self._left = 0 if full else self._left - len(line)
-            self._file.write(line)
+            try:
+                self._file.write(line)
+            except OSError:  # a full disk ends the trace, not the run
+                self._left = 0
 
     def _us(self, at: float) -> float:
         return round((at - self._began) * 1e6, 1)
