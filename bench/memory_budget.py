@@ -37,7 +37,6 @@ def run(source: str, sink: str, preset: str, codec: str, budget: int | None) -> 
         found = fit(job, Budget(budget) if budget else None)
     except DoesNotFit as error:
         return {"needed": error.needed_bytes}
-    planning = peak()
     seen, resident_bytes = [0], resident_meter()
     for event in fg.events(job, found.plan):
         if isinstance(event, fg.Progress):
@@ -45,7 +44,6 @@ def run(source: str, sink: str, preset: str, codec: str, budget: int | None) -> 
         done = event
     assert isinstance(done, fg.Done)
     return {
-        "planning": planning,
         "predicted": sum(found.host.values()),
         "peak": peak(),
         "mean": sum(seen[1:]) // len(seen[1:]),
@@ -85,7 +83,7 @@ def film(source: Path, sink: Path, preset: str, codec: str = "h264") -> dict[str
         if "peak" in row:
             row["predicted_over_peak"] = round(row["predicted"] / row["peak"], 3)
             row["kept"] = row["peak"] <= row.get("budget", row["predicted"])
-        told = ("budget", "needed", "planning", "predicted", "peak", "mean")
+        told = ("budget", "needed", "predicted", "peak", "mean")
         mb = {name: round(row[name] / 1e6) for name in told if name in row}
         print(f"{source.stem} {codec} {preset} {name}", mb, row.get("kept"), flush=True)
     return rows
