@@ -113,7 +113,7 @@ def test_a_fit_says_all_that_a_person_wants_to_know_first(source: Path) -> None:
     assert found.seconds
     assert found.disk_bytes
     assert sum(found.host.values()) <= found.budget.host
-    assert fg.run(job_of(source).tasks, source, job_of(source).sink, plan=found.plan).written == 40  # type: ignore[arg-type]
+    assert fg.run(job_of(source).tasks, source, job_of(source).sink, plan=found.plan).written == 40
 
 
 def test_a_budget_that_is_too_small_is_refused_with_one_that_would_do(source: Path) -> None:

@@ -12,7 +12,9 @@ filled = run_path(str(ROOT / "bench" / "tables.py"))["filled"]
 TEXT = "before\n<!-- bench:speed mean -->\nold\n<!-- /bench -->\nafter\n"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/colour.md", "docs/memory.md", "docs/segments.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/colour.md", "docs/memory.md", "docs/segments.md"]
+)
 def test_a_paper_shows_what_was_measured(page: str) -> None:
     text = (ROOT / page).read_text()
     assert filled(text, ROOT / "bench" / "results") == text, "run bench/tables.py"

@@ -1,6 +1,7 @@
 """What things weigh: bytes of a plain value, of this process, and of what this machine can give."""
 
 import ctypes
+import gc
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -94,9 +95,11 @@ class Peak:
 def rising() -> Iterator[Peak]:
     """Measures by how much this process grows at most while the `with` lasts.
 
-    Memory that was freed before is given back first, so that none is used again unseen.
+    What is garbage and what was freed before is given back first, so that none is used again
+    unseen.
     """
     peak, resident_bytes = Peak(), resident_meter()
+    gc.collect()
     _trim()
     before = resident_bytes()
     if _reset_peak():

@@ -49,7 +49,7 @@ class Result:
     ) -> None:
         self.path, suffix = Path(output.path), checked(output, origin)
         self._whole = self._piped = output.piped
-        run = os.environ.get("FILMGATE_RUN") or secrets.token_hex(4)  # a worker's leftovers are found
+        run = os.environ.get("FILMGATE_RUN") or secrets.token_hex(4)  # whose leftover it would be
         self._part = self.path.with_name(f".{self.path.stem[:100]}.{run}.part{suffix}")
         try:
             self._muxer = Muxer(
