@@ -18,7 +18,8 @@ from typing import Any
 from _film import moving_texture, write_result
 
 import filmgate as fg
-from filmgate.backends.fit import Budget, fit
+from filmgate.backends.fit import fit
+from filmgate.backends.limits import Budget
 from filmgate.core.meter import resident_meter
 from filmgate.errors import DoesNotFit
 
@@ -34,7 +35,7 @@ def run(source: str, sink: str, preset: str, codec: str, budget: int | None) -> 
         (fg.Interpolate(factor=Fraction(2)),),
     )
     try:
-        found = fit(job, Budget(budget) if budget else None)
+        found = fit(job, budget=Budget(budget) if budget else None)
     except DoesNotFit as error:
         return {"needed": error.needed_bytes}
     seen, resident_bytes = [0], resident_meter()

@@ -15,16 +15,14 @@ from _film import moving_texture, write_result
 
 from filmgate.core.frame import Frame
 from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.jobs.folder import Folder
+from filmgate.jobs.ledger import Ledger
 from filmgate.media.file import File, Output
-from filmgate.media.segments import Piece, Segments
+from filmgate.media.segments import Segments
 from filmgate.media.write import Recording
 
 LENGTHS_S = (1, 2, 4, 8, 10)
 KINDS = (("h264", "medium"), ("hevc", "veryfast"))
-
-
-def kept(snapshot: Snapshot, pieces: tuple[Piece, ...]) -> None:
-    """What a durable run would write down."""
 
 
 def in_one_go(film: Any, frames: list[Frame], output: Output) -> None:
@@ -35,12 +33,14 @@ def in_one_go(film: Any, frames: list[Frame], output: Output) -> None:
 
 
 def in_pieces(film: Any, frames: list[Frame], output: Output, folder: Path, length: int) -> None:
-    with Segments(folder, (), kept, output, film.spec, film.origin) as sink:
+    ledger = Ledger(Folder(folder / "run"))
+    with ledger.folder.held(), Segments(ledger, output, film.spec, film.origin) as sink:
         for at in range(0, len(frames), length):
             for part in range(at, min(at + length, len(frames)), 8):
                 sink.write(frames[part : min(part + 8, at + length)])
             sink.commit(Snapshot(Cursor(at + length, 0), (), (), 0))
         sink.commit(Snapshot(Cursor(len(frames), 0), None, (), 0))
+        ledger.folder.clear()
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from os import PathLike
 from pathlib import Path
 
+from filmgate.backends.limits import Limits
 from filmgate.core.events import (
     Committed,
     Died,
@@ -22,6 +23,7 @@ from filmgate.core.frame import Frame, Spec
 from filmgate.core.job import Job, SinkFile, SourceFile, Task
 from filmgate.core.plan import Plan
 from filmgate.errors import FilmgateError, UserError
+from filmgate.jobs.folder import Durable
 from filmgate.media.file import File, ImageOutput, Images, Output
 from filmgate.tasks.interpolate import Interpolate
 
@@ -31,6 +33,7 @@ __all__ = [
     "Committed",
     "Died",
     "Done",
+    "Durable",
     "Event",
     "File",
     "FilmgateError",
@@ -39,6 +42,7 @@ __all__ = [
     "Images",
     "Interpolate",
     "Job",
+    "Limits",
     "Output",
     "Plan",
     "Progress",
@@ -63,15 +67,18 @@ def run(
     *,
     plan: Plan | None = None,
     seed: int = 0,
+    durable: Durable | None = None,
+    limits: Limits | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> Done:
     """Does the tasks (none: identity) in one pass from a file to a file; returns when it is whole.
 
-    A path may name a film, or images: a folder or frames/%06d.png. `on_event` hears everything
-    that happens. Raises FilmgateError; nothing half-written is left.
+    A path may name a film, or images: a folder or frames/%06d.png. What an earlier call for the
+    same result left undone is gone on with. `on_event` hears everything that happens. Raises
+    FilmgateError; nothing half-written is left.
     """
     job = Job(_file(source), _output(sink), _several(tasks), seed)
-    for event in events(job, plan):
+    for event in events(job, plan, durable=durable, limits=limits):
         if on_event is not None:
             on_event(event)
         if isinstance(event, Done):
@@ -79,11 +86,30 @@ def run(
     return done
 
 
-def events(job: Job, plan: Plan | None = None) -> Generator[Event, None, None]:
-    """Does a job and says what happens, event by event; closing it stops the run cleanly."""
-    from filmgate.backends import inline
+def events(
+    job: Job,
+    plan: Plan | None = None,
+    *,
+    durable: Durable | None = None,
+    limits: Limits | None = None,
+    trace: Path | None = None,
+    worker: bool = False,
+) -> Generator[Event, None, None]:
+    """Does a job, or the rest of it, and says what happens; closing it stops the run cleanly.
 
-    return inline.run(job, plan)
+    `limits` choose the plan if none is given. `trace` is written for ui.perfetto.dev. With
+    `worker` it runs in a child process, and what kills that does not end the run.
+    """
+    from functools import partial
+
+    from filmgate.backends import worker as worker_
+    from filmgate.jobs.durable import passing
+    from filmgate.jobs.durable import run as run_durable
+
+    here = partial(run_durable, durable=durable, limits=limits, trace=trace)
+    if not worker:
+        return here(job, plan)
+    return worker_.run(job, plan, within=here, durable=passing(job) is None)
 
 
 def frames(

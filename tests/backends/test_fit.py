@@ -15,7 +15,8 @@ import pytest
 import filmgate as fg
 from filmgate.backends import encoders
 from filmgate.backends import probe as probes
-from filmgate.backends.fit import Budget, Fit, Limits, fit
+from filmgate.backends.fit import Fit, fit
+from filmgate.backends.limits import Budget, Limits
 from filmgate.backends.probe import probe, to_and_fro
 from filmgate.core.chain import Chain
 from filmgate.core.events import Replanned
@@ -103,7 +104,7 @@ def test_frames_to_and_fro_are_one_film_without_a_cut() -> None:
 
 
 def test_a_fit_says_all_that_a_person_wants_to_know_first(source: Path) -> None:
-    found = fit(job_of(source), fixed={"decode_threads": 1, "batches": (2,)})
+    found = fit(job_of(source), Limits(threads=1, batch=2))
     assert isinstance(found, Fit)
     assert found.plan.decode_threads == 1
     assert found.plan.batches == (2, 2, 2)
@@ -117,17 +118,14 @@ def test_a_fit_says_all_that_a_person_wants_to_know_first(source: Path) -> None:
 
 
 def test_a_budget_that_is_too_small_is_refused_with_one_that_would_do(source: Path) -> None:
-    with pytest.raises(DoesNotFit, match=r"give --ram \d+MB; or --preset fast, .* \d+MB") as caught:
-        fit(job_of(source), Budget(MB))
+    with pytest.raises(
+        DoesNotFit, match=r"give --ram \d+MB; or --preset ultrafast, .* \d+MB"
+    ) as caught:
+        fit(job_of(source), budget=Budget(MB))
     assert caught.value.exit_code == 2
-    assert fit(job_of(source), Budget(int(1.05 * caught.value.needed_bytes)))
+    assert fit(job_of(source), budget=Budget(int(1.05 * caught.value.needed_bytes)))
     with pytest.raises(DoesNotFit, match="leave chunk to us"):
-        fit(job_of(source), Budget(MB), {"chunk": 8})
-
-
-def test_batches_for_another_number_of_stages_are_refused(source: Path) -> None:
-    with pytest.raises(BadSetting, match="one for each of cuts, interpolate, until next"):
-        fit(job_of(source), fixed={"batches": (1, 2)})
+        fit(job_of(source), Limits(chunk=8), Budget(MB))
 
 
 def test_a_film_of_variable_rate_and_one_of_a_single_frame_are_tried_too(tmp_path: Path) -> None:
@@ -145,15 +143,17 @@ def test_a_pipe_is_refused_with_words() -> None:
 def test_limits_are_read_as_a_person_writes_them() -> None:
     limits = Limits(ram="2GB", batch=4, threads=3)
     assert limits.budget.host == 2 * 10**9
-    assert limits.fixed == {
-        "batches": (4,), "decode_threads": 3, "encode_threads": 3, "opencv_threads": 3
+    assert limits.fixed(SPEC, 2) == {
+        "batches": (4, 4), "decode_threads": 3, "encode_threads": 3, "opencv_threads": 3
     }  # fmt: skip
-    assert Limits().fixed == {}
+    assert Limits(segment=Fraction(2)).fixed(SPEC, 1) == {"segment_frames": 48}
+    assert Limits(chunk=3).fixed(SPEC, 1) == {"chunk": 3, "segment_frames": 96}
+    assert Limits().fixed(SPEC, 2) == {}
     assert Limits().budget.host > MB
     with pytest.raises(BadSetting, match="batch is 3: wanted a power of two"):
-        _ = Limits(batch=3).fixed
+        Limits(batch=3)
     with pytest.raises(BadSetting, match="threads is 0"):
-        _ = Limits(threads=0).fixed
+        Limits(threads=0)
 
 
 # --- a device that is counted ---------------------------------------------------------------------
@@ -211,7 +211,7 @@ def test_a_device_that_is_too_small_is_refused_with_words(
 
     monkeypatch.setattr(probes, "_rising_on_device", rising)
     with pytest.raises(DoesNotFit, match="700MB on the device and --vram is 600MB") as caught:
-        fit(job_of(source), Budget(10**11, 600 * MB))
+        fit(job_of(source), budget=Budget(10**11, 600 * MB))
     assert caught.value.needed_bytes == 700 * MB
 
 

@@ -64,7 +64,7 @@ def test_a_task_that_fails_leaves_nothing_behind(source: Path, tmp_path: Path) -
 
 def test_a_run_that_is_abandoned_leaves_nothing_behind(source: Path, tmp_path: Path) -> None:
     threads, job = threading.active_count(), fg.Job(fg.File(source), fg.Output(tmp_path / "o.mp4"))
-    happenings = fg.events(job, fg.Plan(chunk=1))
+    happenings = inline.run(job, fg.Plan(chunk=1))
     while not isinstance(next(happenings), fg.Progress):
         pass
     assert any(name.startswith(".o.") for name in names(tmp_path))

@@ -49,7 +49,7 @@ def progress(read: int) -> fg.Progress:
 
 def scripted(acts: tuple[str, ...], resume: Snapshot | None) -> Generator[fg.Event, None, None]:
     """A run that plays a part: a number is a commit after so many frames."""
-    yield fg.Started(SPEC, SPEC, (), resumed=resume is not None)
+    yield fg.Started(SPEC, SPEC, (), read=resume.cursor.index if resume else 0)
     for act in acts:
         if act.isdecimal():
             yield progress(int(act))
@@ -197,7 +197,7 @@ def test_another_child_goes_on_from_the_last_commit() -> None:
     kinds = [type(event).__name__ for event in events]
     half = ["Started", "Progress", "Committed"]
     assert kinds == [*half, "Died", *half, "Done"]
-    assert [e.resumed for e in events if isinstance(e, fg.Started)] == [False, True]
+    assert [e.read > 0 for e in events if isinstance(e, fg.Started)] == [False, True]
 
 
 @pytest.mark.slow

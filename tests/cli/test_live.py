@@ -9,10 +9,11 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from filmgate.cli.live import Words, clock, json_line
+from filmgate.cli.live import Words, clock
 from filmgate.core.events import Committed, Died, Done, Event, Progress, Replanned, Started, Warned
 from filmgate.core.frame import Spec
 from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.jobs.log import json_line
 
 SPEC = Spec(width=64, height=48, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p",
             frames=2400)  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclopts import App
 
 import filmgate as fg
-from filmgate.cli.main import command_line, flag_of, main
+from filmgate.cli.flags import flag_of
+from filmgate.cli.main import command_line, main
 from filmgate.cli.show import safe
 from filmgate.core.events import Done, Event
 from filmgate.core.job import Job
@@ -36,7 +39,7 @@ class Runs:
     closed: bool = False
     mended: int = 0
 
-    def __call__(self, job: Job) -> Generator[Event, None, None]:
+    def __call__(self, job: Job, **_: object) -> Generator[Event, None, None]:
         self.jobs.append(job)
         try:
             if self.error is not None:
@@ -145,13 +148,13 @@ def test_a_signal_stops_a_real_run_and_leaves_nothing_behind(
 ) -> None:
     inner, before = fg.events, signal.getsignal(signal.SIGTERM)
 
-    def interrupted(job: Job) -> Iterator[Event]:
+    def interrupted(job: Job, **_: object) -> Iterator[Event]:
         for event in inner(job):
             if type(event).__name__ == "Progress":
                 signal.raise_signal(getattr(signal, name))
             yield event
 
-    def events(job: Job) -> Generator[Event, None, None]:
+    def events(job: Job, **_: object) -> Generator[Event, None, None]:
         yield from interrupted(job)
 
     monkeypatch.setattr(fg, "events", events)
@@ -252,13 +255,20 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(film: Path) -> None:
     assert (ran.returncode, ran.stderr) == (Exit.INTERRUPTED, b"")
 
 
-def test_every_verb_and_flag_has_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+def verbs_below(app: App) -> Iterator[tuple[str, App]]:
+    for name in app:
+        if not name.startswith("-"):
+            yield name, app[name]
+            yield from verbs_below(app[name])
+
+
+def test_every_verb_and_flag_has_its_words() -> None:
     document = (ROOT / "docs" / "cli.md").read_text()
-    for verb in command_line():
-        if verb.startswith("-"):
+    for verb, app in verbs_below(command_line()):
+        assert re.search(rf"^\| `(\w+ )?{verb}`", document, re.M), verb
+        if app.default_command is None:
             continue
-        assert f"`{verb}`" in document
-        for argument in command_line()[verb].assemble_argument_collection(parse_docstring=True):
+        for argument in app.assemble_argument_collection(parse_docstring=True):
             name = argument.name.strip("-")
             assert argument.parameter.help, f"{verb} {name} has no help"
             assert f"`--{name}`" in document or name.isupper(), f"{verb} {name}"

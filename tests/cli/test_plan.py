@@ -9,6 +9,7 @@ from rich.console import Console
 
 import filmgate as fg
 from filmgate.backends.fit import Fit, fit
+from filmgate.backends.limits import Limits
 from filmgate.cli.plan import drawn, show
 from tests import films
 
@@ -18,7 +19,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Fit:
     folder = tmp_path_factory.mktemp("plan")
     source = films.make(films.Film(frames=20), folder / "in.mp4")
     job = fg.Job(fg.File(source), fg.Output(folder / "out.mp4"), (fg.Interpolate(factor=2),))
-    return fit(job, fixed={"chunk": 2})
+    return fit(job, Limits(chunk=2))
 
 
 def test_a_person_sees_what_goes_where_and_why(found: Fit) -> None:

@@ -47,7 +47,7 @@ def test_events_come_in_order_and_tell_how_far_it_is() -> None:
     film = film_of([25] * 10, 0)
     _, events = shelved(film, Chain((each(brighten),)), SMALL)
     assert isinstance(events[0], Started)
-    assert (events[0].source, events[0].stages, events[0].resumed) == (SPEC, ("brighten",), False)
+    assert (events[0].source, events[0].stages, events[0].read) == (SPEC, ("brighten",), 0)
     assert isinstance(events[-1], Done)
     told = [event for event in events if isinstance(event, Progress)]
     assert [event.read for event in told] == sorted(event.read for event in told)

@@ -13,7 +13,7 @@ from tests.house.tree import code
 # Each may import itself and what stands before it. "filmgate" is the face.
 ORDER = (
     "errors", "core", "media", "device", "flow", "models", "tasks", "backends",
-    "quality", "filmgate", "testing", "jobs", "service", "cli",
+    "quality", "jobs", "filmgate", "testing", "service", "cli",
 )  # fmt: skip
 # The only places that may know of a library, lazily or not.
 BORDERS = {

@@ -1,6 +1,6 @@
 """Segments: wherever a film is cut into pieces, the joined result is the one made in one go."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 
 from filmgate.core.frame import Frame
 from filmgate.core.job import Job
-from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.core.snapshot import Commit, Cursor, Snapshot
 from filmgate.errors import FilmgateError, OutputExists
 from filmgate.media.encode import Encoder
 from filmgate.media.file import File, Output
@@ -28,25 +28,36 @@ def snapshot(index: int, last: bool = False) -> Snapshot:
 
 
 class Run:
-    """A run in pieces that can be left anywhere and gone on with."""
+    """A run in pieces that can be left anywhere and gone on with; its commits are held here."""
 
     def __init__(self, source: Path, output: Output) -> None:
         self.source, self.output = source, output
-        self.folder = output.path.with_name("pieces")
+        self.path = self.folder = output.path.with_name("pieces")
         self.folder.mkdir(exist_ok=True)
-        self.pieces: tuple[Piece, ...] = ()
-        self.index = 0
+        self.kept: list[Commit] = []
+        self.told: list[str] = []
 
-    def keep(self, snapshot: Snapshot, pieces: tuple[Piece, ...]) -> None:
-        self.index, self.pieces = snapshot.cursor.index, pieces
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        return self.kept[-1].pieces if self.kept else ()
+
+    def commits(self) -> Iterator[Commit]:
+        return reversed(self.kept)
+
+    def keep(self, commit: Commit) -> None:
+        self.kept.append(commit)
+
+    def whole(self, part: Path) -> None:
+        assert part.stat().st_size > 0
 
     def go(self, length: int, leave_after: int | None = None) -> None:
         film = File(self.source).open()
         frames = [f for chunk, _ in film.read(None, 8) for f in chunk]
         tags = {TAG: job_tag(Job(File(self.source), self.output))}
-        with Segments(self.folder, self.pieces, self.keep, self.output, film.spec, film.origin,
-                      tags=tags) as sink:  # fmt: skip
-            for at in range(self.index, len(frames), length):
+        with Segments(self, self.output, film.spec, film.origin, tags=tags) as sink:
+            first = sink.resume.cursor.index if sink.resume else 0
+            self.told = list(sink.dropped)
+            for at in range(first, len(frames), length):
                 sink.write(frames[at : at + length])
                 if leave_after is not None and at >= leave_after:
                     return
@@ -134,15 +145,19 @@ def _turned(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "said"), [(_gone, "is missing"), (_torn, "was changed"), (_turned, "was changed")]
 )
-def test_a_piece_that_is_not_what_was_written_is_named(
+def test_a_piece_that_is_not_what_was_written_is_named_and_made_again(
     harm: Any, said: str, reel: Reel, tmp_path: Path
 ) -> None:
     run = Run(reel("b_frames"), output(tmp_path / "out.mp4", "h264"))
     run.go(10, 30)
+    whole = [(run.folder / name).read_bytes() for name in ("000002.nut", "000003.nut")]
     harm(run.folder / "000002.nut")
-    with pytest.raises(FilmgateError, match=f"000002.nut {said}"):
-        run.go(10)
-    assert not run.output.path.exists()
+    run.go(10)
+    assert [told.partition(said)[2] for told in run.told if "000002.nut" in told]
+    assert len(run.told) == 2, "the commits after it hold it too"
+    again = [(run.folder / name).read_bytes() for name in ("000002.nut", "000003.nut")]
+    assert again == whole
+    assert run.output.path.exists()
 
 
 def test_pieces_of_other_settings_are_told(reel: Reel, tmp_path: Path) -> None:
@@ -180,9 +195,8 @@ def test_what_can_not_be_is_told_before_the_first_frame(reel: Reel, tmp_path: Pa
 
 
 def test_a_film_without_frames_leaves_no_piece(reel: Reel, tmp_path: Path) -> None:
-    kept: list[Sequence[Piece]] = []
+    run = Run(reel("even"), Output(tmp_path / "o.mkv"))
     film = File(reel("even")).open()
-    with Segments(tmp_path, (), lambda _, pieces: kept.append(pieces), Output(tmp_path / "o.mkv"),
-                  film.spec, film.origin) as sink:  # fmt: skip
+    with Segments(run, run.output, film.spec, film.origin) as sink:
         sink.commit(snapshot(0))
-    assert kept == [()]
+    assert run.pieces == ()

@@ -33,7 +33,7 @@ PLAIN = [
 def copy(source: Path, output: Output, tracks: bool = True) -> Recording:
     film = File(source).open()
     slow, tags = Fraction(1) if tracks else None, {"FILMGATE": '{"x": "é"}'}
-    with output.open(film, film.spec, slow=slow, tags=tags) as sink:
+    with Recording(output, film.spec, film.origin, slow=slow, tags=tags) as sink:
         for chunk, _ in film.read(None, 8):
             sink.write(chunk)
         sink.finish()
@@ -221,7 +221,7 @@ def test_frames_on_the_same_tick_of_the_container_are_refused(reel: Reel, tmp_pa
 def test_the_name_appears_only_when_the_film_is_whole(reel: Reel, tmp_path: Path) -> None:
     film = File(reel("sound")).open()
     path = tmp_path / "out.mp4"
-    with Output(path).open(film, film.spec) as sink:
+    with Recording(Output(path), film.spec, film.origin) as sink:
         sink.write(frames(film))
         assert not path.exists()
         assert [p.name.startswith(".out.") for p in tmp_path.iterdir()] == [True]
@@ -240,7 +240,7 @@ def test_nothing_is_left_of_a_film_that_was_not_finished(reel: Reel, tmp_path: P
     path = tmp_path / "out.mp4"
     path.write_bytes(b"precious")
     with pytest.raises(KeyboardInterrupt):
-        _interrupted(Output(path, overwrite=True).open(film, film.spec), frames(film))
+        _interrupted(Recording(Output(path, overwrite=True), film.spec, film.origin), frames(film))
     with Output(path, overwrite=True).open(film, film.spec):
         pass
     assert list(tmp_path.iterdir()) == [path]
@@ -325,7 +325,7 @@ def test_a_result_may_go_into_a_pipe(
     pipe = io.TextIOWrapper(io.BytesIO())
     monkeypatch.setattr(sys, "stdout", pipe)
     film = File(reel("b_frames")).open()
-    with Output(Path("-"), container=container).open(film, film.spec) as sink:
+    with Recording(Output(Path("-"), container=container), film.spec, film.origin) as sink:
         for chunk, _ in film.read(None, 8):
             sink.write(chunk)
         sink.finish()

@@ -14,6 +14,7 @@ from filmgate.core.frame import Frame
 from filmgate.core.job import Job, Task
 from filmgate.errors import BadFilm, Unsupported
 from filmgate.media.file import File, Output
+from filmgate.media.write import Recording
 from filmgate.quality.check import Report, check
 from filmgate.tasks.forms import TAG, job_tag
 from filmgate.tasks.interpolate import Interpolate
@@ -127,7 +128,7 @@ def write(film: Path, out: Path, frames: Iterable[Frame], task: Task, tag: bool 
     tags = {TAG: job_tag(Job(source, sink, (task,)))} if tag else {}
     with source.open() as opened:
         spec = replace(opened.spec, rate=None)
-        with sink.open(opened, spec, slow=stretched([task]), tags=tags) as result:
+        with Recording(sink, spec, opened.origin, slow=stretched([task]), tags=tags) as result:
             result.write(list(frames))
             result.finish()
     return out

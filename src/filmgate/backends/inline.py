@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 from filmgate.core.chain import Chain
 from filmgate.core.clock import Clock
@@ -15,7 +16,7 @@ from filmgate.core.meter import give_back
 from filmgate.core.plan import Plan, planned
 from filmgate.core.run import frames as made_frames
 from filmgate.core.run import run as run_film
-from filmgate.core.snapshot import Snapshot
+from filmgate.core.snapshot import Keep, Snapshot
 from filmgate.core.trace import Trace
 from filmgate.tasks.forms import TAG, job_tag
 
@@ -24,11 +25,14 @@ def run(
     job: Job,
     plan: Plan | None = None,
     resume: Snapshot | None = None,
-    trace: Trace | None = None,
+    *,
+    keep: Keep | None = None,
+    trace: Path | None = None,
 ) -> Generator[Event, None, None]:
     """Does the job; says what happens, and draws it in `trace`. The result is whole at the end.
 
-    Closing the generator, or any error, leaves nothing behind. Raises FilmgateError.
+    With `keep` it goes on from what is kept there. Closing the generator, or any error, leaves
+    nothing behind but what is kept. Raises FilmgateError.
     """
     with job.source.open(plan.decode_threads if plan else None) as film:
         chain, plan = build(job.source, job.tasks, film.spec, plan, job.sink)
@@ -38,16 +42,19 @@ def run(
             slow=stretched(job.tasks),
             tags={TAG: job_tag(job)},
             threads=plan.encode_threads,
+            keep=keep,
         )
         with pinned(plan), result as sink:
             yield from (Warned(message) for message in sink.dropped)
+            resume = resume or sink.resume
             if trace is None:
                 yield from run_film(film, chain, sink, plan, resume)
                 return
-            chain = replace(chain, clock=Clock(span=trace.span, level=trace.level))
-            for event in run_film(film, chain, sink, plan, resume):
-                trace.tell(event)
-                yield event
+            with Trace(trace) as drawn:
+                chain = replace(chain, clock=Clock(span=drawn.span, level=drawn.level))
+                for event in run_film(film, chain, sink, plan, resume):
+                    drawn.tell(event)
+                    yield event
 
 
 def frames(

@@ -1,6 +1,5 @@
 """What a run's parts take on this machine, found by trying them on the film's first frames."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
@@ -13,7 +12,7 @@ from filmgate.backends import encoders
 from filmgate.backends.inline import pinned
 from filmgate.core.chain import Chain, Links
 from filmgate.core.frame import Frame, Position, Spec
-from filmgate.core.meter import Peak, nbytes, resident_meter, rising
+from filmgate.core.meter import Peak, cuda_in_use, nbytes, resident_meter, rising
 from filmgate.core.plan import Costs, Line, Plan, StageCost
 from filmgate.core.stage import AnyStage
 from filmgate.core.windows import Blocks
@@ -64,6 +63,7 @@ def measured(film: Any, chain: Chain, sink: Any, plan: Plan) -> Costs:
         encode_s=float(fed) * encode_s,
         cpu_s=cpu_s + float(fed) * encode_cpu,
         more=fed,
+        rate=spec.rate,
         frames=spec.frames,
         file_bytes=file_bytes,
     )
@@ -213,12 +213,6 @@ def _weights(stage: object) -> int:
 
 
 # --- the device -----------------------------------------------------------------------------------
-
-
-def cuda_in_use() -> Any:
-    """torch.cuda where torch is loaded already and has a device; else None."""
-    torch: Any = sys.modules.get("torch")
-    return torch.cuda if torch and torch.cuda.is_available() else None
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Watching a run: one line that lives, or plain lines, or JSON; and where the seconds went."""
 
-import json as json_
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from filmgate.core.events import Committed, Died, Done, Event, Progress, Replanned, Started, Warned
+from filmgate.core.events import Died, Done, Event, Progress, Replanned, Started, Warned
 from filmgate.core.job import Job
+from filmgate.jobs.log import json_line
 from filmgate.media.file import Output
-from filmgate.tasks.forms import plain
 
 REDRAWN_S = 0.1  # between two looks of the live line
 PLAIN_S = 10.0  # between two lines where nothing can be redrawn
@@ -34,26 +33,13 @@ def watching(job: Job, json: bool, quiet: bool) -> Iterator[Callable[[Event], No
         yield words.tell
 
 
-def json_line(event: Event) -> str:
-    """An event as one line of JSON; docs/events.md tells the fields."""
-    if isinstance(event, Committed):  # the state is for machines that go on, not for readers
-        snapshot = event.snapshot
-        fields = {
-            "index": snapshot.cursor.index,
-            "segment": snapshot.segment,
-            "ended": snapshot.state is None,
-        }
-    else:
-        fields = plain(event)
-    return json_.dumps({"event": type(event).__name__} | fields)
-
-
 class Words:
     """Tells a person how a run goes; time is what the events say, so it needs no clock."""
 
     def __init__(self, console: Console, path: Path | None, quiet: bool = False) -> None:
         self._console, self._path, self._quiet = console, path, quiet
         self._frames: int | None = None
+        self._read = 0  # frames that an earlier run had done
         self._recent: deque[Progress] = deque()
         self._shown_s = -PLAIN_S
         self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -69,7 +55,10 @@ class Words:
     def tell(self, event: Event) -> None:
         """Shows what is worth showing."""
         if isinstance(event, Started):
-            self._frames = event.source.frames
+            self._frames, self._read = event.source.frames, event.read
+            if event.read and not self._quiet:
+                of = f" of {self._frames}" if self._frames else ""
+                self._console.print(f"goes on from frame {event.read}{of}")
         elif isinstance(event, Warned):
             self._console.print(f"warning: {event.message}", markup=False)
         elif isinstance(event, Replanned):
@@ -80,6 +69,8 @@ class Words:
             )
         elif isinstance(event, Progress) and not self._quiet:
             self._progress(event)
+        elif isinstance(event, Died) and event.certificate:
+            self._console.print(f"{event.message}", markup=False)
         elif isinstance(event, Done | Died):
             self._live.update("")
             self._live.stop()
@@ -112,7 +103,7 @@ class Words:
     def _said(self) -> str:
         first, last = self._recent[0], self._recent[-1]
         if first is last:  # only one yet: since the beginning
-            first = Progress(0, 0, last.time * 0, 0.0, 0)
+            first = Progress(self._read, last.written if self._read else 0, last.time * 0, 0.0, 0)
         seconds = max(1e-9, last.seconds - first.seconds)
         words = [f"{last.read} frames"]
         if total := self._frames:

@@ -3,7 +3,7 @@
 import json as json_
 import os
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from rich import box
 from rich.console import Console, Group
@@ -11,11 +11,16 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from filmgate.backends.fit import Fit
+from filmgate.backends.fit import Fit, fit
+from filmgate.cli.act import jobs_of
+from filmgate.cli.flags import Order
 from filmgate.cli.live import clock
 from filmgate.core.frame import Spec
 from filmgate.core.plan import Plan, StageCost, seconds_each
+from filmgate.errors import Exit
 from filmgate.tasks.forms import plain
+
+HELP = "Show where memory and time would go, and why, before anything runs."
 
 KNOBS = {
     "chunk": "frames at a time",
@@ -28,6 +33,19 @@ KNOBS = {
     "encode_threads": "threads that encode",
     "give_back": "freed memory goes back",
 }
+
+
+def planned(order: Order) -> Exit:
+    """Shows the plan of each job that is asked for, and runs none."""
+    places = order.places
+    if len(places) == 1 and order.out is None:
+        places = (places[0], places[0].with_name(f"{places[0].stem}.result.mp4"))
+    jobs = jobs_of(replace(order, places=places))
+    for name, job in jobs.items():
+        if len(jobs) > 1 and not order.shown.json:
+            print(name)
+        show(fit(job, order.limits), order.shown.json)
+    return Exit.DONE
 
 
 def show(found: Fit, json: bool) -> None:

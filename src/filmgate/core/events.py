@@ -5,17 +5,22 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from filmgate.core.frame import Spec
+from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The film is open: what goes in, what comes out, and which stages lie between."""
+    """The film is open: what goes in, what comes out, which stages lie between, by which plan.
+
+    `read`: source frames that an earlier run had done; this one goes on from there.
+    """
 
     source: Spec
     result: Spec
     stages: tuple[str, ...]
-    resumed: bool = False
+    plan: Plan = field(default_factory=Plan)
+    read: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,11 @@ POINTS = (
     "compute.step",  # a chunk is about to go through the chain
     "encode.before_write",  # frames are about to go to the sink
     "encode.before_commit",  # all is written, the snapshot is not
-    "encode.after_commit",  # it is, and nobody has been told
+    "commit.snapshot",  # a durable run has written its snapshot, which does not count yet
+    "commit.listed",  # it counts; older ones are still there
+    "join.whole",  # the result is joined and whole, and has no name yet
+    "join.named",  # it has; the run's folder is still there
+    "encode.after_commit",  # all that, and nobody has been told
 )
 
 

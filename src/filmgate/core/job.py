@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from filmgate.core.frame import Frame, Spec
-from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.core.snapshot import Cursor, Keep, Snapshot
 from filmgate.core.stage import AnyStage
 
 
@@ -30,17 +30,26 @@ class Source(Protocol):
 class Sink(Protocol):
     """An opened result."""
 
-    @property
-    def dropped(self) -> Sequence[str]:
-        """What of the source is not carried over, in words."""
-        ...
-
     def write(self, frames: Sequence[Frame]) -> None:
         """Takes the next frames; they may wait in the encoder."""
         ...
 
     def commit(self, snapshot: Snapshot) -> None:
         """Everything written so far lies before `snapshot`; its state None: the film has ended."""
+        ...
+
+
+class Result(Sink, Protocol):
+    """An opened sink that lasts: what it does not carry over, and where it can be gone on with."""
+
+    @property
+    def dropped(self) -> Sequence[str]:
+        """What of the source is not carried over, in words."""
+        ...
+
+    @property
+    def resume(self) -> Snapshot | None:
+        """The place to go on from, of what was kept before; None: the beginning."""
         ...
 
 
@@ -81,11 +90,19 @@ class SinkFile(Protocol):
         ...
 
     def open(
-        self, film: Any, spec: Spec, *, slow: Fraction | None, tags: Mapping[str, str], threads: int
-    ) -> AbstractContextManager[Sink]:
+        self,
+        film: Any,
+        spec: Spec,
+        *,
+        slow: Fraction | None,
+        tags: Mapping[str, str],
+        threads: int,
+        keep: Keep | None = None,
+    ) -> AbstractContextManager[Result]:
         """The result of `film` being written; its other tracks last `slow` times as long.
 
-        None: only those that have no times go along. Raises UserError.
+        None: only those that have no times go along. With `keep`, commits outlive the process, if
+        the sink can do that: then its `resume` is where it goes on. Raises UserError.
         """
         ...
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 from filmgate.errors import BadSetting
 
@@ -68,6 +69,12 @@ def spare_bytes() -> int:
         with suppress(OSError, ValueError):  # "max": no limit
             spare = min(spare, int(limit.read_text()) - int(used.read_text()))
     return max(0, spare)
+
+
+def cuda_in_use() -> Any:
+    """torch.cuda where torch is loaded already and has a device; else None."""
+    torch: Any = sys.modules.get("torch")
+    return torch.cuda if torch and torch.cuda.is_available() else None
 
 
 def _confines() -> Iterator[tuple[Path, Path]]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, lcm
 from typing import Any
 
 from filmgate.core.frame import Spec
@@ -15,6 +15,7 @@ GIB = 1 << 30
 LARGEST_BATCH = 32
 SMALL_CHANGE = 6_000_000  # bytes: threads' stacks, the muxer, numbers; bench/memory_budget.py
 AHEAD = 2  # chunks that a queue holds; what is more than evens out nothing further
+SEGMENT_S = 4  # of the film between two commits; bench/durability.py says what that costs
 CHUNK_BYTES = 32 * MIB  # of pictures that move at a time: calls cost little beside them
 
 
@@ -72,7 +73,15 @@ def planned(given: Spec, made: Spec) -> Plan:
     """
     each = [s.width * s.height * (3 if s.dtype == "uint8" else 6) for s in (given, made)]
     more = made.rate / given.rate if made.rate and given.rate else Fraction(4)
-    return Plan(chunk=chunk_of(each[0] + more * each[1]))
+    return Plan(
+        chunk=chunk_of(each[0] + more * each[1]), segment_frames=segment_of(None, given.rate)
+    )
+
+
+def segment_of(seconds: Fraction | None, rate: Fraction | None, chunk: int = 1) -> int:
+    """How many source frames lie between two commits: a multiple of `chunk`, and of 8 for all."""
+    grid = lcm(8, chunk)
+    return grid * max(1, round((seconds or SEGMENT_S) * (rate or 25) / grid))
 
 
 def chunk_of(frame_bytes: Fraction | int) -> int:
@@ -141,8 +150,8 @@ class Costs:
 
     `decode`, `encode`: bytes held, over threads; `decode_s`, `encode_s`: seconds for one source
     frame, alone; `cpu_s`: of all parts, on one core. `given_bytes`, `result_bytes`: one picture in
-    and out; `more`: frames out for one in. `frames`: of the source, if known. `file_bytes`: on
-    disk, for one frame out.
+    and out; `more`: frames out for one in. `rate`, `frames`: of the source, if known.
+    `file_bytes`: on disk, for one frame out.
     """
 
     program: int
@@ -155,6 +164,7 @@ class Costs:
     encode_s: float = 0.0
     cpu_s: float = 0.0
     more: Fraction = Fraction(1)
+    rate: Fraction | None = None
     frames: int | None = None
     file_bytes: float = 0.0
 
@@ -281,6 +291,7 @@ def wished(costs: Costs, fixed: Mapping[str, Any]) -> Plan:
         "chunk": chunk,
         "batches": tuple(stage.worthwhile(whole_s) for stage in costs.stages),
         "queue_bytes": max(1, AHEAD * chunk * ceil(max(costs.chunk_bytes))),
+        "segment_frames": segment_of(None, costs.rate, chunk),
     }
     return Plan(**wish | dict(fixed))
 

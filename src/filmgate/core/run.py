@@ -22,7 +22,7 @@ Chunk = tuple[list[Frame], Cursor]
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What came out of the chain, how far in the source that is, and how much of it is mended."""
+    """What came out of the chain, how far in the source that is, and how much so far is mended."""
 
     frames: list[Frame]
     read: int
@@ -41,10 +41,10 @@ def run(
     Three threads: decode, compute, and the caller's, which encodes. A snapshot travels behind the
     frames it covers, so when the sink meets it everything before is written.
     """
-    began, clock, read, written, mended = perf_counter(), chain.clock, 0, 0, 0
-    resident_bytes = resident_meter()
-    spec = source.spec
-    yield Started(spec, chain.output(spec), chain.names, resumed=resume is not None)
+    began, clock, spec, resident_bytes = perf_counter(), chain.clock, source.spec, resident_meter()
+    here = resume or Snapshot(Cursor(0, 0), None, (), 0)
+    read, written, mended = here.cursor.index, here.written, here.mended
+    yield Started(spec, chain.output(spec), chain.names, plan, read)
     chunks = clock.each("decode", _read(source, resume.cursor if resume else None, plan.chunk))
     with (
         ahead(chunks, plan.queue_bytes, nbytes, "decode", clock.level) as decoded,
@@ -65,7 +65,7 @@ def run(
                     fault("encode.before_write")
                     sink.write(item.frames)
                 read, written = item.read, written + len(item.frames)
-                mended += item.mended
+                mended = item.mended
                 seconds, busy = perf_counter() - began, dict(clock.seconds)
                 yield Progress(read, written, item.time, seconds, resident_bytes(), busy)
     yield Done(read, written, perf_counter() - began, dict(clock.seconds), mended)
@@ -95,28 +95,29 @@ def _compute(
     """Frames through the chain, and a snapshot whenever one is due."""
     here = resume or Snapshot(Cursor(0, 0), None, (), 0)
     cursor, state, due, segment, time = here.cursor, here.state, here.due, here.segment, Fraction(0)
-    whole = True  # the frame before is not mended
+    whole, mended = True, here.mended  # the frame before is not mended; how many are
     for given, cursor in chunks:
         for frame in given:
             yield from _told(frame, whole)
             whole = "mended" not in frame.extras
+            mended += not whole
         fault("compute.step")
         state = state or chain.start(spec, given[0].position)
         index, time = given[0].index, given[-1].end
         chain = _as_told(chain, plan, index)
         chain, (state, made) = yield from _fitted(chain, index, _step(state, given))
         due = _follow(due, made, chain)
-        yield Made(made, cursor.index, time, sum("mended" in frame.extras for frame in given))
+        yield Made(made, cursor.index, time, mended)
         if cursor.index % plan.segment_frames == 0:
             segment += 1
-            yield Snapshot(cursor, state, due, segment)
+            yield Snapshot(cursor, state, due, segment, mended)
     index = cursor.index
     while state:  # moves at the end count on, so that each has a number of its own
         chain = _as_told(chain, plan, index)
         chain, (state, made) = yield from _fitted(chain, index, _finish(state))
         due, index = _follow(due, made, chain), index + 1
-        yield Made(made, cursor.index, time)
-    yield Snapshot(cursor, None, due, segment + 1)
+        yield Made(made, cursor.index, time, mended)
+    yield Snapshot(cursor, None, due, segment + 1, mended)
 
 
 def _told(frame: Frame, whole: bool) -> Iterator[Warned]:

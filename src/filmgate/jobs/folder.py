@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from filmgate.errors import BadSetting, Busy, FilmgateError
 
+SUFFIX = ".filmgate"
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 16  # what is read of a film to know it again
 
 
@@ -26,7 +29,7 @@ class Folder:
     @classmethod
     def beside(cls, result: Path) -> Folder:
         """Where the run that makes `result` keeps what it needs to go on."""
-        return cls(result.with_name(result.name + ".filmgate"))
+        return cls(result.with_name(result.name + SUFFIX))
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -49,10 +52,20 @@ class Folder:
                     f"{self.path} is in use by {lock.read().strip() or 'another process'}: wait "
                     "for it, or stop it"
                 )
+            if not _same(lock.fileno(), self.path / "lock"):
+                raise Busy(f"{self.path} was just finished by another process: look at its result")
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}")
             lock.flush()
             yield
+
+    def holder(self) -> str:
+        """Who is at work here; empty: nobody."""
+        try:
+            with (self.path / "lock").open("r", encoding="utf-8") as lock:
+                return "" if _locked(lock.fileno()) else lock.read().strip() or "somebody"
+        except OSError:
+            return ""
 
     def write(self, name: str, data: bytes) -> None:
         """Puts a file in place, whole and durable: written aside, synced, renamed, synced."""
@@ -86,20 +99,57 @@ class Folder:
         self.path.rmdir()
 
 
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """What a person may say of how a run outlives its process; each field is a flag."""
+
+    work: Path | None = None
+    """Keep what is needed to go on in this folder. Without: OUT.filmgate, beside the result."""
+
+    restart: bool = False
+    """Start over, although a run for this result was begun."""
+
+    pause_after: Fraction | None = None
+    """Stop at the first commit after so long, seconds or 1:02:03; the same command goes on."""
+
+    def __post_init__(self) -> None:
+        if self.pause_after is not None and self.pause_after < 0:
+            raise BadSetting(f"pause_after is {self.pause_after} s: wanted 0 or more")
+
+    def folder(self, result: Path) -> Folder:
+        """Where the run for this result keeps what it needs."""
+        return Folder(Path(self.work)) if self.work else Folder.beside(result)
+
+
 class DiskTrouble(FilmgateError):
     """The disk is full or failed: what was committed is good, and the run can go on later."""
 
     @classmethod
     def of(cls, place: Path, error: OSError) -> DiskTrouble:
         """What to tell of a system's error about `place`."""
-        free = ""
-        with suppress(OSError):
-            stat = os.statvfs(place)
-            free = f", {stat.f_bavail * stat.f_frsize / 1e6:.0f} MB are free there"
         return cls(
-            f"{place} could not be written: {error.strerror}{free}; make room, and the same "
-            "command goes on from the last commit"
+            f"{place} could not be written: {error.strerror}{_free(place)}; make room, and the "
+            "same command goes on from the last commit"
         )
+
+    @classmethod
+    def full(cls, place: Path, read: int) -> DiskTrouble:
+        """The disk of `place` was full after source frame `read` was committed."""
+        return cls(f"{place} could not be written, its disk is full{_free(place)}: paused at frame "
+                   f"{read}; make room, and the same command goes on")  # fmt: skip
+
+    @classmethod
+    def short(cls, place: Path, needed_bytes: int, read: int) -> DiskTrouble:
+        """The rest of the run would want more than there is."""
+        return cls(f"the rest needs about {needed_bytes / 1e6:.0f} MB on the disk of {place}"
+                   f"{_free(place)}: paused at frame {read}; make room, and the same command goes "
+                   "on")  # fmt: skip
+
+
+def _free(place: Path) -> str:
+    with suppress(OSError):
+        return f", {shutil.disk_usage(place).free / 1e6:.0f} MB are free there"
+    return ""
 
 
 def sync(folder: Path) -> None:
@@ -139,6 +189,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], within: str = ""
 
 def _said(value: object) -> str:
     return "not set" if value is None else json.dumps(value)
+
+
+def _same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _locked(handle: int) -> bool:

@@ -15,9 +15,11 @@ from filmgate.media.codecs import CODECS
 if TYPE_CHECKING:
     from filmgate.core.frame import Spec
     from filmgate.core.job import Source
+    from filmgate.core.snapshot import Keep
     from filmgate.core.stage import AnyStage
     from filmgate.media.images import Album
     from filmgate.media.read import Film
+    from filmgate.media.segments import Segments
     from filmgate.media.stills import Stills
     from filmgate.media.write import Recording
 
@@ -76,6 +78,11 @@ class File:
 
         return Film.of(self, threads=threads)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it is read from; the same files are the same film."""
+        return (Path(self.path),)
+
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """What is done to the film before any task. Raises Unsupported."""
         from filmgate.media.planes import is_hdr
@@ -120,6 +127,13 @@ class Images:
         from filmgate.media.images import Album
 
         return Album.of(self, threads)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What they are read from. Raises BadFilm."""
+        from filmgate.media.images import found
+
+        return found(Path(self.path))
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """What is done to the film before any task: nothing."""
@@ -260,12 +274,17 @@ class Output:
         slow: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
-    ) -> Recording:
+        keep: Keep | None = None,
+    ) -> Recording | Segments:
         """The result being written, beside the other tracks of `film`, `slow`
-        times as long (None: without those that have times). Raises UserError."""
+        times as long (None: without those that have times); in pieces that outlive a crash if
+        there is a `keep`. Raises UserError."""
+        from filmgate.media.segments import Segments
         from filmgate.media.write import Recording
 
-        return Recording(self, spec, film.origin, slow=slow, tags=tags, threads=threads)
+        if keep is None:
+            return Recording(self, spec, film.origin, slow=slow, tags=tags, threads=threads)
+        return Segments(keep, self, spec, film.origin, slow=slow, tags=tags, threads=threads)
 
     def leftovers(self, run: str) -> list[Path]:
         """Hidden files of a run that was killed; `run` is what FILMGATE_RUN was for it."""
@@ -302,8 +321,10 @@ class ImageOutput:
         slow: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
+        keep: Keep | None = None,
     ) -> Stills:
-        """The pictures being written. Raises UserError."""
+        """The pictures being written; those of an interrupted run stay, with or without a `keep`.
+        Raises UserError."""
         from filmgate.media.stills import Stills
 
         return Stills(self, spec, film.origin, tags=tags or {}, threads=threads)

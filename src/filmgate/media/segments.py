@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import heapq
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +18,7 @@ import av
 from av.packet import Packet
 
 from filmgate.core.frame import Frame, Spec
-from filmgate.core.snapshot import Snapshot
+from filmgate.core.snapshot import Commit, Keep, Snapshot
 from filmgate.errors import FilmgateError
 from filmgate.media.encode import Encoder
 from filmgate.media.file import Output
@@ -28,6 +29,7 @@ from filmgate.media.write import Result, checked, synced, tick_of
 # NUT keeps any time base and the order of B-frames; what it has no name for goes into a mov.
 _CONTAINERS: Mapping[str, str] = MappingProxyType({"prores": "mov"})
 _DEPTH = 16  # frames; no codec reorders more
+_PIECE = re.compile(r"\.?\d{6,}\.(nut|mov)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +42,17 @@ class Piece:
     end: int  # in ticks of the result
 
 
-Kept = Callable[[Snapshot, tuple[Piece, ...]], None]
-
-
 class Segments:
-    """A result that is written in pieces into `folder`: every commit closes one and is durable.
+    """A result that is written in pieces into a folder: every commit closes one and is durable.
 
-    `pieces` are those of an earlier run, which this one goes on from. `kept` is told each commit,
-    when its pieces are on disk; after the last one they are joined into the result, beside the
-    other tracks, as Recording has them. Raises UserError before the first frame.
+    `keep` is told of each commit when its pieces are on disk; after the last one they are joined
+    into the result, beside the other tracks, as Recording has them. `resume` is the place to go on
+    from: the latest kept commit whose pieces are whole. Raises UserError before the first frame.
     """
 
     def __init__(
         self,
-        folder: Path,
-        pieces: tuple[Piece, ...],
-        kept: Kept,
+        keep: Keep,
         output: Output,
         spec: Spec,
         origin: Origin,
@@ -64,7 +61,7 @@ class Segments:
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
     ) -> None:
-        self._folder, self._pieces, self._kept = folder, pieces, kept
+        self._keep, self._folder = keep, keep.path
         self._output, self._spec, self._origin = output, spec, origin
         self._slow, self._tags, self._threads = slow, tags or {}, threads
         self.path, self.tick = Path(output.path), tick_of(output, spec, origin)
@@ -77,6 +74,9 @@ class Segments:
             trial.close()
         finally:
             encoder.close()
+        self._pieces: tuple[Piece, ...] = ()
+        self.resume: Snapshot | None = None
+        self._go_on()
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Takes the next frames; they may wait in the encoder."""
@@ -92,7 +92,7 @@ class Segments:
         if self._open is not None:
             self._pieces += (self._open.finish(),)
             self._open = None
-        self._kept(snapshot, self._pieces)
+        self._keep.keep(Commit(snapshot, self._pieces))
         if snapshot.state is None:
             self._join()
 
@@ -107,6 +107,22 @@ class Segments:
     ) -> None:
         if self._open is not None:
             self._open.close()
+
+    def _go_on(self) -> None:
+        """Takes the latest commit whose pieces are whole, and clears away what lies behind it."""
+        for commit in self._keep.commits():
+            try:
+                for piece in commit.pieces:
+                    _check(self._folder / piece.name, piece)
+            except FilmgateError as error:
+                self.dropped.append(f"{error}: goes on from before it")
+                continue
+            self._pieces, self.resume = commit.pieces, commit.snapshot
+            break
+        whole = {piece.name for piece in self._pieces}
+        for entry in os.scandir(self._folder):
+            if _PIECE.fullmatch(entry.name) and entry.name not in whole:
+                os.unlink(entry.path)
 
     def _join(self) -> None:
         encoder = self._encoder()
@@ -123,7 +139,7 @@ class Segments:
 
     def _result(self, encoder: Encoder) -> Result:
         return Result(self._output, self._spec, encoder, self._origin, slow=self._slow,
-                      tags=self._tags)  # fmt: skip
+                      tags=self._tags, keep=self._keep)  # fmt: skip
 
 
 class _Segment:
@@ -179,11 +195,8 @@ class _Segment:
 def joined(folder: Path, pieces: Sequence[Piece], encoder: Encoder) -> Iterator[Packet[Any]]:
     """The packets of all pieces in decoding order, stamped as one encoder would have done it.
 
-    Raises FilmgateError, with its name, if a piece is missing, was changed, or comes from an
-    encoder with other settings; then before the first packet.
+    The pieces are whole. Raises FilmgateError if one comes from an encoder with other settings.
     """
-    for piece in pieces:
-        _check(folder / piece.name, piece)
     late = max((_late(_times(folder / p.name, encoder)) for p in pieces), default=0)
     free: list[int] = []  # times that no packet was stamped with for decoding
     count = start = 0
@@ -228,9 +241,9 @@ def _check(path: Path, piece: Piece) -> None:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise FilmgateError(f"{path} is missing: start over") from error
+        raise FilmgateError(f"{path} is missing") from error
     if digest != piece.sha256:
         raise FilmgateError(
             f"{path} was changed: it has {path.stat().st_size} bytes and another sha256 than the "
-            f"{piece.size_bytes} that were written: start over"
+            f"{piece.size_bytes} that were written"
         )

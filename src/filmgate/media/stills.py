@@ -59,6 +59,8 @@ class Stills:
     `dropped` says in words what is not carried. Raises UserError before the first frame.
     """
 
+    resume: Snapshot | None = None  # frames are made again; those that are there stay
+
     def __init__(
         self,
         output: ImageOutput,

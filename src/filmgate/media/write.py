@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,8 +19,9 @@ from typing import Any, BinaryIO
 import av
 from av.packet import Packet
 
+from filmgate.core.faults import fault
 from filmgate.core.frame import Frame, Spec
-from filmgate.core.snapshot import Snapshot
+from filmgate.core.snapshot import Keep, Snapshot
 from filmgate.errors import BadSetting, OutputExists, Unsupported
 from filmgate.media.encode import Encoder
 from filmgate.media.file import Output
@@ -34,7 +37,8 @@ class Result:
     """The file of a result, under a hidden name until it is whole.
 
     Takes the picture's packets, in decoding order and in `tick` seconds, wherever they come from;
-    `encoder` describes them. Raises UserError before the first one.
+    `encoder` describes them. With `keep`, the hidden file lies in its folder and can be given its
+    name by a later run. Raises UserError before the first one.
     """
 
     def __init__(
@@ -46,11 +50,15 @@ class Result:
         *,
         slow: Fraction | None,
         tags: Mapping[str, str],
+        keep: Keep | None = None,
     ) -> None:
         self.path, suffix = Path(output.path), checked(output, origin)
         self._whole = self._piped = output.piped
+        self._keep = keep
         run = os.environ.get("FILMGATE_RUN") or secrets.token_hex(4)  # whose leftover it would be
         self._part = self.path.with_name(f".{self.path.stem[:100]}.{run}.part{suffix}")
+        if keep is not None:
+            self._part = keep.path / f"result{suffix}"
         try:
             self._muxer = Muxer(
                 Outward(sys.stdout.buffer) if self._piped else self._part,
@@ -81,9 +89,11 @@ class Result:
             return
         with open(self._part, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(self._part, self.path)
+        if self._keep is not None:
+            self._keep.whole(self._part)
+        named(self._part, self.path)
+        fault("join.named")
         self._whole = True
-        synced(self.path.parent)
 
     def close(self) -> None:
         """Leaves nothing behind unless it is whole."""
@@ -91,6 +101,22 @@ class Result:
             with suppress(av.FFmpegError):  # a trailer for a file that is thrown away
                 self._muxer.close(None)
             self._part.unlink(missing_ok=True)
+
+
+def named(part: Path, path: Path) -> None:
+    """Gives a whole file its name; it is copied first if that is on another disk."""
+    try:
+        os.replace(part, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        aside = path.with_name(f".{path.stem[:100]}.{part.parent.name}.part{path.suffix}")
+        shutil.copyfile(part, aside)
+        with open(aside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        part.unlink()
+    synced(path.parent)
 
 
 class Outward(io.BufferedIOBase):
@@ -114,6 +140,8 @@ class Recording:
     time. `tags` are added; `dropped` says in words what is not carried. Left without its
     last commit, it leaves nothing behind. Raises UserError before the first frame.
     """
+
+    resume: Snapshot | None = None  # there is nothing to go on from
 
     def __init__(
         self,

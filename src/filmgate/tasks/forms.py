@@ -136,6 +136,16 @@ def job_from(form: Mapping[str, object], folder: Path) -> Job:
     return Job(source, sink, tuple(task_from(task) for task in listed), seed)
 
 
+def job_to(job: Job) -> dict[str, Any]:
+    """The job as `job_from` takes it; settings left at their defaults are left out."""
+    return {
+        "input": settings(job.source),
+        "output": settings(job.sink),
+        "tasks": [task_to(task) for task in job.tasks],
+        "seed": job.seed,
+    }
+
+
 def job_from_toml(path: Path) -> Job:
     """The job that a TOML file describes; its paths are relative to it. Raises BadSetting."""
     try:

@@ -1,0 +1,106 @@
+"""Acts on an order: runs its jobs one after the other and shows what happens."""
+
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+
+import filmgate as fg
+from filmgate.backends.limits import Limits
+from filmgate.cli.flags import Order, Shown
+from filmgate.cli.places import pairs
+from filmgate.core.events import Committed, Died, Done, Event, Progress
+from filmgate.core.job import Job
+from filmgate.errors import BadSetting, Exit, FilmgateError, Interrupted
+from filmgate.jobs.folder import Durable
+from filmgate.media.file import Output
+
+
+def do(order: Order) -> Exit:
+    """Does one job after the other; what goes wrong with one does not keep the next from running.
+
+    Says so and returns the exit code of the first that did not end well; one alone raises.
+    """
+    jobs = jobs_of(order)
+    if len(jobs) == 1:
+        return do_one(next(iter(jobs.values())), order.limits, order.durable, order.shown)
+    if order.durable.work is not None:
+        raise BadSetting(f"--work names one folder and there are {len(jobs)} films: leave it out")
+    codes = []
+    for name, job in jobs.items():
+        if not order.shown.quiet:
+            print(name, file=sys.stderr)
+        try:
+            codes.append(do_one(job, order.limits, order.durable, order.shown))
+        except Interrupted:
+            raise
+        except FilmgateError as error:
+            print(f"filmgate: {error}", file=sys.stderr)
+            codes.append(error.exit_code)
+    return next((code for code in codes if code != Exit.DONE), Exit.DONE)
+
+
+def jobs_of(order: Order) -> Mapping[str, Job]:
+    """Every job that is asked for, by what it does in words."""
+    return {
+        f"{source} -> {sink}": order.job(source, sink)
+        for source, sink in pairs(order.places, order.out, order.container)
+    }
+
+
+def do_one(job: Job, limits: Limits, durable: Durable, shown: Shown) -> Exit:
+    """Runs the job and shows its events. Raises FilmgateError; nothing is half-written then."""
+    from filmgate.cli.live import watching
+    from filmgate.jobs.durable import passing
+
+    if shown.json and isinstance(job.sink, Output) and job.sink.piped:
+        raise BadSetting("the result and --json both want standard output: leave one")
+    happenings = fg.events(
+        job,
+        limits=limits,
+        durable=durable,
+        trace=shown.trace,
+        worker=not shown.in_process and passing(job) is None,
+    )
+    read, committed, verdict = 0, 0, Exit.DONE
+    last: Event | None = None
+    with watching(job, shown.json, shown.quiet) as tell:
+        try:
+            with _polite(), closing(happenings) as events:
+                for event in events:
+                    last = event
+                    if isinstance(event, Progress):
+                        read = event.read
+                    elif isinstance(event, Committed):
+                        committed = event.snapshot.cursor.index
+                    elif isinstance(event, Done) and event.mended:
+                        verdict = Exit.REPAIRED
+                    tell(event)
+        except KeyboardInterrupt:
+            left = f"the same command goes on from frame {committed}" if committed else (
+                "nothing half-written is left")  # fmt: skip
+            error = Interrupted(f"stopped after frame {read}; {left}")
+            tell(Died("Interrupted", str(error), read))
+            raise error from None
+        except Exception as error:
+            if not isinstance(last, Died):  # a worker has told of its death itself
+                tell(Died(type(error).__name__, str(error), read))
+            raise
+    return verdict
+
+
+@contextmanager
+def _polite() -> Iterator[None]:
+    """SIGTERM is Ctrl-C; a second one does not disturb the cleaning up after the first."""
+
+    def stop(*_: object) -> None:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

@@ -1,0 +1,143 @@
+"""What a run has committed: snapshots with their checksums, and the list that says which count."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from filmgate.backends.limits import Limits
+from filmgate.core import store
+from filmgate.core.faults import fault
+from filmgate.core.job import Job
+from filmgate.core.snapshot import Commit
+from filmgate.errors import BadSetting
+from filmgate.jobs.folder import Folder, fingerprint
+from filmgate.tasks.forms import fill, job_from, plain
+
+KEPT = 2  # snapshots: the latest, and the one before it should that be torn
+_LIST = "commits.json"
+
+
+@dataclass
+class Ledger:
+    """The commits in a run's folder (a core Keep). Every one is durable before it counts."""
+
+    folder: Folder
+    told: list[str] = field(default_factory=list)  # what was found torn
+
+    @property
+    def path(self) -> Path:
+        """Where pieces lie, and the result until it has its name."""
+        return self.folder.path
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was committed."""
+        return bool(self._list()["snapshots"])
+
+    @property
+    def frames(self) -> int:
+        """Source frames that the latest commit covers; its snapshot is not opened."""
+        latest = self._list()["snapshots"][:1]
+        return int(latest[0]["frames"]) if latest else 0
+
+    def commits(self) -> Iterator[Commit]:
+        """What was kept, the latest first; a torn snapshot is told and left out."""
+        for entry in self._list()["snapshots"]:
+            data = self.folder.read(entry["name"]) or b""
+            if hashlib.sha256(data).hexdigest() == entry["sha256"]:
+                yield store.loads(data)
+            else:
+                self.told.append(f"{self.path / entry['name']} is not what was written")
+
+    def keep(self, commit: Commit) -> None:
+        """Makes a commit durable; its pieces are already. Raises DiskTrouble."""
+        name = f"{commit.snapshot.segment:06}.snapshot"
+        data = store.dumps(commit)
+        self.folder.write(name, data)
+        fault("commit.snapshot")
+        entry = {
+            "name": name,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "frames": commit.snapshot.cursor.index,
+        }
+        before = [one for one in self._list()["snapshots"] if one["frames"] < entry["frames"]]
+        kept = [entry, *before][:KEPT]
+        self._write({"snapshots": kept, "whole": None})
+        fault("commit.listed")
+        for file in self.path.glob("*.snapshot"):
+            if file.name not in {one["name"] for one in kept}:
+                file.unlink()
+
+    def whole(self, part: Path) -> None:
+        """Notes that the result is whole and durable as `part`, and only wants its name."""
+        told = {"name": part.name, **fingerprint(part)}
+        self._write(self._list() | {"whole": told})
+        fault("join.whole")
+
+    def result(self) -> dict[str, Any] | None:
+        """What `whole` noted: the part's name and fingerprint."""
+        found: dict[str, Any] | None = self._list()["whole"]
+        return found
+
+    def _list(self) -> dict[str, Any]:
+        """The list as it is on disk; a torn one counts as none."""
+        try:
+            found = json.loads(self.folder.read(_LIST) or b"{}")
+            return {"snapshots": list(found["snapshots"]), "whole": found["whole"]}
+        except (ValueError, KeyError, TypeError):
+            return {"snapshots": [], "whole": None}
+
+    def _write(self, found: dict[str, Any]) -> None:
+        self.folder.write(_LIST, json.dumps(found, indent=1).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a run stands that was begun: source frames done, of how many, and who is at it."""
+
+    place: Path
+    result: str
+    read: int
+    frames: int | None
+    size_bytes: int
+    holder: str
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {item.name: plain(getattr(self, item.name)) for item in fields(self)}
+
+
+def standing(folder: Folder) -> Standing:
+    """How the run in a folder stands; what can't be read there counts as not done."""
+    told = _json(folder, "job.json")
+    size_bytes = sum(entry.stat().st_size for entry in os.scandir(folder.path))
+    return Standing(
+        folder.path,
+        str(told.get("job", {}).get("output", {}).get("path", "unknown")),
+        Ledger(folder).frames,
+        _json(folder, "plan.json").get("frames"),
+        size_bytes,
+        folder.holder(),
+    )
+
+
+def told_of(folder: Folder) -> tuple[Job, Limits]:
+    """The job that was begun in a folder, and its limits. Raises BadSetting."""
+    told = _json(folder, "job.json")
+    if not {"job", "limits"} <= told.keys():
+        raise BadSetting(f"{folder.path / 'job.json'} is not what was written: begin anew with "
+                         "the command of then and --restart")  # fmt: skip
+    return job_from(told["job"], folder.path.parent), fill(Limits, told["limits"], "the limits")
+
+
+def _json(folder: Folder, name: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(folder.read(name) or b"{}"))
+    except (ValueError, TypeError):
+        return {}

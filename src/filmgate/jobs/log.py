@@ -1,0 +1,51 @@
+"""What a run said, as lines of JSON: for programs that watch, and to look back at."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+
+from filmgate.core.events import Committed, Event, Progress
+from filmgate.tasks.forms import plain
+
+SPARSE_S = 10.0  # between two lines of progress that are kept
+
+
+def json_line(event: Event) -> str:
+    """An event as one line of JSON; docs/events.md tells the fields."""
+    if isinstance(event, Committed):  # the state is for machines that go on, not for readers
+        snapshot = event.snapshot
+        fields = {
+            "index": snapshot.cursor.index,
+            "segment": snapshot.segment,
+            "ended": snapshot.state is None,
+        }
+    else:
+        fields = plain(event)
+    return json.dumps({"event": type(event).__name__} | fields)
+
+
+class Log:
+    """A file that takes every event, progress only now and then."""
+
+    def __init__(self, path: Path) -> None:
+        self._file, self._said_s = path.open("a", encoding="utf-8"), -SPARSE_S
+
+    def tell(self, event: Event) -> None:
+        """Writes it down, at once."""
+        if isinstance(event, Progress):
+            if event.seconds - self._said_s < SPARSE_S:
+                return
+            self._said_s = event.seconds
+        self._file.write(json_line(event) + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
