@@ -23,6 +23,7 @@ import av
 from _film import clips, moving_texture, write_result
 
 import filmgate as fg
+from filmgate.backends import inline
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.stage import AnyStage
 from filmgate.core.windows import each
@@ -47,7 +48,10 @@ class Task:
 
 
 def ours(source: Path, sink: Path, preset: str, *tasks: Task) -> fg.Done:
-    return fg.run(tasks, source, fg.Output(sink, crf=CRF, preset=preset, overwrite=True))
+    output = fg.Output(sink, crf=CRF, preset=preset, overwrite=True)
+    *_, done = inline.run(fg.Job(fg.File(source), output, tasks))
+    assert isinstance(done, fg.Done)
+    return done
 
 
 def plain(source: Path, sink: Path, preset: str, through_rgb: bool) -> None:

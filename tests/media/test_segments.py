@@ -35,6 +35,7 @@ class Run:
         self.path = self.folder = output.path.with_name("pieces")
         self.folder.mkdir(exist_ok=True)
         self.kept: list[Commit] = []
+        self.playable = False
         self.told: list[str] = []
 
     @property
@@ -192,6 +193,19 @@ def test_what_can_not_be_is_told_before_the_first_frame(reel: Reel, tmp_path: Pa
     (tmp_path / "out.mp4").touch()
     with pytest.raises(OutputExists):
         Run(reel("even"), Output(tmp_path / "out.mp4")).go(5)
+
+
+@pytest.mark.parametrize("name", ["sound", "late_start"])
+def test_what_is_done_so_far_can_be_watched(name: str, reel: Reel, tmp_path: Path) -> None:
+    run = Run(reel(name), output(tmp_path / "out.mp4", "h264"))
+    run.playable = True
+    run.go(5, 10)
+    done = frames(run.folder / "playable.mp4")
+    assert [frame.time for frame in done] == [frame.time for frame in frames(reel(name))[:10]]
+    so_far, all_of_it = probe(run.folder / "playable.mp4"), probe(reel(name))
+    assert [t.kind for t in so_far.tracks] == [t.kind for t in all_of_it.tracks]
+    run.go(5)
+    assert check(run.output.path, reel(name)).ok
 
 
 def test_a_film_without_frames_leaves_no_piece(reel: Reel, tmp_path: Path) -> None:

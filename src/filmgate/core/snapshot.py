@@ -58,6 +58,11 @@ class Keep(Protocol):
         """A folder for pieces and for the result before it has its name."""
         ...
 
+    @property
+    def playable(self) -> bool:
+        """Whether a film of what is done so far is wanted there."""
+        ...
+
     def commits(self) -> Iterator[Commit]:
         """What was kept before, the latest first; torn ones are left out."""
         ...

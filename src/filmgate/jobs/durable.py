@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -24,6 +23,7 @@ from filmgate.core.job import Job
 from filmgate.core.plan import Plan, Shrunk
 from filmgate.core.snapshot import Snapshot
 from filmgate.errors import BadSetting, FilmgateError, Interrupted
+from filmgate.jobs import room
 from filmgate.jobs.folder import DiskTrouble, Durable, Folder, differences, fingerprint
 from filmgate.jobs.ledger import Ledger
 from filmgate.jobs.log import Log
@@ -67,7 +67,7 @@ def run(
         return
     folder = durable.folder(Path(job.sink.path))
     with folder.held():
-        ledger = Ledger(folder)
+        ledger = Ledger(folder, durable.playable)
         try:
             if durable.restart and resume is None:
                 folder.clear()
@@ -105,6 +105,8 @@ def _logged(
             if isinstance(event, Started):
                 plan, names, frames = event.plan, event.stages, event.source.frames
                 _write_plan(folder, plan, frames)
+                if not event.read:
+                    room.for_all(folder.path, job, event)
             elif isinstance(event, Replanned) and plan:
                 shrunk = Shrunk(event.index, names.index(event.stage), event.batch)
                 plan = replace(plan, shrunk=(*plan.shrunk, shrunk))
@@ -114,7 +116,7 @@ def _logged(
                 ended = snapshot.state is None
                 yield Committed(snapshot if ended else replace(snapshot, state=()))  # it is on disk
                 if not ended:
-                    _see_to_room(folder, snapshot.cursor.index, frames)
+                    room.for_the_rest(folder.path, snapshot.cursor.index, frames)
                     if pause_after is not None and perf_counter() - began >= pause_after:
                         raise Interrupted(f"paused at frame {snapshot.cursor.index}: the same "
                                           "command goes on from there")  # fmt: skip
@@ -185,16 +187,6 @@ def _only_unnamed(ledger: Ledger, sink: Output) -> Done | None:
         return None
     snapshot = next(ledger.commits()).snapshot
     return Done(snapshot.cursor.index, snapshot.written, 0.0, {}, snapshot.mended)
-
-
-def _see_to_room(folder: Folder, read: int, frames: int | None) -> None:
-    """Raises DiskTrouble if the rest and the joined result would not find room on the disk."""
-    if not frames or not read:
-        return
-    made = sum(entry.stat().st_size for entry in os.scandir(folder.path))
-    needed = int(made * (frames - read) / read + 1.02 * made * frames / read)
-    if needed > shutil.disk_usage(folder.path).free:
-        raise DiskTrouble.short(folder.path, needed, read)
 
 
 def _of_a_full_disk(error: BaseException | None) -> bool:

@@ -112,6 +112,9 @@ class Durable:
     pause_after: Fraction | None = None
     """Stop at the first commit after so long, seconds or 1:02:03; the same command goes on."""
 
+    playable: bool = False
+    """Keep a film of what is done so far in that folder, to be watched meanwhile."""
+
     def __post_init__(self) -> None:
         if self.pause_after is not None and self.pause_after < 0:
             raise BadSetting(f"pause_after is {self.pause_after} s: wanted 0 or more")

@@ -28,6 +28,7 @@ class Ledger:
     """The commits in a run's folder (a core Keep). Every one is durable before it counts."""
 
     folder: Folder
+    playable: bool = False
     told: list[str] = field(default_factory=list)  # what was found torn
 
     @property

@@ -105,9 +105,9 @@ def _copied(
             hidden = packet.is_discard and stream.type == "audio" and not hides
             if not packet.size or hidden:
                 continue
+            if until is not None and not is_cover(stream) and _time(packet) > until + _SLACK:
+                return
             if shift.moves and not is_cover(stream):
-                if until is not None and _time(packet) > until + _SLACK:
-                    return
                 if not _stays(packet, shift.origin, hides, stream.index in whole):
                     continue
                 whole.add(stream.index)

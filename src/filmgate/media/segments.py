@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -67,6 +67,7 @@ class Segments:
         self.path, self.tick = Path(output.path), tick_of(output, spec, origin)
         checked(output, origin)
         self._open: _Segment | None = None
+        self._shown = 0  # where the film ends that can be watched already, in ticks
         encoder = self._encoder()
         try:
             trial = self._result(encoder)  # what can't be joined is told now
@@ -95,6 +96,8 @@ class Segments:
         self._keep.keep(Commit(snapshot, self._pieces))
         if snapshot.state is None:
             self._join()
+        elif self._keep.playable:
+            self._show()
 
     def __enter__(self) -> Segments:
         return self
@@ -130,6 +133,24 @@ class Segments:
         try:
             result.write(joined(self._folder, self._pieces, encoder))
             result.finish(self._pieces[-1].end if self._pieces else 0)
+        finally:
+            encoder.close()
+            result.close()
+
+    def _show(self) -> None:
+        """Makes a film of what is done so far, whenever that has grown by a quarter."""
+        if not self._pieces or self._pieces[-1].end < self._shown * 1.25:
+            return
+        self._shown = end = self._pieces[-1].end
+        path = self._folder / f"playable{self._output.suffix}"
+        output = replace(self._output, path=path, overwrite=True)
+        encoder = self._encoder()
+        until = self._origin.offset + (end - encoder.start) * self.tick / (self._slow or 1)
+        origin = replace(self._origin, until=min(until, self._origin.until or until))
+        result = Result(output, self._spec, encoder, origin, slow=self._slow, tags=self._tags)
+        try:
+            result.write(joined(self._folder, self._pieces, encoder))
+            result.finish(end)
         finally:
             encoder.close()
             result.close()
