@@ -94,11 +94,13 @@ def events(
     limits: Limits | None = None,
     trace: Path | None = None,
     worker: bool = False,
+    skip_bad: bool = False,
 ) -> Generator[Event, None, None]:
     """Does a job, or the rest of it, and says what happens; closing it stops the run cleanly.
 
     `limits` choose the plan if none is given. `trace` is written for ui.perfetto.dev. With
-    `worker` it runs in a child process, and what kills that does not end the run.
+    `worker` it runs in a child process, and what kills that does not end the run; `skip_bad`
+    frames that kill it again and again are stood in for.
     """
     from functools import partial
 
@@ -109,7 +111,7 @@ def events(
     here = partial(run_durable, durable=durable, limits=limits, trace=trace)
     if not worker:
         return here(job, plan)
-    return worker_.run(job, plan, within=here, durable=passing(job) is None)
+    return worker_.run(job, plan, within=here, durable=passing(job) is None, skip_bad=skip_bad)
 
 
 def frames(

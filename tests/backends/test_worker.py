@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,13 @@ import filmgate as fg
 from filmgate.backends import inline, worker
 from filmgate.backends.worker import Patience
 from filmgate.core import faults
-from filmgate.core.frame import Spec
+from filmgate.core.frame import Frame, Spec
 from filmgate.core.job import Job
 from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.core.stage import AnyStage
+from filmgate.core.windows import each
 from filmgate.errors import FilmgateError, OutOfMemory
+from filmgate.jobs.folder import Folder
 from tests import films
 from tests.house.tree import ROOT
 
@@ -295,3 +299,40 @@ def test_twenty_runs_leave_nothing(tmp_path: Path) -> None:
     """The fixture looks after processes, descriptors and threads."""
     for seed in range(20):
         heard_of(job=replace(JOB, seed=seed % 3), within=dies)
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A task whose stage dies of one frame, by what is on it."""
+
+    number: int
+    stretch: int = 1
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        return (each(partial(die_of, self.number), name="deadly"),)
+
+    def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
+        return iter(shown)
+
+
+def die_of(number: int, frames: Sequence[Frame]) -> Sequence[Frame]:
+    for frame in frames:
+        if films.number_of(frame) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return frames
+
+
+@pytest.mark.slow
+def test_frames_that_kill_again_and_again_are_stood_in_for(tmp_path: Path) -> None:
+    source = films.make(films.Film(frames=24), tmp_path / "in.mp4")
+    sink = fg.Output(tmp_path / "out.mkv", codec="ffv1")
+    job, plan = fg.Job(fg.File(source), sink, (Deadly(14),)), fg.Plan(chunk=2, segment_frames=8)
+    with pytest.raises(FilmgateError, match="given up; --skip-bad goes on past it"):
+        list(fg.events(job, plan, worker=True))
+    events = list(fg.events(job, plan, worker=True, skip_bad=True))
+    done = events[-1]
+    assert isinstance(done, fg.Done)
+    assert (done.read, done.written, done.mended) == (24, 24, 2)
+    shown = [films.number_of(frame) for frame in fg.frames((), sink.path)]
+    assert shown == [*range(14), 13, 13, *range(16, 24)]
+    assert not Folder.beside(sink.path).path.exists()

@@ -11,7 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic
 
 from filmgate.backends import inline
-from filmgate.core.events import Certificate, Committed, Died, Event, Progress
+from filmgate.core.events import Certificate, Committed, Died, Event, Progress, Started, Warned
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Snapshot
@@ -74,34 +74,58 @@ def run(
     *,
     within: Run = inline.run,
     durable: bool = False,
+    skip_bad: bool = False,
     patience: Patience | None = None,
 ) -> Generator[Event, None, None]:
     """Does what `within` does, in a child process; says the same events, raises the same errors.
 
     A child that dies is told of by Died; if the sink is `durable` (what was committed can be gone
-    on from), another goes on from the last commit. Raises FilmgateError if none does, or after
-    DEATHS without a commit. Closing the generator stops the child and leaves nothing behind.
+    on from), another goes on from the last commit. After DEATHS without a commit FilmgateError is
+    raised, or with `skip_bad` the chunks around that place are tried as bad ones, one by one.
+    Closing the generator stops the child and leaves nothing behind.
     """
     deaths, last = 0, resume
+    suspects: Iterator[tuple[int, int]] | None = None
     while True:
         with _born(within, job, plan, last, patience or Patience()) as child:
             for event in child.events():
                 if isinstance(event, Committed):
-                    deaths, last = 0, event.snapshot
+                    deaths, last, suspects = 0, event.snapshot, None
                 yield event
             if child.ended:
                 return
             certificate = child.certificate()
         deaths += 1
+        if child.plan is not None:  # one chunk at a time from now on, so that the place is known
+            plan = replace(child.plan, queue_bytes=1)
         where = f"after source frame {certificate.read} ({float(certificate.time):.3f} s)"
         message = f"the worker died {where}: {certificate.cause}"
         message += f"; {certificate.hint}" if certificate.hint else ""
         yield Died("FilmgateError", message, certificate.read, certificate)
         if not durable:
             raise FilmgateError(message)
-        if deaths == DEATHS:
-            raise FilmgateError(f"{message}; the {DEATHS}rd time without a commit between: "
-                                "given up")  # fmt: skip
+        if deaths < DEATHS:
+            continue
+        if skip_bad and plan is not None and suspects is None:
+            known = plan.bad
+            suspects = _suspects(certificate.read, plan.chunk)
+        suspect = next(suspects, None) if suspects is not None else None
+        if suspect is None or plan is None:
+            what = "no chunk near it does it alone" if skip_bad else "--skip-bad goes on past it"
+            raise FilmgateError(f"{message}; time {deaths} without a commit between: given up; "
+                                f"{what}")  # fmt: skip
+        plan = replace(plan, bad=(*known, suspect))
+        yield Warned(f"tries without the source frames {suspect[0]} to {suspect[1] - 1}")
+
+
+def _suspects(read: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """Chunks of source frames that may have killed a run which had done `read`.
+
+    One chunk lies between compute and the sink, and one may be on its way into the chain.
+    """
+    begin = read - read % chunk
+    for k in range(4):
+        yield (begin + k * chunk, begin + (k + 1) * chunk)
 
 
 def _oom_kills() -> int:
@@ -124,6 +148,7 @@ class _Child:
     stderr: Connection
     stacks: Connection
     patience: Patience
+    plan: Plan | None = None  # as it said when it began
     shot: str = ""  # why we killed it
     ended: bool = False
     loading: bool = True
@@ -141,7 +166,9 @@ class _Child:
         while (heard := self._next()) is not None:
             if isinstance(heard, Raised):
                 raise heard.error()
-            if isinstance(heard, Progress):
+            if isinstance(heard, Started):
+                self.plan = heard.plan
+            elif isinstance(heard, Progress):
                 self.read, self.time, self.loading = heard.read, heard.time, False
             elif isinstance(heard, Committed):
                 self.segment = heard.snapshot.segment

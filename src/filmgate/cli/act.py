@@ -61,6 +61,7 @@ def do_one(job: Job, limits: Limits, durable: Durable, shown: Shown) -> Exit:
         durable=durable,
         trace=shown.trace,
         worker=not shown.in_process and passing(job) is None,
+        skip_bad=shown.skip_bad,
     )
     read, committed, verdict = 0, 0, Exit.DONE
     last: Event | None = None

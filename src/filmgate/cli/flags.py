@@ -40,6 +40,10 @@ class Shown:
     trace: Path | None = None
     """Draw the run into this file, for ui.perfetto.dev."""
 
+    skip_bad: bool = False
+    """Frames that end the worker again and again are stood in for by the last good one; exit code
+    4."""
+
     in_process: bool = False
     """Run in this process. Without: in a child, so that what kills that does not end the run."""
 

@@ -38,9 +38,9 @@ class Plan:
 
     `batches` (powers of two, one for each stage; empty: all 1) and `chunk` (source frames that
     move at a time) lie on grids anchored to the absolute frame number; a snapshot is due every
-    `segment_frames` source frames; `shrunk` is what out-of-memory made smaller, and where. With
-    `give_back` freed memory goes back at once (glibc), 5 % slower. Threads are pinned: they move
-    bits. Torch's spin while they wait, so one is best for small work.
+    `segment_frames` source frames; `shrunk` is what out-of-memory made smaller, and where; in the
+    ranges of `bad` (source frames, end excluded) a stand-in is shown. With `give_back` freed memory
+    goes back at once (glibc), 5 % slower. Threads are pinned: they move bits.
     """
 
     chunk: int = 4
@@ -52,6 +52,7 @@ class Plan:
     torch_threads: int = 1
     encode_threads: int = field(default_factory=_cores)
     shrunk: tuple[Shrunk, ...] = ()
+    bad: tuple[tuple[int, int], ...] = ()
     give_back: bool = False
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from filmgate.core.ahead import ahead
 from filmgate.core.chain import Chain, Links
 from filmgate.core.events import Committed, Done, Event, Progress, Replanned, Started, Warned
 from filmgate.core.faults import fault
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, Spec, flat
 from filmgate.core.job import Sink, Source
 from filmgate.core.meter import nbytes, resident_meter
 from filmgate.core.plan import Plan
@@ -96,7 +96,7 @@ def _compute(
     here = resume or Snapshot(Cursor(0, 0), None, (), 0)
     cursor, state, due, segment, time = here.cursor, here.state, here.due, here.segment, Fraction(0)
     whole, mended = True, here.mended  # the frame before is not mended; how many are
-    for given, cursor in chunks:
+    for given, cursor in _shown(chunks, plan):
         for frame in given:
             yield from _told(frame, whole)
             whole = "mended" not in frame.extras
@@ -118,6 +118,27 @@ def _compute(
         due, index = _follow(due, made, chain), index + 1
         yield Made(made, cursor.index, time, mended)
     yield Snapshot(cursor, None, due, segment + 1, mended)
+
+
+def _shown(chunks: Iterator[Chunk], plan: Plan) -> Iterator[Chunk]:
+    """The chunks, with a stand-in for each frame that the plan calls bad.
+
+    That is the last good picture since the segment began, so that it is the same whether the run
+    was stopped between; without one a flat picture of the frame's own mean.
+    """
+    last: Frame | None = None
+    for given, cursor in chunks:
+        frames = []
+        for frame in given:
+            last = None if frame.index % plan.segment_frames == 0 else last
+            if any(begin <= frame.index < end for begin, end in plan.bad):
+                why = f"the frame at {float(frame.time):.3f} s ended the worker: it is stood in for"
+                image = last.image if last else flat(frame.image)
+                frame = frame.made(image).learnt(mended=why)
+            else:
+                last = frame
+            frames.append(frame)
+        yield frames, cursor
 
 
 def _told(frame: Frame, whole: bool) -> Iterator[Warned]:

@@ -98,20 +98,25 @@ def _logged(
     folder, began = ledger.folder, perf_counter()
     names: tuple[str, ...] = ()
     frames: int | None = None
+    settled = plan.bad if plan and ledger.begun else ()
     try:
         for event in inline.run(job, plan, keep=ledger, trace=trace):
             while ledger.told:
                 yield Warned(ledger.told.pop(0))
             if isinstance(event, Started):
                 plan, names, frames = event.plan, event.stages, event.source.frames
-                _write_plan(folder, plan, frames)
+                if not ledger.begun:
+                    _write_plan(folder, plan, frames)
                 if not event.read:
                     room.for_all(folder.path, job, event)
             elif isinstance(event, Replanned) and plan:
                 shrunk = Shrunk(event.index, names.index(event.stage), event.batch)
                 plan = replace(plan, shrunk=(*plan.shrunk, shrunk))
-                _write_plan(folder, plan, frames)
+                _write_plan(folder, replace(plan, bad=settled), frames)
             if isinstance(event, Committed):
+                if plan and plan.bad != settled:  # without those frames it got this far
+                    settled = plan.bad
+                    _write_plan(folder, plan, frames)
                 snapshot = event.snapshot
                 ended = snapshot.state is None
                 yield Committed(snapshot if ended else replace(snapshot, state=()))  # it is on disk
@@ -134,13 +139,19 @@ def _same(folder: Folder, job: Job, plan: Plan | None, limits: Limits) -> Plan |
     changed = differences(told, json.loads(json.dumps(_told(job, limits))))
     stored = json.loads(folder.read("plan.json") or b"{}").get("plan")
     if plan and stored:
-        changed += differences(stored | {"shrunk": []}, plain(plan) | {"shrunk": []}, "plan.")
+        learnt = {"shrunk": [], "bad": [], "queue_bytes": 0}  # on the way; it moves no bits before
+        changed += differences(stored | learnt, plain(plan) | learnt, "plan.")
     if changed:
         raise BadSetting(
             f"{folder.path} holds a run that was begun otherwise: {'; '.join(changed)}. Say the "
             "same as then and it goes on, or --restart to start over"
         )
-    return TypeAdapter(Plan).validate_python(stored) if stored else plan
+    if not stored:
+        return plan
+    old: Plan = TypeAdapter(Plan).validate_python(stored)
+    if plan is None:
+        return old
+    return replace(old, bad=plan.bad or old.bad, queue_bytes=plan.queue_bytes)
 
 
 def _write_plan(folder: Folder, plan: Plan, frames: int | None) -> None:
