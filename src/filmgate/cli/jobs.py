@@ -79,8 +79,9 @@ def _of(out: Path) -> Folder:
 
 def _table(found: Sequence[Standing]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in ("result", "is", "frames done", "on disk", "goes on with"):
+    for name in ("result", "is", "frames done", "on disk"):
         table.add_column(name, overflow="fold")
+    table.add_column("goes on with", no_wrap=True)
     for one in found:
         state = f"at work: {one.holder}" if one.holder else "waiting"
         of = f" of {one.frames}" if one.frames else ""

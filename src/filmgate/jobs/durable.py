@@ -127,7 +127,7 @@ def _logged(
                                           "command goes on from there")  # fmt: skip
             else:
                 yield event
-    except FilmgateError as error:
+    except (FilmgateError, OSError) as error:
         if _of_a_full_disk(error) and not isinstance(error, DiskTrouble):
             raise DiskTrouble.full(folder.path, ledger.frames) from error
         raise
@@ -163,7 +163,7 @@ def _told(job: Job, limits: Limits) -> dict[str, Any]:
     """All that the result depends on, as JSON."""
     source = job.source
     assert isinstance(source, File | Images)
-    form = job_to(job)
+    form = _numbers(job_to(job))
     for end in ("input", "output"):
         form[end]["path"] = os.path.abspath(form[end]["path"])
         form[end].pop("overwrite", None)
@@ -173,6 +173,15 @@ def _told(job: Job, limits: Limits) -> dict[str, Any]:
         "limits": settings(limits),
         "versions": dict(_versions()),
     }
+
+
+def _numbers(form: Any) -> Any:
+    """The form with whole numbers as such: the flag's "2" and Python's 2 ask for the same."""
+    if isinstance(form, dict):
+        return {key: _numbers(value) for key, value in form.items()}
+    if isinstance(form, list):
+        return [_numbers(value) for value in form]
+    return int(form) if isinstance(form, str) and form.isdecimal() else form
 
 
 def _versions() -> Mapping[str, str]:
@@ -202,7 +211,7 @@ def _only_unnamed(ledger: Ledger, sink: Output) -> Done | None:
 
 def _of_a_full_disk(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # FFmpeg's have it too
             return True
         error = error.__cause__
     return False
