@@ -196,17 +196,16 @@ def _versions() -> Mapping[str, str]:
 
 def _only_unnamed(ledger: Ledger, sink: Output) -> Done | None:
     """If all that was left to do is to give the result its name, does so."""
-    noted = ledger.result()
-    if noted is None:
+    found = ledger.result()
+    if found is None:
         return None
-    noted = dict(noted)
+    noted, done = found
     part, path = ledger.path / noted.pop("name"), Path(sink.path)
     if part.exists() and fingerprint(part) == noted:
         named(part, path)
     elif not (path.exists() and fingerprint(path) == noted):
         return None
-    snapshot = next(ledger.commits()).snapshot
-    return Done(snapshot.cursor.index, snapshot.written, 0.0, {}, snapshot.mended)
+    return done
 
 
 def _of_a_full_disk(error: BaseException | None) -> bool:

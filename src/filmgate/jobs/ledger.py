@@ -12,6 +12,7 @@ from typing import Any
 
 from filmgate.backends.limits import Limits
 from filmgate.core import store
+from filmgate.core.events import Done
 from filmgate.core.faults import fault
 from filmgate.core.job import Job
 from filmgate.core.snapshot import Commit
@@ -66,6 +67,8 @@ class Ledger:
             "name": name,
             "sha256": hashlib.sha256(data).hexdigest(),
             "frames": commit.snapshot.cursor.index,
+            "written": commit.snapshot.written,
+            "mended": commit.snapshot.mended,
         }
         before = [one for one in self._list()["snapshots"] if one["frames"] < entry["frames"]]
         kept = [entry, *before][:KEPT]
@@ -81,10 +84,13 @@ class Ledger:
         self._write(self._list() | {"whole": told})
         fault("join.whole")
 
-    def result(self) -> dict[str, Any] | None:
-        """What `whole` noted: the part's name and fingerprint."""
-        found: dict[str, Any] | None = self._list()["whole"]
-        return found
+    def result(self) -> tuple[dict[str, Any], Done] | None:
+        """What `whole` noted (the part's name and fingerprint), and what there is to tell."""
+        found = self._list()
+        if found["whole"] is None or not found["snapshots"]:
+            return None
+        last = found["snapshots"][0]
+        return found["whole"], Done(last["frames"], last["written"], 0.0, {}, last["mended"])
 
     def _list(self) -> dict[str, Any]:
         """The list as it is on disk; a torn one counts as none."""
