@@ -143,7 +143,7 @@ def test_shot_fifty_times_at_random_it_goes_on(
 
 
 @pytest.mark.parametrize("fault", ["encode.before_commit=kill@2", "compute.step=crash@3",
-                                   "commit.snapshot=exit@2", "encode.before_write=kill@2"])  # fmt: skip
+                                   "commit.snapshot=exit@2"])  # fmt: skip
 def test_a_worker_that_dies_again_and_again_is_replaced(
     fault: str, source: Path, tmp_path: Path, reference: bytes
 ) -> None:

@@ -84,7 +84,7 @@ def run(
     raised, or with `skip_bad` the chunks around that place are tried as bad ones, one by one.
     Closing the generator stops the child and leaves nothing behind.
     """
-    deaths, last = 0, resume
+    deaths, last, reached = 0, resume, Fraction(0)
     suspects: Iterator[tuple[int, int]] | None = None
     while True:
         with _born(within, job, plan, last, patience or Patience()) as child:
@@ -95,6 +95,8 @@ def run(
             if child.ended:
                 return
             certificate = child.certificate()
+        reached = max(reached, certificate.time)  # a child that died at once has told no time
+        certificate = replace(certificate, time=reached)
         deaths += 1
         if child.plan is not None:  # one chunk at a time from now on, so that the place is known
             plan = replace(child.plan, queue_bytes=1)
@@ -167,7 +169,7 @@ class _Child:
             if isinstance(heard, Raised):
                 raise heard.error()
             if isinstance(heard, Started):
-                self.plan = heard.plan
+                self.plan, self.read = heard.plan, heard.read
             elif isinstance(heard, Progress):
                 self.read, self.time, self.loading = heard.read, heard.time, False
             elif isinstance(heard, Committed):
