@@ -6,8 +6,10 @@
     │   ├── BadFilm                      the input is no film, is damaged, or ends too early
     │   ├── Unsupported                  a right film, but not (yet) one that this can be done to
     │   ├── OutputExists                 the result would overwrite a file
-    │   └── DoesNotFit                   no plan keeps the memory budget
+    │   ├── DoesNotFit                   no plan keeps the memory budget
+    │   └── BadWeights                   a model's file is not here, damaged, or another model's
     ├── Busy                         75  somebody else is at it
+    ├── NotFetched                    3  a download did not come to its end; what came is kept
     ├── OutOfMemory                   3  one stage's batch did not fit; its state is still good
     ├── BrokenStage                   3  a stage broke the contract: times, numbers, count, state
     └── Interrupted                 130  Ctrl-C, or a polite signal
@@ -68,10 +70,18 @@ class DoesNotFit(UserError):
         self.needed_bytes = needed_bytes
 
 
+class BadWeights(UserError):
+    """A model's file is not here, damaged, another model's, or more than tensors."""
+
+
 class Busy(FilmgateError):
     """Another process works on the same result."""
 
     exit_code = Exit.BUSY
+
+
+class NotFetched(FilmgateError):
+    """A download did not come to its end: network, disk, or offline; what came is kept."""
 
 
 class OutOfMemory(FilmgateError):

@@ -1,0 +1,336 @@
+"""Fetching weights: gone on with where it was cut, checked before the file gets its name."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from filelock import FileLock, Timeout
+
+from filmgate.device.weights import Shelf, Tell, Weights, in_words, nobody, sha256_of
+from filmgate.errors import BadSetting, BadWeights, DoesNotFit, NotFetched
+
+SILENCE_S = 30.0  # of the other side, until it counts as gone
+TRIES = 5  # in a row without a byte
+_BLOCK_BYTES = 1 << 18
+_PASSING = (408, 425, 429, 500, 502, 503, 504)  # what another try may mend
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def pull(
+    weights: Weights,
+    shelf: Shelf,
+    *,
+    accept: bool = False,
+    tell: Tell = nobody,
+    wait: Callable[[float], object] = time.sleep,
+) -> Path:
+    """Fetches the file, or what is missing of it, unless it is here; returns where it lies.
+
+    Two processes that pull the same do it once. Raises BadSetting for terms that are not
+    accepted, DoesNotFit where the disk has no room, NotFetched, BadWeights.
+    """
+    if accept:
+        shelf.accept(weights)
+    shelf.agreed(weights)
+    with suppress(BadWeights):
+        return shelf.verified(weights, tell=tell)
+    place = shelf.place(weights)
+    if variable := offline():
+        raise NotFetched(
+            f"{variable} is set and {weights.told} are not here: fetch {weights.address} elsewhere "
+            f"and put it at {place}, name where it lies with --weights, or unset {variable}"
+        )
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSetting(f"{place.parent} can't be made: {error.strerror}; name another folder for "
+                         "models with FILMGATE_MODELS") from error  # fmt: skip
+    with _alone(place, tell):
+        with suppress(BadWeights):  # whoever was at it has done it
+            return shelf.verified(weights, tell=tell)
+        part = Part(place.with_name(f"{place.name}.part"))
+        found = _checked(weights, shelf, part, tell, wait)
+        with _writing(part.path):
+            with open(part.path, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part.path, place)
+            _sync(place.parent)
+        part.forget()
+        shelf.seen(place, found)
+        if shelf.wanted(weights) is None:
+            shelf.record(weights, found)
+        return shelf.verified(weights, tell=tell)
+
+
+def offline() -> str:
+    """The variable that forbids the network; empty: none does."""
+    for name in ("FILMGATE_OFFLINE", "HF_HUB_OFFLINE"):
+        if os.environ.get(name, "").lower() not in ("", "0", "false", "no", "off"):
+            return name
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file on its way, and beside it what the other side said of it."""
+
+    path: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes that are here."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def note(self) -> dict[str, str]:
+        """`etag`, by which the other side knows its file again, and the `sha256` it promised."""
+        with suppress(OSError, ValueError):
+            note = json.loads(self._beside.read_text(encoding="utf-8"))
+            if isinstance(note, dict):
+                return {str(key): str(value) for key, value in note.items()}
+        return {}
+
+    def begin(self, note: dict[str, str]) -> None:
+        """An empty file, with what was said of it."""
+        with _writing(self.path):
+            self.forget()
+            self._beside.write_text(json.dumps(note), encoding="utf-8")
+            self.path.touch()
+
+    def forget(self) -> None:
+        """Nothing of it stays."""
+        self.path.unlink(missing_ok=True)
+        self._beside.unlink(missing_ok=True)
+
+    @property
+    def _beside(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.json")
+
+
+class _Cut(Exception):
+    """The connection ended early, or could not be had; another try may do."""
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows redirections, and keeps what the hub says of its file before it sends one away."""
+
+    def __init__(self) -> None:
+        self.promised = ""
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Message, newurl: str
+    ) -> Request | None:
+        self.promised = self.promised or _promise(headers)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+
+
+def _checked(
+    weights: Weights, shelf: Shelf, part: Part, tell: Tell, wait: Callable[[float], object]
+) -> str:
+    """The whole file lies in `part`, and its sha256 is as wanted. What went wrong is thrown away.
+
+    What was pieced together of several answers is fetched once more from the beginning.
+    """
+    for _ in range(2):
+        pieced = _whole(weights, part, tell, wait)
+        found = sha256_of(part.path, tell)
+        published = shelf.wanted(weights)
+        wanted = published or part.note.get("sha256", "")
+        if found == wanted or not wanted:
+            return found
+        part.forget()
+        if not pieced:
+            break
+    by = "is published" if weights.sha256 else "the other side promised"
+    if published and not weights.sha256:
+        by = f"was recorded in {shelf.recorded(weights)}, which may go if the change is meant"
+    raise BadWeights(f"what {weights.address} sent has the sha256 {found}, and {wanted} {by}: it "
+                     "was thrown away; try again later, or get a newer Filmgate")  # fmt: skip
+
+
+def _whole(weights: Weights, part: Part, tell: Tell, wait: Callable[[float], object]) -> bool:
+    """Fetches until every byte is here; says whether it took more than one answer.
+
+    Gives up after tries in a row that brought nothing new.
+    """
+    if part.size > weights.size_bytes:
+        part.forget()
+    furthest, tries, pieced = part.size, 0, part.size > 0
+    while part.size != weights.size_bytes:
+        _room(weights, part)
+        try:
+            _stretch(weights, part, tell)
+        except _Cut as error:
+            pieced, tries = True, 0 if part.size > furthest else tries + 1
+            furthest = max(furthest, part.size)
+            if tries >= TRIES:
+                raise NotFetched(
+                    f"{weights.address} did not come: {error}; {in_words(part.size)} of "
+                    f"{in_words(weights.size_bytes)} are kept, and the same command goes on"
+                ) from error
+            tell(f"trying again: {error}", part.size, weights.size_bytes)
+            wait(min(30.0, 2.0**tries))
+    return pieced
+
+
+def _stretch(weights: Weights, part: Part, tell: Tell) -> None:
+    """One connection: asks for what is missing and takes what comes. Raises _Cut when it ends."""
+    redirects, note, have = _Redirects(), part.note, part.size
+    request = Request(weights.address, headers={"User-Agent": "filmgate",
+                                                "Accept-Encoding": "identity"})  # fmt: skip
+    token = os.environ.get("HF_TOKEN")
+    if token and weights.hub and request.type == "https":  # nobody the hub sends one to gets it
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    if have and (note.get("etag") or weights.sha256):  # else nothing would tell another file
+        request.add_header("Range", f"bytes={have}-")
+        if note.get("etag"):
+            request.add_header("If-Range", note["etag"])
+    try:
+        with build_opener(redirects).open(request, timeout=SILENCE_S) as response:
+            told = {"etag": _etag(response.headers),
+                    "sha256": redirects.promised or _promise(response.headers)}  # fmt: skip
+            if response.status != 206 or not _goes_on(response, have, weights.size_bytes, note):
+                if response.status == 206:
+                    part.forget()
+                    raise _Cut("it went on at another place than was asked")
+                _same_size(weights, response.headers.get("Content-Length"))
+                part.begin(told)
+            _take(response, weights, part, tell)
+    except HTTPError as error:
+        _refused(weights, part, error)
+    except (URLError, HTTPException, OSError) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise NotFetched(f"{weights.address} can't show who it is: {reason}; mend the clock or "
+                             "the certificates of this machine") from error  # fmt: skip
+        raise _Cut(str(reason) or type(reason).__name__) from error
+    if part.size != weights.size_bytes:
+        raise _Cut("the connection ended early")
+
+
+def _take(response: HTTPResponse, weights: Weights, part: Part, tell: Tell) -> None:
+    done, total = part.size, weights.size_bytes
+    with _writing(part.path):
+        file = open(part.path, "ab", buffering=0)  # noqa: SIM115 - closed by the next with
+    with file:
+        while block := response.read1(_BLOCK_BYTES):
+            done += len(block)
+            if done > total:
+                _same_size(weights, str(done))
+            with _writing(part.path):
+                view = memoryview(block)
+                while view:
+                    view = view[file.write(view) :]
+            tell("fetching", done, total)
+
+
+def _goes_on(response: HTTPResponse, have: int, total: int, note: dict[str, str]) -> bool:
+    """Whether a partial answer begins where ours ends and is of the same file."""
+    etag = _etag(response.headers)
+    said = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    return (
+        said is not None
+        and int(said[1]) == have
+        and said[2] in ("*", str(total))
+        and (not etag or not note.get("etag") or etag == note["etag"])
+    )
+
+
+def _refused(weights: Weights, part: Part, error: HTTPError) -> None:
+    """What an answer that is no file means. Raises NotFetched, or _Cut if it may pass."""
+    said = f"{error.code} {error.reason}"
+    if error.code == 416:
+        part.forget()
+        raise _Cut(said) from error
+    if error.code in _PASSING:
+        raise _Cut(said) from error
+    page = f"{weights.address.split('/resolve/')[0]}" if weights.hub else weights.address
+    cure = {
+        401: f"accept its licence at {page} and set HF_TOKEN to a token that may read it",
+        403: f"accept its licence at {page} and set HF_TOKEN to a token that may read it",
+        404: "it has moved: get a newer Filmgate, or name a file with --weights",
+        410: "it is gone: get a newer Filmgate, or name a file with --weights",
+    }.get(error.code, "try again later, or name a file with --weights")
+    raise NotFetched(f"{weights.address} answers {said}: {cure}") from error
+
+
+def _same_size(weights: Weights, said: str | None) -> None:
+    if said is not None and said != str(weights.size_bytes):
+        raise BadWeights(
+            f"{weights.address} has {said} bytes, and {weights.told} has {weights.size_bytes}: it "
+            "was changed since; get a newer Filmgate, or name a file with --weights"
+        )
+
+
+def _room(weights: Weights, part: Part) -> None:
+    needed = weights.size_bytes - part.size
+    free = shutil.disk_usage(part.path.parent).free
+    if needed > free:
+        raise DoesNotFit(
+            f"{part.path.parent} needs room for {in_words(needed)} and {in_words(free)} are free: "
+            "make room, or name a folder on another disk with FILMGATE_MODELS",
+            needed,
+        )
+
+
+def _promise(headers: Message) -> str:
+    """The sha256 that the hub tells of a large file, if it is one."""
+    said = headers.get("X-Linked-Etag", "").strip('"')
+    return said if _SHA256.fullmatch(said) else ""
+
+
+def _etag(headers: Message) -> str:
+    etag = headers.get("ETag", "")
+    return "" if etag.startswith("W/") else etag  # a weak one does not promise the same bytes
+
+
+@contextmanager
+def _alone(place: Path, tell: Tell) -> Iterator[None]:
+    """Nobody else fetches this meanwhile; the system lets go when a holder dies."""
+    lock = FileLock(place.with_name(f"{place.name}.lock"))
+    with _writing(place.parent):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            tell("waiting for another process that fetches it", 0, 0)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the disk refuses becomes NotFetched, which the network's own errors are not."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+        cure = "make room" if full else "look at that disk"
+        raise NotFetched(f"{path} could not be written: {error.strerror}; {cure}, and the same "
+                         "command goes on") from error  # fmt: skip
+
+
+def _sync(folder: Path) -> None:
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

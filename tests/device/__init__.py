@@ -1,0 +1,1 @@
+"""Weights and where they sit, tested."""
