@@ -39,6 +39,7 @@ factor = 2.1
 task = "interpolate"
 fps = "60000/1001"
 ends = "drop"
+weights = "w"
 """
 
 
@@ -118,7 +119,8 @@ def test_a_setting_of_films_is_told_so_where_the_input_is_images() -> None:
 
 def test_a_tag_tells_settings_and_never_places(tmp_path: Path) -> None:
     source = File(tmp_path / "in.mp4", from_=Fraction(1, 3), keep_going=True)
-    tag = job_tag(Job(source, Output(tmp_path / "out.mp4", crf=3, overwrite=True)))
+    sink, task = Output(tmp_path / "out.mp4", crf=3, overwrite=True), Interpolate(weights=tmp_path)
+    tag = job_tag(Job(source, sink, (task,)))
     assert str(tmp_path) not in tag
     told = read_tag(tag)
     assert (told.input, told.output) == ({"from": "1/3", "keep_going": True}, {"crf": 3})
@@ -131,7 +133,10 @@ def test_a_job_file_is_read_with_paths_beside_it(tmp_path: Path) -> None:
     assert job == Job(
         File(tmp_path / "in.mp4"),
         Output(tmp_path / "made" / "out.mkv", codec="hevc", crf=20),
-        (Interpolate(factor=Fraction(21, 10)), Interpolate(fps=Fraction(60000, 1001), ends="drop")),
+        (
+            Interpolate(factor=Fraction(21, 10)),
+            Interpolate(fps=Fraction(60000, 1001), ends="drop", weights=tmp_path / "w"),
+        ),
         seed=7,
     )
 

@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import filmgate as fg
 from filmgate.backends.limits import Limits
-from filmgate.cli import act, jobs, plan
+from filmgate.cli import act, jobs, models, plan
 from filmgate.cli.flags import Shown, verb, with_flags
 from filmgate.errors import Exit, FilmgateError
 from filmgate.jobs.folder import Durable
@@ -75,6 +75,7 @@ def command_line() -> App:
         plans.command(verb(task, does, plan.planned), name=name, usage=usage)
     app.command(plans)
     app.command(jobs.verbs())
+    app.command(models.verbs())
     app.command(with_flags(run, Limits, Durable, Shown), name="run")
     app.command(with_flags(jobs.resume, Shown), name="resume")
     for other in (probe, check, doctor):

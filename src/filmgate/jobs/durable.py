@@ -167,6 +167,9 @@ def _told(job: Job, limits: Limits) -> dict[str, Any]:
     for end in ("input", "output"):
         form[end]["path"] = os.path.abspath(form[end]["path"])
         form[end].pop("overwrite", None)
+    for task in form["tasks"]:
+        if "weights" in task:
+            task["weights"] = os.path.abspath(task["weights"])
     return {
         "job": form,
         "films": [fingerprint(path) for path in source.files if path.exists()],

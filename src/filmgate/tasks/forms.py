@@ -29,7 +29,7 @@ Sink = Output | ImageOutput
 SOURCES = (File, Images, Pipe)
 SINKS = (Output, ImageOutput)
 _CLOCK = re.compile(r"(\d+:)?\d+:\d+(\.\d*)?")
-_PLACES = ("path", "overwrite")  # where files lay is nobody's business
+_PLACES = ("path", "overwrite", "weights")  # where files lay is nobody's business
 _KINDS = MappingProxyType(
     {
         "File": "a film",
@@ -101,13 +101,13 @@ def task_from(form: Mapping[str, object]) -> Task:
     return fill(cls, {k: v for k, v in form.items() if k != "task"}, f"task {name!r}")
 
 
-def task_to(task: Task) -> dict[str, object]:
-    """The task as a form of plain values; settings left at their defaults are left out.
+def task_to(task: Task, but: Collection[str] = ()) -> dict[str, object]:
+    """The task as a form of plain values, `but` some; settings at their defaults are left out.
 
     A task that is not one of `registry` goes under its class's name.
     """
     names = {cls: name for name, cls in registry().items()}
-    return {"task": names.get(type(task), type(task).__name__)} | settings(task)
+    return {"task": names.get(type(task), type(task).__name__)} | settings(task, but)
 
 
 def settings(value: object, but: Collection[str] = ()) -> dict[str, object]:
@@ -133,7 +133,11 @@ def job_from(form: Mapping[str, object], folder: Path) -> Job:
         raise BadSetting(f"tasks is {listed!r}: wanted a list of tables, written [[tasks]]")
     source = source_from(_table(form, "input", folder))
     sink = sink_from(_table(form, "output", folder))
-    return Job(source, sink, tuple(task_from(task) for task in listed), seed)
+    placed = [dict(task) for task in listed]
+    for task in placed:
+        if isinstance(task.get("weights"), str):
+            task["weights"] = folder / task["weights"]
+    return Job(source, sink, tuple(task_from(task) for task in placed), seed)
 
 
 def job_to(job: Job) -> dict[str, Any]:
@@ -172,7 +176,7 @@ def job_tag(job: Job) -> str:
     form = {
         "filmgate": version("filmgate"),
         "input": settings(job.source, but=_PLACES),
-        "tasks": [task_to(task) for task in job.tasks],
+        "tasks": [task_to(task, but=_PLACES) for task in job.tasks],
         "output": settings(job.sink, but=_PLACES),
         "seed": job.seed,
     }

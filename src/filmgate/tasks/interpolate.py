@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
+from pathlib import Path
 from typing import Literal
 
 from filmgate.core.frame import Frame, Position, Spec
@@ -38,6 +39,9 @@ class Interpolate:
     model: str = "dis"
     """Who draws the frames. dis is optical flow on the CPU and needs no download."""
 
+    weights: Path | None = None
+    """Where the model's weights lie: a file, or a folder with it. Without: the models folder."""
+
     def __post_init__(self) -> None:
         for name in ("factor", "fps", "slow"):
             value = getattr(self, name)
@@ -63,7 +67,7 @@ class Interpolate:
         """Cuts are looked for, frames drawn between, and each made to last until the next."""
         from filmgate.flow.cuts import cuts
 
-        draw = Draw(self.grid, self.ends == "drop", interpolator(self.model, spec))
+        draw = Draw(self.grid, self.ends == "drop", interpolator(self.model, spec, self.weights))
         between = windowed(
             draw, 0, 1, name="interpolate", output=self.grid.output, first=self.grid.first
         )
