@@ -14,11 +14,13 @@ from safetensors.torch import save, save_file
 
 import filmgate.models
 from filmgate.cli.main import main
+from filmgate.cli.models import show
 from filmgate.core.frame import Spec
 from filmgate.device.weights import Shelf
 from filmgate.errors import BadSetting, Exit
 from filmgate.models import interpolator, weights_of
 from filmgate.quality.trial import SIDE, Slide
+from tests import films
 from tests.device.conftest import nothing_said
 from tests.device.shop import Shop, opened
 
@@ -115,7 +117,8 @@ def test_weights_are_shown_fetched_and_verified(
     shelf: Shelf, shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def is_() -> dict[str, Any]:
-        rows = json.loads(said(capsys, "--json"))["families"]
+        show(json=True)
+        rows = json.loads(capsys.readouterr().out)["families"]
         found: dict[str, Any] = next(row for row in rows if row["weights"] == "toy")
         return found
 
@@ -231,6 +234,31 @@ def test_a_family_with_weights_is_used_with_those_given(shelf: Shelf, tmp_path: 
     assert (made.arrays[0] == film.picture(half(1)).arrays[0]).all()  # type: ignore[attr-defined]
     with pytest.raises(BadSetting, match="the model dis has none: leave it out"):
         interpolator("dis", film.spec, tmp_path)
+
+
+def test_a_film_is_made_with_weights_by_hand_and_its_tag_tells_no_place(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(SHIFTED, tmp_path / "own.safetensors")
+    films.make(films.FILMS["even"], tmp_path / "in.mp4")
+    words = ["interpolate", "in.mp4", "out.mp4", "--model", "fake", "--preset", "ultrafast"]
+    assert main([*words, "--quiet"]) == Exit.USER
+    assert "filmgate models pull toy fetches them" in capsys.readouterr().err
+    assert main([*words, "--quiet", "--weights", "own.safetensors"]) == Exit.DONE
+    assert main(["probe", "out.mp4"]) == Exit.DONE
+    shown = capsys.readouterr().out
+    assert '"model": "fake"' in shown
+    assert "own.safetensors" not in shown
+
+
+def test_a_bar_is_drawn_where_there_is_a_terminal(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert main(["models", "pull", "toy"]) == Exit.DONE
+    shown = capsys.readouterr()
+    assert "fetching" in shown.err
+    assert "toy is here" in shown.out
 
 
 def test_two_files_of_one_name_are_refused(shelf: Shelf, tmp_path: Path) -> None:

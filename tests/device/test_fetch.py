@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from threading import Event
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from filmgate.device import fetch
 from filmgate.device.weights import Shelf
 from filmgate.errors import BadSetting, BadWeights, DoesNotFit, NotFetched
-from tests.device.shop import DATA, OTHER, SHA, Shop, pulled
+from tests.device.shop import DATA, OTHER, SHA, Shop, opened, pulled
 
 
 def left(shelf: Shelf) -> list[str]:
@@ -48,6 +49,41 @@ def test_many_cuts_cost_nothing_but_connections(shop: Shop, shelf: Shelf) -> Non
     waits: list[float] = []
     assert pulled(shop, shelf, waits).read_bytes() == DATA
     assert waits == [1.0] * 37
+
+
+def disturbed(chance: Random, folder: Path, data: bytes) -> None:
+    """A download from a server of some kind, cut and refused at random, by several callers."""
+    wanted = sha256(data).hexdigest() if chance.random() < 0.7 else None
+    with opened(Shop(data=data)) as shop:
+        shop.ranges, shop.honest = chance.random() < 0.7, chance.random() < 0.7
+        shop.etag = chance.choice(['"one"', 'W/"weak"', ""])
+        shop.length, shop.redirects = chance.random() < 0.7, chance.random() < 0.5
+        shop.cuts = [chance.randrange(len(data) + 1) for _ in range(chance.randrange(12))]
+        shop.refusals = chance.choices([503, 416, 500], k=chance.randrange(4))
+        shelf = Shelf(folder)
+        for _ in range(9):
+            try:
+                path = fetch.pull(shop.weights(sha256=wanted), shelf, wait=lambda _: None)
+            except NotFetched:
+                assert not shelf.place(shop.weights()).exists()
+                continue
+            assert path.read_bytes() == data
+            return
+        pytest.fail("it did not come in nine calls")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_on_the_way_the_file_is_whole_or_has_no_name(
+    seed: int, tmp_path: Path
+) -> None:
+    disturbed(Random(seed), tmp_path, DATA)
+
+
+@pytest.mark.slow
+def test_the_same_five_hundred_times(tmp_path: Path) -> None:
+    for seed in range(500):
+        chance = Random(1000 + seed)
+        disturbed(chance, tmp_path / str(seed), DATA[: chance.randrange(1, 100_000)])
 
 
 def test_another_process_goes_on_where_one_gave_up(shop: Shop, shelf: Shelf) -> None:

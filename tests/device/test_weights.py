@@ -1,5 +1,6 @@
 """Weights that lie here: found, believed, recorded, and their terms."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,27 @@ def test_a_folder_or_a_file_may_be_named_by_hand(shop: Shop, shelf: Shelf, tmp_p
     assert shelf.verified(weights, own) == own  # another name promises nothing
     file.write_bytes(DATA)
     assert shelf.verified(weights, mine) == file
+
+
+def test_a_file_that_can_not_be_read_is_told(
+    shop: Shop, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulled(shop, shelf)
+
+    def broken(*_: object) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(weights_, "sha256_of", broken)
+    with pytest.raises(BadWeights, match="can't be read: Input/output error; look at that"):
+        shelf.verified(shop.weights(), again=True)
+
+
+def test_a_folder_that_can_not_be_written_costs_only_time(
+    shop: Shop, shelf: Shelf, tmp_path: Path
+) -> None:
+    path = pulled(shop, shelf)
+    (tmp_path / "other").write_text("no folder")
+    assert Shelf(tmp_path / "other").verified(shop.weights(), path) == path
 
 
 def test_the_folder_is_chosen_by_a_variable(

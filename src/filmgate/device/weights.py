@@ -80,7 +80,9 @@ class Shelf:
     def here(cls) -> Shelf:
         """The folder that FILMGATE_MODELS names; without, ~/.cache/filmgate/models."""
         told = os.environ.get("FILMGATE_MODELS")
-        return cls(Path(told) if told else Path.home() / ".cache" / "filmgate" / "models")
+        return cls(
+            Path(told).expanduser() if told else Path.home() / ".cache" / "filmgate" / "models"
+        )
 
     def place(self, weights: Weights) -> Path:
         """Where the file lies once it is whole."""
@@ -120,17 +122,26 @@ class Shelf:
         self.agreed(weights)
         path = self.find(weights, given)
         if path.name == weights.file:
-            size = path.stat().st_size
-            if size != weights.size_bytes:
-                raise BadWeights(f"{path} has {size:,} bytes, and {weights.told} has "
-                                 f"{weights.size_bytes:,}: {_cure(weights, given)}")  # fmt: skip
-            found, wanted = self.sha256(path, again=again, tell=tell), self.wanted(weights)
-            if wanted is None:
-                self.record(weights, found)
-            elif found != wanted:
-                raise BadWeights(f"{path} is damaged or not what was published: its sha256 is "
-                                 f"{found}, wanted {wanted}: {_cure(weights, given)}")  # fmt: skip
+            try:
+                self._published(weights, path, given, again, tell)
+            except OSError as error:
+                raise BadWeights(f"{path} can't be read: {error.strerror}; look at that disk, "
+                                 "and at who may read it") from error  # fmt: skip
         return path
+
+    def _published(
+        self, weights: Weights, path: Path, given: Path | None, again: bool, tell: Tell
+    ) -> None:
+        size = path.stat().st_size
+        if size != weights.size_bytes:
+            raise BadWeights(f"{path} has {size:,} bytes, and {weights.told} has "
+                             f"{weights.size_bytes:,}: {_cure(weights, given)}")  # fmt: skip
+        found, wanted = self.sha256(path, again=again, tell=tell), self.wanted(weights)
+        if wanted is None:
+            self.record(weights, found)
+        elif found != wanted:
+            raise BadWeights(f"{path} is damaged or not what was published: its sha256 is "
+                             f"{found}, wanted {wanted}: {_cure(weights, given)}")  # fmt: skip
 
     def agreed(self, weights: Weights) -> None:
         """Raises BadSetting where the terms are not accepted."""
