@@ -83,6 +83,7 @@ def test_elsewhere_a_line_is_said_every_ten_seconds_and_a_table_at_the_end() -> 
     assert "busy 97 % of the time" in table
     assert "1.03 x the busiest part" in table
     assert "1920 out" in table
+    assert "interpolate was busy 97% of the time: a faster machine" in table
 
 
 def test_a_film_of_unknown_length_has_neither_percent_nor_time_left() -> None:

@@ -108,6 +108,25 @@ def test_a_mistake_is_told_in_one_breath_with_code_2(
     assert not out
 
 
+@pytest.mark.parametrize("where", [["--in-process"], []])
+def test_a_trace_is_drawn_wherever_the_run_is(film: Path, where: list[str]) -> None:
+    path = film.with_name("trace.json")
+    words = ["interpolate", str(film), str(film.with_name("out.mp4")), "--trace", str(path)]
+    assert main([*words, "--quiet", *where]) == Exit.DONE
+    entries = [entry for entry in json.loads(path.read_text()) if entry]
+    lanes = {entry["args"]["name"] for entry in entries if entry["name"] == "thread_name"}
+    assert lanes == {"decode", "cuts", "interpolate", "until next", "encode"}
+    assert entries[-1]["name"] == "done"
+
+
+def test_one_trace_is_not_for_several_films(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["convert", str(film), str(film), "-o", str(film.with_name("made")), "--trace", "t"]
+    shutil.copy(film, other := film.with_name("other.mp4"))
+    words[2] = str(other)
+    assert main(words) == Exit.USER
+    assert "--trace names one place and there are 2 films" in capsys.readouterr().err
+
+
 def test_a_mended_film_ends_with_a_code_of_its_own(runs: Runs) -> None:
     runs.mended = 2
     assert main(["convert", "a", "b", "--keep-going", "--quiet"]) == Exit.REPAIRED

@@ -15,6 +15,7 @@ from filmgate.core.plan import Plan
 from filmgate.core.run import run
 from filmgate.core.trace import Trace, bottleneck
 from filmgate.core.windows import each
+from filmgate.errors import BadSetting
 from tests.core.reel import Reel, Shelf
 from tests.laws.synthetic import film_of
 
@@ -61,6 +62,37 @@ def test_a_trace_of_a_run_that_was_shot_lacks_only_its_end(tmp_path: Path) -> No
     trace.close()
 
 
+@pytest.mark.parametrize("torn", [b"", b'{"pid": 1, "ph": "X", "na'])
+def test_a_run_that_goes_on_is_drawn_behind_what_was_there(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "trace.json"
+    with Trace(path) as trace:
+        trace.mark("first")
+    path.write_bytes(path.read_bytes().removesuffix(b"{}]\n") + (torn or b"{}]\n"))
+    for name in ("second", "third"):
+        with Trace(path, goes_on=True) as trace:
+            trace.mark(name)
+    entries = [entry for entry in json.loads(path.read_text()) if entry]
+    marks = [entry for entry in entries if entry["ph"] == "i"]
+    assert [(mark["name"], mark["pid"]) for mark in marks] == [
+        ("first", 1), ("second", 2), ("third", 3),
+    ]  # fmt: skip
+    assert marks[0]["ts"] <= marks[1]["ts"] <= marks[2]["ts"]
+    runs = [entry["args"]["name"] for entry in entries if entry["name"] == "process_name"]
+    assert runs == ["filmgate", "filmgate, run 2", "filmgate, run 3"]
+
+
+def test_a_run_that_begins_is_drawn_anew(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        with Trace(tmp_path / "trace.json") as trace:
+            trace.mark(name)
+    assert "first" not in (tmp_path / "trace.json").read_text()
+
+
+def test_a_trace_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match=r"none/trace\.json can't be written: No such file"):
+        Trace(tmp_path / "none" / "trace.json")
+
+
 def test_a_trace_ends_where_it_would_be_too_large(tmp_path: Path) -> None:
     entries = traced(tmp_path / "trace.json", 1000)
     assert entries[-1]["name"] == "the trace is full"
@@ -81,5 +113,7 @@ def test_the_bottleneck_is_named_with_what_would_relieve_it() -> None:
     assert "--preset" in said
     assert "dis was busy 90%" in bottleneck(Done(9, 9, 10.0, {"decode": 1.0, "dis": 9.0}))
     assert "decode was busy" in bottleneck(Done(9, 9, 10.0, {"decode": 8.0, "dis": 4.0}))
+    busy = {"decode": 4.5, "a": 4.0, "b": 4.6, "encode": 4.8}
+    assert bottleneck(Done(9, 9, 10.0, busy)).startswith("b was busy 46% of the time: ")
     assert "waited for the disk" in bottleneck(Done(9, 9, 10.0, {"decode": 1.0, "encode": 2.0}))
     assert bottleneck(Done(0, 0, 0.0)) == ""

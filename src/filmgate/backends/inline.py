@@ -31,8 +31,8 @@ def run(
 ) -> Generator[Event, None, None]:
     """Does the job; says what happens, and draws it in `trace`. The result is whole at the end.
 
-    With `keep` it goes on from what is kept there. Closing the generator, or any error, leaves
-    nothing behind but what is kept. Raises FilmgateError.
+    With `keep` it goes on from what is kept there, and so does the trace. Closing the generator,
+    or any error, leaves nothing behind but what is kept. Raises FilmgateError.
     """
     with job.source.open(plan.decode_threads if plan else None) as film:
         chain, plan = build(job.source, job.tasks, film.spec, plan, job.sink)
@@ -50,7 +50,7 @@ def run(
             if trace is None:
                 yield from run_film(film, chain, sink, plan, resume)
                 return
-            with Trace(trace) as drawn:
+            with Trace(trace, goes_on=resume is not None) as drawn:
                 chain = replace(chain, clock=Clock(span=drawn.span, level=drawn.level))
                 for event in run_film(film, chain, sink, plan, resume):
                     drawn.tell(event)

@@ -24,8 +24,10 @@ def do(order: Order) -> Exit:
     jobs = jobs_of(order)
     if len(jobs) == 1:
         return do_one(next(iter(jobs.values())), order.limits, order.durable, order.shown)
-    if order.durable.work is not None:
-        raise BadSetting(f"--work names one folder and there are {len(jobs)} films: leave it out")
+    for flag, named in (("--work", order.durable.work), ("--trace", order.shown.trace)):
+        if named is not None:
+            raise BadSetting(f"{flag} names one place and there are {len(jobs)} films: leave it "
+                             "out")  # fmt: skip
     codes = []
     for name, job in jobs.items():
         if not order.shown.quiet:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.filesize import decimal
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from filmgate.core.events import Died, Done, Event, Progress, Replanned, Started, Warned
 from filmgate.core.job import Job
+from filmgate.core.trace import bottleneck
 from filmgate.jobs.log import json_line
 from filmgate.media.file import Output
 
@@ -120,8 +121,8 @@ class Words:
         return "  ".join(words)
 
 
-def summary(done: Done, path: Path | None) -> Table:
-    """Where the seconds went, and what there is now."""
+def summary(done: Done, path: Path | None) -> Group:
+    """Where the seconds went, what there is now, and what would make it quicker."""
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="left")
     table.add_column(justify="right")
@@ -133,7 +134,7 @@ def summary(done: Done, path: Path | None) -> Table:
     table.add_row("frames", str(done.read), f"in, {done.written} out")
     if path and path.exists():
         table.add_row("result", decimal(path.stat().st_size), str(path))
-    return table
+    return Group(table, *(Text(said) for said in [bottleneck(done)] if said))
 
 
 def clock(seconds: float) -> str:

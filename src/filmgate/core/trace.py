@@ -1,6 +1,7 @@
 """A run drawn: a lane for each part, marks and curves, in a file for ui.perfetto.dev."""
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -9,8 +10,10 @@ from time import perf_counter
 from types import TracebackType
 
 from filmgate.core.events import Committed, Died, Done, Event, Progress, Replanned, Warned
+from filmgate.errors import BadSetting
 
 LARGEST = 512 << 20  # bytes of a trace; no viewer opens a larger one
+TAIL = 1 << 16  # bytes of a trace that tell when it ended
 
 
 class Trace:
@@ -18,14 +21,22 @@ class Trace:
 
     A lane for each part (decode, every stage, encode), marks where something was committed or
     planned anew, curves of memory and frames. A file that was not closed can be read all the same.
-    Times are microseconds since the trace began. Nothing is held in memory.
+    Times are microseconds since the trace began; one that `goes_on` is drawn behind what the file
+    holds of the run before. Raises BadSetting if there can be no such file.
     """
 
-    def __init__(self, path: Path, largest_bytes: int = LARGEST) -> None:
-        self._file, self._lock, self._began = path.open("w"), Lock(), perf_counter()
+    def __init__(self, path: Path, largest_bytes: int = LARGEST, *, goes_on: bool = False) -> None:
+        try:
+            self._pid, shift = _cut(path) if goes_on else (1, 0.0)
+            self._file = path.open("a" if self._pid > 1 else "w")
+        except OSError as error:
+            raise BadSetting(f"the trace {path} can't be written: {error.strerror}; name another "
+                             "file with --trace") from error  # fmt: skip
+        self._lock, self._began = Lock(), perf_counter() - shift / 1e6
         self._left, self._lanes = largest_bytes, dict[str, int]()
-        self._file.write("[\n")
-        self._put({"ph": "M", "name": "process_name", "args": {"name": "filmgate"}})
+        self._file.write("" if self._pid > 1 else "[\n")
+        run = "filmgate" if self._pid == 1 else f"filmgate, run {self._pid}"
+        self._put({"ph": "M", "name": "process_name", "args": {"name": run}})
 
     def span(self, name: str, began: float, ended: float) -> None:
         """Something took from `began` to `ended`, both as `perf_counter` tells."""
@@ -85,7 +96,7 @@ class Trace:
         return lane
 
     def _put(self, entry: dict[str, object]) -> None:
-        line = json.dumps({"pid": 1, **entry}) + ",\n"
+        line = json.dumps({"pid": self._pid, **entry}) + ",\n"
         with self._lock:
             full = self._left <= len(line)
             if self._file.closed or (full and not self._left):
@@ -102,23 +113,54 @@ class Trace:
         return round((at - self._began) * 1e6, 1)
 
 
+def _cut(path: Path) -> tuple[int, float]:
+    """Cuts off how a trace ends: the number of the run to be drawn behind it, and when it begins.
+
+    1 and 0 where there is no trace of ours.
+    """
+    if not path.is_file():
+        return 1, 0.0
+    with path.open("r+b") as file:
+        if file.read(2) != b"[\n":
+            return 1, 0.0
+        begin = max(2, file.seek(0, os.SEEK_END) - TAIL)
+        file.seek(begin)
+        tail = file.read()
+        end = tail.rfind(b",\n") + 2  # behind it only what closes a trace, or half a line
+        file.truncate(begin + end if end > 1 else 2)
+    runs, times = [1], [0.0]
+    for line in tail[: max(0, end)].decode(errors="replace").split(",\n"):
+        with suppress(ValueError):  # the first may be cut
+            entry = json.loads(line)
+            runs.append(entry["pid"])
+            times.append(entry.get("ts", 0.0) + entry.get("dur", 0.0))
+    return (max(runs) + 1, max(times)) if end > 1 else (1, 0.0)
+
+
 def bottleneck(done: Done) -> str:
-    """Which part a run waited for, in words, and what would relieve it."""
+    """Which part a run waited for, in words, and what would relieve it.
+
+    There are three that work at the same time: decode, the stages (one after the other), encode.
+    """
     if not done.busy or not done.seconds:
         return ""
-    name = max(done.busy, key=lambda part: done.busy[part])
-    share = done.busy[name] / done.seconds
-    compute = sum(s for part, s in done.busy.items() if part not in ("decode", "encode"))
-    if share < 0.5 and compute / done.seconds < 0.7:
+    stages = {part: s for part, s in done.busy.items() if part not in ("decode", "encode")}
+    threads = {part: s for part, s in done.busy.items() if part not in stages}
+    compute = sum(stages.values()) / done.seconds
+    name = max(threads, key=lambda part: threads[part], default="")
+    share = threads.get(name, 0.0) / done.seconds
+    idle = f", the stages stood idle {max(0.0, 1 - compute):.0%}" if stages else ""
+    if max(share, compute) < 0.5:
         return (
-            f"no part was busy more than {share:.0%} of the time: they waited for the disk, or for "
-            "other programs"
+            f"no part was busy more than {max(share, compute):.0%} of the time: they waited for "
+            "the disk, or for other programs"
         )
-    idle = f", the stages stood idle {max(0.0, 1 - compute / done.seconds):.0%}"
-    if name == "encode":
+    if compute >= share:
+        name = max(stages, key=lambda part: stages[part])
+        share, idle = stages[name] / done.seconds, ""
+        cure = f"a faster machine, or lighter settings of {name}, would help"
+    elif name == "encode":
         cure = "a quicker --preset, or --codec ffv1 for a larger file, would help"
-    elif name == "decode":
-        cure = "a film that is easier to decode, or more --threads, would help"
     else:
-        cure, idle = f"a faster machine, or lighter settings of {name}, would help", ""
+        cure = "a film that is easier to decode, or more --threads, would help"
     return f"{name} was busy {min(share, 1.0):.0%} of the time{idle}: {cure}"
