@@ -70,8 +70,8 @@ def fit(job: Job, limits: Limits | None = None, budget: Budget | None = None) ->
     DoesNotFit with the smallest budget that would do and what else would help; UserError.
     """
     if str(getattr(job.source, "path", "")) == "-":
-        raise Unsupported("a budget needs a look at the first frames, and a pipe can be read only "
-                          "once: give a file, or leave the budget out")  # fmt: skip
+        raise Unsupported("a plan and a budget need a look at the first frames, and a pipe can be "
+                          "read only once: give a file, or leave the budget out")  # fmt: skip
     limits = limits or Limits()
     budget = budget or limits.budget
     tried = replace(Plan(give_back=True), **limits.threads_of_plan)

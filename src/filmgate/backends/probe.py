@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from fractions import Fraction
 from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Any
 
@@ -17,7 +19,7 @@ from filmgate.core.plan import Costs, Line, Plan, StageCost
 from filmgate.core.stage import AnyStage
 from filmgate.core.windows import Blocks
 from filmgate.errors import OutOfMemory
-from filmgate.media.file import Output
+from filmgate.media.file import ImageOutput, Output
 
 KEPT = 4  # real frames that every stage is tried with, to and fro
 DECODED = 24  # frames: by then every thread of a decoder has its own
@@ -27,6 +29,7 @@ LONG_S = 1.0  # a trial that takes longer has shown enough
 ENCODED = 8  # frames: far from filling an encoder, enough to time it
 KEY_EVERY = 250  # frames between two key pictures, where nobody says otherwise
 THREAD_FRAMES = 1.5  # that another decoding thread holds: measured 1.6 to 3.6, so it spares less
+STILL_COPIES = 5  # of a picture while it becomes a file: waiting, in rows, as RGB, in its format
 TICK = Fraction(1, 1_000_000)
 
 
@@ -49,6 +52,9 @@ def measured(film: Any, chain: Chain, sink: Any, plan: Plan) -> Costs:
         if isinstance(sink, Output):
             encode = encoders.held(sink, made)
             encode_s, encode_cpu, file_bytes = _encoded(film, sink, made, frames, plan)
+        elif isinstance(sink, ImageOutput):
+            encode = Line(0.0, STILL_COPIES * result_bytes)
+            encode_s, encode_cpu, file_bytes = _stilled(film, sink, made, frames, plan)
         del frames
     with rising():
         pass  # what was freed is given back: the program alone is left
@@ -195,6 +201,21 @@ def _encoded(
     encoder.close()
     first, *rest = [packet.size for packet in packets]
     return seconds, cpu, first / KEY_EVERY + sum(rest) / max(1, len(rest))
+
+
+def _stilled(
+    film: Any, sink: ImageOutput, spec: Spec, frames: Sequence[Frame], plan: Plan
+) -> tuple[float, float, float]:
+    """The same, where the result is pictures: some are written into a folder that goes."""
+    many, feed = max(KEPT, plan.encode_threads), to_and_fro(frames, spec)
+    with TemporaryDirectory(prefix="filmgate-") as folder:
+        aside = replace(sink, path=Path(folder) / f"%06d{Path(sink.path).suffix or '.png'}")
+        with aside.open(film, spec, threads=plan.encode_threads) as pictures:
+            began, cpu = perf_counter(), process_time()
+            pictures.write([next(feed) for _ in range(many)])
+            seconds, cpu = (perf_counter() - began) / many, (process_time() - cpu) / many
+        sizes = [path.stat().st_size for path in Path(folder).glob("[0-9]*")]
+    return seconds, cpu, sum(sizes) / max(1, len(sizes))
 
 
 def _weights(stage: object) -> int:

@@ -21,11 +21,11 @@ def do(order: Order) -> Exit:
 
     Says so and returns the exit code of the first that did not end well; one alone raises.
     """
-    jobs = jobs_of(order)
+    jobs, sampled = jobs_of(order), order.more.get("Sampled")
     if len(jobs) == 1:
-        return do_one(next(iter(jobs.values())), order.limits, order.durable, order.shown)
+        return _do(next(iter(jobs.values())), order)
     for flag, named in (("--work", order.durable.work), ("--trace", order.shown.trace)):
-        if named is not None:
+        if named is not None and not (sampled and sampled.sample):
             raise BadSetting(f"{flag} names one place and there are {len(jobs)} films: leave it "
                              "out")  # fmt: skip
     codes = []
@@ -33,13 +33,22 @@ def do(order: Order) -> Exit:
         if not order.shown.quiet:
             print(name, file=sys.stderr)
         try:
-            codes.append(do_one(job, order.limits, order.durable, order.shown))
+            codes.append(_do(job, order))
         except Interrupted:
             raise
         except FilmgateError as error:
             print(f"filmgate: {error}", file=sys.stderr)
             codes.append(error.exit_code)
     return next((code for code in codes if code != Exit.DONE), Exit.DONE)
+
+
+def _do(job: Job, order: Order) -> Exit:
+    from filmgate.cli.sample import tried
+
+    sampled = order.more.get("Sampled")
+    if sampled is not None and sampled.sample is not None:
+        return tried(job, sampled.sample, order)
+    return do_one(job, order.limits, order.durable, order.shown)
 
 
 def jobs_of(order: Order) -> Mapping[str, Job]:
@@ -69,7 +78,7 @@ def do_one(job: Job, limits: Limits, durable: Durable, shown: Shown) -> Exit:
     last: Event | None = None
     with watching(job, shown.json, shown.quiet) as tell:
         try:
-            with _polite(), closing(happenings) as events:
+            with polite(), closing(happenings) as events:
                 for event in events:
                     last = event
                     if isinstance(event, Progress):
@@ -93,8 +102,8 @@ def do_one(job: Job, limits: Limits, durable: Durable, shown: Shown) -> Exit:
 
 
 @contextmanager
-def _polite() -> Iterator[None]:
-    """SIGTERM is Ctrl-C; a second one does not disturb the cleaning up after the first."""
+def polite() -> Iterator[None]:
+    """SIGTERM is Ctrl-C here; a second one does not disturb the cleaning up after the first."""
 
     def stop(*_: object) -> None:
         for name in (signal.SIGINT, signal.SIGTERM):

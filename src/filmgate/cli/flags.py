@@ -20,6 +20,7 @@ from filmgate.tasks.forms import SINKS, SOURCES, exact, sink_from, source_from
 PATHS = ("The film (or images: a folder, frames/%06d.png; - is a pipe) and the result (alike). "
          "With -o: films, as many as wanted, or folders of them.")  # fmt: skip
 INTO = "A folder for the results: each has its film's name."
+TIMES = ("from_", "to", "segment", "pause_after", "sample")  # seconds, and may say so: 5s
 SEED = "The only chance there is: same seed, same film."
 Paths = Annotated[tuple[Path, ...], Parameter(name="IN OUT", help=PATHS)]
 Folder = Annotated[Path | None, Parameter(name=("--out", "-o"), help=INTO)]
@@ -148,7 +149,7 @@ def flags_of(cls: type[Any]) -> list[Argument]:
                 Parameter(
                     name=flag_of(field.name),
                     help=texts.get(field.name),
-                    converter=_exact if Fraction in _parts(hints[field.name]) else None,
+                    converter=_converter(field.name, hints[field.name]),
                     env_var="FILMGATE_IN_PROCESS" if field.name == "in_process" else None,
                 ),
             ],
@@ -160,6 +161,17 @@ def flags_of(cls: type[Any]) -> list[Argument]:
 
 def _parts(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) or (hint,)
+
+
+def _converter(name: str, hint: Any) -> Callable[[object, Sequence[Token]], Fraction] | None:
+    if Fraction not in _parts(hint):
+        return None
+    return _seconds if name in TIMES else _exact
+
+
+def _seconds(_: object, tokens: Sequence[Token]) -> Fraction:
+    """5 and 5s are the same."""
+    return Fraction(str(exact(tokens[0].value.removesuffix("s"))))
 
 
 def _exact(_: object, tokens: Sequence[Token]) -> Fraction:

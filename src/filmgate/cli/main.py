@@ -11,8 +11,9 @@ from cyclopts import App, CycloptsError, Parameter
 
 import filmgate as fg
 from filmgate.backends.limits import Limits
-from filmgate.cli import act, jobs, models, plan
+from filmgate.cli import act, bench, jobs, models, plan
 from filmgate.cli.flags import Shown, verb, with_flags
+from filmgate.cli.sample import Sampled
 from filmgate.errors import Exit, FilmgateError
 from filmgate.jobs.folder import Durable
 from filmgate.tasks.forms import job_from_toml, registry
@@ -66,14 +67,17 @@ def command_line() -> App:
         default_parameter=Parameter(negative=()),
         result_action="return_value",
     )
-    plans = App(name="plan", help=plan.HELP)
+    below = {"plan": plan.planned, "bench": bench.benched}
+    above = {"plan": App(name="plan", help=plan.HELP), "bench": App(name="bench", help=bench.HELP)}
     for name, task in {**registry(), "convert": None}.items():
         does = str(task.__doc__) if task else CONVERT
         usage = f"Usage: filmgate {name} {PLACES}\n"
-        app.command(verb(task, does, act.do), name=name, usage=usage)
-        usage = f"Usage: filmgate plan {name} IN [OUT] [OPTIONS]\n"
-        plans.command(verb(task, does, plan.planned), name=name, usage=usage)
-    app.command(plans)
+        app.command(verb(task, does, act.do, (Sampled,)), name=name, usage=usage)
+        for first, does_so in below.items():
+            usage = f"Usage: filmgate {first} {name} IN [OUT] [OPTIONS]\n"
+            above[first].command(verb(task, does, does_so), name=name, usage=usage)
+    for group in above.values():
+        app.command(group)
     app.command(jobs.verbs())
     app.command(models.verbs())
     app.command(with_flags(run, Limits, Durable, Shown), name="run")

@@ -2,8 +2,11 @@
 
 import json as json_
 import os
-from collections.abc import Iterator
-from dataclasses import fields, replace
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console, Group
@@ -18,6 +21,7 @@ from filmgate.cli.live import clock
 from filmgate.core.frame import Spec
 from filmgate.core.plan import Plan, StageCost, seconds_each
 from filmgate.errors import Exit
+from filmgate.media.file import File, Images, Output
 from filmgate.tasks.forms import plain
 
 HELP = "Show where memory and time would go, and why, before anything runs."
@@ -44,19 +48,69 @@ def planned(order: Order) -> Exit:
     for name, job in jobs.items():
         if len(jobs) > 1 and not order.shown.json:
             print(name)
-        show(fit(job, order.limits), order.shown.json)
+        found = fit(job, order.limits)
+        show(found, order.shown.json, foreseen(found))
     return Exit.DONE
 
 
-def show(found: Fit, json: bool) -> None:
+def show(found: Fit, json: bool, disk: "Disk | None") -> None:
     """Prints the plan: tables for a person, or one JSON object."""
     if json:
-        print(json_.dumps(as_json(found)))
+        print(json_.dumps(as_json(found, disk)))
     else:
-        Console(highlight=False).print(drawn(found))
+        Console(highlight=False).print(drawn(found, disk))
 
 
-def as_json(found: Fit) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Bytes on the disk: of the result, and at most before the join and during it."""
+
+    result: int
+    pieces: int
+    joining: int
+    folder: Path
+
+    @classmethod
+    def of(cls, sink: Any, result: float, snapshot: int) -> "Disk":
+        """What a result of so many bytes takes on its way; pictures and pipes have no pieces."""
+        if not isinstance(sink, Output) or sink.piped:
+            return cls(int(result), 0, int(result), Path(sink.path).absolute().parent)
+        from filmgate.jobs.room import JOINED, PIECES
+
+        pieces = int(PIECES * result) + 2 * snapshot
+        joining = pieces + int(JOINED * result)
+        return cls(int(result), pieces, joining, Path(sink.path).absolute().parent)
+
+    @property
+    def free(self) -> int | None:
+        """What is free there; None where there is no such folder yet."""
+        return shutil.disk_usage(self.folder).free if self.folder.is_dir() else None
+
+    def plain(self) -> Mapping[str, int | None]:
+        """For JSON."""
+        return {
+            "result_bytes": self.result,
+            "before_join_bytes": self.pieces,
+            "at_most_bytes": self.joining,
+            "free_bytes": self.free,
+        }
+
+
+def foreseen(found: Fit) -> Disk | None:
+    """What the result will take, about; None where nobody can know."""
+    costs, job = found.costs, found.job
+    if costs.frames is None or not costs.file_bytes:
+        return None
+    frames, each = float(costs.frames * costs.more), costs.file_bytes
+    if isinstance(job.sink, Output) and isinstance(job.source, File | Images):
+        from filmgate.media.expected import frame_bytes
+
+        key = min(frames, float(found.plan.segment_frames * costs.more))
+        each = frame_bytes(job.source, job.sink, found.given, found.made, max(1, int(key)))
+    return Disk.of(job.sink, each * frames, costs.snapshot_bytes)
+
+
+def as_json(found: Fit, disk: Disk | None) -> dict[str, object]:
     """All that is known before the run: `bytes` are bytes, `_s` seconds for one source frame."""
     batches = found.plan.batches
     return {
@@ -64,7 +118,7 @@ def as_json(found: Fit) -> dict[str, object]:
         "made": plain(found.made),
         "budget": plain(found.budget),
         "plan": plain(found.plan),
-        "reasons": dict(found.choice.reasons),
+        "reasons": {knob: found.choice.reasons[knob] for knob in KNOBS},
         "stages": [
             plain(stage) | {"batch": batch, "seconds_each": stage.seconds_each(batch)}
             for stage, batch in zip(found.costs.stages, batches, strict=True)
@@ -74,14 +128,14 @@ def as_json(found: Fit) -> dict[str, object]:
             "host_parts": dict(found.host),
             "device_bytes": found.device_bytes,
             "snapshot_bytes": found.costs.snapshot_bytes,
-            "disk_bytes": found.disk_bytes,
+            "disk": disk and disk.plain(),
             "seconds_each": seconds_each(found.costs, found.plan),
             "seconds": found.seconds,
         },
     }
 
 
-def drawn(found: Fit) -> Group:
+def drawn(found: Fit, disk: Disk | None) -> Group:
     """What `show` shows a person."""
     return Group(
         Text(f"{_film(found.given)}  ->  {_film(found.made)}"),
@@ -92,7 +146,7 @@ def drawn(found: Fit) -> Group:
         "",
         _knobs(found),
         "",
-        *(Text(line) for line in _ends(found)),
+        *(Text(line) for line in _ends(found, disk)),
     )
 
 
@@ -103,17 +157,18 @@ def _film(spec: Spec) -> str:
 
 
 def _stages(found: Fit) -> Table:
-    table = _table("stage", *(">" + head for head in (
-        "weights", "remembers", "batch", "peak", "seconds a frame", "recomputed")))  # fmt: skip
+    table = sheet("stage", *(">" + head for head in (
+        "weights", "per frame", "keeps", "batch", "peak", "s/frame", "redone")))  # fmt: skip
     for stage, batch in zip(found.costs.stages, found.plan.batches, strict=True):
         table.add_row(
             stage.name,
             _size(stage.weights_bytes),
+            _size(stage.device.more or stage.host.more),
             _size(stage.state_bytes),
             str(batch),
             _peak(stage, batch),
             f"{stage.seconds_each(batch):.4f}",
-            f"{float(stage.recompute):.2f} x" if stage.recompute != 1 else "",
+            f"{float(stage.recompute):.3g} x",
         )
     return table
 
@@ -127,7 +182,7 @@ def _memory(found: Fit) -> Table:
     parts, each = found.host, seconds_each(found.costs, found.plan)
     seconds = {"decoder": "decode", "stages": "compute", "encoder": "encode"}
     whole, budget = sum(parts.values()), found.budget.host
-    table = _table("memory, at most", ">predicted", "", ">seconds a frame")
+    table = sheet("memory, at most", ">predicted", "", ">s/frame")
     for name, size in parts.items():
         bar = "█" * max(1, round(24 * size / whole))
         took = f"{each[seconds[name]]:.4f}" if name in seconds else ""
@@ -142,7 +197,7 @@ def _memory(found: Fit) -> Table:
 
 
 def _knobs(found: Fit) -> Table:
-    table = _table("knob", ">is", "because")
+    table = sheet("knob", ">is", "because")
     for item in fields(Plan):
         if item.name in KNOBS:
             value = getattr(found.plan, item.name)
@@ -151,7 +206,7 @@ def _knobs(found: Fit) -> Table:
     return table
 
 
-def _ends(found: Fit) -> Iterator[str]:
+def _ends(found: Fit, disk: Disk | None) -> Iterator[str]:
     each = seconds_each(found.costs, found.plan)
     slowest = max(each, key=lambda part: each[part])
     named = {
@@ -165,15 +220,22 @@ def _ends(found: Fit) -> Iterator[str]:
             f"time      {clock(found.seconds)} expected, {1 / each[slowest]:.1f} fps: "
             + (named[slowest])
         )
-    if found.disk_bytes is not None:
-        yield f"disk      about {_size(found.disk_bytes)}, guessed from the first frames"
+    if disk is not None:
+        yield f"result    about {_size(disk.result)}, as a few frames from three places tell"
+        pieces = f"{_size(disk.pieces)} before the join, " if disk.pieces else ""
+        free = f"; {_size(disk.free)} are free there" if disk.free is not None else ""
+        yield f"disk      {pieces}{_size(disk.joining)} at most{free}"
     yield f"snapshot  {_size(found.costs.snapshot_bytes)} at most"
 
 
-def _table(*heads: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head in heads:
-        table.add_column(head.lstrip(">"), justify="right" if head.startswith(">") else "left")
+def sheet(*heads: str) -> Table:
+    """A table with these heads; those that begin with > stand at the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    for number, head in enumerate(heads):
+        right = head.startswith(">")
+        table.add_column(
+            head.lstrip(">"), justify="right" if right else "left", no_wrap=right or not number
+        )
     return table
 
 

@@ -257,9 +257,9 @@ def choose(
     plan = wished(costs, fixed)
     reasons = {f.name: "as fast as it gets" for f in fields(Plan)}
     reasons["chunk"] = f"about {CHUNK_BYTES // MIB} MiB of pictures, 8 frames at most"
-    reasons["queue_bytes"] = f"{AHEAD} chunks: enough to even out the speeds of the parts"
+    reasons["queue_bytes"] = f"{AHEAD} chunks even out the speeds of the parts"
     reasons["batches"] = "more at a time would save no time"
-    reasons["give_back"] = "else the C library keeps what was freed, and nobody can tell how much"
+    reasons["give_back"] = "else the C library keeps what was freed"
     reasons["segment_frames"], reasons["torch_threads"] = "by rule", "more only wait for each other"
     while device_budget is not None and device_bytes(costs, plan) > device_budget:
         device = [stage.device for stage in costs.stages]

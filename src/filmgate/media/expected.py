@@ -5,6 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from filmgate.core.chain import Chain, Links
 from filmgate.core.frame import Frame, Spec
 from filmgate.errors import UserError
 from filmgate.media.encode import Encoder
@@ -54,10 +55,16 @@ def _snippet(source: File | Images, spec: Spec, place: Fraction) -> Iterator[Fra
 def _encoded(frames: Sequence[Frame], output: Output, given: Spec, made: Spec) -> list[int]:
     """Bytes of each packet."""
     spec = replace(given, width=made.width, height=made.height)
-    encoder = Encoder(replace(output, pix_fmt=None), spec, TICK, Origin(), 1)
+    chain = Chain(output.stages(spec))  # of pictures, for one, RGB becomes what the codec takes
+    encoder = Encoder(output, chain.output(spec), TICK, Origin(), 1)
     try:
-        packets = encoder.packets(_sized(frame, spec) for frame in frames)
-        return [packet.size for packet in (*packets, *encoder.flush())]
+        begun = chain.start(spec, frames[0].position)
+        links: Links | None
+        links, ready = chain.step(begun, [_sized(frame, spec) for frame in frames])
+        while links:
+            links, rest = chain.finish(links)
+            ready += rest
+        return [packet.size for packet in (*encoder.packets(ready), *encoder.flush())]
     finally:
         encoder.close()
 

@@ -1,6 +1,7 @@
 """A contact sheet: frames of a film in rows, each with its number and time, to be looked at."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from filmgate.core.frame import Frame
+from filmgate.core.job import SourceFile, Task
 from filmgate.media.colour import to_rgb
 from filmgate.media.planes import Planes
 from filmgate.media.read import Film
@@ -31,6 +33,51 @@ def contact_sheet(
                     row.append(_picture(frame, width))
         if all(len(row) == columns for row in rows):
             break
+    return _saved(rows, png, columns, width)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A film, what the tasks made of it, and the number of the first result to look at."""
+
+    before: SourceFile
+    after: SourceFile
+    tasks: Sequence[Task]
+    first: int
+
+
+def before_after(pairs: Sequence[Pair], png: Path, *, columns: int = 6, width: int = 240) -> Path:
+    """Writes a PNG with two rows for each pair: what was shown at a time, and what is shown now.
+
+    Where the result has frames between frames, the film's own stands there as long as it is shown.
+    """
+    rows: list[list[Image.Image]] = []
+    for pair in pairs:
+        wanted = range(pair.first, pair.first + columns)
+        shown: Iterable[Frame] = (replace(f, image=f) for f in _frames(pair.before))
+        for task in pair.tasks:
+            shown = task.timeline(shown)
+        rows.append([_picture(f.image, width, "before ") for f in _those(shown, wanted)
+                     if isinstance(f.image, Frame)])  # fmt: skip
+        rows.append([_picture(f, width, "after ") for f in _those(_frames(pair.after), wanted)])
+    return _saved(rows, png, columns, width)
+
+
+def _frames(film: SourceFile) -> Iterator[Frame]:
+    with film.open() as opened:
+        for chunk, _ in opened.read(None, 1):
+            yield from chunk
+
+
+def _those(frames: Iterable[Frame], wanted: range) -> Iterator[Frame]:
+    for number, frame in enumerate(frames):
+        if number in wanted:
+            yield frame
+        if number >= wanted[-1]:
+            return
+
+
+def _saved(rows: Sequence[Sequence[Image.Image]], png: Path, columns: int, width: int) -> Path:
     height = max(picture.height for row in rows for picture in row)
     sheet = Image.new("RGB", (columns * width, len(rows) * height), "black")
     for y, row in enumerate(rows):
@@ -40,7 +87,7 @@ def contact_sheet(
     return png
 
 
-def _picture(frame: Frame, width: int) -> Image.Image:
+def _picture(frame: Frame, width: int, said: str = "") -> Image.Image:
     import torch
 
     assert isinstance(frame.image, Planes)
@@ -50,6 +97,6 @@ def _picture(frame: Frame, width: int) -> Image.Image:
     small.thumbnail((width - 4, 4 * width))
     framed = Image.new("RGB", (width, small.height + LABEL), "black")
     framed.paste(small, (2, 0))
-    words = f"{frame.index}: {float(frame.time):.3f} s"
+    words = f"{said}{frame.index}: {float(frame.time):.3f} s"
     ImageDraw.Draw(framed).text((4, small.height + 2), words, font=ImageFont.load_default(11))
     return framed
