@@ -13,7 +13,7 @@ from filmgate.errors import BadSetting
 MIB = 1 << 20
 GIB = 1 << 30
 LARGEST_BATCH = 32
-SMALL_CHANGE = 6_000_000  # bytes: threads' stacks, the muxer, numbers; bench/memory_budget.py
+SMALL_CHANGE = 12_000_000  # bytes: stacks, libraries of the folder, muxers; bench/memory_budget.py
 AHEAD = 2  # chunks that a queue holds; what is more than evens out nothing further
 SEGMENT_S = 4  # of the film between two commits; bench/durability.py says what that costs
 CHUNK_BYTES = 32 * MIB  # of pictures that move at a time: calls cost little beside them
@@ -260,7 +260,8 @@ def choose(
     reasons["queue_bytes"] = f"{AHEAD} chunks even out the speeds of the parts"
     reasons["batches"] = "more at a time would save no time"
     reasons["give_back"] = "else the C library keeps what was freed"
-    reasons["segment_frames"], reasons["torch_threads"] = "by rule", "more only wait for each other"
+    reasons["segment_frames"] = f"about {SEGMENT_S} s of the film: what a stop may cost twice"
+    reasons["torch_threads"] = "more only wait for each other"
     while device_budget is not None and device_bytes(costs, plan) > device_budget:
         device = [stage.device for stage in costs.stages]
         smaller = plan if "batches" in fixed else _less_batch(device, plan)
