@@ -1,1 +1,1 @@
-"""Weights and where they sit, tested."""
+"""Tests of what lies on this machine."""

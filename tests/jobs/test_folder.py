@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from filmgate.device.prints import fingerprint
 from filmgate.errors import BadSetting, Busy, FilmgateError
-from filmgate.jobs.folder import Folder, differences, fingerprint
+from filmgate.jobs.folder import Folder, differences
 
 
 @pytest.fixture

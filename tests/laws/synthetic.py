@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from filmgate.core.cached import Memory, cached
 from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.noise import noise
 from filmgate.core.stage import AnyStage, Reach
@@ -128,6 +129,10 @@ class Recurrent:
         return None, []
 
 
+# One for the whole run: laws are tried on results found as well as on results made.
+SHELF = Memory()
+KEY = {"source": "made here", "range": "all", "settings": "", "weights": "", "code": ""}
+
 STAGES: dict[str, Callable[[], AnyStage]] = {
     "each": lambda: each(brighten),
     "each on two threads": lambda: each(brighten, threads=2),
@@ -144,6 +149,11 @@ STAGES: dict[str, Callable[[], AnyStage]] = {
     "blocks, mostly overlapping": lambda: blocks(clip_mean, 5, 4),
     "until next": UntilNext,
     "recurrent": Recurrent,
+    "cached, recurrent": lambda: cached(Recurrent(), SHELF, KEY, every=4),
+    "cached, feels its batch": lambda: cached(each(feel_batch), SHELF, KEY),
+    "cached, doubles": lambda: cached(
+        windowed(double, 0, 1, first=lambda at: 2 * at.index), SHELF, KEY, every=5
+    ),
 }
 
 # Contiguous only together: frames are left out, then the rest last until the next.

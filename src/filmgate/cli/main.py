@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import filmgate as fg
 from filmgate.backends.limits import Limits
-from filmgate.cli import act, bench, jobs, models, plan
+from filmgate.cli import act, bench, cache, jobs, models, plan
 from filmgate.cli.flags import Shown, verb, with_flags
 from filmgate.cli.sample import Sampled
 from filmgate.errors import Exit, FilmgateError
@@ -80,6 +80,7 @@ def command_line() -> App:
         app.command(group)
     app.command(jobs.verbs())
     app.command(models.verbs())
+    app.command(cache.verbs())
     app.command(with_flags(run, Limits, Durable, Shown), name="run")
     app.command(with_flags(jobs.resume, Shown), name="resume")
     for other in (probe, check, doctor):

@@ -147,14 +147,14 @@ class Chain:
             with self.clock.busy(self.names[k]):
                 return verb()
         except Exception as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             why = str(error).partition("\n")[0]
         # Raised out here: the handler above keeps the failed tensors alive through its traceback.
         raise OutOfMemory(k, size, why)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Every kind: Python's, torch's on a device and on the CPU, OpenCV's (code -4)."""
     return (
         isinstance(error, MemoryError)

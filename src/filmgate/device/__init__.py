@@ -1,1 +1,1 @@
-"""Weights and where they sit."""
+"""Weights and results that lie on this machine: fetched, kept, placed."""

@@ -22,9 +22,10 @@ from filmgate.core.events import Committed, Done, Event, Replanned, Started, War
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan, Shrunk
 from filmgate.core.snapshot import Snapshot
+from filmgate.device.prints import fingerprint
 from filmgate.errors import BadSetting, FilmgateError, Interrupted
 from filmgate.jobs import room
-from filmgate.jobs.folder import DiskTrouble, Durable, Folder, differences, fingerprint
+from filmgate.jobs.folder import DiskTrouble, Durable, Folder, differences
 from filmgate.jobs.ledger import Ledger
 from filmgate.jobs.log import Log
 from filmgate.media.file import File, Images, Output

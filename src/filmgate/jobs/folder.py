@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,7 +16,6 @@ from typing import Any
 from filmgate.errors import BadSetting, Busy, FilmgateError
 
 SUFFIX = ".filmgate"
-_SAMPLES, _SAMPLE_BYTES = 16, 1 << 16  # what is read of a film to know it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +161,6 @@ def sync(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def fingerprint(path: Path) -> dict[str, Any]:
-    """What tells a file from another without reading all of it: size, and samples of its bytes."""
-    size = path.stat().st_size
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for n in range(_SAMPLES):
-            file.seek(max(0, size - _SAMPLE_BYTES) * n // (_SAMPLES - 1))
-            digest.update(file.read(_SAMPLE_BYTES))
-    return {"bytes": size, "sha256_of_samples": digest.hexdigest()}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> list[str]:

@@ -16,8 +16,9 @@ from filmgate.core.events import Done
 from filmgate.core.faults import fault
 from filmgate.core.job import Job
 from filmgate.core.snapshot import Commit
+from filmgate.device.prints import fingerprint
 from filmgate.errors import BadSetting
-from filmgate.jobs.folder import Folder, fingerprint
+from filmgate.jobs.folder import Folder
 from filmgate.tasks.forms import fill, job_from, plain
 
 KEPT = 2  # snapshots: the latest, and the one before it should that be torn
