@@ -12,6 +12,7 @@
     ├── NotFetched                    3  a download did not come to its end; what came is kept
     ├── OutOfMemory                   3  one stage's batch did not fit; its state is still good
     ├── BrokenStage                   3  a stage broke the contract: times, numbers, count, state
+    ├── BadPicture                    3  a stage made what no right picture of the film can be
     └── Interrupted                 130  Ctrl-C, or a polite signal
 
 A message says what was found, what was wanted and what to do, with the values. Exit codes: 0 done,
@@ -20,6 +21,7 @@ A message says what was found, what was wanted and what to do, with the values. 
 """
 
 from enum import IntEnum
+from fractions import Fraction
 
 
 class Exit(IntEnum):
@@ -95,6 +97,14 @@ class OutOfMemory(FilmgateError):
 
 class BrokenStage(FilmgateError):
     """A stage broke the contract: it lost count, left a hole in time, or gave no plain state."""
+
+
+class BadPicture(FilmgateError):
+    """A stage's picture, or state, from `time` (seconds) on is `kind`: "black", "frozen" ..."""
+
+    def __init__(self, message: str, kind: str, time: Fraction) -> None:
+        super().__init__(message)
+        self.kind, self.time = kind, time
 
 
 class Interrupted(FilmgateError):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from filmgate.core.cached import Memory, cached
 from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.guarded import guarded
 from filmgate.core.noise import noise
 from filmgate.core.stage import AnyStage, Reach
 from filmgate.core.windows import UntilNext, Window, blocks, each, repeat_edges, windowed
@@ -151,6 +152,8 @@ STAGES: dict[str, Callable[[], AnyStage]] = {
     "recurrent": Recurrent,
     "cached, recurrent": lambda: cached(Recurrent(), SHELF, KEY, every=4),
     "cached, feels its batch": lambda: cached(each(feel_batch), SHELF, KEY),
+    "guarded, smooths": lambda: guarded(windowed(smooth, 2, 2), checks=["finite", "black"]),
+    "guarded, cached": lambda: guarded(cached(Recurrent(), SHELF, KEY), checks=["finite"]),
     "cached, doubles": lambda: cached(
         windowed(double, 0, 1, first=lambda at: 2 * at.index), SHELF, KEY, every=5
     ),

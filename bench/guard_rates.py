@@ -1,0 +1,221 @@
+"""Does `guarded` find what is wrong, and cry at nothing else? True and false positive rates.
+
+Every film is run clean through ten stages that show what their input shows, and then with one
+fault in it, at places drawn at random, behind a stage that adds noise. Films are decoded to grey
+of at most 480 pixels' width. A fault shows where the input moves: to hold a still picture, or to
+swap two that are alike, is none.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import islice, pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+from _film import CLIPS, write_result
+
+import filmgate as fg
+from filmgate.core.chain import Chain
+from filmgate.core.frame import Frame, Spec
+from filmgate.core.glance import apart, glance
+from filmgate.core.guarded import guarded
+from filmgate.core.stage import AnyStage
+from filmgate.core.windows import each
+from filmgate.errors import BadPicture
+from filmgate.media.planes import Planes
+from filmgate.tasks.interpolate import Interpolate
+from filmgate.testing import Film
+
+FAULTS = ("not finite", "black", "flashing", "frozen", "shuffled by 2", "shuffled by 4", "reversed")
+LENGTHS = {"frozen": 8, "shuffled by 2": 2, "shuffled by 4": 4, "reversed": 8}
+SHOWS = 0.012  # mean difference of what is seen, of full scale, below which nothing moves
+
+
+def opened(path: Path, most: int) -> Film:
+    """The film's first frames, small and grey."""
+    frames = []
+    for frame in islice(fg.frames((), path), most):
+        assert isinstance(frame.image, Planes)
+        luma: Any = frame.image.arrays[0]
+        width = min(480, luma.shape[1])
+        size = (width, round(luma.shape[0] * width / luma.shape[1]))
+        small: Any = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+        small = small >> (frame.image.bits - 8)
+        frames.append(replace(frame, image=Planes((small.astype(np.uint8),), "gray")))
+    high, wide = frames[0].image.arrays[0].shape  # type: ignore[attr-defined]
+    spec = Spec(width=wide, height=high, rate=None, time_base=Fraction(1, 90000), pixels="gray")
+    return Film(spec, tuple(frames))
+
+
+def levels(frame: Frame) -> Any:
+    assert isinstance(frame.image, Planes)
+    return frame.image.arrays[0].astype(np.float32) / 255
+
+
+def noisy(frame: Frame) -> Any:
+    chance = np.random.default_rng(frame.index)
+    return levels(frame) + chance.normal(0, 0.02, levels(frame).shape).astype(np.float32)
+
+
+def made_by(change: Callable[[Frame], Any]) -> AnyStage:
+    return each(lambda frames: [frame.made(change(frame)) for frame in frames], name="made")
+
+
+def quantised(frame: Frame) -> Any:
+    assert isinstance(frame.image, Planes)
+    jpeg = cv2.imencode(".jpg", frame.image.arrays[0], [cv2.IMWRITE_JPEG_QUALITY, 20])[1]
+    return cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE)
+
+
+CLEAN: dict[str, Callable[[Film], tuple[AnyStage, ...]]] = {
+    "as it is": lambda film: (made_by(levels),),
+    "noise of 2%": lambda film: (made_by(noisy),),
+    "darker, flatter": lambda film: (made_by(lambda f: levels(f) * 0.6 + 0.1),),
+    "gamma 0.5": lambda film: (made_by(lambda f: np.sqrt(levels(f))),),
+    "blurred": lambda film: (made_by(lambda f: cv2.GaussianBlur(levels(f), (0, 0), 3)),),
+    "twice as large": lambda film: (
+        made_by(lambda f: cv2.resize(levels(f), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)),
+    ),
+    "JPEG of quality 20": lambda film: (made_by(quantised),),
+    "interpolated x2": lambda film: Interpolate(factor=2).stages(film.spec),
+    "interpolated x5/2": lambda film: Interpolate(factor=Fraction(5, 2)).stages(film.spec),
+    "2 of 3 frames": lambda film: Interpolate(factor=Fraction(2, 3)).stages(film.spec),
+}
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Noise, and from frame `at` on a fault."""
+
+    film: Film
+    kind: str
+    at: int
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Frame]:
+        return [frame.made(self.one(frame.index)) for frame in frames]
+
+    def one(self, n: int) -> Any:
+        shown, since, long = n, n - self.at, LENGTHS.get(self.kind, 1)
+        if 0 <= since < long:
+            if self.kind == "frozen":
+                shown = self.at
+            elif self.kind in ("reversed", "shuffled by 2"):
+                shown = self.at + long - 1 - since
+            elif self.kind == "shuffled by 4":
+                shown = self.at + (2, 0, 3, 1)[since]
+        image = noisy(self.film.frames[shown])
+        if since == 0 and self.kind == "black":
+            image = image * 0 + 0.02
+        elif since == 0 and self.kind == "flashing":
+            image = image + np.float32(0.25)
+        elif since == 0 and self.kind == "not finite":
+            image[3, 5] = np.nan
+        return image
+
+    def shows(self) -> bool:
+        """Whether the fault is one: the input moves there, and has something to see."""
+        if self.kind in ("not finite", "flashing"):
+            return True
+        long = LENGTHS.get(self.kind, 1)
+        seen = [glance(f, f.time) for f in self.film.frames[self.at : self.at + long]]
+        held = [g for g in seen if g]
+        if self.kind == "black":
+            return held[0].contrast > 0.06
+        return min(apart(a, b) for a, b in pairwise(held)) > (
+            SHOWS / 4 if self.kind == "frozen" else SHOWS / 2
+        )
+
+
+def alarm(stages: Sequence[AnyStage], film: Film) -> str:
+    """The kind that was found; empty: none."""
+    stage = guarded(Chain(tuple(stages)))
+    try:
+        state: Any = stage.start(film.spec, film.frames[0].position)
+        for frame in film.frames:
+            state, _ = stage.step(state, [frame])
+        while state is not None:
+            state, _ = stage.finish(state)
+    except BadPicture as error:
+        return error.kind
+    return ""
+
+
+def clean_rates(films: dict[str, Film]) -> dict[str, dict[str, Any]]:
+    rows = {}
+    for name, stages in CLEAN.items():
+        found = [(key, alarm(stages(film), film)) for key, film in films.items()]
+        false = [f"{key}: {kind}" for key, kind in found if kind]
+        rows[name] = {"films": len(films), "false alarms": len(false),
+                      "which": "; ".join(false) or "none"}  # fmt: skip
+        print(name, rows[name], flush=True)
+    return rows
+
+
+def fault_rates(films: dict[str, Film], times: int) -> dict[str, dict[str, Any]]:
+    chance, rows = np.random.default_rng(1), {}
+    for kind in FAULTS:
+        found = shown = told = silent = 0
+        for film in films.values():
+            for _ in range(times):
+                at = int(chance.integers(8, len(film.frames) - 16))
+                near = Film(film.spec, film.frames[: at + 16])
+                faulty = Faulty(near, kind, at)
+                kinds = alarm([each(faulty, name="faulty")], near)
+                shows = faulty.shows()
+                shown, silent = shown + shows, silent + (not shows)
+                found, told = found + (shows and bool(kinds)), told + (not shows and bool(kinds))
+        rows[kind] = {"shows": shown, "found": found, "rate": round(found / max(1, shown), 3),
+                      "does not show": silent, "found all the same": told}  # fmt: skip
+        print(kind, rows[kind], flush=True)
+    return rows
+
+
+def costs() -> dict[str, dict[str, Any]]:
+    """Milliseconds for each frame, beside what the stage itself takes."""
+    rows = {}
+    for name, size in {"832x480": (480, 832), "1080p": (1080, 1920), "4K": (2160, 3840)}.items():
+        luma = np.random.default_rng(1).integers(0, 255, size, np.uint8)
+        frames = [Frame(i, Fraction(i), Fraction(1), Planes((luma,), "gray")) for i in range(20)]
+        stage = guarded(each(list))
+        state = stage.start(opened_spec(size), frames[0].position)
+        began = perf_counter()
+        for frame in frames:
+            state, _ = stage.step(state, [frame])
+        rows[name] = {"ms per frame": round((perf_counter() - began) / 20 * 1000, 2)}
+    return rows
+
+
+def opened_spec(size: tuple[int, int]) -> Spec:
+    return Spec(width=size[1], height=size[0], rate=None, time_base=Fraction(1), pixels="gray")
+
+
+def main() -> None:
+    wanted = argparse.ArgumentParser(description=__doc__)
+    wanted.add_argument("--frames", type=int, default=100)
+    wanted.add_argument("--times", type=int, default=8)
+    options = wanted.parse_args()
+    films = dict(_films(options.frames))
+    result = {
+        "question": "does the guard find what is wrong, and nothing else?",
+        "films": {name: {"frames": len(film.frames)} for name, film in films.items()},
+        "clean": clean_rates(films),
+        "faults": fault_rates(films, options.times),
+        "cost": costs(),
+    }
+    print(write_result("guard_rates", result).read_text())
+
+
+def _films(most: int) -> Iterator[tuple[str, Film]]:
+    for path in sorted(CLIPS.glob("*.mp4")):
+        film = opened(path, most)
+        if len(film.frames) >= 32:
+            yield path.stem, film
+
+
+if __name__ == "__main__":
+    main()
