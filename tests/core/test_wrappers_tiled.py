@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filmgate.core.tiled import Tile, tile_for, tiled
@@ -61,6 +61,7 @@ def far(fn: Callable[..., Any], whole: Callable[..., Any], *given: Any) -> float
     return float((a - b).abs().max())
 
 
+@settings(max_examples=settings().max_examples // 2)
 @given(
     st.lists(st.sampled_from([1, 3, 5]), min_size=1, max_size=3), st.sampled_from([1, 2, 4]),
     st.integers(1, 40), st.integers(1, 40), st.integers(1, 24), st.integers(1, 24),
