@@ -196,8 +196,8 @@ def opened_spec(size: tuple[int, int]) -> Spec:
 
 def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("--frames", type=int, default=100)
-    wanted.add_argument("--times", type=int, default=8)
+    wanted.add_argument("--frames", type=int, default=40)
+    wanted.add_argument("--times", type=int, default=4)
     options = wanted.parse_args()
     films = dict(_films(options.frames))
     result = {

@@ -13,7 +13,7 @@ TEXT = "before\n<!-- bench:speed mean -->\nold\n<!-- /bench -->\nafter\n"
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/colour.md", "docs/memory.md", "docs/segments.md"]
+    "page", ["README.md", "docs/colour.md", "docs/guard.md", "docs/memory.md", "docs/segments.md"]
 )
 def test_a_paper_shows_what_was_measured(page: str) -> None:
     text = (ROOT / page).read_text()
