@@ -22,7 +22,17 @@ PLACES = "IN OUT [OPTIONS], or IN ... -o DIR [OPTIONS]"
 CONVERT = "Encode a film anew, or make images of it, or a film of images."
 In = Annotated[Path, Parameter(name="IN", help="The film.")]
 Result = Annotated[Path, Parameter(name="OUT", help="The result; its tag tells the right times.")]
-Against = Annotated[Path, Parameter(help="The film that it was made from.")]
+Against = Annotated[Path | None, Parameter(help="The film that it was made from.")]
+SeamsToo = Annotated[
+    bool, Parameter(help="Look for jumps between frames; writes a page and a plot beside OUT.")
+]
+Periods = Annotated[
+    tuple[int, ...], Parameter(help="Look at boundaries every so many frames, as batches are long.")
+]
+Threshold = Annotated[
+    float | None, Parameter(help="The score from which on one frame alone is a seam: 12.")
+]
+ReportPage = Annotated[Path | None, Parameter(help="Where the page goes; its plot lies beside.")]
 JobFile = Annotated[
     Path,
     Parameter(name="JOB", help="TOML with input, output, seed and [[tasks]], paths beside it."),
@@ -101,14 +111,15 @@ def probe(film: In, /, *, json: Json = False) -> None:
     show.contents(look(film), json)
 
 
-def check(out: Result, /, *, against: Against, json: Json = False) -> Exit:
-    """Check a result: every time, sync with sound, streams, tags. Exit code 1 if it is wrong."""
-    from filmgate.cli import show
-    from filmgate.quality.check import check as compare
+def check(
+    out: Result, /, *, against: Against = None, seams: SeamsToo = False, period: Periods = (),
+    threshold: Threshold = None, report: ReportPage = None, json: Json = False,
+) -> Exit:  # fmt: skip
+    """Check a result: every time, sync with sound, streams, tags; or whether it shows seams. Exit
+    code 1 if it is wrong."""
+    from filmgate.cli import judge
 
-    report = compare(out, against)
-    show.report(report, json)
-    return Exit.DONE if report.ok else Exit.VERDICT_NO
+    return judge.checked(out, against, seams, period, threshold, report, json)
 
 
 def doctor(*, json: Json = False) -> Exit:

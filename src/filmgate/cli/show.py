@@ -19,7 +19,7 @@ def contents(found: Contents, json: bool) -> None:
     if json:
         print(json_.dumps(plain(found)))
         return
-    console = _console()
+    console = plain_console()
     console.print(f"{found.path}: {found.container}, {decimal(found.size_bytes)}, "
                   f"{_seconds(found.duration)} from {_seconds(found.start)}")  # fmt: skip
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -58,7 +58,7 @@ def report(found: Report, json: bool) -> None:
     if json:
         print(json_.dumps({"ok": found.ok, **plain(found)}))
         return
-    console = _console()
+    console = plain_console()
     table = Table(box=None, pad_edge=False)
     for head in ("", "", "found", "wanted"):
         table.add_column(head, overflow="fold")
@@ -83,7 +83,7 @@ def examination(found: Sequence[Item], json: bool) -> None:
         table.add_row("ok" if item.ok else "NO", item.name, item.found)
         if item.cure:
             table.add_row("", "", item.cure)
-    _console().print(table)
+    plain_console().print(table)
 
 
 def safe(text: str) -> str:
@@ -91,7 +91,8 @@ def safe(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def _console() -> Console:
+def plain_console() -> Console:
+    """Standard output, for people."""
     return Console(highlight=False, markup=False, soft_wrap=True)
 
 

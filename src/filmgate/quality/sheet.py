@@ -30,7 +30,7 @@ def contact_sheet(
         for frame in chunk:
             for row, moment in zip(rows, moments, strict=True):
                 if frame.time >= moment and len(row) < columns:
-                    row.append(_picture(frame, width))
+                    row.append(picture_of(frame, width))
         if all(len(row) == columns for row in rows):
             break
     return _saved(rows, png, columns, width)
@@ -57,9 +57,9 @@ def before_after(pairs: Sequence[Pair], png: Path, *, columns: int = 6, width: i
         shown: Iterable[Frame] = (replace(f, image=f) for f in _frames(pair.before))
         for task in pair.tasks:
             shown = task.timeline(shown)
-        rows.append([_picture(f.image, width, "before ") for f in _those(shown, wanted)
+        rows.append([picture_of(f.image, width, "before ") for f in _those(shown, wanted)
                      if isinstance(f.image, Frame)])  # fmt: skip
-        rows.append([_picture(f, width, "after ") for f in _those(_frames(pair.after), wanted)])
+        rows.append([picture_of(f, width, "after ") for f in _those(_frames(pair.after), wanted)])
     return _saved(rows, png, columns, width)
 
 
@@ -87,7 +87,8 @@ def _saved(rows: Sequence[Sequence[Image.Image]], png: Path, columns: int, width
     return png
 
 
-def _picture(frame: Frame, width: int, said: str = "") -> Image.Image:
+def picture_of(frame: Frame, width: int, said: str = "") -> Image.Image:
+    """A frame, `width` pixels wide, with what is said and its number and time below."""
     import torch
 
     assert isinstance(frame.image, Planes)

@@ -1,0 +1,57 @@
+"""The verbs that judge films: `check`, and what is asked of it."""
+
+import json as json_
+from collections.abc import Sequence
+from pathlib import Path
+
+from filmgate.cli import show
+from filmgate.errors import BadSetting, Exit
+from filmgate.quality.check import check
+from filmgate.quality.page import look_for_seams, period_verdict, verdict
+from filmgate.quality.seams import SINGLE, Seams
+from filmgate.tasks.forms import plain
+
+
+def checked(
+    out: Path,
+    against: Path | None,
+    seams: bool,
+    periods: Sequence[int],
+    threshold: float | None,
+    report: Path | None,
+    json: bool,
+) -> Exit:
+    """Holds a result against its source, looks for seams, or both."""
+    if against is None and not seams:
+        raise BadSetting(f"nothing to check of {out}: pass --against FILM, --seams or both")
+    if not seams and (periods or threshold is not None or report):
+        raise BadSetting("--period, --threshold and --report are for --seams: pass that too")
+    found = check(out, against) if against else None
+    place = report or out.with_name(f"{out.name}.seams.html")
+    jumps = look_for_seams(out, place, periods, SINGLE if threshold is None else threshold) \
+        if seams else None  # fmt: skip
+    ok = all(one.ok for one in (found, jumps) if one)
+    if json and jumps:
+        said = {"ok": jumps.ok, **plain(jumps), "report": str(place)}
+        print(json_.dumps({**(plain(found) if found else {}), "ok": ok, "seams": said}))
+    elif found:
+        show.report(found, json)
+    if jumps and not json:
+        _seams(jumps, place)
+    return Exit.DONE if ok else Exit.VERDICT_NO
+
+
+def _seams(found: Seams, place: Path) -> None:
+    console = show.plain_console()
+    for period in (found.found, *found.given):
+        if period:
+            console.print(
+                f"every {period.frames} frames ({'given' if period.given else 'found'}), from "
+                f"frame {period.first}: {period.boundaries} boundaries score {period.score:.1f}, "
+                f"others {period.others:.1f}, by chance {period.chance:.0e}; sharpness breathes by "
+                f"{period.depth:.1%}, alike {period.breath:.2f}: {period_verdict(period)}"
+            )
+    for moment in found.worst[:3]:
+        console.print(f"frame {moment.frame} at {moment.time:.3f} s: {moment.score:.1f} in "
+                      f"{moment.kind}")  # fmt: skip
+    console.print(show.safe(f"{found.film}: {verdict(found)}; {place} shows it"))
