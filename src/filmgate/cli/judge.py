@@ -1,11 +1,13 @@
 """The verbs that judge films: `check`, and what is asked of it."""
 
 import json as json_
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import isfinite
 from pathlib import Path
 
 from filmgate.cli import show
 from filmgate.errors import BadSetting, Exit
+from filmgate.quality.beside import alone_words, compare_films, comparison_page
 from filmgate.quality.check import check
 from filmgate.quality.page import look_for_seams, period_verdict, verdict
 from filmgate.quality.seams import SINGLE, Seams
@@ -39,6 +41,42 @@ def checked(
     if jumps and not json:
         _seams(jumps, place)
     return Exit.DONE if ok else Exit.VERDICT_NO
+
+
+def compared(a: Path, b: Path, report: Path | None, json: bool) -> Exit:
+    """Compares two films; a page is written where one is asked for."""
+    found = compare_films(a, b)
+    if report:
+        comparison_page(found, report)
+    if json:
+        per_frame = {name: _numbers(values) for name, values in found.values.items()}
+        said = {
+            "a": str(a), "b": str(b), "pairs": found.pairs,
+            "alone": {"a": found.alone_a, "b": found.alone_b},
+            "metrics": {
+                m.name: {"unit": m.unit, "mean": _number(m.mean), "worst": _number(m.worst),
+                         "frame": m.frame, "time": m.time} for m in found.metrics
+            },
+            "left_out": found.left_out,
+            "per_frame": {"time": _numbers(found.times), **per_frame},
+        }  # fmt: skip
+        print(json_.dumps(said))
+        return Exit.DONE
+    console = show.plain_console()
+    for m in found.metrics:
+        console.print(f"{m.name:8} {m.mean:9.4f}  worst {m.worst:9.4f} at {m.time:.3f} s  {m.unit}")
+    for name, why in found.left_out.items():
+        console.print(f"{name:8} {why}")
+    console.print(f"{found.pairs} pairs of frames; {alone_words(found)}")
+    return Exit.DONE
+
+
+def _numbers(values: Iterable[float]) -> list[float | None]:
+    return [_number(float(value)) for value in values]
+
+
+def _number(value: float) -> float | None:
+    return value if isfinite(value) else None  # JSON has no other
 
 
 def _seams(found: Seams, place: Path) -> None:

@@ -32,6 +32,10 @@ Periods = Annotated[
 Threshold = Annotated[
     float | None, Parameter(help="The score from which on one frame alone is a seam: 12.")
 ]
+One = Annotated[
+    Path, Parameter(name="A", help="The film to compare with, the truth if there is one.")
+]
+Two = Annotated[Path, Parameter(name="B", help="The film that is judged.")]
 ReportPage = Annotated[Path | None, Parameter(help="Where the page goes; its plot lies beside.")]
 JobFile = Annotated[
     Path,
@@ -93,7 +97,7 @@ def command_line() -> App:
     app.command(cache.verbs())
     app.command(with_flags(run, Limits, Durable, Shown), name="run")
     app.command(with_flags(jobs.resume, Shown), name="resume")
-    for other in (probe, check, doctor):
+    for other in (probe, check, compare, doctor):
         app.command(other)
     return app
 
@@ -120,6 +124,14 @@ def check(
     from filmgate.cli import judge
 
     return judge.checked(out, against, seams, period, threshold, report, json)
+
+
+def compare(a: One, b: Two, /, *, report: ReportPage = None, json: Json = False) -> Exit:
+    """Compare two films of one size, frame by frame: PSNR, SSIM, motion, flicker; VMAF and LPIPS
+    where they are installed."""
+    from filmgate.cli import judge
+
+    return judge.compared(a, b, report, json)
 
 
 def doctor(*, json: Json = False) -> Exit:

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Picture = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # (H, W) or (H, W, channels)
+# (H, W) or (H, W, channels)
+Picture = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 
 
 def psnr(a: Picture, b: Picture, peak: int = 255) -> float:
