@@ -11,7 +11,8 @@ import numpy.typing as npt
 Values = npt.NDArray[np.float64]  # (frames,)
 
 # What a film without seams does not reach; docs/seams.md has the figures.
-BOUNDARY = 1.0  # the median score of frames at boundaries
+BOUNDARY = 1.0  # the median score of frames at boundaries, of a period that is given
+FOUND = 2.0  # the same of one that was looked for: an encoder's pattern reaches 1.14
 CHANCE = 1e-3
 BREATH = 0.2  # how alike one period is to the next, as a correlation
 DEPTH = 0.015  # how far sharpness goes up and down, as a share
@@ -47,7 +48,7 @@ class Period:
     @property
     def jumps(self) -> bool:
         """Whether frames at the boundaries stand out."""
-        return self.score >= BOUNDARY and self.chance <= CHANCE
+        return self.score >= (BOUNDARY if self.given else FOUND) and self.chance <= CHANCE
 
     @property
     def ok(self) -> bool:
