@@ -85,3 +85,27 @@ def test_differences_are_told_by_place_and_value() -> None:
         "input.video was not set, is 1",
     ]
     assert differences(old, old) == []
+
+
+def test_what_tells_that_a_run_was_begun_goes_first_and_that_it_is_done_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run shot while it removed its folder was refused, as begun with other settings."""
+    gone: list[str] = []
+    unlink = os.unlink
+
+    def noted(path: Path) -> None:
+        gone.append(Path(path).name)
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", noted)
+    names = ("000001.nut", "000001.snapshot", "commits.json", "job.json", "plan.json")
+    for act, place in ((Folder.clear, 0), (Folder.remove, 2)):
+        gone.clear()
+        folder = Folder(tmp_path / "out.mp4.filmgate")
+        folder.path.mkdir(exist_ok=True)
+        for name in names:
+            (folder.path / name).touch()
+        act(folder)
+        assert gone.index("commits.json") == place
+        assert set(gone[:place]).isdisjoint({"job.json", "plan.json"})

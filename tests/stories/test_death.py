@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from filmgate.core import faults
+from filmgate.errors import Exit
 from tests import films
 
 pytestmark = pytest.mark.slow
@@ -34,14 +35,18 @@ class Run:
         self.env = {**os.environ, "FILMGATE_IN_PROCESS": "yes" if in_process else "no"}
         self.read = self.deaths = 0
 
-    def start(self, fault: str = "", after_s: float | None = None) -> int:
-        """The exit status of one start; with `after_s` it is shot so long after it began."""
+    def process(self, fault: str = "") -> subprocess.Popen[str]:
+        """One start, leader of a group of its own."""
         command = [sys.executable, "-m", "filmgate.cli.main", "interpolate", str(self.source),
                    str(self.out), *SAID]  # fmt: skip
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command, env=self.env | {"FILMGATE_FAULT": fault}, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
+
+    def start(self, fault: str = "", after_s: float | None = None) -> int:
+        """The exit status of one start; with `after_s` it is shot so long after it began."""
+        process = self.process(fault)
         timer: threading.Timer | None = None
         assert process.stdout is not None
         for line in process.stdout:
@@ -104,7 +109,7 @@ def ended(run: Run, reference: bytes) -> None:
 
 @pytest.mark.parametrize(("point", "kind"), [
     *((point, "kill") for point in faults.POINTS),
-    *product(("compute.step", "commit.listed"), ("crash", "exit")),
+    *product(("compute.step", "commit.listed", "join.whole"), ("crash", "exit")),
 ])  # fmt: skip
 def test_shot_at_every_point_it_goes_on(
     point: str, kind: str, source: Path, tmp_path: Path, reference: bytes
@@ -113,7 +118,7 @@ def test_shot_at_every_point_it_goes_on(
     run = Run(source, tmp_path / "out.mp4")
     assert run.start(f"{point}={kind}@1") == ENDS[kind]
     run.whole(reference)
-    if point not in ("join.whole", "join.named", "encode.after_commit"):
+    if not point.startswith("join."):
         assert run.start(f"{point}={kind}@2") == ENDS[kind]
     ended(run, reference)
 
@@ -167,3 +172,33 @@ def test_a_place_that_always_kills_is_given_up_with_its_time(source: Path, tmp_p
     with pytest.raises(AssertionError, match=r"after source frame \d+ \([\d.]+ s\).*given up"):
         run.start("compute.step=kill@2")
     assert run.deaths == 3
+
+
+@pytest.mark.parametrize("fault", ["join.whole=kill@1", "join.named=crash@1",
+                                   "encode.after_commit=exit@1"])  # fmt: skip
+def test_a_worker_that_dies_when_what_counts_is_done_is_replaced(
+    fault: str, source: Path, tmp_path: Path, reference: bytes
+) -> None:
+    """Its last commit was made, though it died before it could tell."""
+    run = Run(source, tmp_path / "out.mp4", in_process=False)
+    assert run.start(fault) == 0
+    assert run.deaths == (6 if fault.startswith("encode") else 1)
+    assert run.whole(reference)
+    assert os.listdir(tmp_path) == ["out.mp4"]
+
+
+def test_a_second_starter_is_turned_away_and_two_signals_pause(
+    source: Path, tmp_path: Path, reference: bytes
+) -> None:
+    run, again = (Run(source, tmp_path / "out.mp4") for _ in range(2))
+    with run.process("encode.before_write=hang@4") as first:
+        assert first.stdout is not None
+        while "Committed" not in first.stdout.readline():
+            assert first.poll() is None
+        assert again.start() == Exit.BUSY
+        for _ in range(2):
+            os.killpg(first.pid, signal.SIGINT)
+        _, said = first.communicate()
+    assert first.returncode == Exit.INTERRUPTED
+    assert "the same command goes on from frame" in said
+    ended(run, reference)

@@ -84,13 +84,16 @@ def run(
     raised, or with `skip_bad` the chunks around that place are tried as bad ones, one by one.
     Closing the generator stops the child and leaves nothing behind.
     """
-    deaths, last, reached = 0, resume, Fraction(0)
+    deaths, last, reached, begun = 0, resume, Fraction(0), 0
     suspects: Iterator[tuple[int, int]] | None = None
     while True:
         with _born(within, job, plan, last, patience or Patience()) as child:
             for event in child.events():
                 if isinstance(event, Committed):
                     deaths, last, suspects = 0, event.snapshot, None
+                    begun = last.cursor.index
+                elif isinstance(event, Started) and event.read > begun:  # a commit nobody told of
+                    deaths, begun, suspects = 0, event.read, None
                 yield event
             if child.ended:
                 return

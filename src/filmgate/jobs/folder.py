@@ -16,6 +16,7 @@ from typing import Any
 from filmgate.errors import BadSetting, Busy, FilmgateError
 
 SUFFIX = ".filmgate"
+COMMITS = "commits.json"  # the list of commits that count
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Folder:
         """
         try:
             self.path.mkdir(exist_ok=True)
-            lock = (self.path / "lock").open("a+", encoding="utf-8")
+            lock = (self.path / "lock").open("ab+", buffering=0)
         except OSError as error:
             raise BadSetting(
                 f"the folder {self.path} can't be made or written: {error.strerror}; name another "
@@ -47,14 +48,14 @@ class Folder:
             if not _locked(lock.fileno()):
                 lock.seek(0)
                 raise Busy(
-                    f"{self.path} is in use by {lock.read().strip() or 'another process'}: wait "
+                    f"{self.path} is in use by {lock.read().decode() or 'another process'}: wait "
                     "for it, or stop it"
                 )
             if not _same(lock.fileno(), self.path / "lock"):
                 raise Busy(f"{self.path} was just finished by another process: look at its result")
             lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-            lock.flush()
+            with suppress(OSError):  # on a full disk nobody's name stands there; it is held anyway
+                lock.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
             yield
 
     def holder(self) -> str:
@@ -85,13 +86,17 @@ class Folder:
         return None
 
     def clear(self, *, keep: frozenset[str] = frozenset()) -> None:
-        """Takes away every file but the lock and those to keep."""
-        for entry in os.scandir(self.path):
-            if entry.name != "lock" and entry.name not in keep:
-                os.unlink(entry.path)
+        """Takes away every file but the lock and those to keep.
+
+        The list of commits goes first: whoever finds the rest of the folder begins anew.
+        """
+        for name in sorted(os.listdir(self.path), key=lambda name: name != COMMITS):
+            if name != "lock" and name not in keep:
+                os.unlink(self.path / name)
 
     def remove(self) -> None:
-        """Takes away the folder and what is in it."""
+        """Takes away the folder; what tells that its result is whole goes last."""
+        self.clear(keep=frozenset({"job.json", "plan.json", COMMITS}))
         self.clear()
         (self.path / "lock").unlink(missing_ok=True)
         self.path.rmdir()

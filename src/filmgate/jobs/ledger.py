@@ -18,11 +18,10 @@ from filmgate.core.job import Job
 from filmgate.core.snapshot import Commit
 from filmgate.device.prints import fingerprint
 from filmgate.errors import BadSetting
-from filmgate.jobs.folder import Folder
+from filmgate.jobs.folder import COMMITS, Folder
 from filmgate.tasks.forms import fill, job_from, plain
 
 KEPT = 2  # snapshots: the latest, and the one before it should that be torn
-_LIST = "commits.json"
 
 
 @dataclass
@@ -96,13 +95,13 @@ class Ledger:
     def _list(self) -> dict[str, Any]:
         """The list as it is on disk; a torn one counts as none."""
         try:
-            found = json.loads(self.folder.read(_LIST) or b"{}")
+            found = json.loads(self.folder.read(COMMITS) or b"{}")
             return {"snapshots": list(found["snapshots"]), "whole": found["whole"]}
         except (ValueError, KeyError, TypeError):
             return {"snapshots": [], "whole": None}
 
     def _write(self, found: dict[str, Any]) -> None:
-        self.folder.write(_LIST, json.dumps(found, indent=1).encode())
+        self.folder.write(COMMITS, json.dumps(found, indent=1).encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What a run said, as lines of JSON: for programs that watch, and to look back at."""
 
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 
@@ -25,10 +26,13 @@ def json_line(event: Event) -> str:
 
 
 class Log:
-    """A file that takes every event, progress only now and then."""
+    """A file that takes every event, progress only now and then, and what a full disk lets it."""
 
     def __init__(self, path: Path) -> None:
-        self._file, self._said_s = path.open("a", encoding="utf-8"), -SPARSE_S
+        self._file, self._said_s = path.open("ab+", buffering=0), -SPARSE_S
+        size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(max(0, size - 1))
+        self._torn = self._file.read(1) not in (b"", b"\n")  # its writer was shot
 
     def tell(self, event: Event) -> None:
         """Writes it down, at once."""
@@ -36,8 +40,11 @@ class Log:
             if event.seconds - self._said_s < SPARSE_S:
                 return
             self._said_s = event.seconds
-        self._file.write(json_line(event) + "\n")
-        self._file.flush()
+        line = b"\n" * self._torn + json_line(event).encode() + b"\n"
+        try:
+            self._torn = self._file.write(line) < len(line)
+        except OSError:  # the film matters more: what must be written says so itself
+            self._torn = True
 
     def __enter__(self) -> "Log":
         return self

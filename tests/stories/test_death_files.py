@@ -1,0 +1,115 @@
+"""Law 8 at every file operation: a run is shot before each one in turn, and goes on."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import filmgate as fg
+from filmgate.core.run import run as _loaded  # noqa: F401 - with av, before the server forks
+from filmgate.errors import OutputExists
+from tests import films
+
+pytestmark = pytest.mark.slow
+UNEVEN = tuple(Fraction(n, 25) for n in (0, 1, 2, 4, 5, 9, *range(10, 20)))
+FILM = films.Film(frames=16, times=UNEVEN, sounds=("aac",))
+PLAN = fg.Plan(chunk=4, segment_frames=8)
+# What Python tells an audit hook before it touches a file; FFmpeg's own writes are not among them.
+TOUCHES = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__])
+
+
+def job_of(folder: Path, name: str = "out.mp4", *, overwrite: bool = False) -> fg.Job:
+    sink = fg.Output(folder / name, preset="veryfast", overwrite=overwrite)
+    if name.endswith(".mkv"):
+        sink = replace(sink, codec="ffv1", preset=None)
+    return fg.Job(fg.File(folder.parent / "in.mp4"), sink, (fg.Interpolate(factor=2),))
+
+
+def shot_before(number: int, job: fg.Job, said: fg.Durable) -> None:
+    """A process's whole life: it runs the job and is shot before that file operation."""
+    left, here = [number], str(job.sink.path.parent)  # type: ignore[attr-defined]
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event in TOUCHES and isinstance(args[0], str | Path) and str(args[0]).startswith(here):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    list(fg.events(job, PLAN, durable=said))
+
+
+def shoot(number: int, job: fg.Job, said: fg.Durable) -> int | None:
+    """How a process ended that was to be shot before that file operation; 0: it came to its end."""
+    process = FORKS.Process(target=shot_before, args=(number, job, said))
+    process.start()
+    process.join()
+    code = process.exitcode
+    process.close()
+    return code
+
+
+def begin(job: fg.Job) -> None:
+    """Leaves the job behind its first commit."""
+    events = fg.events(job, PLAN)
+    while not isinstance(next(events), fg.Committed):
+        pass
+    events.close()
+
+
+def over(job: fg.Job, said: fg.Durable) -> None:
+    """That run had ended: the next is a new one, and takes away what was left of it."""
+    with suppress(OutputExists):
+        list(fg.events(job, PLAN, durable=said))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    films.make(FILM, home / "in.mp4")
+    return home
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("name", "way"), [("out.mp4", "fresh"), ("out.mkv", "elsewhere"), ("out.mp4", "restarted")]
+)
+def test_shot_before_any_file_operation_it_goes_on(name: str, way: str, home: Path) -> None:
+    """`restarted` is a run that was begun, and may overwrite what is there."""
+    folder = home / way
+    folder.mkdir()
+    job, again = job_of(folder, name, overwrite=way == "restarted"), way == "restarted"
+    work = fg.Durable(work=folder / "work" if way == "elsewhere" else None)
+    out = folder / name
+    list(fg.events(job, PLAN))
+    reference, number = out.read_bytes(), 0
+    code: int | None = -signal.SIGKILL
+    out.unlink()
+    while code:
+        number += 1
+        if again:
+            out.write_bytes(b"before")
+            begin(job)
+        code = shoot(number, job, replace(work, restart=again))
+        assert code in (0, -signal.SIGKILL), f"operation {number}"
+        named = out.exists() and out.read_bytes() != b"before"
+        assert not named or out.read_bytes() == reference, f"half-written at operation {number}"
+        if named and not any("commits.json" in names for _, _, names in os.walk(folder)):
+            over(job, work)
+        else:
+            (*_, done) = fg.events(job, PLAN, durable=work)
+            assert isinstance(done, fg.Done), f"operation {number}"
+            assert (done.read, done.written) == (16, 32)
+        assert out.read_bytes() == reference, f"operation {number}"
+        assert os.listdir(folder) == [name], f"operation {number}"
+        out.unlink()
+    assert number > 50

@@ -1,0 +1,92 @@
+"""A disk that is really full, from the first byte to the last: words, and then the same film."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import filmgate as fg
+from filmgate.errors import FilmgateError
+from tests import films
+
+pytestmark = pytest.mark.slow
+FILM = films.Film(frames=16, sounds=("aac",))
+PLAN = fg.Plan(chunk=4, segment_frames=8)
+PAGE = 4096
+
+
+class Plenty(NamedTuple):
+    """Room that was there when it was asked for."""
+
+    free: int = 1 << 40
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB in memory."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("only root on Linux may mount a disk")
+    try:
+        yield place
+    finally:
+        # Lazily: PyAV keeps the file open whose very header found no room.
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(disk: Path, but: int) -> None:
+    """Leaves so many pages of the disk."""
+    with suppress(OSError), open(disk / "ballast", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(PAGE))
+    size = (disk / "ballast").stat().st_size
+    os.truncate(disk / "ballast", size - but * PAGE)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+@pytest.mark.timeout(600)
+def test_wherever_a_disk_is_full_it_says_so_and_goes_on_when_there_is_room(
+    name: str, disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else fills it meanwhile, so nothing is foreseen."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Plenty())
+    source = films.make(FILM, tmp_path / "in.mp4")
+    sink = fg.Output(disk / name, codec="ffv1" if name.endswith(".mkv") else None)
+    job = fg.Job(fg.File(source), sink, (fg.Interpolate(factor=2),))
+    list(fg.events(job, PLAN))
+    reference, pages = (disk / name).read_bytes(), 0
+    resumed = set()
+    while True:
+        (disk / name).unlink(missing_ok=True)
+        fill(disk, pages)
+        said = how_it_ended(job)
+        (disk / "ballast").unlink()
+        if not said:
+            break
+        assert "room" in said, f"{pages} pages"
+        assert not (disk / name).exists()
+        events = list(fg.events(job, PLAN))
+        resumed |= {event.read for event in events if isinstance(event, fg.Started)}
+        assert (disk / name).read_bytes() == reference
+        assert os.listdir(disk) == [name]
+        pages += 1
+    assert (disk / name).read_bytes() == reference
+    assert resumed >= {0, 8}
+
+
+def how_it_ended(job: fg.Job) -> str:
+    """What a run said when it broke; nothing: it is done."""
+    try:
+        list(fg.events(job, PLAN))
+    except FilmgateError as error:
+        return str(error)
+    return ""
