@@ -17,8 +17,9 @@ from torch import Tensor
 from filmgate.cli.main import main
 from filmgate.core.frame import Frame
 from filmgate.errors import Exit
+from filmgate.media import vmaf
 from filmgate.media.planes import Planes
-from filmgate.quality import others
+from filmgate.quality import perceptual
 from filmgate.quality.beside import UNITS, _matched, _pair, compare_films, comparison_page
 from tests import films
 from tests.flow.scenes import texture, view
@@ -30,7 +31,7 @@ FFV1 = films.Film(frames=12, codec="ffv1", pixels="gray", options={}, suffix=".m
 @pytest.fixture(autouse=True)
 def nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is installed on this machine."""
-    monkeypatch.setattr(others, "no_vmaf", lambda: "not installed: put an ffmpeg on your path")
+    monkeypatch.setattr(vmaf, "no_vmaf", lambda: "not installed: put an ffmpeg on your path")
 
 
 def still(i: int, time: Fraction, picture: npt.NDArray[np.uint8] | None = None) -> Frame:
@@ -151,9 +152,9 @@ def test_vmaf_is_taken_from_an_ffmpeg_that_has_it(
     assert (vmaf.mean, vmaf.worst, vmaf.frame) == (95.5, 90.0, 0)
     comparison_page(found, tmp_path / "page.html")
     program.write_text("#!/bin/sh\necho nothing of the kind\n")
-    assert "without libvmaf" in others.no_vmaf()
+    assert "without libvmaf" in vmaf.no_vmaf()
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    assert "not installed" in others.no_vmaf()
+    assert "not installed" in vmaf.no_vmaf()
 
 
 def test_lpips_is_given_colours_from_minus_one_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,4 +174,4 @@ def test_lpips_is_given_colours_from_minus_one_to_one(monkeypatch: pytest.Monkey
 
     monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Net))
     black, white = (Planes((np.full((64, 96), n, np.uint8),) * 3, "gbrp") for n in (0, 255))
-    assert others.lpips()(black, white) == pytest.approx(2)
+    assert perceptual.lpips()(black, white) == pytest.approx(2)

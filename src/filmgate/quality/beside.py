@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from filmgate.core.frame import Frame, Spec
 from filmgate.errors import BadSetting
+from filmgate.media import vmaf
 from filmgate.media.file import File, Images, Pipe
 from filmgate.media.planes import Planes
-from filmgate.quality import others
+from filmgate.quality import perceptual
 from filmgate.quality.compare import ssim
 from filmgate.quality.page import figure, page, table, write
 from filmgate.quality.plot import Line, plot, stacked
@@ -72,9 +73,9 @@ def compare_films(a: Path, b: Path) -> Comparison:
 
     Raises BadFilm, Unsupported; BadSetting if sizes differ or no two frames share a time.
     """
-    asked = {"vmaf": others.no_vmaf(), "lpips": others.no_lpips()}
+    asked = {"vmaf": vmaf.no_vmaf(), "lpips": perceptual.no_lpips()}
     left_out = {name: why for name, why in asked.items() if why}
-    distance = None if "lpips" in left_out else others.lpips()
+    distance = None if "lpips" in left_out else perceptual.lpips()
     alone, rows, times = [0, 0], dict[str, list[float]](), list[float]()
     before: Small | None = None
     with _source(a).open() as one, _source(b).open() as two:
@@ -99,7 +100,7 @@ def compare_films(a: Path, b: Path) -> Comparison:
         if any(alone) or a.is_dir() or b.is_dir():
             left_out["vmaf"] = "both films must be files with all frames at the same times"
         else:
-            values["vmaf"] = others.vmaf(a, b)[: len(times)]
+            values["vmaf"] = vmaf.vmaf(a, b)[: len(times)]
     metrics = tuple(_metric(name, values[name], times) for name in UNITS if name in values)
     return Comparison(
         a, b, len(times), alone[0], alone[1], metrics, left_out, np.array(times), values
