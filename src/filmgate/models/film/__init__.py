@@ -1,0 +1,170 @@
+"""The family `film`: frames between frames by FILM, for large motion; its weights are a download.
+
+Reda et al., "FILM: Frame Interpolation for Large Motion", ECCV 2022. UNPROVEN with published
+weights: none could be fetched where this was written. Numbers recorded from the published code,
+with weights made by rule, are matched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from filmgate.core.frame import Spec
+from filmgate.errors import BadSetting, Unsupported
+from filmgate.media import colour
+from filmgate.media.planes import Planes
+from filmgate.models.film.net import Film, Pyramid, Shape
+
+DEEPEST = 16  # positions k / 2, 4, 8, 16 are midpoints of midpoints; others scale the flow
+LARGE = 1 << 20  # pixels from which on flow and fusion go by bands, where nobody says otherwise
+BAND = 256  # rows of one
+HALF = Fraction(1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of an interval: the picture at each level (1, 3, H, W), and its features."""
+
+    images: Pyramid
+    features: Pyramid
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Draws pictures between two.
+
+    Its memo holds the features of the last picture that it was given, which is the next one's
+    first; they are found again, bit for bit, where it holds others, so it is no state. `rows` go
+    through flow and fusion at a time (None: all, up to a size).
+    """
+
+    net: Film
+    device: str
+    dtype: torch.dtype
+    rows: int | None = None
+    memo: list[tuple[object, End]] = field(default_factory=list, compare=False, repr=False)
+
+    def between(self, a: object, b: object, positions: Sequence[Fraction]) -> list[Planes]:
+        """Planes at `positions` (0 to 1, both excluded) of the way from `a` to `b`.
+
+        Halves, quarters ... are midpoints of midpoints, for which the network was trained; at other
+        positions the flow is scaled. Raises Unsupported for pictures that are no Planes.
+        """
+        if not isinstance(a, Planes) or not isinstance(b, Planes) or a.size != b.size:
+            raise Unsupported("film draws between two pictures of one size, as planes")
+        with torch.inference_mode():
+            ends = self._end(a), self._end(b)
+            self.memo[:] = [(b, ends[1])]
+            drawn = {at: self._planes(made, a) for at, made in self._drawn(*ends, list(positions))}
+        return [drawn[position] for position in positions]
+
+    def _drawn(self, a: End, b: End, wanted: list[Fraction]) -> Iterator[tuple[Fraction, Tensor]]:
+        """Depth first, so that one picture of each depth is alive."""
+        height, width = a.images[0].shape[2:]
+        rows = self.rows or (BAND if height * width > LARGE else None)
+        flows = (
+            self.net.flows(a.features, b.features, rows)[0],
+            self.net.flows(b.features, a.features, rows)[0],
+        )
+        pairs = (a.images, a.features), (b.images, b.features)
+        halves = [at for at in wanted if _is_half(at)]
+        for at in wanted:
+            if at not in halves:
+                yield at, self.net.fused(*pairs, *flows, float(at), rows)
+        if not halves:
+            return
+        middle = self.net.fused(*pairs, *flows, 0.5, rows)
+        del flows
+        if HALF in halves:
+            yield HALF, middle
+        sides = [at for at in halves if at < HALF], [at for at in halves if at > HALF]
+        if any(sides):
+            between = self._seen(middle)
+            del middle
+            if sides[0]:
+                for at, made in self._drawn(a, between, [2 * at for at in sides[0]]):
+                    yield at / 2, made
+            if sides[1]:
+                for at, made in self._drawn(between, b, [2 * at - 1 for at in sides[1]]):
+                    yield (at + 1) / 2, made
+
+    def _end(self, picture: Planes) -> End:
+        for known, end in self.memo:
+            if known is picture:
+                return end
+        rgb = colour.to_rgb(picture, self.dtype, self.device)[None]
+        return self._seen(functional.pad(rgb, _padding(picture.size, self.net.shape.align)))
+
+    def _seen(self, image: Tensor) -> End:
+        images = self.net.pyramid(image)
+        return End(images, self.net.features(images))
+
+    def _planes(self, made: Tensor, like: Planes) -> Planes:
+        left, _, top, _ = _padding(like.size, self.net.shape.align)
+        width, height = like.size
+        picture = made[0, :, top : top + height, left : left + width].float()
+        return colour.to_planes(picture, like.pixels, like.colour)
+
+
+def _is_half(at: Fraction) -> bool:
+    return at.denominator <= DEEPEST and at.denominator & (at.denominator - 1) == 0
+
+
+def _padding(size: tuple[int, int], align: int) -> tuple[int, int, int, int]:
+    """Black rows and columns around it: left, right, top, bottom, half on each side."""
+    across, down = (-side % align for side in size)
+    return across // 2, across - across // 2, down // 2, down - down // 2
+
+
+def opened(path: Path, dtype: torch.dtype, device: str) -> Film:
+    """The network with the weights of a safetensors file, any of whose dtypes becomes `dtype`.
+
+    Raises BadSetting if keys or shapes are not those of a FILM.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise BadSetting(
+            f"{path} can't be read as safetensors ({error}): give --weights film_net_fp16."
+            "safetensors"
+        ) from error
+    net = Film(Shape.of({name: tensor.shape for name, tensor in tensors.items()}))
+    wanted = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if wanted != found:
+        wrong = sorted(name for name in wanted.keys() | found.keys()
+                       if wanted.get(name) != found.get(name))  # fmt: skip
+        raise BadSetting(
+            f"{path} is no FILM: {len(wrong)} tensors differ, first {wrong[0]}: found "
+            f"{found.get(wrong[0], 'none')}, wanted {wanted.get(wrong[0], 'none')}"
+        )
+    net.load_state_dict(tensors)
+    return net.to(device, dtype).eval().requires_grad_(False)
+
+
+def interpolator(
+    spec: Spec, weights: Path | None = None, dtype: str | None = None, rows: int | None = None
+) -> object:
+    """See `filmgate.models.interpolator`. Without a `dtype`: float16 on a GPU, else float32."""
+    if weights is None:
+        raise BadSetting(
+            "film has weights of its own: download film_net_fp16.safetensors (69 MB, Apache-2.0) "
+            "from Comfy-Org/frame_interpolation on the Hugging Face hub, and give --weights FILE"
+        )
+    colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    number = getattr(torch, dtype or ("float16" if device == "cuda" else "float32"))
+    net = opened(weights, number, device)
+    if rows is not None and rows % net.shape.align:
+        raise BadSetting(f"tile is {rows}: wanted a multiple of {net.shape.align} rows")
+    return Draw(net, device, number, rows).between
