@@ -7,7 +7,7 @@ with weights made by rule, are matched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from filmgate.core.frame import Spec
-from filmgate.errors import BadSetting, Unsupported
+from filmgate.device.tensors import fitting, tensors
+from filmgate.device.weights import Shelf, Weights
+from filmgate.errors import Unsupported
 from filmgate.media import colour
 from filmgate.media.planes import Planes
 from filmgate.models.film.net import Film, Pyramid, Shape
@@ -123,48 +125,46 @@ def _padding(size: tuple[int, int], align: int) -> tuple[int, int, int, int]:
     return across // 2, across - across // 2, down // 2, down - down // 2
 
 
+def weights() -> tuple[Weights, ...]:
+    """The published file: half precision, made from the TensorFlow originals ("Style")."""
+    return (
+        Weights(
+            name="film",
+            family="film",
+            file="film_net_fp16.safetensors",
+            size_bytes=68_882_302,
+            licence="Apache-2.0",
+            commercial=True,
+            hub="Comfy-Org/frame_interpolation",
+            path="frame_interpolation/film_net_fp16.safetensors",
+        ),
+    )
+
+
+def shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
+    """The 82 tensors of the published network."""
+    return _shapes(Film(Shape(), "meta"))
+
+
 def opened(path: Path, dtype: torch.dtype, device: str) -> Film:
-    """The network with the weights of a safetensors file, any of whose dtypes becomes `dtype`.
+    """The network that a file holds, its numbers as `dtype` whatever they were. Raises BadWeights.
 
-    Raises BadSetting if keys or shapes are not those of a FILM.
+    Its sizes are read from the tensors, so a smaller network of the same kind opens too.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise BadSetting(
-            f"{path} can't be read as safetensors ({error}): give --weights film_net_fp16."
-            "safetensors"
-        ) from error
-    net = Film(Shape.of({name: tensor.shape for name, tensor in tensors.items()}))
-    wanted = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if wanted != found:
-        wrong = sorted(name for name in wanted.keys() | found.keys()
-                       if wanted.get(name) != found.get(name))  # fmt: skip
-        raise BadSetting(
-            f"{path} is no FILM: {len(wrong)} tensors differ, first {wrong[0]}: found "
-            f"{found.get(wrong[0], 'none')}, wanted {wanted.get(wrong[0], 'none')}"
-        )
-    net.load_state_dict(tensors)
+    found = tensors(path)
+    net = Film(Shape.of({name: tensor.shape for name, tensor in found.items()}))
+    net.load_state_dict(fitting(found, _shapes(net), path))
     return net.to(device, dtype).eval().requires_grad_(False)
 
 
-def interpolator(
-    spec: Spec, weights: Path | None = None, dtype: str | None = None, rows: int | None = None
-) -> object:
-    """See `filmgate.models.interpolator`. Without a `dtype`: float16 on a GPU, else float32."""
-    if weights is None:
-        raise BadSetting(
-            "film has weights of its own: download film_net_fp16.safetensors (69 MB, Apache-2.0) "
-            "from Comfy-Org/frame_interpolation on the Hugging Face hub, and give --weights FILE"
-        )
+def interpolator(spec: Spec, path: Path | None = None) -> object:
+    """See `filmgate.models.interpolator`. Numbers are float16 on a GPU and float32 elsewhere."""
     colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    number = getattr(torch, dtype or ("float16" if device == "cuda" else "float32"))
-    net = opened(weights, number, device)
-    if rows is not None and rows % net.shape.align:
-        raise BadSetting(f"tile is {rows}: wanted a multiple of {net.shape.align} rows")
-    return Draw(net, device, number, rows).between
+    dtype = torch.float16 if device == "cuda" else torch.float32
+    file = Shelf.here().verified(weights()[0], path)
+    return Draw(opened(file, dtype, device), device, dtype).between
+
+
+def _shapes(net: Film) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}

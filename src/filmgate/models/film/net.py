@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from filmgate.errors import BadSetting
+from filmgate.errors import BadWeights
 
 HALO = 48  # rows beyond a band that the fusion reads: 3 (1 + 2 + 4 + 8) = 45, on its grid of 16
 FLOW_HALO = 8  # rows at a level that a flow predictor reads: its 3 x 3 convolutions, and room
@@ -51,7 +51,7 @@ class Shape:
 
     @classmethod
     def of(cls, shapes: Mapping[str, Sequence[int]]) -> Shape:
-        """The sizes that the tensors of a file have. Raises BadSetting where it is no FILM."""
+        """The sizes that the tensors of a file have. Raises BadWeights where it is no FILM."""
         try:
             sub = _counted("extract.extract_sublevels.convs.{}.0.conv.weight", shapes)
             filters = shapes["extract.extract_sublevels.convs.0.0.conv.weight"][0]
@@ -62,7 +62,10 @@ class Shape:
             wide = tuple(shapes[f"{n}._convs.0.conv.weight"][0] for n in names)
             fusion = _counted("fuse.convs.{}.0.conv.weight", shapes) + 1
         except KeyError as error:
-            raise BadSetting(f"these are no weights of FILM: {error} is missing") from error
+            raise BadWeights(
+                f"these are no weights of FILM: {error} is missing; wanted the file that filmgate "
+                "models names"
+            ) from error
         # How many pyramid levels there are is the one thing that no tensor tells.
         usual = cls()
         levels = usual.levels if filters == usual.filters else fusion
@@ -103,9 +106,13 @@ class Convs(nn.Module):
 class Film(nn.Module):
     """The network. Parts are named as in the published files; finer levels come last there."""
 
-    def __init__(self, shape: Shape | None = None) -> None:
-        super().__init__()
-        self.shape = s = shape or Shape()
+    def __init__(self, shape: Shape | None = None, device: str = "cpu") -> None:
+        with torch.device(device):
+            super().__init__()
+            self._build(shape or Shape())
+
+    def _build(self, shape: Shape) -> None:
+        self.shape = s = shape
         sides = [(3 if not k else s.filters << k - 1, s.filters << k) for k in range(s.sub)]
         # Any: these only give the published names to what lies in them
         self.extract: Any = nn.Module()
