@@ -11,6 +11,7 @@ from hypothesis import settings
 SAME = "FILMGATE_SAME_EXAMPLES" in os.environ  # a change is judged by itself, not by the dice
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=SAME)
 settings.register_profile("laws", max_examples=1400, deadline=None, derandomize=SAME)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads spin while they wait
 os.environ.setdefault("FILMGATE_IN_PROCESS", "1")  # a child for each run would cost a second each
 PROFILE = os.environ.get("FILMGATE_PROFILE", "quick")
 settings.load_profile(PROFILE)

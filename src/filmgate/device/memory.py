@@ -19,7 +19,7 @@ _CONVOLUTIONS = {
 }
 
 
-class Live(TorchDispatchMode):
+class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows the storages that operations make while the `with` lasts.
 
     `bytes` are alive now, `peak` at most were. Tensors on the meta device take none, so a network
@@ -29,7 +29,7 @@ class Live(TorchDispatchMode):
     """
 
     def __init__(self, layouts: bool = False) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = self.peak = 0
         self._layouts = layouts
         self._known: set[int] = set()

@@ -80,7 +80,9 @@ def to_rgb(picture: Planes, dtype: torch.dtype = torch.float32, device: str = "c
     """
     across, down = _steps(picture.pixels)
     width, height = picture.size
-    parts = [torch.from_numpy(array).to(device) for array in picture.arrays]
+    # torch will not share memory that nobody may write into, as a snapshot's
+    arrays = [array if array.flags.writeable else array.copy() for array in picture.arrays]
+    parts = [torch.from_numpy(array).to(device) for array in arrays]
     (low, luma), _ = levels(picture.pixels, picture.colour)
     if len(parts) == 1 or picture.pixels.startswith("gbr"):
         order = (0, 0, 0) if len(parts) == 1 else (2, 0, 1)

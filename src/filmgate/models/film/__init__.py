@@ -25,8 +25,8 @@ from filmgate.media.planes import Planes
 from filmgate.models.film.net import Film, Pyramid, Shape
 
 DEEPEST = 16  # positions k / 2, 4, 8, 16 are midpoints of midpoints; others scale the flow
-LARGE = 1 << 20  # pixels from which on flow and fusion go by bands, where nobody says otherwise
-BAND = 256  # rows of one
+LARGE = 1 << 19  # pixels from which on flow and fusion go by bands, where nobody says otherwise
+BAND = 1 << 19  # pixels of one, about
 HALF = Fraction(1, 2)
 
 
@@ -70,7 +70,7 @@ class Draw:
     def _drawn(self, a: End, b: End, wanted: list[Fraction]) -> Iterator[tuple[Fraction, Tensor]]:
         """Depth first, so that one picture of each depth is alive."""
         height, width = a.images[0].shape[2:]
-        rows = self.rows or (BAND if height * width > LARGE else None)
+        rows = self.rows or (band(width) if height * width > LARGE else None)
         flows = (
             self.net.flows(a.features, b.features, rows)[0],
             self.net.flows(b.features, a.features, rows)[0],
@@ -113,6 +113,11 @@ class Draw:
         width, height = like.size
         picture = made[0, :, top : top + height, left : left + width].float()
         return colour.to_planes(picture, like.pixels, like.colour)
+
+
+def band(width: int) -> int:
+    """Rows that go through flow and fusion at a time where a picture is large, in steps of 64."""
+    return min(256, max(64, BAND // width // 64 * 64))
 
 
 def _is_half(at: Fraction) -> bool:

@@ -21,6 +21,8 @@ HALO = 48  # rows beyond a band that the fusion reads: 3 (1 + 2 + 4 + 8) = 45, o
 FLOW_HALO = 8  # rows at a level that a flow predictor reads: its 3 x 3 convolutions, and room
 TILED = 3  # flow levels 0, 1, 2 are found band by band; coarser ones are small
 
+WIDENED = 1 << 25  # samples of a half-precision level that are float32 at a time
+
 Pyramid = list[Tensor]  # finest first, each (1, C, H, W)
 
 
@@ -167,10 +169,13 @@ class Film(nn.Module):
                 x = convs[k](x if k == 0 else functional.avg_pool2d(x, 2))
                 found.append(x)
             parts.append(found)
-        return [
-            torch.cat([parts[level - k][k] for k in range(min(level + 1, s.sub))], 1)
-            for level in range(s.levels)
-        ]
+        levels: Pyramid = []
+        for level in range(s.levels):
+            own = [parts[level - k][k] for k in range(min(level + 1, s.sub))]
+            for k in range(len(own)):  # each is wanted by one level only
+                parts[level - k][k] = own[k][:0]
+            levels.append(torch.cat(own, 1) if len(own) > 1 else own[0])
+        return levels
 
     # --- flow -------------------------------------------------------------------------------------
 
@@ -262,6 +267,14 @@ def warp(source: Tensor, flow: Tensor, top: int = 0) -> Tensor:
     y = torch.arange(top, top + rows, device=flow.device, dtype=torch.float32)[:, None]
     y = y + flow[0, 1].float()
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)[None]
+    if source.dtype == torch.float32:
+        return _sampled(source, grid)
+    some = max(1, WIDENED // (height * width))  # channels whose wider copy is small
+    return torch.cat([_sampled(part.float(), grid).to(source.dtype)
+                      for part in torch.split(source, some, 1)], 1)  # fmt: skip
+
+
+def _sampled(source: Tensor, grid: Tensor) -> Tensor:
     return functional.grid_sample(
-        source.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
-    ).to(source.dtype)
+        source, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
