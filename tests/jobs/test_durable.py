@@ -21,6 +21,7 @@ from filmgate.jobs import durable
 from filmgate.jobs.folder import Folder
 from tests import films
 from tests.house.tree import code
+from tests.models import tiny
 
 FILM = films.Film(frames=30, times=(), sounds=("aac",))
 PLAN = fg.Plan(chunk=2, segment_frames=8)
@@ -145,6 +146,18 @@ def test_other_settings_other_films_and_other_versions_are_refused_by_name(
     events = list(fg.events(job, PLAN, durable=fg.Durable(restart=True)))
     assert [event.read for event in events if isinstance(event, fg.Started)] == [0]
     assert (tmp_path / "out.mp4").read_bytes() == reference
+
+
+def test_other_weights_are_another_run(source: Path, tmp_path: Path) -> None:
+    weights = Path(shutil.copy(tiny.weights("film"), tmp_path / "mine.safetensors"))
+    task = fg.Interpolate(factor=2, model="film", weights=weights)
+    job = fg.Job(fg.File(source), sink_of(tmp_path / "out.mp4"), (task,))
+    leave(job, 1)
+    turned(weights)
+    with pytest.raises(BadSetting, match=r"weights.0.sha256_of_samples was"):
+        list(fg.events(job, PLAN))
+    turned(weights)
+    assert go_on(job)[0] == 8
 
 
 def test_two_at_once_the_second_is_told_who_is_first(source: Path, tmp_path: Path) -> None:

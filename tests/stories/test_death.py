@@ -20,6 +20,7 @@ from filmgate.errors import Exit
 from tests import films
 
 pytestmark = pytest.mark.slow
+STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # who has less time shoots less often
 UNEVEN = tuple(Fraction(n, 25) for n in (0, 1, 2, 4, 5, 9, *range(10, 52)))
 FILM = films.Film(frames=48, times=UNEVEN, sounds=("aac",))
 SEGMENT = 8  # source frames
@@ -129,7 +130,7 @@ def test_shot_fifty_times_at_random_it_goes_on(
     """At random points and at random times, process group and all, film after film."""
     chance, shots, number = random.Random(8), 0, 0
     parts: set[str] = set()
-    while shots < 50:
+    while shots < 50 // STRIDE:
         run = Run(source, tmp_path / f"{number}.mp4")
         number += 1
         while not run.whole(reference):
@@ -144,7 +145,7 @@ def test_shot_fifty_times_at_random_it_goes_on(
         if os.listdir(tmp_path) != [run.out.name]:  # shot between the film's name and the end
             ended(run, reference)
         run.out.unlink()
-    assert parts == {"decode", "compute", "encode", "commit", "join"}
+    assert STRIDE > 1 or parts == {"decode", "compute", "encode", "commit", "join"}
 
 
 @pytest.mark.parametrize("fault", ["encode.before_commit=kill@2", "compute.step=crash@3",

@@ -219,18 +219,13 @@ def _stilled(
 
 
 def _weights(stage: object) -> int:
-    """Bytes of the networks and arrays among a stage's settings."""
-    if not is_dataclass(stage):
+    """Bytes of the networks among a stage's settings, and in what its functions belong to."""
+    owner: Any = getattr(stage, "__self__", stage)  # a method's
+    if callable(getattr(owner, "parameters", None)):
+        return sum(nbytes(weight) for weight in owner.parameters())
+    if not is_dataclass(owner) or isinstance(owner, type):
         return 0
-    total = 0
-    for item in fields(stage):
-        value: Any = getattr(stage, item.name)
-        inner = is_dataclass(value) and not isinstance(value, type)
-        networks = [getattr(value, f.name) for f in fields(value)] if inner else [value]
-        for network in networks:
-            if callable(getattr(network, "parameters", None)):
-                total += sum(nbytes(weight) for weight in network.parameters())
-    return total
+    return sum(_weights(getattr(owner, item.name)) for item in fields(owner))
 
 
 # --- the device -----------------------------------------------------------------------------------

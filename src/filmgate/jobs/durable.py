@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
@@ -23,13 +24,15 @@ from filmgate.core.job import Job
 from filmgate.core.plan import Plan, Shrunk
 from filmgate.core.snapshot import Snapshot
 from filmgate.device.prints import fingerprint
-from filmgate.errors import BadSetting, FilmgateError, Interrupted
+from filmgate.device.weights import Shelf
+from filmgate.errors import BadSetting, BadWeights, FilmgateError, Interrupted
 from filmgate.jobs import room
 from filmgate.jobs.folder import DiskTrouble, Durable, Folder, differences
 from filmgate.jobs.ledger import Ledger
 from filmgate.jobs.log import Log
 from filmgate.media.file import File, Images, Output
 from filmgate.media.write import named
+from filmgate.models import weights
 from filmgate.tasks.forms import job_to, plain, settings
 
 # What else moves bits, if it is installed.
@@ -174,9 +177,19 @@ def _told(job: Job, limits: Limits) -> dict[str, Any]:
     return {
         "job": form,
         "films": [fingerprint(path) for path in source.files if path.exists()],
+        "weights": [fingerprint(path) for path in _weights(job)],
         "limits": settings(limits),
         "versions": dict(_versions()),
     }
+
+
+def _weights(job: Job) -> Iterator[Path]:
+    """The files of weights that its tasks open, where they are here."""
+    for task in job.tasks:
+        for one in weights():
+            if one.family == getattr(task, "model", None):
+                with suppress(BadWeights):
+                    yield Shelf.here().find(one, getattr(task, "weights", None))
 
 
 def _numbers(form: Any) -> Any:
