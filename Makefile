@@ -10,6 +10,7 @@
 # TORCH_BACKEND=cpu before the first of these takes the small build of torch without CUDA.
 PYTHON ?= python3
 TORCH_BACKEND ?=
+SPREAD ?= -n logical --dist worksteal
 BIN := .venv/bin
 READY := .venv/ready
 
@@ -27,16 +28,16 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 laws: $(READY)
-	FILMGATE_PROFILE=laws $(BIN)/python -m pytest tests/laws --timeout 900
+	FILMGATE_PROFILE=laws $(BIN)/python -m pytest $(SPREAD) tests/laws --timeout 900
 
 slow: $(READY)
-	$(BIN)/python -m pytest -m slow --timeout 900
+	$(BIN)/python -m pytest $(SPREAD) -m slow --timeout 900
 
 clips: $(READY)
-	$(BIN)/python -m pytest -m clips tests/stories
+	$(BIN)/python -m pytest $(SPREAD) -m clips tests/stories
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -292,7 +292,7 @@ def test_a_child_does_not_outlive_a_parent_that_was_shot(tmp_path: Path) -> None
         assert parent.stdout
         child = os.pidfd_open(int(parent.stdout.readline()))
         parent.kill()
-        gone, _, _ = select.select([child], [], [], 2.0)  # measured 0.52 s
+        gone, _, _ = select.select([child], [], [], 30)  # 0.5 s on a quiet machine
         os.close(child)
         assert gone
     assert [path.name for path in tmp_path.iterdir()] == ["orphan.py"]

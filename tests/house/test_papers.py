@@ -43,6 +43,7 @@ def test_the_readme_shows_python_and_the_command_line() -> None:
     assert shown & {"sh", "console"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_runs(name: str, tmp_path: Path) -> None:
     language, text = BLOCKS[name]

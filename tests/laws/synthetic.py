@@ -151,11 +151,11 @@ STAGES: dict[str, Callable[[], AnyStage]] = {
     "until next": UntilNext,
     "recurrent": Recurrent,
     "cached, recurrent": lambda: cached(Recurrent(), SHELF, KEY, every=4),
-    "cached, feels its batch": lambda: cached(each(feel_batch), SHELF, KEY),
+    "cached, feels its batch": lambda: cached(each(feel_batch), SHELF, KEY, every=4),
     "guarded, smooths": lambda: guarded(windowed(smooth, 2, 2), checks=["finite", "black"]),
     "guarded, cached": lambda: guarded(cached(Recurrent(), SHELF, KEY), checks=["finite"]),
     "cached, doubles": lambda: cached(
-        windowed(double, 0, 1, first=lambda at: 2 * at.index), SHELF, KEY, every=5
+        windowed(double, 0, 1, first=lambda at: 2 * at.index), SHELF, KEY, every=4
     ),
 }
 

@@ -62,20 +62,38 @@ def samples_of(module: str) -> tuple[Any, ...]:
 
 
 @cache
+def samples() -> dict[str, Any]:
+    """Every task and stage that the package offers for trials, by name; small weights for tasks."""
+    named: dict[str, Any] = {}
+    for module in modules():
+        for i, sample in enumerate(samples_of(module)):
+            if getattr(sample, "model", None) in tiny.FAMILIES:
+                sample = replace(sample, weights=tiny.weights(sample.model))
+            named[f"{module.removeprefix('filmgate.')} {i}"] = sample
+    return named
+
+
+def built(name: str, spec: Spec) -> Chain:
+    """The sample as it stands in a line where `spec` comes to it."""
+    sample = samples()[name]
+    return Chain((sample,)) if isinstance(sample, Stage) else Chain(sample.stages(spec))
+
+
+@cache
 def found() -> dict[str, tuple[Chain, F]]:
     """Every sample in the package as a chain, with how long its result lasts."""
     chains: dict[str, tuple[Chain, F]] = {}
-    for module in modules():
-        for i, sample in enumerate(samples_of(module)):
-            name, long = f"{module.removeprefix('filmgate.')} {i}", film().frames[-1].end
-            if isinstance(sample, Stage):
-                chains[name] = (Chain((sample,)), long)
-            else:
-                if getattr(sample, "model", None) in tiny.FAMILIES:
-                    sample = replace(sample, weights=tiny.weights(sample.model))
-                *_, last = sample.timeline(film().frames)
-                chains[name] = (Chain(sample.stages(SPEC)), last.end)
+    for name, sample in samples().items():
+        shown = film().frames
+        *_, last = shown if isinstance(sample, Stage) else sample.timeline(shown)
+        chains[name] = (built(name, SPEC), last.end)
     return chains
+
+
+def in_a_row(a: str, b: str) -> Chain:
+    """One behind the other; raises Unsupported where they refuse each other."""
+    first = found()[a][0]
+    return Chain((first, built(b, first.output(SPEC))))
 
 
 @cache
@@ -85,7 +103,7 @@ def pairs() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     refused: list[tuple[str, str]] = []
     for a, b in product(sorted(found()), repeat=2):
         try:
-            Chain((found()[a][0], found()[b][0])).specs(SPEC)
+            in_a_row(a, b).specs(SPEC)
         except Unsupported:
             refused.append((a, b))
         else:
@@ -133,9 +151,7 @@ def test_laws_3_and_4_exact_and_close(name: str, fits: int, batch: int) -> None:
 @few
 @given(st.sampled_from(pairs()[0]))
 def test_law_5_exact_in_a_row(pair: tuple[str, str]) -> None:
-    a, b = pair
-    chain = Chain((found()[a][0], found()[b][0]))
-    made = testing.play(chain, film())
+    made = testing.play(in_a_row(*pair), film())
     for one, following in pairwise(made):
         assert (following.index, following.time) == (one.index + 1, one.end)
 
@@ -143,7 +159,6 @@ def test_law_5_exact_in_a_row(pair: tuple[str, str]) -> None:
 def test_what_does_not_go_in_a_row_is_refused_before_a_frame() -> None:
     fit, refused = pairs()
     assert len(fit) > 10 * len(refused) > 0
-    for a, b in refused:
-        chain = Chain((found()[a][0], found()[b][0]))
+    for pair in refused:
         with pytest.raises(Unsupported):
-            chain.start(SPEC, film().frames[0].position)
+            in_a_row(*pair).start(SPEC, film().frames[0].position)

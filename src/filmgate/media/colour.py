@@ -17,7 +17,7 @@ from filmgate.core.frame import Colour, Frame, Spec
 from filmgate.core.stage import AnyStage
 from filmgate.core.windows import each
 from filmgate.errors import Unsupported
-from filmgate.media.planes import Planes, bits_of, has_alpha, is_hdr, steps_of
+from filmgate.media.planes import Plane, Planes, bits_of, has_alpha, is_hdr, steps_of
 
 # Weights of red and blue in luma (ITU-T H.273, table 4).
 _LUMA = MappingProxyType(
@@ -80,9 +80,7 @@ def to_rgb(picture: Planes, dtype: torch.dtype = torch.float32, device: str = "c
     """
     across, down = _steps(picture.pixels)
     width, height = picture.size
-    # torch will not share memory that nobody may write into, as a snapshot's
-    arrays = [array if array.flags.writeable else array.copy() for array in picture.arrays]
-    parts = [torch.from_numpy(array).to(device) for array in arrays]
+    parts = [shared(array).to(device) for array in picture.arrays]
     (low, luma), _ = levels(picture.pixels, picture.colour)
     if len(parts) == 1 or picture.pixels.startswith("gbr"):
         order = (0, 0, 0) if len(parts) == 1 else (2, 0, 1)
@@ -103,6 +101,11 @@ def to_rgb(picture: Planes, dtype: torch.dtype = torch.float32, device: str = "c
         strip = _stretched(added, -1, across, left, width, out=found[:, first:last])
         strip.add_(parts[0][first:last].float().sub_(zero[0]), alpha=gain).clamp_(0, 1)
     return found.to(dtype)
+
+
+def shared(array: Plane) -> Tensor:
+    """The array as a tensor: its memory, or a copy where it is read-only (a snapshot's)."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def to_planes(picture: Tensor, pixels: str, colour: Colour) -> Planes:

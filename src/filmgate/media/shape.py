@@ -23,6 +23,7 @@ from filmgate.media.colour import (
     levels,
     matrix_of,
     resampled,
+    shared,
     to_planes,
     to_rgb,
 )
@@ -160,7 +161,7 @@ def _by_samples(
         elif steps[0] == steps[1]:
             arrays = (first, *(chroma[array] for array in rest))
         else:
-            values = torch.stack([torch.from_numpy(array).float() for array in rest])
+            values = torch.stack([shared(array).float() for array in rest])
             values = resampled(values, *steps, given.siting, image.size)
             scale = new[1][1] / old[1][1]
             values = values.sub_(old[1][0]).mul_(scale).add_(new[1][0])
