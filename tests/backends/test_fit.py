@@ -22,7 +22,16 @@ from filmgate.core.chain import Chain
 from filmgate.core.events import Replanned
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.meter import Peak
-from filmgate.core.plan import Costs, Line, Plan, choose, device_bytes, host_bytes, smallest
+from filmgate.core.plan import (
+    Costs,
+    Line,
+    Plan,
+    choose,
+    device_bytes,
+    host_bytes,
+    seconds_each,
+    smallest,
+)
 from filmgate.core.run import run
 from filmgate.core.windows import blocks, each, windowed
 from filmgate.errors import BadSetting, DoesNotFit, OutOfMemory, Unsupported
@@ -262,3 +271,23 @@ def test_the_least_that_is_named_counts_every_part() -> None:
     assert all(parts.values())
     assert list(parts) == ["program", "decoder", "queue in", "stages", "queue out", "encoder"]
     assert Plan(batches=()).batches == ()
+
+
+@pytest.mark.slow
+def test_time_and_disk_follow_the_number_of_frames_and_memory_does_not(tmp_path: Path) -> None:
+    source = films.make(films.Film(frames=170), tmp_path / "in.mp4")
+    found = {}
+    for count in (25, 49, 81, 161):
+        job = replace(job_of(source), source=fg.File(source, frames=count))
+        found[count] = fit(job, budget=Budget(2000 * MB))
+        assert found[count].costs.frames == count
+        assert found[count].made.frames == 2 * count
+        each = seconds_each(found[count].costs, found[count].plan)
+        assert found[count].seconds == pytest.approx(count * max(each.values()))
+    disk = [one.disk_bytes or 0 for one in found.values()]
+    assert disk[0] > 0
+    assert [after / disk[0] for after in disk] == pytest.approx(
+        [1, 49 / 25, 81 / 25, 161 / 25], 0.2
+    )
+    peaks = [sum(one.host.values()) for one in found.values()]
+    assert max(peaks) < 1.2 * min(peaks)

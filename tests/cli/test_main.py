@@ -63,15 +63,16 @@ def film(tmp_path: Path) -> Path:
 
 def test_every_field_of_task_file_and_output_is_a_flag(runs: Runs) -> None:
     said = ("interpolate in.mp4 out.mkv --factor 5/2 --slow 2 --sound drop --ends drop --model dis "
-            "--weights w --video 3 --from 1.5 --to 3 --frames 9 --deinterlace --tonemap "
-            "--keep-going --max-pixels 5 --codec hevc --crf 20 --preset fast --pix-fmt gray "
-            "--container mkv --fit pad --overwrite --seed 7 --quiet")  # fmt: skip
+            "--weights w --dtype bfloat16 --tile 64 --video 3 --from 1.5 --to 3 --frames 9 "
+            "--deinterlace --tonemap --keep-going --max-pixels 5 --codec hevc --crf 20 "
+            "--preset fast --pix-fmt gray --container mkv --fit pad --overwrite --seed 7 "
+            "--quiet")  # fmt: skip
     assert main(said.split()) == Exit.DONE
     output = Output(Path("out.mkv"), codec="hevc", crf=20, preset="fast", pix_fmt="gray",
                     container="mkv", fit="pad", overwrite=True)  # fmt: skip
     source = File(Path("in.mp4"), 3, Fraction(3, 2), Fraction(3), 9, True, True, True, 5)
     task = Interpolate(factor=Fraction(5, 2), slow=2, sound="drop", ends="drop", model="dis",
-                       weights=Path("w"))  # fmt: skip
+                       weights=Path("w"), dtype="bfloat16", tile=64)  # fmt: skip
     assert runs.jobs == [Job(source, output, (task,), 7)]
     flags = {f.name for part in (Interpolate, File, Output) for f in fields(part)} - {"path", "fps"}
     assert all(flag_of(flag) in said for flag in flags)

@@ -18,7 +18,7 @@ from filmgate.cli.models import show
 from filmgate.core.frame import Spec
 from filmgate.device.weights import Shelf
 from filmgate.errors import BadSetting, Exit
-from filmgate.models import interpolator, weights_of
+from filmgate.models import Knobs, interpolator, weights_of
 from filmgate.quality.trial import SIDE, Slide
 from tests import films
 from tests.device.conftest import nothing_said
@@ -48,8 +48,8 @@ def shapes(weights):
     return {{"move": (1,), "more": (2, 3)}}
 
 
-def interpolator(spec, path):
-    file = Shelf.here().verified(weights()[0], path)
+def interpolator(spec, knobs):
+    file = Shelf.here().verified(weights()[0], knobs.weights)
     move = int(fitting(tensors(file), shapes(None), file)["move"])
 
     def between(a, b, positions):
@@ -229,11 +229,11 @@ def test_a_report_that_can_not_be_written_is_told(
 def test_a_family_with_weights_is_used_with_those_given(shelf: Shelf, tmp_path: Path) -> None:
     save_file(SHIFTED, tmp_path / "own.safetensors")
     film = Slide()
-    between = interpolator("fake", film.spec, tmp_path / "own.safetensors")
+    between = interpolator("fake", film.spec, Knobs(tmp_path / "own.safetensors"))
     (made,) = between(film.picture(half(0)), film.picture(half(2)), [half(1)])
     assert (made.arrays[0] == film.picture(half(1)).arrays[0]).all()  # type: ignore[attr-defined]
-    with pytest.raises(BadSetting, match="the model dis has none: leave it out"):
-        interpolator("dis", film.spec, tmp_path)
+    with pytest.raises(BadSetting, match="the model dis is no network: leave it"):
+        interpolator("dis", film.spec, Knobs(tmp_path))
 
 
 def test_a_film_is_made_with_weights_by_hand_and_its_tag_tells_no_place(

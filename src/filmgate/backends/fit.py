@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from filmgate.backends import encoders
-from filmgate.backends.inline import build
+from filmgate.backends.costly import dressed, with_held
+from filmgate.backends.inline import build, line
 from filmgate.backends.limits import Budget, Limits
 from filmgate.backends.probe import measured
+from filmgate.core.chain import Chain
 from filmgate.core.frame import Spec
 from filmgate.core.job import Job
 from filmgate.core.plan import (
@@ -74,10 +76,13 @@ def fit(job: Job, limits: Limits | None = None, budget: Budget | None = None) ->
                           "read only once: give a file, or leave the budget out")  # fmt: skip
     limits = limits or Limits()
     budget = budget or limits.budget
-    tried = replace(Plan(give_back=True), **limits.threads_of_plan)
+    tried = replace(Plan(give_back=True, guard=limits.guard), **limits.threads_of_plan)
     with job.source.open(tried.decode_threads) as film:
-        chain, _ = build(job.source, job.tasks, film.spec, None, job.sink)
-        costs = measured(film, chain, job.sink, tried)
+        chain = line(job.source, job.tasks, film.spec, job.sink)
+        ours = Chain(dressed(chain, film.spec, tried, job.source))
+        costs = measured(film, ours, job.sink, tried)
+        if limits.cache:
+            costs = with_held(costs, chain)
         made = chain.output(film.spec)
         fixed = limits.fixed(film.spec, len(chain.stages))
     choice = choose(costs, budget.host, budget.device, fixed)

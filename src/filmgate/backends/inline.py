@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+from filmgate.backends.costly import dressed
 from filmgate.core.chain import Chain
 from filmgate.core.clock import Clock
 from filmgate.core.events import Event, Warned
@@ -74,15 +75,20 @@ def build(
     plan: Plan | None,
     sink: SinkFile | None = None,
 ) -> tuple[Chain, Plan]:
-    """All that the film goes through as one chain for the stream `spec`, and its plan.
+    """The line for the stream `spec` as the plan wants it, and the plan. Raises UserError."""
+    chain = line(source, tasks, spec, sink)
+    plan = plan or planned(spec, chain.output(spec))
+    return Chain(dressed(chain, spec, plan, source), plan.batches), plan
 
-    Weights are loaded here. Raises UserError.
-    """
+
+def line(
+    source: SourceFile, tasks: Sequence[Task], spec: Spec, sink: SinkFile | None = None
+) -> Chain:
+    """All that the film goes through, as one chain. Weights are loaded here. Raises UserError."""
     chain = Chain(())
     for part in (source, *tasks, *((sink,) if sink else ())):
         chain = Chain((chain, *part.stages(chain.output(spec))))
-    plan = plan or planned(spec, chain.output(spec))
-    return Chain(chain.stages, plan.batches), plan
+    return chain
 
 
 def stretched(tasks: Sequence[Task]) -> Fraction | None:

@@ -49,6 +49,12 @@ class Limits:
     segment: Fraction | None = None
     """Seconds of the film to a commit: that much may be done twice when a run is stopped."""
 
+    cache: bool = False
+    """Keep what is slow to make (filmgate cache), and take it from there where it is."""
+
+    guard: bool = True
+    """Stop at pictures from a network that can't be right: black, frozen, flashing, shuffled."""
+
     def __post_init__(self) -> None:
         for name in ("batch", "chunk", "threads"):
             value = getattr(self, name)
@@ -84,6 +90,8 @@ class Limits:
         segment = {"segment_frames": segment_of(self.segment, spec.rate, self.chunk or 1)}
         return {
             **({"batches": (self.batch,) * stages} if self.batch else {}),
+            **({"cache": True} if self.cache else {}),
+            **({} if self.guard else {"guard": False}),
             **({"chunk": self.chunk} if self.chunk else {}),
             **(segment if self.segment or self.chunk else {}),
             **self.threads_of_plan,

@@ -36,6 +36,8 @@ KNOBS = {
     "torch_threads": "threads of torch",
     "encode_threads": "threads that encode",
     "give_back": "freed memory goes back",
+    "cache": "results are kept",
+    "guard": "results are looked at",
 }
 
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from filmgate.core.costly import CHECKS
 from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.glance import Glance, apart, glance, unfinite, unlike
 from filmgate.core.stage import AnyStage, Reach
 from filmgate.errors import BadPicture, BadSetting
-
-CHECKS = ("finite", "black", "flashing", "frozen", "shuffled")
 
 # What they were chosen by stands in docs/guard.md; levels are parts of full scale.
 _BLANK, _SEEN = 0.008, 0.05  # contrast of a picture without content, and of one with some

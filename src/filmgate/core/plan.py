@@ -39,8 +39,8 @@ class Plan:
     `batches` (powers of two, one for each stage; empty: all 1) and `chunk` (source frames that
     move at a time) lie on grids anchored to the absolute frame number; a snapshot is due every
     `segment_frames` source frames; `shrunk` is what out-of-memory made smaller, and where; in the
-    ranges of `bad` (source frames, end excluded) a stand-in is shown. With `give_back` freed memory
-    goes back at once (glibc), 5 % slower. Threads are pinned: they move bits.
+    ranges of `bad` (source frames, end excluded) a stand-in is shown. Threads are pinned: they move
+    bits.
     """
 
     chunk: int = 4
@@ -53,7 +53,9 @@ class Plan:
     encode_threads: int = field(default_factory=_cores)
     shrunk: tuple[Shrunk, ...] = ()
     bad: tuple[tuple[int, int], ...] = ()
-    give_back: bool = False
+    give_back: bool = False  # freed memory goes back at once (glibc), 5 % slower
+    cache: bool = False  # results of costly stages are taken from disk where they are
+    guard: bool = True  # those of networks are looked at
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.segment_frames % self.chunk or self.segment_frames < 1:
@@ -259,6 +261,8 @@ def choose(
     reasons["chunk"] = f"about {CHUNK_BYTES // MIB} MiB of pictures, 8 frames at most"
     reasons["queue_bytes"] = f"{AHEAD} chunks even out the speeds of the parts"
     reasons["batches"] = "more at a time would save no time"
+    reasons["cache"] = "--cache keeps what was slow to make"
+    reasons["guard"] = "what a network makes is looked at; --no-guard"
     reasons["give_back"] = "else the C library keeps what was freed"
     reasons["segment_frames"] = f"about {SEGMENT_S} s of the film: what a stop may cost twice"
     reasons["torch_threads"] = "more only wait for each other"

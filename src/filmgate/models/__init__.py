@@ -1,25 +1,48 @@
 """Model families, one file (or folder) each: this folder is the registry.
 
 A family that draws frames between frames has `interpolator(spec) -> Between`. One with weights has
-`weights() -> tuple[Weights, ...]`; its `interpolator(spec, path)` takes where they lie (None: the
-models folder), and `shapes(weights)` gives the tensors that the file must hold.
+`weights() -> tuple[Weights, ...]`; its `interpolator(spec, knobs)` takes where they lie and how to
+use them, and `shapes(weights)` gives the tensors that the file must hold.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from filmgate.core.frame import Spec
-from filmgate.device.weights import Weights
+from filmgate.device.weights import Shelf, Weights
 from filmgate.errors import BadSetting
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """What a person may say of a network; None is left to its family.
+
+    `weights`: a file or a folder with it (None: the models folder). `dtype`: of its numbers.
+    `tile`: rows of the picture that it looks at at a time, a multiple of 64.
+    """
+
+    weights: Path | None = None
+    dtype: Dtype | None = None
+    tile: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and (self.tile < 64 or self.tile % 64):
+            raise BadSetting(f"tile is {self.tile}: wanted 64, 128, 192 ... rows")
 
 
 class Between(Protocol):
-    """Draws the pictures at `positions` (0 to 1, both excluded) of the way from `a` to `b`."""
+    """Draws the pictures at `positions` (0 to 1, both excluded) of the way from `a` to `b`.
+
+    Raises FloatingPointError for pictures that are not finite.
+    """
 
     def __call__(
         self, a: object, b: object, positions: Sequence[Fraction], /
@@ -36,20 +59,32 @@ def interpolators() -> tuple[str, ...]:
     return tuple(name for name in families() if hasattr(_family(name), "interpolator"))
 
 
-def interpolator(name: str, spec: Spec, path: Path | None = None) -> Between:
+def interpolator(name: str, spec: Spec, knobs: Knobs = Knobs()) -> Between:
     """The family's way to draw frames between frames of a stream like `spec`.
 
-    `path` is a file of its weights or a folder with it, None: the models folder. Raises BadSetting
-    where there is no such family, Unsupported where it cannot do this stream, BadWeights.
+    Raises BadSetting where there is no such family, or it has no such knob, Unsupported where it
+    cannot do this stream, BadWeights.
     """
     if name not in interpolators():
         raise BadSetting(f"the model is {name!r}: wanted one of {', '.join(interpolators())}")
     family = _family(name)
     if hasattr(family, "weights"):
-        return cast(Between, family.interpolator(spec, path))
-    if path is not None:
-        raise BadSetting(f"weights is {path} and the model {name} has none: leave it out")
+        return cast(Between, family.interpolator(spec, knobs))
+    for knob in fields(knobs):
+        if (said := getattr(knobs, knob.name)) is not None:
+            raise BadSetting(f"{knob.name} is {said} and the model {name} is no network: leave it "
+                             "out")  # fmt: skip
     return cast(Between, family.interpolator(spec))
+
+
+def weights_hash(name: str, path: Path | None = None) -> str:
+    """What tells the family's weights from others: sha256 of its files; "" for one without.
+
+    Raises BadWeights where they are not here.
+    """
+    shelf = Shelf.here()
+    own = (one for one in weights() if one.family == name)
+    return " ".join(shelf.sha256(shelf.find(one, path)) for one in own)
 
 
 def weights() -> tuple[Weights, ...]:

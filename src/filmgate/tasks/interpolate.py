@@ -7,11 +7,12 @@ from math import ceil
 from pathlib import Path
 from typing import Literal
 
+from filmgate.core.costly import CHECKS, Costly
 from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.stage import AnyStage
 from filmgate.core.windows import UntilNext, Window, windowed
-from filmgate.errors import BadSetting
-from filmgate.models import Between, interpolator, interpolators
+from filmgate.errors import BadPicture, BadSetting
+from filmgate.models import Between, Dtype, Knobs, interpolator, interpolators, weights_hash
 
 PAUSE = 120  # more frames than this between two is a pause, held: they are all in memory at once
 
@@ -42,6 +43,12 @@ class Interpolate:
     weights: Path | None = None
     """Where the model's weights lie: a file, or a folder with it. Without: the models folder."""
 
+    dtype: Dtype | None = None
+    """The model's numbers. Without: float16 on a GPU, float32 elsewhere."""
+
+    tile: int | None = None
+    """Rows of the picture that the model looks at at a time: 64, 128 ... Without: by its size."""
+
     def __post_init__(self) -> None:
         for name in ("factor", "fps", "slow"):
             value = getattr(self, name)
@@ -50,6 +57,7 @@ class Interpolate:
         if self.factor is not None and self.fps is not None:
             raise BadSetting(f"factor is {self.factor} and fps is {self.fps}: both say how many "
                              "frames to make, so give one of them")  # fmt: skip
+        assert self._knobs  # refuses what no network takes
 
     @property
     def stretch(self) -> Fraction | None:
@@ -67,11 +75,23 @@ class Interpolate:
         """Cuts are looked for, frames drawn between, and each made to last until the next."""
         from filmgate.flow.cuts import cuts
 
-        draw = Draw(self.grid, self.ends == "drop", interpolator(self.model, spec, self.weights))
+        draw = Draw(self.grid, self.ends == "drop", interpolator(self.model, spec, self._knobs))
         between = windowed(
             draw, 0, 1, name="interpolate", output=self.grid.output, first=self.grid.first
         )
-        return (cuts(), between, UntilNext())
+        learned = weights_hash(self.model, self.weights)
+        costly = Costly(
+            between,
+            settings=repr(replace(self, weights=None)),
+            weights=learned,
+            checks=CHECKS if learned else (),
+            stretch=Fraction(self.slow),
+        )
+        return (cuts(), costly, UntilNext())
+
+    @property
+    def _knobs(self) -> Knobs:
+        return Knobs(self.weights, self.dtype, self.tile)
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
         """Numbers and times of the result; pictures are those of the frames they come from."""
@@ -165,7 +185,11 @@ class Draw:
         if following is None or not parts or len(parts) > PAUSE:
             images = [frame.image] * len(places)
         else:
-            drawn = iter(self.between(frame.image, following.image, parts))
+            try:
+                drawn = iter(self.between(frame.image, following.image, parts))
+            except FloatingPointError as error:
+                raise BadPicture(f"interpolate, behind {float(frame.time):.3f} s: {error}; another "
+                                 "--dtype may do", "not finite", frame.time) from error  # fmt: skip
             images = [next(drawn) if place.part else frame.image for place in places]
         return [
             frame.made(image, time=place.time, duration=place.lasts)

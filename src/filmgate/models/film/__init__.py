@@ -22,6 +22,7 @@ from filmgate.device.weights import Shelf, Weights
 from filmgate.errors import Unsupported
 from filmgate.media import colour
 from filmgate.media.planes import Planes
+from filmgate.models import Knobs
 from filmgate.models.film.net import Film, Pyramid, Shape
 
 DEEPEST = 16  # positions k / 2, 4, 8, 16 are midpoints of midpoints; others scale the flow
@@ -112,6 +113,8 @@ class Draw:
         left, _, top, _ = _padding(like.size, self.net.shape.align)
         width, height = like.size
         picture = made[0, :, top : top + height, left : left + width].float()
+        if not torch.isfinite(picture).all():  # as planes it would be a picture, of noise
+            raise FloatingPointError("film drew numbers that are NaN or infinite")
         return colour.to_planes(picture, like.pixels, like.colour)
 
 
@@ -162,13 +165,13 @@ def opened(path: Path, dtype: torch.dtype, device: str) -> Film:
     return net.to(device, dtype).eval().requires_grad_(False)
 
 
-def interpolator(spec: Spec, path: Path | None = None) -> object:
+def interpolator(spec: Spec, knobs: Knobs) -> object:
     """See `filmgate.models.interpolator`. Numbers are float16 on a GPU and float32 elsewhere."""
     colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.float16 if device == "cuda" else torch.float32
-    file = Shelf.here().verified(weights()[0], path)
-    return Draw(opened(file, dtype, device), device, dtype).between
+    dtype = getattr(torch, knobs.dtype or ("float16" if device == "cuda" else "float32"))
+    file = Shelf.here().verified(weights()[0], knobs.weights)
+    return Draw(opened(file, dtype, device), device, dtype, knobs.tile).between
 
 
 def _shapes(net: Film) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,108 @@
+"""Two tasks in one pass: rate and size change, and nothing lies on the disk between them."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import filmgate as fg
+from filmgate.core.frame import Frame, Spec
+from filmgate.core.stage import AnyStage
+from filmgate.core.windows import each
+from filmgate.media.planes import Planes
+from filmgate.quality.check import check
+from tests import films
+
+FILM = films.Film(frames=20, sounds=("aac",))
+
+
+@dataclass(frozen=True)
+class Twice:
+    """A task of somebody's own: each pixel becomes four."""
+
+    stretch: Fraction = Fraction(1)
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        return (each(enlarged, name="twice", output=larger),)
+
+    def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
+        return iter(shown)
+
+
+def enlarged(frames: Sequence[Frame]) -> list[Frame]:
+    made = []
+    for frame in frames:
+        assert isinstance(frame.image, Planes)
+        arrays = tuple(np.kron(a, np.ones((2, 2), a.dtype)) for a in frame.image.arrays)
+        made.append(frame.made(frame.image.with_arrays(arrays), keep=tuple(frame.extras)))
+    return made
+
+
+def larger(spec: Spec) -> Spec:
+    return replace(spec, width=2 * spec.width, height=2 * spec.height)
+
+
+LINES = {
+    "rate, then size": (fg.Interpolate(factor=2), Twice()),
+    "size, then rate": (Twice(), fg.Interpolate(factor=2)),
+    "rate, then rate": (fg.Interpolate(factor=2), fg.Interpolate(slow=2, sound="drop")),
+}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return films.make(FILM, tmp_path / "in.mp4")
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_one_pass_is_two_passes_without_a_film_between(line: str, source: Path) -> None:
+    first, second = LINES[line]
+    between = fg.Output(source.with_name("between.mkv"), codec="ffv1")
+    fg.run(first, source, between)
+    wanted = list(fg.frames(second, between.path))
+    made = list(fg.frames((first, second), source))
+    assert len(made) == len(wanted) > FILM.frames
+    for one, other in zip(made, wanted, strict=True):
+        assert isinstance(one.image, Planes)
+        assert isinstance(other.image, Planes)
+        assert (one.index, one.time, one.duration) == (other.index, other.time, other.duration)
+        assert one.image.size == other.image.size
+        assert all(map(np.array_equal, one.image.arrays, other.image.arrays))
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_nothing_lies_on_the_disk_between(line: str, source: Path) -> None:
+    opened = Opened(source.parent)
+    sys.addaudithook(opened)
+    sink = fg.Output(source.with_name("out.mkv"), codec="ffv1")
+    done = fg.run(LINES[line], source, sink, durable=fg.Durable(work=source.with_name("work")))
+    opened.end()
+    assert done.written > done.read
+    places = {path.relative_to(source.parent).parts[0] for path in opened.paths}
+    assert places <= {"in.mp4", "out.mkv", "work"} | {p for p in places if p.startswith(".out")}
+    assert sorted(path.name for path in source.parent.iterdir()) == ["in.mp4", "out.mkv"]
+
+
+def test_check_knows_both_tasks(source: Path) -> None:
+    sink = fg.Output(source.with_name("out.mp4"), preset="ultrafast")
+    fg.run((fg.Interpolate(factor=2), fg.Interpolate(fps=40)), source, sink)
+    report = check(sink.path, source)
+    assert report.ok, report.findings
+
+
+class Opened:
+    """Which files below a folder Python opened; hooks stay for ever, so it can be told to end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.paths, self.ended = str(folder), set[Path](), False
+
+    def __call__(self, event: str, args: tuple[object, ...]) -> None:
+        if event == "open" and not self.ended and str(args[0]).startswith(self.folder + "/"):
+            self.paths.add(Path(str(args[0])))
+
+    def end(self) -> None:
+        self.ended = True
