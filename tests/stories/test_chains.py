@@ -46,7 +46,7 @@ def larger(spec: Spec) -> Spec:
     return replace(spec, width=2 * spec.width, height=2 * spec.height)
 
 
-LINES = {
+LINES: dict[str, tuple[fg.Task, fg.Task]] = {
     "rate, then size": (fg.Interpolate(factor=2), Twice()),
     "size, then rate": (Twice(), fg.Interpolate(factor=2)),
     "rate, then rate": (fg.Interpolate(factor=2), fg.Interpolate(slow=2, sound="drop")),
