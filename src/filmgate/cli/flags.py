@@ -15,6 +15,7 @@ from filmgate.backends.limits import Limits
 from filmgate.core.job import Job, Task
 from filmgate.errors import Exit
 from filmgate.jobs.folder import Durable
+from filmgate.models import chosen
 from filmgate.tasks.forms import SINKS, SOURCES, exact, sink_from, source_from
 
 PATHS = ("The film (or images: a folder, frames/%06d.png; - is a pipe) and the result (alike). "
@@ -82,7 +83,8 @@ def verb(
 
         def filled(cls: type[T]) -> T:
             own = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-            return cls(**{name: value for name, value in given.items() if name in own})
+            settings = {name: value for name, value in given.items() if name in own}
+            return cls(**chosen(settings) if cls is task else settings)
 
         doing = (filled(task),) if task else ()
 

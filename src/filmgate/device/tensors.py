@@ -8,6 +8,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -36,9 +37,23 @@ def tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
     except (BadWeights, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # a stranger's bytes may raise anything in the readers
-        raise BadWeights(f"{path} can't be read as weights: {error}; fetch it again") from error
+        raise _unread(path, error) from error
     raise BadWeights(f"{path} ends with {path.suffix!r}: wanted .safetensors or one of "
                      f"{' '.join(PICKLED)}")  # fmt: skip
+
+
+def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a file's tensors; of safetensors its head alone is read.
+
+    Raises BadWeights.
+    """
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {name: tuple(tensor.shape) for name, tensor in tensors(path).items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise _unread(path, error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +114,10 @@ def _flat(path: Path, held: object) -> dict[str, Tensor]:
             raise BadWeights(f"{path} holds {name!r}, which is a {type(value).__name__}: wanted "
                              "nothing but tensors by name")  # fmt: skip
     return dict(held)
+
+
+def _unread(path: Path, error: Exception) -> BadWeights:
+    return BadWeights(f"{path} can't be read as weights: {error}; fetch it again")
 
 
 def _few(names: Sequence[str]) -> str:

@@ -2,7 +2,9 @@
 
 A family that draws frames between frames has `interpolator(spec) -> Between`. One with weights has
 `weights() -> tuple[Weights, ...]`; its `interpolator(spec, knobs)` takes where they lie and how to
-use them, and `shapes(weights)` gives the tensors that the file must hold.
+use them, `shapes(weights)` gives the tensors that the file must hold, and `claims(shapes)` says
+whether a file with these tensors is its own. An installed package adds families through the
+entry-point group `filmgate.models`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,14 +12,18 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from fractions import Fraction
 from importlib import import_module
+from importlib.metadata import entry_points
+from itertools import pairwise
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Literal, Protocol, cast
 
 from filmgate.core.frame import Spec
 from filmgate.device.weights import Shelf, Weights
-from filmgate.errors import BadSetting
+from filmgate.errors import BadSetting, BadWeights
 
+FILES = (".safetensors", ".pt", ".pth", ".ckpt")
+GROUP = "filmgate.models"  # of entry points
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 
@@ -50,8 +56,14 @@ class Between(Protocol):
 
 
 def families() -> tuple[str, ...]:
-    """The families there are, by name."""
-    return tuple(sorted(module.name for module in iter_modules(__path__) if module.name[0] != "_"))
+    """The families there are, by name: ours, and those of installed packages.
+
+    Raises BadSetting for two of one name.
+    """
+    names = sorted([*_ours(), *(point.name for point in entry_points(group=GROUP))])
+    if twice := [one for one, other in pairwise(names) if one == other]:
+        raise BadSetting(f"two families are called {twice[0]}: take one of the packages away")
+    return tuple(names)
 
 
 def interpolators() -> tuple[str, ...]:
@@ -98,6 +110,35 @@ def weights() -> tuple[Weights, ...]:
     return tuple(found)
 
 
+def family_of(path: Path) -> str:
+    """The one family whose weights a file holds, by names and shapes of its tensors.
+
+    Raises BadWeights for a file that no family claims, BadSetting where several do.
+    """
+    from filmgate.device.tensors import shapes_of  # brings torch
+
+    found = shapes_of(path)
+    claim = [name for name in families() if getattr(_family(name), "claims", _no)(found)]
+    if len(claim) > 1:
+        raise BadSetting(f"{path} is claimed by {' and '.join(claim)}: name the family with "
+                         "--model and the file with --weights")  # fmt: skip
+    if not claim:
+        first = ", ".join(list(found)[:3])
+        raise BadWeights(f"{path} holds {len(found)} tensors ({first} ...) that no family here "
+                         "knows: filmgate models shows what there is")  # fmt: skip
+    return claim[0]
+
+
+def chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, with family and weights where `model` is a file. Raises as `family_of`."""
+    path = Path(str(settings.get("model", "")))
+    if path.suffix not in FILES:
+        return dict(settings)
+    if settings.get("weights") is not None:
+        raise BadSetting(f"model is the file {path} and weights is {settings['weights']}: give one")
+    return {**settings, "model": family_of(path), "weights": path}
+
+
 def weights_of(name: str) -> Weights:
     """The file of weights of this name. Raises BadSetting, with the nearest."""
     known = {one.name: one for one in weights()}
@@ -119,4 +160,15 @@ def shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
 
 
 def _family(name: str) -> Any:
-    return import_module(f"{__name__}.{name}")
+    if name in _ours():
+        return import_module(f"{__name__}.{name}")
+    (point,) = entry_points(group=GROUP, name=name)
+    return point.load()
+
+
+def _ours() -> list[str]:
+    return [module.name for module in iter_modules(__path__) if module.name[0] != "_"]
+
+
+def _no(_: object) -> bool:
+    return False

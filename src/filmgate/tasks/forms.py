@@ -22,6 +22,7 @@ from filmgate import tasks
 from filmgate.core.job import Job, Task
 from filmgate.errors import BadSetting
 from filmgate.media.file import File, ImageOutput, Images, Output, Pipe, is_images
+from filmgate.models import FILES, chosen
 
 T = TypeVar("T")
 Source = File | Images | Pipe
@@ -98,7 +99,8 @@ def task_from(form: Mapping[str, object]) -> Task:
     if cls is None:
         said = f"task is {name!r}" if "task" in form else "a task does not say which it is"
         raise BadSetting(f"{said}: {_nearest(str(name), list(registry()))}")
-    return fill(cls, {k: v for k, v in form.items() if k != "task"}, f"task {name!r}")
+    own = {k: v for k, v in form.items() if k != "task"}
+    return fill(cls, chosen(own) if "model" in own else own, f"task {name!r}")
 
 
 def task_to(task: Task, but: Collection[str] = ()) -> dict[str, object]:
@@ -137,6 +139,8 @@ def job_from(form: Mapping[str, object], folder: Path) -> Job:
     for task in placed:
         if isinstance(task.get("weights"), str):
             task["weights"] = folder / task["weights"]
+        if Path(str(task.get("model", ""))).suffix in FILES:
+            task["model"] = str(folder / str(task["model"]))
     return Job(source, sink, tuple(task_from(task) for task in placed), seed)
 
 

@@ -38,7 +38,8 @@ class Interpolate:
     """The last frame has no next: hold it for its whole time, or drop what only repeats it."""
 
     model: str = "dis"
-    """Who draws the frames. dis is optical flow on the CPU and needs no download."""
+    """Who draws the frames. dis is optical flow on the CPU and needs no download. For flags and
+    job files a file of weights, which tells by its tensors whose it is, will do."""
 
     weights: Path | None = None
     """Where the model's weights lie: a file, or a folder with it. Without: the models folder."""

@@ -19,7 +19,7 @@ from torch.nn import functional
 from filmgate.core.frame import Spec
 from filmgate.device.tensors import fitting, tensors
 from filmgate.device.weights import Shelf, Weights
-from filmgate.errors import Unsupported
+from filmgate.errors import BadWeights, Unsupported
 from filmgate.media import colour
 from filmgate.media.planes import Planes
 from filmgate.models import Knobs
@@ -152,6 +152,15 @@ def weights() -> tuple[Weights, ...]:
 def shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
     """The 82 tensors of the published network."""
     return _shapes(Film(Shape(), "meta"))
+
+
+def claims(shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Whether these are the tensors of a FILM of any size."""
+    try:
+        wanted = _shapes(Film(Shape.of(shapes), "meta"))
+    except (BadWeights, RuntimeError, ValueError, IndexError):
+        return False
+    return wanted == {name: tuple(shape) for name, shape in shapes.items()}
 
 
 def opened(path: Path, dtype: torch.dtype, device: str) -> Film:

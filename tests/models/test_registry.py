@@ -1,0 +1,79 @@
+"""The registry: families of ours and of packages, and whose weights a file holds."""
+
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from filmgate import models
+from filmgate.errors import BadSetting, BadWeights
+from filmgate.models import chosen, families, family_of
+from filmgate.tasks.forms import job_from
+from filmgate.tasks.interpolate import Interpolate
+from tests.models import tiny
+
+
+@pytest.mark.parametrize("family", sorted(tiny.FAMILIES))
+def test_exactly_one_family_claims_its_weights(family: str) -> None:
+    assert family_of(tiny.weights(family)) == family
+    for weights in models.weights():
+        if weights.family == family:
+            claims = [name for name in families() if claimed(name, models.shapes(weights))]
+            assert claims == [family]
+
+
+def claimed(name: str, shapes: object) -> bool:
+    claims = getattr(models._family(name), "claims", None)
+    return bool(claims and claims(shapes))
+
+
+def test_every_family_with_weights_claims_some() -> None:
+    assert {one.family for one in models.weights()} == set(tiny.FAMILIES)
+
+
+def test_a_file_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(BadWeights, match=r"1 tensors \(x ...\) that no family here knows"):
+        family_of(tmp_path / "x.safetensors")
+    (tmp_path / "y.safetensors").write_bytes(b"no weights")
+    with pytest.raises(BadWeights, match="can't be read as weights"):
+        family_of(tmp_path / "y.safetensors")
+
+
+def test_one_tensor_more_or_of_another_shape_is_another_model(tmp_path: Path) -> None:
+    for name, tensor in (("more", torch.zeros(1)), ("fuse.output_conv.bias", torch.zeros(4))):
+        save_file(tiny.film_tensors() | {name: tensor}, tmp_path / "x.safetensors")
+        with pytest.raises(BadWeights, match="no family here knows"):
+            family_of(tmp_path / "x.safetensors")
+
+
+def test_a_file_in_place_of_a_family(tmp_path: Path) -> None:
+    path = tiny.weights("film")
+    assert chosen({"model": str(path), "factor": 2}) == {
+        "model": "film", "weights": path, "factor": 2}  # fmt: skip
+    assert chosen({"model": "dis"}) == {"model": "dis"}
+    with pytest.raises(BadSetting, match="give one"):
+        chosen({"model": str(path), "weights": path})
+    form = {"input": "a.mp4", "output": "b.mp4"}
+    tasks = [{"task": "interpolate", "model": path.name}]
+    job = job_from({**form, "tasks": tasks}, path.parent)
+    assert job.tasks == (Interpolate(model="film", weights=path),)
+
+
+def test_an_installed_package_adds_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("their_family")
+    module.__dict__["interpolator"] = lambda spec: "theirs"
+    monkeypatch.setitem(sys.modules, "their_family", module)
+    points = [EntryPoint("theirs", "their_family", models.GROUP)]
+    monkeypatch.setattr(
+        models, "entry_points", lambda **wanted: EntryPoints(points).select(**wanted)
+    )
+    assert "theirs" in models.interpolators()
+    assert models._family("theirs") is module
+    points.append(EntryPoint("film", "their_family", models.GROUP))
+    with pytest.raises(BadSetting, match="two families are called film"):
+        families()
