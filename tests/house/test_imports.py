@@ -4,10 +4,12 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import filmgate
+from tests.films import Film, make
 from tests.house.tree import code
 
 # Each may import itself and what stands before it. "filmgate" is the face.
@@ -73,6 +75,18 @@ def test_importing_the_face_loads_nothing_heavy_and_is_quick() -> None:
     seconds, *loaded = subprocess.check_output(command, text=True).split()
     assert not heavy & set(loaded)
     assert float(seconds) < 1.0  # of the CPU; measured 0.07
+
+
+def test_a_run_that_needs_no_network_does_not_load_torch(tmp_path: Path) -> None:
+    """It is half a gigabyte, and seconds: no family but the one that is asked is imported."""
+    source = make(Film(4), tmp_path / "in.mp4")
+    program = (
+        "import filmgate as fg, sys; fg.run(fg.Interpolate(), sys.argv[1], sys.argv[2]);"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, str(source), str(tmp_path / "out.mp4")], check=True
+    )
 
 
 def test_the_face_is_short_sorted_and_true() -> None:

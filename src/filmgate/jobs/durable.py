@@ -186,10 +186,9 @@ def _told(job: Job, limits: Limits) -> dict[str, Any]:
 def _weights(job: Job) -> Iterator[Path]:
     """The files of weights that its tasks open, where they are here."""
     for task in job.tasks:
-        for one in weights():
-            if one.family == getattr(task, "model", None):
-                with suppress(BadWeights):
-                    yield Shelf.here().find(one, getattr(task, "weights", None))
+        for one in weights(getattr(task, "model", "")):
+            with suppress(BadWeights):
+                yield Shelf.here().find(one, getattr(task, "weights", None))
 
 
 def _numbers(form: Any) -> Any:

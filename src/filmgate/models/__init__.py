@@ -77,9 +77,10 @@ def interpolator(name: str, spec: Spec, knobs: Knobs = Knobs()) -> Between:
     Raises BadSetting where there is no such family, or it has no such knob, Unsupported where it
     cannot do this stream, BadWeights.
     """
-    if name not in interpolators():
+    # only the one that is asked is imported: another may bring torch, which is half a gigabyte
+    family: Any = _family(name) if name in families() else None
+    if not hasattr(family, "interpolator"):
         raise BadSetting(f"the model is {name!r}: wanted one of {', '.join(interpolators())}")
-    family = _family(name)
     if hasattr(family, "weights"):
         return cast(Between, family.interpolator(spec, knobs))
     for knob in fields(knobs):
@@ -95,15 +96,18 @@ def weights_hash(name: str, path: Path | None = None) -> str:
     Raises BadWeights where they are not here.
     """
     shelf = Shelf.here()
-    own = (one for one in weights() if one.family == name)
-    return " ".join(shelf.sha256(shelf.find(one, path)) for one in own)
+    return " ".join(shelf.sha256(shelf.find(one, path)) for one in weights(name))
 
 
-def weights() -> tuple[Weights, ...]:
-    """Every file of weights that a family declares. Raises BadSetting for two of one name."""
+def weights(family: str | None = None) -> tuple[Weights, ...]:
+    """Every file of weights that a family declares, or those of one family (none: empty).
+
+    Raises BadSetting for two of one name.
+    """
     found: list[Weights] = []
     for name in families():
-        found += getattr(_family(name), "weights", tuple)()
+        if family in (None, name):
+            found += getattr(_family(name), "weights", tuple)()
     names = [one.name for one in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadSetting(f"two files of weights are called {twice[0]}: name them apart")
