@@ -55,7 +55,7 @@ def test_constraints_are_exact_versions_and_hold_torch_and_torchvision_together(
 
 def test_no_file_says_where_packages_come_from_or_names_a_machine() -> None:
     places = re.compile(
-        r"pypi\.org|download\.pytorch|index[-_]url\b|find[-_]links\b|(?<![\w.])/(work|root)/"
+        r"pypi\.org|download\.pytorch\.org/whl|index[-_]url\b|find[-_]links\b|(?<![\w.])/(work|root)/"
     )
     for path in files():
         try:

@@ -16,9 +16,10 @@ from filmgate import models
 from filmgate.core.frame import Colour, Spec
 from filmgate.device.memory import Live
 from filmgate.errors import BadWeights, Unsupported
+from filmgate.flow.sampled import warp
 from filmgate.media.planes import Planes
 from filmgate.models import film
-from filmgate.models.film.net import Film, Shape, warp
+from filmgate.models.film.net import Film, Shape
 from filmgate.quality.check import check
 from tests import films
 from tests.models import tiny

@@ -12,10 +12,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from filmgate.flow.raft import net as raft
 from filmgate.models.film.net import Film, Shape
 
 FILM = Shape(levels=5, fusion=5, specialized=3, sub=4, filters=4, flow_convs=(2, 2, 2, 2),
              flow_filters=(8, 8, 8, 8))  # fmt: skip
+
+RAFT = raft.Shape(encoder=(4, 4, 4, 4, 8), context=8, corr=(12, 8), flow=(8, 4), motion=10,
+                  hidden=4, head=8, mask=8)  # fmt: skip
+RAFT_SMALL = raft.Shape(encoder=(4, 4, 4, 4, 8), context=8, bottleneck=True, normed=False,
+                        radius=3, corr=(12,), flow=(8, 4), motion=10, hidden=4, kernels=((3, 3),),
+                        head=8, mask=0)  # fmt: skip
 
 
 def by_rule(name: str, shape: Sequence[int]) -> Tensor:
@@ -31,7 +38,28 @@ def film_tensors() -> dict[str, Tensor]:
             for name, tensor in Film(FILM, "meta").state_dict().items()}  # fmt: skip
 
 
-FAMILIES: Mapping[str, Callable[[], dict[str, Tensor]]] = MappingProxyType({"film": film_tensors})
+def raft_tensors(shape: raft.Shape) -> dict[str, Tensor]:
+    """By rule, but: norms that scale by 1 and more, no batches counted, steps of a pixel or so."""
+    made = {}
+    for name, tensor in raft.Raft(shape, "meta").state_dict().items():
+        if not tensor.dim():
+            made[name] = torch.zeros((), dtype=torch.int64)
+            continue
+        made[name] = by_rule(name, tuple(tensor.shape))
+        if name.endswith(("running_var", "1.weight")) and tensor.dim() == 1:
+            made[name] = 1 + made[name].abs()
+        if name.startswith("update_block.flow_head.conv2"):
+            made[name] /= 10
+    return made
+
+
+FAMILIES: Mapping[str, Callable[[], dict[str, Tensor]]] = MappingProxyType(
+    {
+        "film": film_tensors,
+        "raft_large": lambda: raft_tensors(RAFT),
+        "raft_small": lambda: raft_tensors(RAFT_SMALL),
+    }
+)
 
 
 @cache

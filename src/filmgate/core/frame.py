@@ -11,7 +11,9 @@ from typing import Any
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
         "cut": "bool; true on the first frame of a new shot, never on the first of the film",
+        "flow_prev": "tensor (2, H, W) float32, x first; pixels from here to the frame before",
         "mended": "str; the source is damaged here and this frame stands in: what is wrong",
+        "occluded": "tensor (H, W) bool; what is seen here was not seen in the frame before",
         "noted": "str; what a person should know of the source from this frame on",
     }
 )

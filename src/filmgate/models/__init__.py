@@ -4,7 +4,8 @@ A family that draws frames between frames has `interpolator(spec) -> Between`. O
 `weights() -> tuple[Weights, ...]`; its `interpolator(spec, knobs)` takes where they lie and how to
 use them, `shapes(weights)` gives the tensors that the file must hold, and `claims(shapes)` says
 whether a file with these tensors is its own. An installed package adds families through the
-entry-point group `filmgate.models`.
+entry-point group `filmgate.models`. Networks that find flow for families lie in `filmgate.flow` and
+declare their weights in the same way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from filmgate.device.weights import Shelf, Weights
 from filmgate.errors import BadSetting, BadWeights
 
 FILES = (".safetensors", ".pt", ".pth", ".ckpt")
+FLOWS = ("raft",)  # modules of filmgate.flow that have weights
 GROUP = "filmgate.models"  # of entry points
 Dtype = Literal["float32", "float16", "bfloat16"]
 
@@ -105,7 +107,7 @@ def weights(family: str | None = None) -> tuple[Weights, ...]:
     Raises BadSetting for two of one name.
     """
     found: list[Weights] = []
-    for name in families():
+    for name in (*families(), *FLOWS):
         if family in (None, name):
             found += getattr(_family(name), "weights", tuple)()
     names = [one.name for one in found]
@@ -164,6 +166,8 @@ def shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
 
 
 def _family(name: str) -> Any:
+    if name in FLOWS:
+        return import_module(f"filmgate.flow.{name}")
     if name in _ours():
         return import_module(f"{__name__}.{name}")
     (point,) = entry_points(group=GROUP, name=name)

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from filmgate.errors import BadWeights
+from filmgate.flow.sampled import warp
 
 HALO = 48  # rows beyond a band that the fusion reads: 3 (1 + 2 + 4 + 8) = 45, on its grid of 16
 FLOW_HALO = 8  # rows at a level that a flow predictor reads: its 3 x 3 convolutions, and room
 TILED = 3  # flow levels 0, 1, 2 are found band by band; coarser ones are small
-
-WIDENED = 1 << 25  # samples of a half-precision level that are float32 at a time
 
 Pyramid = list[Tensor]  # finest first, each (1, C, H, W)
 
@@ -253,28 +252,3 @@ class Film(nn.Module):
             del aligned, net
             net = third(second(joined))
         return self.fuse.output_conv(net)  # type: ignore[no-any-return]
-
-
-def warp(source: Tensor, flow: Tensor, top: int = 0) -> Tensor:
-    """source(x + dx, y + dy), bilinear, clamped at the border, for rows from `top` on.
-
-    `flow` (1, 2, h, W) in pixels, dx first. Places are found in float32 whatever the rest is: in
-    half precision a side of a thousand pixels has no fractions left.
-    """
-    height, width = source.shape[2:]
-    rows, columns = flow.shape[2:]
-    x = torch.arange(columns, device=flow.device, dtype=torch.float32) + flow[0, 0].float()
-    y = torch.arange(top, top + rows, device=flow.device, dtype=torch.float32)[:, None]
-    y = y + flow[0, 1].float()
-    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)[None]
-    if source.dtype == torch.float32:
-        return _sampled(source, grid)
-    some = max(1, WIDENED // (height * width))  # channels whose wider copy is small
-    return torch.cat([_sampled(part.float(), grid).to(source.dtype)
-                      for part in torch.split(source, some, 1)], 1)  # fmt: skip
-
-
-def _sampled(source: Tensor, grid: Tensor) -> Tensor:
-    return functional.grid_sample(
-        source, grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
