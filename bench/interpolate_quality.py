@@ -1,9 +1,10 @@
 """How well is a held-out frame predicted? Every other frame, from its two neighbours.
 
-Four ways, all on the planes as decoded (longest side at most 960): frame average, FFmpeg's
-minterpolate (motion compensated), a plain blend along OpenCV's flow, and the family `dis`. PSNR
-(at most 100 dB a frame) and SSIM in 8-bit RGB. A frame that lies across a cut counts like any
-other, for all four.
+Five ways, all on the planes as decoded (longest side at most 960): frame average, FFmpeg's
+minterpolate (motion compensated), a plain blend along OpenCV's flow, and the families `dis` (ours)
+and `film`, where its weights are here (filmgate models pull film; or --weights). PSNR (at most
+100 dB a frame) and SSIM in 8-bit RGB. A frame that lies across a cut counts like any other.
+With --xiph FOLDER the protocol of FILM's published figures is followed instead: bench/_xiph.py.
 """
 
 import argparse
@@ -19,21 +20,36 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 from _film import CLIPS, write_result
+from _xiph import CLIPS as XIPH_CLIPS
+from _xiph import films, measured
 
 from filmgate.core.frame import Frame
+from filmgate.device.weights import Shelf
 from filmgate.flow.cuts import cuts
 from filmgate.media.colour import to_rgb
 from filmgate.media.file import File
 from filmgate.media.planes import Planes
 from filmgate.media.read import planes_of, rows_of
+from filmgate.models import film
 from filmgate.models.dis import Dis
 from filmgate.quality.compare import psnr, ssim
 
 LONGEST = 960
 HALF = Fraction(1, 2)
 MCI = "mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1"
-Ways = dict[str, Callable[[Sequence[Planes]], Iterator[Planes]]]
+Way = Callable[[Sequence[Planes]], Iterator[Planes]]
+Ways = dict[str, Way]
+KEYS = ("psnr", "ssim", "seconds")
+ABSENT = "not measured: weights not here"
+# FILM trained on L1, as its authors published it; read in Papers with Code's copy of their table.
+PUBLISHED = {
+    "Vimeo-90K": {"psnr": 36.06, "ssim": 0.970},
+    "UCF101": {"psnr": 35.32, "ssim": 0.952},
+    "Xiph-2K": {"psnr": 36.66, "ssim": 0.951},
+    "Xiph-4K": {"psnr": 33.78, "ssim": 0.906},
+}
 
 
 def average(kept: Sequence[Planes]) -> Iterator[Planes]:
@@ -103,6 +119,23 @@ def dis(kept: Sequence[Planes]) -> Iterator[Planes]:
 WAYS: Ways = {"average": average, "minterpolate": minterpolate, "plain dis": plain, "ours": dis}
 
 
+def film_way(given: Path | None) -> Way | None:
+    """FILM's way, float32 on the CPU and float16 on a GPU; None where its weights are not here."""
+    shelf, (published,) = Shelf.here(), film.weights()
+    if given is None and not shelf.place(published).is_file():
+        return None
+    path = shelf.verified(published, given)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float16 if device == "cuda" else torch.float32
+    between = film.Draw(film.opened(path, dtype, device), device, dtype).between
+
+    def way(kept: Sequence[Planes]) -> Iterator[Planes]:
+        for a, b in pairwise(kept):
+            yield from between(a, b, [HALF])
+
+    return way
+
+
 def shown(clip: Path, count: int) -> list[Frame]:
     """The first frames of a film, made small, with their cuts."""
     with File(clip).open() as film:
@@ -134,7 +167,7 @@ def rgb(picture: Planes) -> npt.NDArray[np.uint8]:
     return (to_rgb(picture) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
-def measure(clip: Path, held_out: int) -> dict[str, Any]:
+def measure(clip: Path, held_out: int, ways: Ways) -> dict[str, Any]:
     """PSNR, SSIM and seconds per frame of each way on one clip."""
     frames = shown(clip, 2 * held_out + 1)
     pictures = [frame.image for frame in frames if isinstance(frame.image, Planes)]
@@ -145,7 +178,7 @@ def measure(clip: Path, held_out: int) -> dict[str, Any]:
     row: dict[str, Any] = {
         "size": "{}x{}".format(*kept[0].size), "frames": len(truth), "across_cuts": across
     }  # fmt: skip
-    for name, way in WAYS.items():
+    for name, way in ways.items():
         begin = perf_counter()
         made = list(way(kept))
         seconds = (perf_counter() - begin) / len(made)
@@ -158,39 +191,75 @@ def measure(clip: Path, held_out: int) -> dict[str, Any]:
     return row
 
 
+def xiph(folder: Path, learned: Way | None) -> None:
+    """The protocol on a folder with one film for each clip."""
+    clips = films(folder)
+    if not clips:
+        raise SystemExit(f"there are no films in {folder}: wanted the eight clips, as .y4m or .mp4")
+    if len(clips) != XIPH_CLIPS:
+        print(
+            f"{len(clips)} films in {folder}; the protocol has {XIPH_CLIPS}: no figure to compare"
+        )
+    rows = measured(
+        clips, {"average": average, "ours": dis, **({"film": learned} if learned else {})}
+    )
+    result = {
+        "question": "how well are even frames of 4K films predicted from their odd neighbours?",
+        "clips": [clip.name for clip in clips],
+        "xiph": rows
+        if learned
+        else rows | {f"{cut} film": unmeasured(rows) for cut in ("2K", "4K")},
+        "published": PUBLISHED,
+    }
+    print(write_result("interpolate_quality_xiph", result).read_text())
+
+
+def unmeasured(rows: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """The row of one that could not be tried, with the columns of the others."""
+    first, *others = next(iter(rows.values()))
+    return {first: ABSENT, **dict.fromkeys(others, "")}
+
+
 def main() -> None:
     wanted = argparse.ArgumentParser(description=__doc__)
     wanted.add_argument("--clips", type=Path, default=CLIPS, help="a folder of .mp4 films")
     wanted.add_argument("--frames", type=int, default=60, help="held out per clip, at most")
     wanted.add_argument("--threads", type=int, default=2, help="of OpenCV; minterpolate has one")
+    wanted.add_argument("--weights", type=Path, help="FILM's, if not in the models folder")
+    wanted.add_argument("--xiph", type=Path, help="a folder with the eight films of that protocol")
     options = wanted.parse_args()
     cv2.setNumThreads(options.threads)
+    learned = film_way(options.weights)
+    if options.xiph:
+        xiph(options.xiph, learned)
+        return
     clips = sorted(options.clips.glob("*.mp4"))
     if not clips:
         print(f"skipped: there are no .mp4 films in {options.clips}; --clips says where they are")
         return
-    print(" " * 16 + "".join(f"{name:>22}" for name in WAYS), flush=True)
+    ways = WAYS | ({"film": learned} if learned else {})
+    print(" " * 16 + "".join(f"{name:>22}" for name in ways), flush=True)
     rows = dict[str, dict[str, Any]]()
     for clip in clips:
-        rows[clip.stem] = measure(clip, options.frames)
-        print(_line(clip.stem, rows[clip.stem]), flush=True)
-    keys = ("psnr", "ssim", "seconds")
+        rows[clip.stem] = measure(clip, options.frames, ways)
+        print(_line(clip.stem, rows[clip.stem], ways), flush=True)
     total = {
-        name: {key: mean(row[name][key] for row in rows.values()) for key in keys} for name in WAYS
+        name: {key: mean(row[name][key] for row in rows.values()) for key in KEYS} for name in ways
     }
-    print(_line("mean", total))
+    print(_line("mean", total, ways))
     result = {
         "question": "how well is a held-out frame predicted from its two neighbours?",
         "longest_side": LONGEST,
         "opencv_threads": options.threads,
-        "mean": total,
+        "mean": total if learned else {**total, "film": unmeasured(total)},
+        "published": PUBLISHED,
         "clips": rows,
     }
     print(write_result("interpolate_quality", result))
 
 
-def _line(name: str, row: dict[str, Any]) -> str:
-    cells = ("{psnr:.2f} {ssim:.4f} {seconds:.3f}s".format(**row[way]) for way in WAYS)
+def _line(name: str, row: dict[str, Any], ways: Ways) -> str:
+    cells = ("{psnr:.2f} {ssim:.4f} {seconds:.3f}s".format(**row[way]) for way in ways)
     return f"{name:<16}" + "".join(f"{cell:>22}" for cell in cells)
 
 

@@ -1,7 +1,8 @@
 """Writes the measured figures into our papers: the only way that a number gets there.
 
 A block `<!-- bench:NAME KEY -->` ... `<!-- /bench -->` is filled from bench/results/NAME.json: a
-row for each entry of its KEY.
+row for each entry of its KEY. Figures that others published lie under the key `published`, and the
+table says so.
 """
 
 import json
@@ -26,6 +27,8 @@ def block(path: Path, key: str) -> str:
     result = json.loads(path.read_text())
     if not isinstance(result.get(key), Mapping):
         raise KeyError(f"{path} has no rows under {key!r}: it has {', '.join(result)}")
+    if key == "published":
+        return f"{table(result[key])}\n\nPublished by its authors; not measured by us."
     where = ", ".join(f"{name} {value}" for name, value in result.get("machine", {}).items())
     return f"{table(result[key])}\n\nMeasured by `bench/{path.stem}.py`: {where}."
 

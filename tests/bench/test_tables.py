@@ -13,7 +13,15 @@ TEXT = "before\n<!-- bench:speed mean -->\nold\n<!-- /bench -->\nafter\n"
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/colour.md", "docs/guard.md", "docs/memory.md", "docs/segments.md"]
+    "page",
+    [
+        "README.md",
+        "docs/colour.md",
+        "docs/guard.md",
+        "docs/memory.md",
+        "docs/models.md",
+        "docs/segments.md",
+    ],
 )
 def test_a_paper_shows_what_was_measured(page: str) -> None:
     text = (ROOT / page).read_text()
@@ -31,6 +39,15 @@ def test_a_block_is_filled_from_its_result(tmp_path: Path) -> None:
     assert "`bench/speed.py`: cores 2." in text
     assert "old" not in text
     assert filled(text, tmp_path) == text
+
+
+def test_what_others_published_is_not_called_measured(tmp_path: Path) -> None:
+    result = {"machine": {"cores": 2}, "published": {"theirs": {"dB": 36.06}}}
+    (tmp_path / "speed.json").write_text(json.dumps(result))
+    text = filled(TEXT.replace("mean", "published"), tmp_path)
+    assert "| theirs | 36.06 |" in text
+    assert "Published by its authors; not measured by us." in text
+    assert "Measured by" not in text
 
 
 def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
