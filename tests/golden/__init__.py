@@ -1,0 +1,1 @@
+"""Numbers recorded from published code, and the rule that made its weights and inputs."""
