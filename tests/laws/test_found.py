@@ -123,7 +123,7 @@ def test_every_task_and_every_family_is_tried() -> None:
             assert module.removeprefix("filmgate.") in tried, f"{module} has no samples()"
     samples = [s for name in forms.registry() for s in samples_of(f"filmgate.tasks.{name}")]
     models = {task.model for task in samples}
-    assert set(filmgate.models.families()) <= models
+    assert set(filmgate.models.interpolators()) <= models
 
 
 @pytest.mark.parametrize("name", sorted(found()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
 from types import MappingProxyType
 
 import torch
@@ -62,8 +63,9 @@ class Schedule:
     def alphas(self) -> Tensor:
         """How much of the picture's energy is left at each level, (1000,) float32."""
         power = 0.5 if self.scaled else 1.0
-        steps = torch.linspace(self.beta_start**power, self.beta_end**power, 1000)
-        return torch.cumprod(1 - steps ** (1 / power), 0)
+        steps: Tensor = torch.linspace(self.beta_start**power, self.beta_end**power, 1000)
+        left: Tensor = torch.cumprod(1 - steps.pow(1 / power), 0)
+        return left
 
     def levels(self, steps: int) -> list[int]:
         """The noise levels, from the highest, at which the network is asked. Raises BadSetting."""
@@ -78,9 +80,9 @@ class Schedule:
         last = 1.0 if self.ends_at_one else float(alphas[0])
         now, after = float(alphas[level]), float(alphas[below]) if below >= 0 else last
         x, v = latent.float(), velocity.float()
-        clean = now**0.5 * x - (1 - now) ** 0.5 * v
-        noise = now**0.5 * v + (1 - now) ** 0.5 * x
-        return after**0.5 * clean + (1 - after) ** 0.5 * noise
+        clean = sqrt(now) * x - sqrt(1 - now) * v
+        noise = sqrt(now) * v + sqrt(1 - now) * x
+        return sqrt(after) * clean + sqrt(1 - after) * noise
 
 
 def _levels(spacing: str, steps: int, offset: int) -> list[int]:

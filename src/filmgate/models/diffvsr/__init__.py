@@ -1,0 +1,203 @@
+"""The family `diffvsr`: films made four times as large by Stream-DiffVSR, frame after frame.
+
+Shiu et al., "Stream-DiffVSR: Low-Latency Streamable Video Super-Resolution via Auto-Regressive
+Diffusion", arXiv 2512.23709. UNPROVEN with published weights: none could be fetched where this was
+written. Numbers recorded from the published code, with weights made by rule, are matched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from filmgate.core.chain import Chain
+from filmgate.core.frame import Frame, Spec
+from filmgate.core.stage import AnyStage
+from filmgate.core.windows import Window, windowed
+from filmgate.device.tensors import fitting, tensors
+from filmgate.device.weights import Shelf
+from filmgate.errors import BadSetting, BadWeights
+from filmgate.flow.cuts import cuts
+from filmgate.flow.dis import DisFlow, Gray
+from filmgate.media import colour
+from filmgate.media.planes import Planes
+from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets
+from filmgate.models.diffvsr.numerics import Schedule
+from filmgate.models.diffvsr.vae import TinyVae
+
+HUB = "Jamichsu/Stream-DiffVSR"
+WORDS = 77
+PROMPT = "no_words.safetensors"  # what the text encoder makes of no words: (1, 77, C), "prompt"
+_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
+_EXTRA = "it is not installed, and pip install 'filmgate[diffusion]' does that"
+# What the loop relies on, by the part of the published layout.
+_WANTED = MappingProxyType[str, Mapping[str, object]]({
+    "unet": {"in_channels": 7, "out_channels": 4, "num_class_embeds": None,
+             "class_embed_type": None, "addition_embed_type": None},
+    "controlnet": {"in_channels": 7, "conditioning_channels": 3, "num_class_embeds": None,
+                   "class_embed_type": None, "addition_embed_type": None,
+                   "controlnet_conditioning_channel_order": "rgb",
+                   "global_pool_conditions": False},
+    "vae": {"scaling_factor": 1.0, "latent_channels": 4},
+})  # fmt: skip
+
+
+def opened(folder: Path, dtype: torch.dtype, device: str) -> tuple[Nets, Schedule]:
+    """The networks and noise levels of a folder in the published layout (diffusers').
+
+    Sizes are those that its settings say, so smaller networks of the same kind open too. Raises
+    BadWeights, which tells what differs, and BadSetting where diffusers is not installed.
+    """
+    noise = folder / "scheduler" / "scheduler_config.json"
+    schedule = Schedule.of(_settings(noise), noise)
+    settings = {name: _checked(folder / name / "config.json", name) for name in _WANTED}
+    prompt, asked = _prompt(folder), settings["unet"].get("cross_attention_dim")
+    if prompt.ndim != 3 or prompt.shape[0] != 1 or prompt.shape[2] != asked:
+        raise BadWeights(f"{folder / PROMPT} is {tuple(prompt.shape)}: wanted (1, {WORDS}, {asked})"
+                         ", what the text encoder of this model makes of no words")  # fmt: skip
+    kinds = _kinds()
+    unet, control, vae = (_filled(folder / name, kinds[name], settings[name]) for name in _WANTED)
+    for net in (unet, control, vae):
+        nn.Module.to(net, device, dtype)  # the class of diffusers warns of nothing here
+        net.eval().requires_grad_(False)
+    return Nets.of(unet, control, vae, prompt.to(device, dtype)), schedule
+
+
+def upscaler(
+    spec: Spec, scale: int, path: Path | None = None, steps: int = 4, flow: AnyStage | None = None
+) -> AnyStage:
+    """A stage of planes to planes; `path` is a folder in the published layout, None: the models
+    folder's. `flow` puts "flow_prev" on planes; None: `guide`. Numbers are float16 on a GPU and
+    float32 elsewhere. Raises BadSetting, BadWeights, Unsupported.
+    """
+    if scale != SCALE:
+        raise BadSetting(f"scale is {scale}: the model diffvsr has {SCALE} and no other")
+    colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float16 if device == "cuda" else torch.float32
+    folder = path or Shelf.here().path / "diffvsr"
+    nets, schedule = opened(folder, dtype, device)
+    return Chain((
+        cuts(), flow or guide(), colour.rgb(device=device), DiffVsr(nets, schedule, steps),
+        colour.planes(spec.pixels, spec.colour),
+    ))  # fmt: skip
+
+
+def guide() -> AnyStage:
+    """A stage that gives planes the extra "flow_prev", by dense inverse search on luma."""
+    return windowed(_guided, 1, 0, name="flow")
+
+
+def samples() -> tuple[AnyStage, ...]:
+    """For trials: the guide; the network's weights are a download."""
+    return (guide(),)
+
+
+def _guided(windows: Sequence[Window]) -> list[list[Frame]]:
+    made = []
+    for window in windows:
+        before, frame = window.frames[0], window.centre
+        if before is not None:
+            there, _ = DisFlow(cell=1).both(_grey(frame), _grey(before))
+            frame = frame.learnt(flow_prev=torch.from_numpy(there).permute(2, 0, 1).contiguous())
+        made.append([frame])
+    return made
+
+
+def _grey(frame: Frame) -> Gray:
+    image = frame.image
+    assert isinstance(image, Planes)
+    return (image.arrays[0] >> (image.bits - 8)).astype(np.uint8)
+
+
+def _kinds() -> Mapping[str, Callable[[Mapping[str, Any]], nn.Module]]:
+    try:
+        from diffusers import ControlNetModel, UNet2DConditionModel
+    except ImportError as error:
+        raise BadSetting(f"the model diffvsr wants diffusers: {_EXTRA}") from error
+    return {
+        "unet": UNet2DConditionModel.from_config,
+        "controlnet": ControlNetModel.from_config,
+        "vae": lambda settings: TinyVae(max(settings.get("decoder_block_out_channels", (64,)))),
+    }
+
+
+def _checked(path: Path, part: str) -> dict[str, Any]:
+    """The settings of a network. Raises BadWeights where the loop could not work with them."""
+    settings = _settings(path)
+    wrong = [f"{name} is {settings[name]!r}, wanted {wanted!r}"
+             for name, wanted in _WANTED[part].items()
+             if name in settings and settings[name] != wanted]  # fmt: skip
+    if wrong:
+        raise BadWeights(f"{path}: {'; '.join(wrong)}: another model or version than this "
+                         "was written for")  # fmt: skip
+    return settings
+
+
+def _filled(
+    folder: Path, build: Callable[[Mapping[str, Any]], nn.Module], settings: Mapping[str, Any]
+) -> Any:
+    """The network of a folder: built of nothing from its settings, its tensors put in."""
+    file = next((folder / name for name in _FILES if (folder / name).is_file()), None)
+    if file is None:
+        raise BadWeights(_absent(folder / _FILES[0]))
+    with torch.device("meta"):
+        net = build(settings)
+    shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    net.load_state_dict(fitting(tensors(file), shapes, file), assign=True)
+    return net
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadWeights(_absent(path)) from error
+    except (OSError, ValueError) as error:
+        raise BadWeights(f"{path} can't be read: {error}; fetch it again") from error
+    if not isinstance(found, dict):
+        raise BadWeights(f"{path} holds no settings: fetch it again")
+    return found
+
+
+def _prompt(folder: Path) -> Tensor:
+    """The stored constant; without it the text encoder makes it once, and it is stored."""
+    file = folder / PROMPT
+    if file.is_file():
+        found = tensors(file)
+        if "prompt" not in found:
+            raise BadWeights(f"{file} holds {', '.join(found) or 'nothing'}: wanted 'prompt'")
+        return found["prompt"]
+    if not (folder / "text_encoder" / "config.json").is_file():
+        raise BadWeights(_absent(folder / "text_encoder" / "config.json"))
+    try:
+        from transformers import CLIPTextModel, CLIPTokenizer
+    except ImportError as error:
+        raise BadSetting(f"{file} is not there; to make it wants transformers: {_EXTRA}") from error
+    tokens = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    encoder = CLIPTextModel.from_pretrained(
+        folder / "text_encoder", local_files_only=True, use_safetensors=True
+    )
+    words = tokens("", padding="max_length", max_length=WORDS, return_tensors="pt")
+    with torch.no_grad():
+        made: Tensor = encoder(words.input_ids)[0].float().contiguous()
+    with suppress(OSError):  # a folder that can't be written: it is made again next time
+        aside = file.with_suffix(f".{os.getpid()}")
+        save_file({"prompt": made}, aside)
+        os.replace(aside, file)
+    return made
+
+
+def _absent(path: Path) -> str:
+    return (f"{path} is not there: wanted a folder in the layout of {HUB}, fetched for example by "
+            f"hf download {HUB} --local-dir FOLDER, and then --weights FOLDER")  # fmt: skip
