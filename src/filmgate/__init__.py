@@ -22,10 +22,11 @@ from filmgate.core.events import (
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.job import Job, SinkFile, SourceFile, Task
 from filmgate.core.plan import Plan
-from filmgate.errors import FilmgateError, UserError
+from filmgate.errors import FilmgateError
 from filmgate.jobs.folder import Durable
 from filmgate.media.file import File, ImageOutput, Images, Output
 from filmgate.tasks.interpolate import Interpolate
+from filmgate.tasks.upscale import Upscale
 
 __version__ = "0.1.0"
 
@@ -50,7 +51,7 @@ __all__ = [
     "Spec",
     "Started",
     "Task",
-    "UserError",
+    "Upscale",
     "Warned",
     "events",
     "frames",

@@ -18,7 +18,7 @@ from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.tiled import Tile
 from filmgate.errors import BadSetting, BadWeights, BrokenStage, Unsupported
-from filmgate.models import diffvsr
+from filmgate.models import Knobs, diffvsr
 from filmgate.models.diffvsr.loop import DiffVsr, Nets
 from filmgate.models.diffvsr.numerics import warp
 from filmgate.models.diffvsr.vae import TinyVae
@@ -205,7 +205,7 @@ def test_a_folder_of_the_published_layout_opens_and_draws(dtype: torch.dtype) ->
 
 @pytest.mark.slow
 def test_a_line_from_planes_to_planes_keeps_the_laws() -> None:
-    line = diffvsr.upscaler(test_found.SPEC, 4, tiny.weights("diffvsr"), steps=1)
+    line = diffvsr.upscaler(test_found.SPEC, 4, Knobs(tiny.weights("diffvsr")), steps=1)
     testing.check_stage(line, test_found.film(), tries=1)
 
 
@@ -234,7 +234,7 @@ def test_other_weights_and_settings_are_told(
     told(tmp_path / "text", "text_encoder/config.json is not there")
     told(tmp_path / "nowhere", "scheduler_config.json is not there: wanted a folder in the layout")
     with pytest.raises(BadSetting, match="scale is 2: the model diffvsr has 4"):
-        diffvsr.upscaler(test_found.SPEC, 2, tmp_path)
+        diffvsr.upscaler(test_found.SPEC, 2, Knobs(tmp_path))
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "diffusers", None)
         with pytest.raises(BadSetting, match=r"wants diffusers: .* 'filmgate\[diffusion\]' does"):

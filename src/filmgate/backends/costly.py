@@ -74,10 +74,11 @@ def _film(source: Any, notes: Path) -> dict[str, object]:
 
 @cache
 def _code() -> str:
-    """Of this package every line, of libraries their versions, and the device that computes."""
+    """Of this package every line and number, the libraries' versions, and the device."""
     digest = sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sorted(Path(__file__).parents[1].rglob("*.*")):
+        if path.suffix in (".py", ".safetensors"):
+            digest.update(path.read_bytes())
     for name in LIBRARIES:
         try:
             digest.update(f"{name} {version(name)}".encode())

@@ -67,9 +67,33 @@ def planes(pixels: str, colour: Colour) -> AnyStage:
     return each(convert, name="planes", output=output)
 
 
+def resized(spec: Spec, width: int, height: int) -> Colour:
+    """The colour of the stream at another size, the numbers of its pictures being the same.
+
+    An untold matrix depends on the size (`matrix_of`): where it would be another, it is named.
+    """
+    was = matrix_of(spec.colour, spec.width, spec.height)
+    if was == matrix_of(spec.colour, width, height) or not spec.pixels.startswith("yuv"):
+        return spec.colour
+    return replace(spec.colour, matrix=was)
+
+
+def named(colour: Colour) -> AnyStage:
+    """A stage that says this of its planes' colour, and leaves their numbers as they are."""
+
+    def convert(frames: Sequence[Frame]) -> list[Frame]:
+        return [f.made(replace(_planes(f), colour=colour), keep=tuple(f.extras)) for f in frames]
+
+    def output(spec: Spec) -> Spec:
+        return replace(spec, colour=colour)
+
+    return each(convert, name="named", output=output)
+
+
 def samples() -> tuple[AnyStage, ...]:
     """For trials: to RGB and back."""
-    return (Chain((rgb(), planes("yuv420p", Colour()))), Chain((rgb(), planes("gbrp", Colour()))))
+    to_and_fro = (Chain((rgb(), planes(pixels, Colour()))) for pixels in ("yuv420p", "gbrp"))
+    return (*to_and_fro, named(Colour(matrix="smpte170m")))
 
 
 def to_rgb(picture: Planes, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
@@ -86,7 +110,7 @@ def to_rgb(picture: Planes, dtype: torch.dtype = torch.float32, device: str = "c
         order = (0, 0, 0) if len(parts) == 1 else (2, 0, 1)
         stacked = torch.stack([parts[n].float() for n in order])
         return stacked.sub_(low).mul_(1 / luma).clamp_(0, 1).to(dtype)
-    left, top = _cosited(picture.colour.siting)
+    left, top = on_first(picture.colour.siting)
     exact, zero = _to_rgb_matrix(picture.pixels, picture.colour, width, height)
     gain, matrix = float(exact[0, 0]), torch.from_numpy(exact[:, 1:]).float().to(device)
     found = torch.empty(3, height, width, device=device)
@@ -117,7 +141,7 @@ def to_planes(picture: Tensor, pixels: str, colour: Colour) -> Planes:
     if pixels.startswith("gbr"):
         channels = [picture[n].float().clamp(0, 1).mul_(luma).add_(low) for n in (1, 2, 0)]
         return Planes(tuple(codes(c, pixels) for c in channels), pixels, colour)
-    left, top = _cosited(colour.siting)
+    left, top = on_first(colour.siting)
     exact, zero = _to_rgb_matrix(pixels, colour, width, height)
     back = torch.from_numpy(np.linalg.inv(exact)).float().to(device)
     strips: list[list[Any]] = []
@@ -172,7 +196,7 @@ def _steps(pixels: str) -> tuple[int, int]:
     raise Unsupported(f"{pixels} can't be made RGB: wanted planar YUV, RGB or grey")
 
 
-def _cosited(siting: str) -> tuple[bool, bool]:
+def on_first(siting: str) -> tuple[bool, bool]:
     """Whether chroma lies on the first luma sample, across and down."""
     return siting not in ("center", "top"), siting in ("topleft", "top")
 
@@ -193,7 +217,7 @@ def resampled(
     chroma: Tensor, old: tuple[int, int], new: tuple[int, int], siting: str, size: tuple[int, int]
 ) -> Tensor:
     """Chroma (2, rows, columns) float with other steps (across, down); `size` is that of luma."""
-    for n, axis, cosited in zip((1, 0), (-2, -1), reversed(_cosited(siting)), strict=True):
+    for n, axis, cosited in zip((1, 0), (-2, -1), reversed(on_first(siting)), strict=True):
         if old[n] != new[n]:
             whole = _stretched(chroma, axis, old[n], cosited, size[n])
             chroma = _shrunk(whole, axis, new[n], cosited)

@@ -4,8 +4,9 @@ A family that draws frames between frames has `interpolator(spec) -> Between`. O
 `weights() -> tuple[Weights, ...]`; its `interpolator(spec, knobs)` takes where they lie and how to
 use them, `shapes(weights)` gives the tensors that the file must hold, and `claims(shapes)` says
 whether a file with these tensors is its own. An installed package adds families through the
-entry-point group `filmgate.models`. Networks that find flow for families lie in `filmgate.flow` and
-declare their weights in the same way.
+entry-point group `filmgate.models`. A family that makes pictures larger has
+`upscaler(spec, scale, knobs) -> Enlarge | AnyStage`. Networks that find flow for families lie in
+`filmgate.flow` and declare their weights in the same way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from pkgutil import iter_modules
 from typing import Any, Literal, Protocol, cast
 
 from filmgate.core.frame import Spec
+from filmgate.core.stage import AnyStage
 from filmgate.device.weights import Shelf, Weights
 from filmgate.errors import BadSetting, BadWeights
 
@@ -57,6 +59,12 @@ class Between(Protocol):
     ) -> Sequence[object]: ...
 
 
+class Enlarge(Protocol):
+    """Draws a picture larger: planes to planes of the same format."""
+
+    def __call__(self, image: object, /) -> object: ...
+
+
 def families() -> tuple[str, ...]:
     """The families there are, by name: ours, and those of installed packages.
 
@@ -92,13 +100,33 @@ def interpolator(name: str, spec: Spec, knobs: Knobs = Knobs()) -> Between:
     return cast(Between, family.interpolator(spec))
 
 
+def upscalers() -> tuple[str, ...]:
+    """Those that make pictures larger."""
+    return tuple(name for name in families() if hasattr(_family(name), "upscaler"))
+
+
+def upscaler(name: str, spec: Spec, scale: int, knobs: Knobs = Knobs()) -> Enlarge | AnyStage:
+    """The family's way to make pictures of a stream like `spec` `scale` times as wide and high.
+
+    A function of one picture, or, where the model remembers, a stage of planes to planes. Raises
+    BadSetting, Unsupported, BadWeights.
+    """
+    family: Any = _family(name) if name in families() else None
+    if not hasattr(family, "upscaler"):
+        raise BadSetting(f"the model is {name!r}: wanted one of {', '.join(upscalers())}")
+    return cast(Enlarge | AnyStage, family.upscaler(spec, scale, knobs))
+
+
 def weights_hash(name: str, path: Path | None = None) -> str:
     """What tells the family's weights from others: sha256 of its files; "" for one without.
 
     Raises BadWeights where they are not here.
     """
-    shelf = Shelf.here()
-    return " ".join(shelf.sha256(shelf.find(one, path)) for one in weights(name))
+    shelf, declared = Shelf.here(), weights(name)
+    files = [shelf.find(one, path) for one in declared]
+    if not declared and path is not None:
+        files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    return " ".join(shelf.sha256(file) for file in files)
 
 
 def weights(family: str | None = None) -> tuple[Weights, ...]:

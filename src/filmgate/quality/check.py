@@ -10,6 +10,7 @@ from filmgate.backends.inline import stretched
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.job import Task
 from filmgate.errors import BadSetting
+from filmgate.media.colour import resized
 from filmgate.media.file import File, Pipe
 from filmgate.media.images import Album
 from filmgate.media.probe import Contents, Track, probe
@@ -262,12 +263,14 @@ def _metadata(pair: Pair, source: Contents) -> Finding:
 
 def _picture(pair: Pair) -> Finding:
     """Rotation, pixel aspect and colour tags of the processed stream."""
+    made = pair.result.spec
+    due = replace(pair.wanted, colour=resized(pair.wanted, made.width, made.height))
     found, wanted = (
         f"rotation {picture.turn or 0 if picture else 0}, pixel aspect {aspect or 1}, "
         f"colour {_colour(spec)}"
         for picture, aspect, spec in (
-            (pair.made.picture, pair.result.origin.aspect, pair.result.spec),
-            (pair.taken and pair.taken.picture, pair.film.origin.aspect, pair.wanted),
+            (pair.made.picture, pair.result.origin.aspect, made),
+            (pair.taken and pair.taken.picture, pair.film.origin.aspect, due),
         )
     )
     return Finding("picture", found == wanted, found, wanted)

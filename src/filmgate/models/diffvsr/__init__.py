@@ -31,6 +31,7 @@ from filmgate.flow.cuts import cuts
 from filmgate.flow.dis import DisFlow, Gray
 from filmgate.media import colour
 from filmgate.media.planes import Planes
+from filmgate.models import Knobs
 from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets
 from filmgate.models.diffvsr.numerics import Schedule
 from filmgate.models.diffvsr.vae import TinyVae
@@ -74,18 +75,19 @@ def opened(folder: Path, dtype: torch.dtype, device: str) -> tuple[Nets, Schedul
 
 
 def upscaler(
-    spec: Spec, scale: int, path: Path | None = None, steps: int = 4, flow: AnyStage | None = None
+    spec: Spec, scale: int, knobs: Knobs, steps: int = 4, flow: AnyStage | None = None
 ) -> AnyStage:
-    """A stage of planes to planes; `path` is a folder in the published layout, None: the models
-    folder's. `flow` puts "flow_prev" on planes; None: `guide`. Numbers are float16 on a GPU and
-    float32 elsewhere. Raises BadSetting, BadWeights, Unsupported.
+    """See `filmgate.models.upscaler`: a stage; weights are a folder in the published layout.
+
+    `flow` puts "flow_prev" on planes; None: `guide`. Numbers are float16 on a GPU and float32
+    elsewhere.
     """
     if scale != SCALE:
         raise BadSetting(f"scale is {scale}: the model diffvsr has {SCALE} and no other")
     colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.float16 if device == "cuda" else torch.float32
-    folder = path or Shelf.here().path / "diffvsr"
+    dtype = getattr(torch, knobs.dtype or ("float16" if device == "cuda" else "float32"))
+    folder = knobs.weights or Shelf.here().path / "diffvsr"
     nets, schedule = opened(folder, dtype, device)
     return Chain((
         cuts(), flow or guide(), colour.rgb(device=device), DiffVsr(nets, schedule, steps),

@@ -1,0 +1,100 @@
+"""Upscale: from file to file, larger at the same times, alone and in a row with others."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import filmgate as fg
+from filmgate.core.chain import Chain
+from filmgate.core.frame import Colour, Spec
+from filmgate.errors import BadSetting, Unsupported
+from filmgate.media.planes import Planes
+from filmgate.quality.check import check
+from filmgate.tasks.upscale import Upscale
+from tests import films
+
+HDR = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
+
+
+def shown(path: Path) -> list[fg.Frame]:
+    return list(fg.frames((), path))
+
+
+def picture(frame: fg.Frame) -> Planes:
+    assert isinstance(frame.image, Planes)
+    return frame.image
+
+
+def made(tasks: Any, source: Path, sink: Path) -> list[fg.Frame]:
+    fg.run(tasks, source, fg.Output(sink, preset="ultrafast"))
+    report = check(sink, source)
+    assert report.ok, report
+    return shown(sink)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"), [("sound", 2), ("uneven", 4), ("ten_bits", 2), ("odd", 2), ("turned", 2)]
+)
+def test_every_frame_is_larger_at_its_own_time(name: str, scale: int, tmp_path: Path) -> None:
+    source = films.make(films.FILMS[name], tmp_path / "in.mp4")
+    large, small = made(Upscale(scale=scale), source, tmp_path / "out.mp4"), shown(source)
+    assert [(f.time, f.duration) for f in large] == [(f.time, f.duration) for f in small]
+    for a, b in zip(small, large, strict=True):
+        one, two = picture(a), picture(b)
+        assert two.size == tuple(scale * n for n in one.size)
+        assert two.pixels == one.pixels
+        means = [float(x.arrays[0].mean()) / (1 << x.bits - 8) for x in (one, two)]
+        assert means[0] == pytest.approx(means[1], abs=1.5)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_with_interpolate_it_goes_in_one_pass_either_way_round(order: int, tmp_path: Path) -> None:
+    source = films.make(films.FILMS["uneven"], tmp_path / "in.mp4")
+    tasks: Sequence[fg.Task] = (fg.Interpolate(factor=2), Upscale())[::order]
+    frames = made(tasks, source, tmp_path / "out.mp4")
+    assert len(frames) == 24
+    assert picture(frames[0]).size == (128, 96)
+    lie = sorted(path.name for path in tmp_path.iterdir())
+    assert lie == ["in.mp4", "out.mp4"], "nothing lies on disk between the two"
+
+
+def test_the_stages_of_both_orders_say_what_they_pass_on(tmp_path: Path) -> None:
+    source = films.make(films.FILMS["even"], tmp_path / "in.mp4")
+    with fg.File(source).open() as film:
+        for order in (1, -1):
+            chain = Chain(())
+            for task in (fg.Interpolate(factor=2), Upscale())[::order]:
+                chain = Chain((chain, *task.stages(chain.output(film.spec))))
+            out = chain.output(film.spec)
+            assert (out.width, out.height, out.rate) == (128, 96, Fraction(50))
+
+
+def test_a_matrix_that_was_never_told_is_that_of_the_small_picture() -> None:
+    """A film of 640x360 without tags is BT.601; at 1280x720 it would be taken for BT.709."""
+    spec = Spec(width=640, height=360, rate=Fraction(25), time_base=Fraction(1, 25),
+                pixels="yuv420p")  # fmt: skip
+    chain = Chain(Upscale().stages(spec))
+    assert chain.output(spec).colour.matrix == "smpte170m"
+    grey = [np.full((360 // n, 640 // n), 128, np.uint8) for n in (1, 2, 2)]
+    frame = fg.Frame(0, Fraction(0), Fraction(1, 25), Planes(tuple(grey), "yuv420p"))
+    _, (large,) = chain.step(chain.start(spec, frame.position), [frame])
+    assert picture(large).colour == chain.output(spec).colour == Colour(matrix="smpte170m")
+    assert len(Upscale().stages(chain.output(spec))) == 1
+
+
+def test_check_knows_that_the_matrix_is_told_now(tmp_path: Path) -> None:
+    source = films.make(films.Film(frames=2, size=(320, 192)), tmp_path / "in.mp4")
+    (large, _) = made(Upscale(scale=4), source, tmp_path / "out.mp4")
+    assert picture(large).colour.matrix == "smpte170m"
+
+
+def test_what_can_not_be_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="scale is 0: wanted 2 or 4"):
+        Upscale(scale=0)
+    source = films.make(films.Film(colour=HDR), tmp_path / "in.mp4")
+    with pytest.raises(Unsupported, match="--tonemap"):
+        fg.run(Upscale(), source, tmp_path / "out.mp4")
