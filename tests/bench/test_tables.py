@@ -21,6 +21,7 @@ TEXT = "before\n<!-- bench:speed mean -->\nold\n<!-- /bench -->\nafter\n"
         "docs/memory.md",
         "docs/models.md",
         "docs/segments.md",
+        "docs/upscale.md",
     ],
 )
 def test_a_paper_shows_what_was_measured(page: str) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from filmgate.core.frame import Colour, Spec
+from filmgate.core.meter import rising
 from filmgate.errors import BadSetting, BadWeights, Unsupported
 from filmgate.flow.dis import shrunk
 from filmgate.media.planes import Planes
@@ -172,3 +173,16 @@ def test_the_weights_in_the_package_are_small_and_better_than_lanczos(scale: int
     small = Planes((shrunk(truth, scale),), "gray", COLOUR)
     learnt, plain = (compact.Enlarge(x).picture(small).arrays[0] for x in (net, Compact(net.shape)))
     assert psnr(learnt, truth) > psnr(plain, truth) + 1
+
+
+@pytest.mark.slow
+def test_what_it_takes_for_a_picture_is_bounded_by_strips() -> None:
+    """From 1920x1080 to 3840x2160, the result itself and padded planes among it."""
+    image = Planes(tuple(np.full((1080 // n, 1920 // n), 90, np.uint8) for n in (1, 2, 2)),
+                   "yuv420p", COLOUR)  # fmt: skip
+    way = compact.Enlarge(random_net(2, 32, 6))
+    way.picture(planes("yuv420p"))
+    with rising() as peak:
+        made = way.picture(image)
+    assert made.size == (3840, 2160)
+    assert peak.bytes < compact.THREADS * 45e6 + 30e6

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import filmgate as fg
+from filmgate.cli.main import main
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Colour, Spec
-from filmgate.errors import BadSetting, Unsupported
+from filmgate.errors import BadSetting, Exit, Unsupported
 from filmgate.media.planes import Planes
 from filmgate.quality.check import check
 from filmgate.tasks.upscale import Upscale
@@ -90,6 +91,16 @@ def test_check_knows_that_the_matrix_is_told_now(tmp_path: Path) -> None:
     source = films.make(films.Film(frames=2, size=(320, 192)), tmp_path / "in.mp4")
     (large, _) = made(Upscale(scale=4), source, tmp_path / "out.mp4")
     assert picture(large).colour.matrix == "smpte170m"
+
+
+def test_the_command_line_needs_no_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FILMGATE_MODELS", str(tmp_path / "nothing"))
+    source = films.make(films.FILMS["even"], tmp_path / "in.mp4")
+    words = ["upscale", str(source), str(tmp_path / "out.mkv"), "--scale", "2", "--steady"]
+    assert main([*words, "--quiet"]) == Exit.DONE
+    assert picture(shown(tmp_path / "out.mkv")[0]).size == (128, 96)
 
 
 def test_what_can_not_be_is_said(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def show(*, json: Json = False) -> Exit:
         return Exit.DONE
     table = _table("family", "weights", ">size", "licence", "commercial", "terms", "file", "")
     for name in without:
-        table.add_row(name, "none", "", "", "yes", "none", "", "")
+        table.add_row(name, "none to fetch", "", "", "yes", "none", "", "")
     for one in declared:
         state = _row(shelf, one)["state"]
         table.add_row(
