@@ -59,6 +59,11 @@ def opened(shop: Shop) -> Iterator[Shop]:
         def do_GET(self) -> None:
             serve(shop, self)
 
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(shop.data)))
+            self.end_headers()
+
         def log_message(self, *_: Any) -> None:
             pass
 

@@ -175,6 +175,17 @@ def test_a_file_of_another_size_was_changed_and_is_told(
         pulled(shop, shelf, size_bytes=1000)
 
 
+def test_a_size_that_was_published_rounded_is_asked_for(shop: Shop, shelf: Shelf) -> None:
+    """Torchvision tells its files' sizes in thousandths of a MiB, and 8 digits of the sha256."""
+    about: dict[str, Any] = {"size_bytes": len(DATA) - 500, "off_bytes": 600, "sha256": SHA[:8]}
+    assert pulled(shop, shelf, **about).read_bytes() == DATA
+    assert shelf.verified(shop.weights(**about)).read_bytes() == DATA
+    with pytest.raises(BadWeights, match="it was changed since"):
+        pulled(shop, shelf, **about | {"size_bytes": 1000})
+    with pytest.raises(BadWeights, match="is published"):
+        pulled(shop, shelf, **about | {"sha256": "01234567"})
+
+
 def test_the_hubs_own_hash_is_asked_of_what_it_sends(shop: Shop, shelf: Shelf) -> None:
     shop.redirects, shop.promise = True, "0" * 64
     with pytest.raises(BadWeights, match="the other side promised"):

@@ -147,7 +147,7 @@ def _row(shelf: Shelf, weights: Weights) -> Row:
     came = part.stat().st_size if part.is_file() else 0
     state = "absent" if not came else "part of it"
     if place.is_file():
-        state = "here" if place.stat().st_size == weights.size_bytes else "damaged"
+        state = "here" if weights.fits(place.stat().st_size) else "damaged"
     return {**plain(weights), "weights": weights.name, "accepted": shelf.accepted(weights),
             "state": state, "part_bytes": came, "place": str(place)}  # fmt: skip
 

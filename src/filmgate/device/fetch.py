@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -64,7 +64,7 @@ def pull(
         with suppress(BadWeights):  # whoever was at it has done it
             return shelf.verified(weights, tell=tell)
         part = Part(place.with_name(f"{place.name}.part"))
-        found = _checked(weights, shelf, part, tell, wait)
+        found = _checked(_sized(weights), shelf, part, tell, wait)
         with _writing(part.path):
             with open(part.path, "rb+") as file:
                 os.fsync(file.fileno())
@@ -151,7 +151,7 @@ def _checked(
         found = sha256_of(part.path, tell)
         published = shelf.wanted(weights)
         wanted = published or part.note.get("sha256", "")
-        if found == wanted or not wanted:
+        if found.startswith(wanted):
             return found
         part.forget()
         if not pieced:
@@ -161,6 +161,22 @@ def _checked(
         by = f"was recorded in {shelf.recorded(weights)}, which may go if the change is meant"
     raise BadWeights(f"what {weights.address} sent has the sha256 {found}, and {wanted} {by}: it "
                      "was thrown away; try again later, or get a newer Filmgate")  # fmt: skip
+
+
+def _sized(weights: Weights) -> Weights:
+    """With the size that the other side tells, where the published one is rounded."""
+    if not weights.off_bytes:
+        return weights
+    request = Request(weights.address, headers={"User-Agent": "filmgate"}, method="HEAD")
+    try:
+        with build_opener().open(request, timeout=SILENCE_S) as response:
+            said = response.headers.get("Content-Length", "")
+    except (URLError, HTTPException, OSError) as error:
+        raise NotFetched(f"{weights.address} does not tell its size: {error}; try again later, or "
+                         "name a file with --weights") from error  # fmt: skip
+    if not said.isdigit() or not weights.fits(int(said)):
+        _same_size(weights, said or "untold")
+    return replace(weights, size_bytes=int(said), off_bytes=0)
 
 
 def _whole(weights: Weights, part: Part, tell: Tell, wait: Callable[[float], object]) -> bool:

@@ -28,8 +28,9 @@ class Weights:
     """One published file of weights: a definition, which the module of its family gives.
 
     It comes from `url`, or from `hub` ("owner/name") at `path`. `sha256` None: unknown, so that of
-    the first file is recorded and wanted from then on. `commercial` None: the licence leaves it
-    open. `terms` must be accepted once. `proven`: the file itself has been through `models try`.
+    the first file is recorded and wanted from then on; first digits will do. `size_bytes` may be
+    `off_bytes` off: it was published rounded. `commercial` None: the licence leaves it open.
+    `terms` must be accepted once. `proven`: the file itself has been through `models try`.
     """
 
     name: str
@@ -45,14 +46,16 @@ class Weights:
     url: str = ""
     terms: str | None = None
     proven: bool = False
+    off_bytes: int = 0
 
     def __post_init__(self) -> None:
         for field in ("name", "family", "file"):
             value = getattr(self, field)
             if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", value):
                 raise BadSetting(f"{field} of weights is {value!r}: wanted a plain name")
-        if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise BadSetting(f"sha256 of {self.name} is {self.sha256!r}: wanted 64 hex digits")
+        if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{8,64}", self.sha256):
+            raise BadSetting(f"sha256 of {self.name} is {self.sha256!r}: wanted 64 hex digits, or "
+                             "the first 8 or more")  # fmt: skip
         if bool(self.url) == bool(self.hub and self.path):
             raise BadSetting(f"{self.name} wants a url, or a hub and a path there, and not both")
         if self.size_bytes <= 0:
@@ -63,6 +66,10 @@ class Weights:
         """Where it is fetched from; HF_ENDPOINT names another hub."""
         hub = os.environ.get("HF_ENDPOINT") or HUB
         return self.url or f"{hub.rstrip('/')}/{self.hub}/resolve/{self.revision}/{self.path}"
+
+    def fits(self, size_bytes: int) -> bool:
+        """Whether a file of this size may be it."""
+        return abs(size_bytes - self.size_bytes) <= self.off_bytes
 
     @property
     def told(self) -> str:
@@ -133,13 +140,13 @@ class Shelf:
         self, weights: Weights, path: Path, given: Path | None, again: bool, tell: Tell
     ) -> None:
         size = path.stat().st_size
-        if size != weights.size_bytes:
+        if not weights.fits(size):
             raise BadWeights(f"{path} has {size:,} bytes, and {weights.told} has "
                              f"{weights.size_bytes:,}: {_cure(weights, given)}")  # fmt: skip
         found, wanted = self.sha256(path, again=again, tell=tell), self.wanted(weights)
         if wanted is None:
             self.record(weights, found)
-        elif found != wanted:
+        elif not found.startswith(wanted):
             raise BadWeights(f"{path} is damaged or not what was published: its sha256 is "
                              f"{found}, wanted {wanted}: {_cure(weights, given)}")  # fmt: skip
 
