@@ -189,7 +189,7 @@ def samples() -> tuple[Guide, ...]:
         Guide(model="dis"),
         Guide(model="dis", scale=Fraction(1, 2), occlusion=False),
         Guide(model="raft_large", updates=1),
-        Guide(model="raft_small", scale=Fraction(1, 3), updates=2, occlusion=False, volume=False),
+        Guide(model="raft_small", scale=Fraction(1, 3), updates=1, occlusion=False, volume=False),
     )
 
 

@@ -106,7 +106,7 @@ class LookUp:
         box = near + _SQUARE + (_SQUARE >> level)
         corner, limits = places.floor(), (other.shape[1], other.shape[0])
         starts = [
-            (corner[..., k] - self.radius + margin).clamp(0, limits[k] - near).long()
+            (corner[..., k].nan_to_num() - self.radius + margin).clamp(0, limits[k] - near).long()
             for k in range(2)
         ]
         first = [
