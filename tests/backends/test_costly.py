@@ -111,5 +111,5 @@ def test_numbers_and_tiles_are_a_persons_own(source: Path) -> None:
     assert made(source, task, guard=False)
     with pytest.raises(BadSetting, match="tile is 65: wanted 64, 128"):
         fg.Interpolate(model="film", tile=65)
-    with pytest.raises(BadSetting, match="dtype is float16 and the model dis is no network"):
+    with pytest.raises(BadSetting, match="dtype is float16 and the model dis has no such thing"):
         made(source, fg.Interpolate(dtype="float16"))

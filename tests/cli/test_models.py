@@ -232,7 +232,7 @@ def test_a_family_with_weights_is_used_with_those_given(shelf: Shelf, tmp_path: 
     between = interpolator("fake", film.spec, Knobs(tmp_path / "own.safetensors"))
     (made,) = between(film.picture(half(0)), film.picture(half(2)), [half(1)])
     assert (made.arrays[0] == film.picture(half(1)).arrays[0]).all()  # type: ignore[attr-defined]
-    with pytest.raises(BadSetting, match="the model dis is no network: leave it"):
+    with pytest.raises(BadSetting, match="the model dis has no such thing: leave"):
         interpolator("dis", film.spec, Knobs(tmp_path))
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import filmgate as fg
 from filmgate import testing
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, Spec
@@ -23,6 +24,8 @@ from filmgate.models import Knobs, diffvsr
 from filmgate.models.diffvsr.loop import DiffVsr, Nets, State
 from filmgate.models.diffvsr.numerics import warp
 from filmgate.models.diffvsr.vae import TinyVae
+from filmgate.quality.check import check
+from tests import films
 from tests.golden.fill import filled, like, noise, recorded, uni
 from tests.laws import test_found
 from tests.models import tiny
@@ -156,14 +159,29 @@ def test_tiles_change_nothing() -> None:
     testing.same(tiles, whole, "tiles", 1e-5)
 
 
-def test_the_guide_points_from_a_frame_to_the_one_before() -> None:
+def test_settings_that_can_not_be_are_told(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="scale is 2: the model diffvsr has 4"):
+        diffvsr.upscaler(test_found.SPEC, 2, Knobs(tmp_path))
+    with pytest.raises(BadSetting, match="flow_scale is 2/3: wanted 1 over a whole number"):
+        diffvsr.upscaler(test_found.SPEC, 4, Knobs(tmp_path, flow_scale=Fraction(2, 3)))
+    with pytest.raises(BadWeights, match=r"scheduler_config\.json is not there: wanted"):
+        fg.Upscale(scale=4, model="diffvsr", weights=tmp_path).stages(test_found.SPEC)
+    with pytest.raises(BadSetting, match="steps is 4 and the model compact has no such thing"):
+        fg.Upscale(steps=4).stages(test_found.SPEC)
+    with pytest.raises(BadSetting, match="flow_scale is 2: wanted 1 to 1/16"):
+        fg.Upscale(flow_scale=2)
+
+
+@pytest.mark.parametrize("scale", [Fraction(1), Fraction(1, 3)])
+def test_the_guide_points_from_a_frame_to_the_one_before(scale: Fraction) -> None:
     before, now = test_found.film().frames[2:4]  # luma slides right by 2 pixels a frame
-    line = Chain((diffvsr.guide(),))
+    line = Chain((diffvsr.guide(scale),))
     *_, frame = testing.play(line, testing.Film(test_found.SPEC, (before, now)))
     flow = frame.extras["flow_prev"]
     assert isinstance(flow, Tensor)
-    assert flow[0, 10:30, 10:40].median() == pytest.approx(-2, abs=0.2)
-    assert flow[1, 10:30, 10:40].median() == pytest.approx(0, abs=0.2)
+    assert flow.shape == (2, 40, 48)
+    assert flow[0, 10:30, 10:40].median() == pytest.approx(-2, abs=0.3)
+    assert flow[1, 10:30, 10:40].median() == pytest.approx(0, abs=0.3)
 
 
 # --- with diffusers, whose import alone takes ten seconds of the CPU ---------------------------
@@ -206,8 +224,20 @@ def test_a_folder_of_the_published_layout_opens_and_draws(dtype: torch.dtype) ->
 
 @pytest.mark.slow
 def test_a_line_from_planes_to_planes_keeps_the_laws() -> None:
-    line = diffvsr.upscaler(test_found.SPEC, 4, Knobs(tiny.weights("diffvsr")), steps=1)
-    testing.check_stage(line, test_found.film(), tries=1)
+    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny.weights("diffvsr"), steps=1,
+                      flow_scale=Fraction(1, 2))  # fmt: skip
+    testing.check_stage(Chain(task.stages(test_found.SPEC)), test_found.film(), tries=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sound", "uneven"])
+def test_from_file_to_file(name: str, tmp_path: Path) -> None:
+    source = films.make(films.FILMS[name], tmp_path / "in.mp4")
+    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny.weights("diffvsr"))
+    done = fg.run(task, source, fg.Output(tmp_path / "out.mp4", preset="ultrafast"))
+    assert done.written == done.read
+    report = check(tmp_path / "out.mp4", source)
+    assert report.ok, report
 
 
 @pytest.mark.slow
@@ -234,8 +264,6 @@ def test_other_weights_and_settings_are_told(
     (spoilt("text") / diffvsr.PROMPT).unlink()
     told(tmp_path / "text", "text_encoder/config.json is not there")
     told(tmp_path / "nowhere", "scheduler_config.json is not there: wanted a folder in the layout")
-    with pytest.raises(BadSetting, match="scale is 2: the model diffvsr has 4"):
-        diffvsr.upscaler(test_found.SPEC, 2, Knobs(tmp_path))
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "diffusers", None)
         with pytest.raises(BadSetting, match=r"wants diffusers: .* 'filmgate\[diffusion\]' does"):

@@ -106,6 +106,8 @@ FAMILIES: Mapping[str, Callable[[Path], Path]] = MappingProxyType(
         "raft_small": lambda folder: _one("raft_small", raft_tensors(RAFT_SMALL), folder),
     }
 )
+# Their libraries take ten seconds to import: their laws are slow tests, in tests/models.
+HEAVY = frozenset({"diffvsr"})
 
 
 @cache

@@ -1,12 +1,11 @@
 """Model families, one file (or folder) each: this folder is the registry.
 
-A family that draws frames between frames has `interpolator(spec) -> Between`. One with weights has
-`weights() -> tuple[Weights, ...]`; its `interpolator(spec, knobs)` takes where they lie and how to
-use them, `shapes(weights)` gives the tensors that the file must hold, and `claims(shapes)` says
-whether a file with these tensors is its own. An installed package adds families through the
-entry-point group `filmgate.models`. A family that makes pictures larger has
-`upscaler(spec, scale, knobs) -> Enlarge | AnyStage`. Networks that find flow for families lie in
-`filmgate.flow` and declare their weights in the same way.
+A family that draws frames between frames has `interpolator(spec, knobs) -> Between`, one that
+makes pictures larger `upscaler(spec, scale, knobs) -> Enlarge | AnyStage`; `KNOBS` names what it
+takes. One with weights has `weights() -> tuple[Weights, ...]`, `shapes(weights)`, the tensors that
+the file must hold, and `claims(shapes)`, whether a file with these tensors is its own. An installed
+package adds families through the entry-point group `filmgate.models`. Networks that find flow for
+families lie in `filmgate.flow` and declare their weights in the same way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,16 +35,21 @@ class Knobs:
     """What a person may say of a network; None is left to its family.
 
     `weights`: a file or a folder with it (None: the models folder). `dtype`: of its numbers.
-    `tile`: rows of the picture that it looks at at a time, a multiple of 64.
+    `tile`: rows of the picture that it looks at at a time, a multiple of 64. `steps`: in which a
+    frame is drawn. `flow_scale`: of the pictures on which it looks for motion, 1 to 1/16.
     """
 
     weights: Path | None = None
     dtype: Dtype | None = None
     tile: int | None = None
+    steps: int | None = None
+    flow_scale: Fraction | int | None = None
 
     def __post_init__(self) -> None:
         if self.tile is not None and (self.tile < 64 or self.tile % 64):
             raise BadSetting(f"tile is {self.tile}: wanted 64, 128, 192 ... rows")
+        if self.flow_scale is not None and not Fraction(1, 16) <= self.flow_scale <= 1:
+            raise BadSetting(f"flow_scale is {self.flow_scale}: wanted 1 to 1/16")
 
 
 class Between(Protocol):
@@ -87,17 +91,7 @@ def interpolator(name: str, spec: Spec, knobs: Knobs = Knobs()) -> Between:
     Raises BadSetting where there is no such family, or it has no such knob, Unsupported where it
     cannot do this stream, BadWeights.
     """
-    # only the one that is asked is imported: another may bring torch, which is half a gigabyte
-    family: Any = _family(name) if name in families() else None
-    if not hasattr(family, "interpolator"):
-        raise BadSetting(f"the model is {name!r}: wanted one of {', '.join(interpolators())}")
-    if hasattr(family, "weights"):
-        return cast(Between, family.interpolator(spec, knobs))
-    for knob in fields(knobs):
-        if (said := getattr(knobs, knob.name)) is not None:
-            raise BadSetting(f"{knob.name} is {said} and the model {name} is no network: leave it "
-                             "out")  # fmt: skip
-    return cast(Between, family.interpolator(spec))
+    return cast(Between, _able(name, "interpolator", knobs).interpolator(spec, knobs))
 
 
 def upscalers() -> tuple[str, ...]:
@@ -111,10 +105,7 @@ def upscaler(name: str, spec: Spec, scale: int, knobs: Knobs = Knobs()) -> Enlar
     A function of one picture, or, where the model remembers, a stage of planes to planes. Raises
     BadSetting, Unsupported, BadWeights.
     """
-    family: Any = _family(name) if name in families() else None
-    if not hasattr(family, "upscaler"):
-        raise BadSetting(f"the model is {name!r}: wanted one of {', '.join(upscalers())}")
-    return cast(Enlarge | AnyStage, family.upscaler(spec, scale, knobs))
+    return cast(Enlarge | AnyStage, _able(name, "upscaler", knobs).upscaler(spec, scale, knobs))
 
 
 def weights_hash(name: str, path: Path | None = None) -> str:
@@ -191,6 +182,21 @@ def shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
     """The tensors that the file must hold, by name; empty where its family does not say."""
     family = _family(weights.family)
     return dict(family.shapes(weights)) if hasattr(family, "shapes") else {}
+
+
+def _able(name: str, verb: str, knobs: Knobs) -> Any:
+    """The family of that name, which has the verb and takes what the knobs say."""
+    # only the one that is asked is imported: another may bring torch, which is half a gigabyte
+    family = _family(name) if name in families() else None
+    if not hasattr(family, verb):
+        able = (other for other in families() if hasattr(_family(other), verb))
+        raise BadSetting(f"the model is {name!r}: wanted one of {', '.join(able)}")
+    for knob in fields(knobs):
+        said = getattr(knobs, knob.name)
+        if said is not None and knob.name not in getattr(family, "KNOBS", ()):
+            raise BadSetting(f"{knob.name} is {said} and the model {name} has no such thing: leave "
+                             "it out")  # fmt: skip
+    return family
 
 
 def _family(name: str) -> Any:

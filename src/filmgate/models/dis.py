@@ -9,6 +9,7 @@ from filmgate.errors import Unsupported
 from filmgate.flow.dis import DisFlow
 from filmgate.flow.warp import Pair
 from filmgate.media.planes import Planes
+from filmgate.models import Knobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,6 @@ class Dis:
         return [a.with_arrays(pair.at(float(position))) for position in positions]
 
 
-def interpolator(spec: Spec) -> object:
+def interpolator(spec: Spec, knobs: Knobs) -> object:
     """See `filmgate.models.interpolator`."""
     return Dis().between

@@ -10,7 +10,7 @@ from filmgate.core.frame import EXTRAS, Frame, Spec
 from filmgate.core.stage import AnyStage, Stage
 from filmgate.core.windows import each
 from filmgate.errors import BadSetting
-from filmgate.models import Knobs, upscaler, upscalers, weights_hash
+from filmgate.models import Dtype, Knobs, upscaler, upscalers, weights_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,12 @@ class Upscale:
     model: str = "compact"
     """Who draws the frames. compact is a small network for the CPU and needs no download."""
 
+    steps: int | None = None
+    """How many steps a frame is drawn in, where the model goes by steps. diffvsr: 4 without."""
+
+    flow_scale: Fraction | int | None = None
+    """The size of pictures on which a model's motion is found: 1, 1/2, ... 1/16. 1 without."""
+
     steady: bool = False
     """Blend each frame with the one before it, moved along: less flicker, a little slower."""
 
@@ -30,9 +36,16 @@ class Upscale:
     """Where the model's weights lie: a file, or a folder with it. Without: the models folder, and
     for compact the package."""
 
+    dtype: Dtype | None = None
+    """The model's numbers. Without: float16 on a GPU, float32 elsewhere."""
+
+    tile: int | None = None
+    """Rows of the picture that the model looks at at a time: 64, 128 ... Without: by its size."""
+
     def __post_init__(self) -> None:
         if self.scale < 1:
             raise BadSetting(f"scale is {self.scale}: wanted 2 or 4")
+        assert self._knobs  # refuses what no network takes
 
     @property
     def stretch(self) -> Fraction:
@@ -44,7 +57,7 @@ class Upscale:
         from filmgate.flow.steady import Steady
         from filmgate.media.colour import named, resized
 
-        made = upscaler(self.model, spec, self.scale, Knobs(self.weights))
+        made = upscaler(self.model, spec, self.scale, self._knobs)
         costly = Costly(
             made if isinstance(made, Stage) else drawn(made, self.scale),
             settings=repr(replace(self, weights=None)),
@@ -56,6 +69,10 @@ class Upscale:
         if colour != spec.colour:
             stages = (named(colour), *stages)
         return (cuts(), *stages, Steady(cell=self.scale)) if self.steady else stages
+
+    @property
+    def _knobs(self) -> Knobs:
+        return Knobs(self.weights, self.dtype, self.tile, self.steps, self.flow_scale)
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
         """Numbers and times are those of the source."""
@@ -76,5 +93,6 @@ def drawn(picture: Callable[[object], object], scale: int) -> AnyStage:
 
 def samples() -> tuple[Upscale, ...]:
     """One of each kind and of each family, for trials."""
-    others = tuple(Upscale(model=name, scale=4) for name in upscalers() if name != "compact")
-    return (Upscale(), Upscale(scale=4, steady=True), *others)
+    own = (Upscale(), Upscale(scale=4, steady=True), Upscale(scale=4, model="diffvsr", steps=1))
+    known = {sample.model for sample in own}
+    return (*own, *(Upscale(model=name) for name in upscalers() if name not in known))

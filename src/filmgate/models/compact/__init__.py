@@ -25,6 +25,7 @@ from filmgate.media.planes import Plane, Planes, is_hdr, steps_of
 from filmgate.models import Knobs
 from filmgate.models.compact.net import SCALES, Compact, Shape, kernel, plain
 
+KNOBS = ("weights", "tile")
 STRIP = 1 << 16  # samples of the small picture that are enlarged at a time, about
 THREADS = min(4, os.cpu_count() or 1)  # each has strips of its own, so they move no bit
 
@@ -118,8 +119,6 @@ def upscaler(spec: Spec, scale: int, knobs: Knobs) -> object:
     if not spec.pixels.startswith(("yuv", "gray", "gbr")):
         raise Unsupported(f"compact was promised {spec.pixels}: it wants planes as they were "
                           "decoded")  # fmt: skip
-    if knobs.dtype not in (None, "float32"):
-        raise BadSetting(f"dtype is {knobs.dtype}: compact knows float32 and no other")
     if is_hdr(spec.colour):
         raise Unsupported(
             f"the film is HDR (transfer {spec.colour.transfer}) and compact knows only SDR: pass "
