@@ -260,6 +260,8 @@ def test_other_weights_and_settings_are_told(
     told(spoilt("scheduler", timestep_spacing="leading"), r"are \[751, 501, 251, 1\]")
     told(spoilt("unet", num_class_embeds=1000), "num_class_embeds is 1000, wanted None")
     told(spoilt("controlnet", in_channels=4), "in_channels is 4, wanted 7")
+    shutil.rmtree(tmp_path / "controlnet")
+    told(spoilt("controlnet", conditioning_embedding_out_channels=[4, 4, 4, 8]), "wanted three")
     told(spoilt("vae", decoder_block_out_channels=[16, 16, 16]), "8x4x3x3, wanted 16x4x3x3")
     (spoilt("text") / diffvsr.PROMPT).unlink()
     told(tmp_path / "text", "text_encoder/config.json is not there")

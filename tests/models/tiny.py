@@ -88,7 +88,10 @@ def _diffvsr(folder: Path) -> Path:
     folder = folder / "diffvsr_tiny"
     for name, (settings, net) in nets.items():
         (folder / name).mkdir(parents=True)
-        (folder / name / "config.json").write_text(json.dumps(settings))
+        if name == "vae":
+            (folder / name / "config.json").write_text(json.dumps(settings))
+        else:
+            net.save_config(folder / name)
         shapes = {key: tuple(tensor.shape) for key, tensor in net.state_dict().items()}
         save_file(filled(shapes, f"{name}/"),
                   folder / name / "diffusion_pytorch_model.safetensors")  # fmt: skip

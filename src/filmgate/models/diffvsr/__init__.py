@@ -159,6 +159,9 @@ def _checked(path: Path, part: str) -> dict[str, Any]:
     wrong = [f"{name} is {settings[name]!r}, wanted {wanted!r}"
              for name, wanted in _WANTED[part].items()
              if name in settings and settings[name] != wanted]  # fmt: skip
+    large = settings.get("conditioning_embedding_out_channels", ())
+    if part == "controlnet" and len(large) != 3:  # each but the last halves the large picture
+        wrong.append(f"conditioning_embedding_out_channels is {large}, wanted three")
     if wrong:
         raise BadWeights(f"{path}: {'; '.join(wrong)}: another model or version than this "
                          "was written for")  # fmt: skip
