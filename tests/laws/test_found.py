@@ -31,6 +31,8 @@ WIDE, HIGH, TICKS = 48, 40, (25, 25, 25, 10, 40, 25, 25, 25, 60, 5, 25, 25, 25, 
 COLOUR = Colour(matrix="bt709", range="tv")
 SPEC = Spec(width=WIDE, height=HIGH, rate=None, time_base=F(1, 600), pixels="yuv420p",
             colour=COLOUR)  # fmt: skip
+# Their libraries take ten seconds to import: their laws are slow tests, in tests/models.
+HEAVY = frozenset({"diffvsr"})
 
 
 def texture(seed: int, shift: int, shape: tuple[int, int]) -> Any:
@@ -67,7 +69,7 @@ def samples() -> dict[str, Any]:
     named: dict[str, Any] = {}
     for module in modules():
         for i, sample in enumerate(samples_of(module)):
-            if getattr(sample, "model", None) in tiny.HEAVY:
+            if getattr(sample, "model", None) in HEAVY:
                 continue
             if getattr(sample, "model", None) in tiny.FAMILIES:
                 sample = replace(sample, weights=tiny.weights(sample.model))

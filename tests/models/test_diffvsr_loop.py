@@ -28,7 +28,7 @@ from filmgate.quality.check import check
 from tests import films
 from tests.golden.fill import filled, like, noise, recorded, uni
 from tests.laws import test_found
-from tests.models import tiny
+from tests.models import tiny_diffvsr
 
 GOLDEN = recorded("stream_diffvsr")
 KEYS = recorded("keys_stream_diffvsr")
@@ -218,13 +218,13 @@ def test_four_frames_give_the_recorded_numbers() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_folder_of_the_published_layout_opens_and_draws(dtype: torch.dtype) -> None:
-    nets, schedule = diffvsr.opened(tiny.weights("diffvsr"), dtype, "cpu")
+    nets, schedule = diffvsr.opened(tiny_diffvsr.folder(), dtype, "cpu")
     assert len(played(DiffVsr(nets, schedule), film(2))) == 2
 
 
 @pytest.mark.slow
 def test_a_line_from_planes_to_planes_keeps_the_laws() -> None:
-    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny.weights("diffvsr"), steps=1,
+    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny_diffvsr.folder(), steps=1,
                       flow_scale=Fraction(1, 2))  # fmt: skip
     testing.check_stage(Chain(task.stages(test_found.SPEC)), test_found.film(), tries=1)
 
@@ -233,7 +233,7 @@ def test_a_line_from_planes_to_planes_keeps_the_laws() -> None:
 @pytest.mark.parametrize("name", ["sound", "uneven"])
 def test_from_file_to_file(name: str, tmp_path: Path) -> None:
     source = films.make(films.FILMS[name], tmp_path / "in.mp4")
-    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny.weights("diffvsr"))
+    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny_diffvsr.folder())
     done = fg.run(task, source, fg.Output(tmp_path / "out.mp4", preset="ultrafast"))
     assert done.written == done.read
     report = check(tmp_path / "out.mp4", source)
@@ -246,7 +246,7 @@ def test_other_weights_and_settings_are_told(
 ) -> None:
     def spoilt(part: str, **changes: object) -> Path:
         folder = tmp_path / part
-        shutil.copytree(tiny.weights("diffvsr"), folder)
+        shutil.copytree(tiny_diffvsr.folder(), folder)
         if part == "text":
             return folder
         path = folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
@@ -269,14 +269,14 @@ def test_other_weights_and_settings_are_told(
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "diffusers", None)
         with pytest.raises(BadSetting, match=r"wants diffusers: .* 'filmgate\[diffusion\]' does"):
-            diffvsr.opened(tiny.weights("diffvsr"), torch.float32, "cpu")
+            diffvsr.opened(tiny_diffvsr.folder(), torch.float32, "cpu")
 
 
 @pytest.mark.slow
 def test_the_text_encoder_is_asked_once_and_its_word_is_stored(tmp_path: Path) -> None:
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    shutil.copytree(tiny.weights("diffvsr"), tmp_path, dirs_exist_ok=True)
+    shutil.copytree(tiny_diffvsr.folder(), tmp_path, dirs_exist_ok=True)
     (tmp_path / diffvsr.PROMPT).unlink()
     words = ["!", "<|startoftext|>", "<|endoftext|>"]
     files = {"vocab.json": json.dumps({word: n for n, word in enumerate(words)}),
