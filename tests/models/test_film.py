@@ -72,8 +72,8 @@ def image(seed: int, height: int = 64, width: int = 64) -> Tensor:
 Ends = tuple[tuple[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor]]]
 
 
-def ends(net: Film, *images: Tensor) -> Ends:
-    a, b = ((pyramid, net.features(pyramid)) for pyramid in map(net.pyramid, images))
+def ends(net: Film, *images: Tensor, rows: int | None = None) -> Ends:
+    a, b = ((pyramid, net.features(pyramid, rows)) for pyramid in map(net.pyramid, images))
     return a, b
 
 
@@ -140,9 +140,13 @@ def test_the_full_network_has_the_published_keys_and_sizes() -> None:
 
 @pytest.mark.parametrize("rows", [16, 48, 64])
 def test_bands_give_the_whole_picture(rows: int, net: Film) -> None:
-    a, b = ends(net, image(5, 192, 64), image(6, 192, 64))
+    sides = image(5, 192, 64), image(6, 192, 64)
+    (a, b), by_bands = ends(net, *sides), ends(net, *sides, rows=rows)
+    for end, again in zip((a, b), by_bands, strict=True):
+        for level, found in zip(end[1], again[1], strict=True):
+            assert float((level - found).abs().max()) < 1e-6
     for t in (0.5, 0.3):
-        whole, banded = drawn(net, a, b, t), drawn(net, a, b, t, rows)
+        whole, banded = drawn(net, a, b, t), drawn(net, *by_bands, t, rows)
         assert float((whole - banded).abs().max()) < 2e-6, "flow is pixels: 1e-6 of 5"
 
 
@@ -232,6 +236,7 @@ def test_its_peak_on_a_card_is_predicted_within_what_is_allowed(
         net = Film(Shape(), "meta").to(half).requires_grad_(False)
         live.hold(*net.parameters())
         sides = [torch.empty(1, 3, height, width, dtype=half, device="meta") for _ in range(2)]
-        made = drawn(net, *ends(net, *sides), rows=film.band(width))
+        rows = film.band(width)
+        made = drawn(net, *ends(net, *sides, rows=rows), rows=rows)
     assert made.shape == (1, 3, height, width)
     assert live.peak < gb * 1e9

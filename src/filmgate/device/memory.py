@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_iter
 
 _ROUND = 512  # bytes: the least that CUDA's allocator gives
 _CONVOLUTIONS = {
+    torch.ops.aten.conv2d.default,  # what is seen in inference mode
     torch.ops.aten.convolution.default,
     torch.ops.aten._convolution.default,
     torch.ops.aten.cudnn_convolution.default,

@@ -28,7 +28,7 @@ from filmgate.models.film.net import Film, Pyramid, Shape
 KNOBS = ("weights", "dtype", "tile")
 DEEPEST = 16  # positions k / 2, 4, 8, 16 are midpoints of midpoints; others scale the flow
 LARGE = 1 << 19  # pixels from which on flow and fusion go by bands, where nobody says otherwise
-BAND = 1 << 19  # pixels of one, about
+BAND = 1 << 18  # pixels of one, about
 HALF = Fraction(1, 2)
 
 
@@ -71,8 +71,7 @@ class Draw:
 
     def _drawn(self, a: End, b: End, wanted: list[Fraction]) -> Iterator[tuple[Fraction, Tensor]]:
         """Depth first, so that one picture of each depth is alive."""
-        height, width = a.images[0].shape[2:]
-        rows = self.rows or (band(width) if height * width > LARGE else None)
+        rows = self._rows(a.images[0])
         flows = (
             self.net.flows(a.features, b.features, rows)[0],
             self.net.flows(b.features, a.features, rows)[0],
@@ -108,7 +107,11 @@ class Draw:
 
     def _seen(self, image: Tensor) -> End:
         images = self.net.pyramid(image)
-        return End(images, self.net.features(images))
+        return End(images, self.net.features(images, self._rows(image)))
+
+    def _rows(self, image: Tensor) -> int | None:
+        height, width = image.shape[2:]
+        return self.rows or (band(width) if height * width > LARGE else None)
 
     def _planes(self, made: Tensor, like: Planes) -> Planes:
         left, _, top, _ = _padding(like.size, self.net.shape.align)
@@ -120,7 +123,7 @@ class Draw:
 
 
 def band(width: int) -> int:
-    """Rows that go through flow and fusion at a time where a picture is large, in steps of 64."""
+    """Rows that go through the network at a time where a picture is large, in steps of 64."""
     return min(256, max(64, BAND // width // 64 * 64))
 
 

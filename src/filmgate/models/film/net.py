@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -15,10 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from filmgate.core.tiled import Tile, tiled
 from filmgate.errors import BadWeights
 from filmgate.flow.sampled import warp
 
 HALO = 48  # rows beyond a band that the fusion reads: 3 (1 + 2 + 4 + 8) = 45, on its grid of 16
+SEEN = 32  # rows that the extractor reads around one: 2 (1 + 2 + 4 + 8) = 30
 FLOW_HALO = 8  # rows at a level that a flow predictor reads: its 3 x 3 convolutions, and room
 TILED = 3  # flow levels 0, 1, 2 are found band by band; coarser ones are small
 
@@ -158,16 +162,23 @@ class Film(nn.Module):
             images.append(functional.avg_pool2d(images[-1], 2))
         return images
 
-    def features(self, images: Pyramid) -> Pyramid:
-        """Feature levels: what extractors that began at this level and at finer ones give here."""
+    def features(self, images: Pyramid, rows: int | None = None) -> Pyramid:
+        """Feature levels: what extractors that began at this level and at finer ones give here.
+
+        `rows` of the finest level at a time, which gives the same numbers; None: all at once.
+        """
         s, parts = self.shape, list[Pyramid]()
-        convs = self.extract.extract_sublevels.convs
-        for level, x in enumerate(images):
-            found = []
-            for k in range(min(s.levels - level, s.sub)):
-                x = convs[k](x if k == 0 else functional.avg_pool2d(x, 2))
-                found.append(x)
-            parts.append(found)
+        for level, image in enumerate(images):
+            count = min(s.levels - level, s.sub)
+            if rows is None or level >= TILED:
+                parts.append(list(self._extracted(image, count)))
+                continue
+            grid = 1 << s.sub - 1
+            tile = Tile(*(-(-side // grid) * grid for side in (rows >> level, image.shape[3])))
+            halves = [Fraction(1, 1 << k) for k in range(count)]
+            way = tiled(partial(self._extracted, count=count), halo=SEEN, grid=grid, out=halves,
+                        tile=tile)  # fmt: skip
+            parts.append(list(way(image)))
         levels: Pyramid = []
         for level in range(s.levels):
             own = [parts[level - k][k] for k in range(min(level + 1, s.sub))]
@@ -175,6 +186,13 @@ class Film(nn.Module):
                 parts[level - k][k] = own[k][:0]
             levels.append(torch.cat(own, 1) if len(own) > 1 else own[0])
         return levels
+
+    def _extracted(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
+        """What the extractor finds in an image, at its size and `count` - 1 times half of that."""
+        found = list[Tensor]()
+        for convs in self.extract.extract_sublevels.convs[:count]:
+            found.append(convs(functional.avg_pool2d(found[-1], 2) if found else x))
+        return tuple(found)
 
     # --- flow -------------------------------------------------------------------------------------
 
