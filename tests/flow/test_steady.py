@@ -38,7 +38,7 @@ def test_what_flickers_is_evened_out_and_what_moves_is_not_smeared(step: int) ->
     inner = np.s_[16:-16, 16:-16]
     gains = [psnr(b[inner], c[inner]) - psnr(a[inner], c[inner])
              for a, b, c in zip(given[2:], made[2:], truth[2:], strict=True)]  # fmt: skip
-    assert min(gains) > 1
+    assert min(gains) > 0.8
 
 
 def test_nothing_comes_over_a_cut() -> None:

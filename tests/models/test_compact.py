@@ -172,7 +172,7 @@ def test_the_weights_in_the_package_are_small_and_better_than_lanczos(scale: int
                     cv2.LINE_AA)  # fmt: skip
     small = Planes((shrunk(truth, scale),), "gray", COLOUR)
     learnt, plain = (compact.Enlarge(x).picture(small).arrays[0] for x in (net, Compact(net.shape)))
-    assert psnr(learnt, truth) > psnr(plain, truth) + 1
+    assert psnr(learnt, truth) > psnr(plain, truth) + 0.5
 
 
 @pytest.mark.slow

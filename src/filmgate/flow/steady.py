@@ -42,7 +42,7 @@ class Steady:
 
     cell: int = 2
     share: float = 0.5
-    levels: float = 3.0
+    levels: float = 1.5
     name: str = "steady"
 
     def reach(self, spec: Spec) -> Reach:
