@@ -53,9 +53,17 @@ def raft_tensors(shape: raft.Shape) -> dict[str, Tensor]:
     return made
 
 
+def image_tensors() -> dict[str, Tensor]:
+    """A small network of the kind that spandrel calls RealESRGAN Compact, x2."""
+    shapes = {"body.0.weight": (4, 3, 3, 3), "body.0.bias": (4,), "body.1.weight": (4,),
+              "body.2.weight": (12, 4, 3, 3), "body.2.bias": (12,)}  # fmt: skip
+    return {name: 0.1 * by_rule(name, shape) for name, shape in shapes.items()}
+
+
 FAMILIES: Mapping[str, Callable[[], dict[str, Tensor]]] = MappingProxyType(
     {
         "film": film_tensors,
+        "image": image_tensors,
         "raft_large": lambda: raft_tensors(RAFT),
         "raft_small": lambda: raft_tensors(RAFT_SMALL),
     }

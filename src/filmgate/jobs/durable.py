@@ -186,9 +186,12 @@ def _told(job: Job, limits: Limits) -> dict[str, Any]:
 def _weights(job: Job) -> Iterator[Path]:
     """The files of weights that its tasks open, where they are here."""
     for task in job.tasks:
-        for one in weights(getattr(task, "model", "")):
+        given, declared = getattr(task, "weights", None), weights(getattr(task, "model", ""))
+        if not declared and given is not None and given.is_file():
+            yield given
+        for one in declared:
             with suppress(BadWeights):
-                yield Shelf.here().find(one, getattr(task, "weights", None))
+                yield Shelf.here().find(one, given)
 
 
 def _numbers(form: Any) -> Any:

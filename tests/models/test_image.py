@@ -1,0 +1,67 @@
+"""image: networks that spandrel knows, from their files, with tiles; and words where it can't."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import filmgate as fg
+from filmgate.core.frame import Colour, Spec
+from filmgate.core.tiled import Tile, tiled
+from filmgate.errors import BadSetting, BadWeights, Unsupported
+from filmgate.media import colour
+from filmgate.media.planes import Planes
+from filmgate.models import Knobs, image, upscaler
+from filmgate.quality.check import check
+from tests import films
+from tests.models import tiny
+
+SPEC = Spec(width=64, height=48, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p",
+            colour=Colour(matrix="bt709", range="tv"))  # fmt: skip
+
+
+def test_what_comes_out_is_what_the_network_makes_of_rgb() -> None:
+    chance = np.random.default_rng(1)
+    sizes = ((48, 64), (24, 32), (24, 32))
+    planes = Planes(tuple(chance.integers(16, 235, size, np.uint8) for size in sizes), "yuv420p",
+                    SPEC.colour)  # fmt: skip
+    enlarge = upscaler("image", SPEC, 2, Knobs(tiny.weights("image")))
+    assert callable(enlarge)
+    made: Any = enlarge(planes)
+    with torch.inference_mode():
+        network = image.known(tiny.weights("image"))
+        wanted = colour.to_planes(network(colour.to_rgb(planes)[None])[0], "yuv420p", SPEC.colour)  # type: ignore[operator]
+    assert made.size == (128, 96)
+    assert all(map(np.array_equal, made.arrays, wanted.arrays))
+
+
+def test_tiles_give_the_whole_picture_of_a_local_network() -> None:
+    network = image.known(tiny.weights("image"))
+    picture = torch.rand(1, 3, 70, 90)
+    with torch.inference_mode():
+        parts = tiled(network, halo=image.HALO // 8, out=(2,), tile=Tile(32, 32))(picture)  # type: ignore[arg-type]
+        assert float((parts - network(picture)).abs().max()) < 1e-5  # type: ignore[operator]
+
+
+def test_what_can_not_be_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="--weights"):
+        upscaler("image", SPEC, 2)
+    with pytest.raises(BadSetting, match="enlarges 2 times and scale is 4: pass --scale 2"):
+        upscaler("image", SPEC, 4, Knobs(tiny.weights("image")))
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(BadWeights, match="no network that spandrel knows"):
+        upscaler("image", SPEC, 2, Knobs(tmp_path / "x.safetensors"))
+    with pytest.raises(Unsupported, match="image was given ndarray"):
+        image.Enlarge(torch.relu, "cpu").picture(np.zeros((4, 4)))
+
+
+def test_from_file_to_file(tmp_path: Path) -> None:
+    source = films.make(films.FILMS["sound"], tmp_path / "in.mp4")
+    task = fg.Upscale(model="image", weights=tiny.weights("image"))
+    fg.run(task, source, fg.Output(tmp_path / "out.mp4", preset="ultrafast"))
+    report = check(tmp_path / "out.mp4", source)
+    assert report.ok, report
