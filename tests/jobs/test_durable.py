@@ -24,7 +24,7 @@ from tests.house.tree import code
 from tests.models import tiny
 
 FILM = films.Film(frames=30, times=(), sounds=("aac",))
-PLAN = fg.Plan(chunk=2, segment_frames=8)
+PLAN = fg.Plan(chunk=2, segment_frames=8, guard=False)  # networks here are tiny
 
 
 @pytest.fixture(scope="module")

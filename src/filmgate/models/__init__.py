@@ -191,9 +191,10 @@ def _able(name: str, verb: str, knobs: Knobs) -> Any:
     if not hasattr(family, verb):
         able = (other for other in families() if hasattr(_family(other), verb))
         raise BadSetting(f"the model is {name!r}: wanted one of {', '.join(able)}")
+    takes = (*getattr(family, "KNOBS", ()), *(["weights"] if hasattr(family, "weights") else []))
     for knob in fields(knobs):
         said = getattr(knobs, knob.name)
-        if said is not None and knob.name not in getattr(family, "KNOBS", ()):
+        if said is not None and knob.name not in takes:
             raise BadSetting(f"{knob.name} is {said} and the model {name} has no such thing: leave "
                              "it out")  # fmt: skip
     return family

@@ -25,7 +25,7 @@ from filmgate.media.planes import Planes
 from filmgate.models import Knobs
 from filmgate.models.film.net import Film, Pyramid, Shape
 
-KNOBS = ("weights", "dtype", "tile")
+KNOBS = ("dtype", "tile")
 DEEPEST = 16  # positions k / 2, 4, 8, 16 are midpoints of midpoints; others scale the flow
 LARGE = 1 << 19  # pixels from which on flow and fusion go by bands, where nobody says otherwise
 BAND = 1 << 18  # pixels of one, about
