@@ -55,13 +55,17 @@ def show(*, json: Json = False) -> Exit:
     shelf, declared = Shelf.here(), models.weights()
     without = sorted(set(models.families()) - {one.family for one in declared})
     if json:
-        rows: list[Row] = [{"family": name, "weights": None} for name in without]
+        rows: list[Row] = [_bare(name) for name in without]
         rows += [_row(shelf, one) for one in declared]
         print(json_.dumps({"folder": str(shelf.path), "families": rows}))
         return Exit.DONE
     table = _table("family", "weights", ">size", "licence", "commercial", "terms", "file", "")
+    told = {name: found for name in without if (found := models.by_hand(name))}
     for name in without:
-        table.add_row(name, "none to fetch", "", "", "yes", "none", "", "")
+        if hand := told.get(name):
+            table.add_row(name, "by hand", "", hand.licence, "depends", "", "", "unproven")
+        else:
+            table.add_row(name, "none to fetch", "", "", "yes", "none", "", "")
     for one in declared:
         state = _row(shelf, one)["state"]
         table.add_row(
@@ -77,7 +81,15 @@ def show(*, json: Json = False) -> Exit:
     console = Console(highlight=False)
     console.print(table)
     console.print(f"they lie in {shelf.path}", soft_wrap=True, markup=False)
+    for name, hand in told.items():
+        console.print(f"by hand, {name}: {hand.how}", soft_wrap=True, markup=False)
     return Exit.DONE
+
+
+def _bare(name: str) -> Row:
+    hand = models.by_hand(name)
+    more = {"by_hand": hand.how, "licence": hand.licence} if hand else {}
+    return {"family": name, "weights": None, **more}
 
 
 def pull(name: Name, /, *, accept: Accept = False) -> Exit:

@@ -52,6 +52,14 @@ class Knobs:
             raise BadSetting(f"flow_scale is {self.flow_scale}: wanted 1 to 1/16")
 
 
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """Weights that a person gets and names with --weights: how, and under which licence."""
+
+    how: str
+    licence: str
+
+
 class Between(Protocol):
     """Draws the pictures at `positions` (0 to 1, both excluded) of the way from `a` to `b`.
 
@@ -133,6 +141,12 @@ def weights(family: str | None = None) -> tuple[Weights, ...]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadSetting(f"two files of weights are called {twice[0]}: name them apart")
     return tuple(found)
+
+
+def by_hand(name: str) -> ByHand | None:
+    """What a person has to get for a family that declares no file: its `BY_HAND`."""
+    found: ByHand | None = getattr(_family(name), "BY_HAND", None)
+    return found
 
 
 def family_of(path: Path) -> str:

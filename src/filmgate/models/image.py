@@ -20,9 +20,10 @@ from filmgate.device.tensors import tensors
 from filmgate.errors import BadSetting, BadWeights, Unsupported
 from filmgate.media import colour
 from filmgate.media.planes import Planes
-from filmgate.models import Knobs
+from filmgate.models import ByHand, Knobs
 
 KNOBS = ("weights",)
+BY_HAND = ByHand("--weights FILE, any single-image upscaler that spandrel knows", "its own")
 SIDE, HALO = 384, 48  # of tiles, and what each sees around itself: most networks see about so far
 
 

@@ -35,13 +35,15 @@ from filmgate.flow.cuts import cuts
 from filmgate.flow.dis import DisFlow, Field, Gray, shrunk
 from filmgate.media import colour
 from filmgate.media.planes import Planes
-from filmgate.models import Knobs
+from filmgate.models import ByHand, Knobs
 from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets
 from filmgate.models.diffvsr.numerics import Schedule
 from filmgate.models.diffvsr.vae import TinyVae
 
-HUB = "Jamichsu/Stream-DiffVSR"
 KNOBS = ("weights", "dtype", "steps", "flow_scale")
+HUB = "Jamichsu/Stream-DiffVSR"
+BY_HAND = ByHand(f"hf download {HUB} --local-dir FOLDER, then --weights FOLDER",
+                 "OpenRAIL++-M, Apache-2.0")  # fmt: skip
 STEPS = 4
 WORDS = 77
 PROMPT = "no_words.safetensors"  # what the text encoder makes of no words: (1, 77, C), "prompt"
