@@ -162,26 +162,14 @@ def test_tiles_change_nothing() -> None:
 def test_settings_that_can_not_be_are_told(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="scale is 2: the model diffvsr has 4"):
         diffvsr.upscaler(test_found.SPEC, 2, Knobs(tmp_path))
-    with pytest.raises(BadSetting, match="flow_scale is 2/3: wanted 1 over a whole number"):
-        diffvsr.upscaler(test_found.SPEC, 4, Knobs(tmp_path, flow_scale=Fraction(2, 3)))
+    with pytest.raises(BadSetting, match="flow_scale is 1/17: wanted 1 to 1/16"):
+        Knobs(tmp_path, flow_scale=Fraction(1, 17))
     with pytest.raises(BadWeights, match=r"scheduler_config\.json is not there: wanted"):
         fg.Upscale(scale=4, model="diffvsr", weights=tmp_path).stages(test_found.SPEC)
     with pytest.raises(BadSetting, match="steps is 4 and the model compact has no such thing"):
         fg.Upscale(steps=4).stages(test_found.SPEC)
     with pytest.raises(BadSetting, match="flow_scale is 2: wanted 1 to 1/16"):
         fg.Upscale(flow_scale=2)
-
-
-@pytest.mark.parametrize("scale", [Fraction(1), Fraction(1, 3)])
-def test_the_guide_points_from_a_frame_to_the_one_before(scale: Fraction) -> None:
-    before, now = test_found.film().frames[2:4]  # luma slides right by 2 pixels a frame
-    line = Chain((diffvsr.guide(scale),))
-    *_, frame = testing.play(line, testing.Film(test_found.SPEC, (before, now)))
-    flow = frame.extras["flow_prev"]
-    assert isinstance(flow, Tensor)
-    assert flow.shape == (2, 40, 48)
-    assert flow[0, 10:30, 10:40].median() == pytest.approx(-2, abs=0.3)
-    assert flow[1, 10:30, 10:40].median() == pytest.approx(0, abs=0.3)
 
 
 # --- with diffusers, whose import alone takes ten seconds of the CPU ---------------------------
@@ -234,7 +222,9 @@ def test_a_line_from_planes_to_planes_keeps_the_laws() -> None:
 def test_from_file_to_file(name: str, tmp_path: Path) -> None:
     source = films.make(films.FILMS[name], tmp_path / "in.mp4")
     task = fg.Upscale(scale=4, model="diffvsr", weights=tiny_diffvsr.folder())
-    done = fg.run(task, source, fg.Output(tmp_path / "out.mp4", preset="ultrafast"))
+    # numbers drawn by rule draw what no right picture can be
+    sink, limits = fg.Output(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
+    done = fg.run(task, source, sink, limits=limits)
     assert done.written == done.read
     report = check(tmp_path / "out.mp4", source)
     assert report.ok, report

@@ -9,32 +9,27 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Spec
 from filmgate.core.stage import AnyStage
-from filmgate.core.windows import Window, windowed
 from filmgate.device.tensors import fitting, tensors
 from filmgate.device.weights import Shelf
 from filmgate.errors import BadSetting, BadWeights
 from filmgate.flow.cuts import cuts
-from filmgate.flow.dis import DisFlow, Field, Gray, shrunk
+from filmgate.flow.guide import Guide
 from filmgate.media import colour
-from filmgate.media.planes import Planes
 from filmgate.models import ByHand, Knobs
 from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets
 from filmgate.models.diffvsr.numerics import Schedule
@@ -85,13 +80,14 @@ def opened(folder: Path, dtype: torch.dtype, device: str) -> tuple[Nets, Schedul
 def upscaler(spec: Spec, scale: int, knobs: Knobs, flow: AnyStage | None = None) -> AnyStage:
     """See `filmgate.models.upscaler`: a stage; weights are a folder in the published layout.
 
-    `flow` puts "flow_prev" on planes; None: `guide`, on pictures of `flow_scale`. Numbers are
-    float16 on a GPU and float32 elsewhere.
+    `flow` puts "flow_prev" on planes; None: dense inverse search, on pictures of `flow_scale`.
+    Numbers are float16 on a GPU and float32 elsewhere.
     """
     if scale != SCALE:
         raise BadSetting(f"scale is {scale}: the model diffvsr has {SCALE} and no other")
     colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
-    flow = flow or guide(Fraction(knobs.flow_scale or 1))
+    scaled = Fraction(knobs.flow_scale or 1)
+    flow = flow or Guide(model="dis", scale=scaled, occlusion=False).stage()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, knobs.dtype or ("float16" if device == "cuda" else "float32"))
     nets, schedule = opened(knobs.weights or Shelf.here().path / "diffvsr", dtype, device)
@@ -100,47 +96,6 @@ def upscaler(spec: Spec, scale: int, knobs: Knobs, flow: AnyStage | None = None)
     return Chain((
         cuts(), flow, colour.rgb(device=device), loop, colour.planes(spec.pixels, spec.colour),
     ))  # fmt: skip
-
-
-def guide(scale: Fraction = Fraction(1)) -> AnyStage:
-    """A stage that gives planes the extra "flow_prev", by dense inverse search on luma.
-
-    It is found on pictures of `scale`, 1 over a whole number, and enlarged. Raises BadSetting.
-    """
-    if scale.numerator != 1:
-        raise BadSetting(f"flow_scale is {scale}: wanted 1 over a whole number, such as 1/8")
-    return windowed(partial(_guided, scale.denominator), 1, 0, name="flow")
-
-
-def samples() -> tuple[AnyStage, ...]:
-    """For trials: the guide; the network's weights are a download."""
-    return (guide(), guide(Fraction(1, 3)))
-
-
-def _guided(cell: int, windows: Sequence[Window]) -> list[list[Frame]]:
-    made = []
-    for window in windows:
-        before, frame = window.frames[0], window.centre
-        if before is not None:
-            now, then = _grey(frame), _grey(before)
-            there, _ = DisFlow().both(shrunk(now, cell), shrunk(then, cell))
-            frame = frame.learnt(flow_prev=_whole(there, cell, now.shape))
-        made.append([frame])
-    return made
-
-
-def _grey(frame: Frame) -> Gray:
-    image = frame.image
-    assert isinstance(image, Planes)
-    return (image.arrays[0] >> (image.bits - 8)).astype(np.uint8)
-
-
-def _whole(field: Field, cell: int, size: tuple[int, ...]) -> Tensor:
-    """Flow of cells (rows, columns, 2) as flow (2, H, W) of pixels, `cell` of them to each."""
-    flow = torch.from_numpy(field).permute(2, 0, 1)[None]
-    if cell > 1:  # cells may reach beyond the picture
-        flow = functional.interpolate(flow, scale_factor=cell, mode="bilinear") * cell
-    return flow[0, :, : size[0], : size[1]].contiguous()
 
 
 def _kinds() -> Mapping[str, Callable[[Mapping[str, Any]], nn.Module]]:
