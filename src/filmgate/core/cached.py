@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from filmgate.core.chain import is_out_of_memory
 from filmgate.core.frame import Frame, Position, Spec
-from filmgate.core.stage import AnyStage, Reach
+from filmgate.core.stage import AnyStage, Around
 from filmgate.core.store import dumps, loads
 from filmgate.errors import BadSetting
 
@@ -75,23 +75,12 @@ class Tape:
 
 
 @dataclass(frozen=True)
-class Cached:
+class Cached(Around):
     """See `cached`."""
 
-    stage: AnyStage
     store: Store
     key: str
     every: int
-
-    @property
-    def name(self) -> str:
-        return self.stage.name
-
-    def reach(self, spec: Spec) -> Reach:
-        return self.stage.reach(spec)
-
-    def output(self, spec: Spec) -> Spec:
-        return self.stage.output(spec)
 
     def start(self, spec: Spec, first: Position) -> Tape:
         return Tape(_digest(self.key, dumps((spec, first))), self.stage.start(spec, first))

@@ -15,9 +15,9 @@ from itertools import count
 from threading import Event
 from typing import Any
 
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame
 from filmgate.core.meter import nbytes
-from filmgate.core.stage import AnyStage, Reach
+from filmgate.core.stage import AnyStage, Around
 from filmgate.errors import BadSetting
 
 VARIABLE = "FILMGATE_FAULT"
@@ -127,29 +127,12 @@ def _spoilt(image: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Failing:
+class Failing(Around):
     """A stage on a fake device."""
 
-    stage: AnyStage
     device: FakeDevice
-
-    @property
-    def name(self) -> str:
-        return self.stage.name
-
-    def reach(self, spec: Spec) -> Reach:
-        return self.stage.reach(spec)
-
-    def output(self, spec: Spec) -> Spec:
-        return self.stage.output(spec)
-
-    def start(self, spec: Spec, first: Position) -> Any:
-        return self.stage.start(spec, first)
 
     def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
         self.device.before(frames)
         state, made = self.stage.step(state, frames)
         return state, self.device.after(made)
-
-    def finish(self, state: Any) -> tuple[Any, list[Frame]]:
-        return self.stage.finish(state)

@@ -8,7 +8,7 @@ from typing import Any
 from filmgate.core.costly import CHECKS
 from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.glance import Glance, apart, glance, unfinite, unlike
-from filmgate.core.stage import AnyStage, Reach
+from filmgate.core.stage import AnyStage, Around
 from filmgate.errors import BadPicture, BadSetting
 
 # What they were chosen by stands in docs/guard.md; levels are parts of full scale.
@@ -32,22 +32,11 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Guarded:
+class Guarded(Around):
     """See `guarded`."""
 
-    stage: AnyStage
     checks: frozenset[str]
     stretch: Fraction
-
-    @property
-    def name(self) -> str:
-        return self.stage.name
-
-    def reach(self, spec: Spec) -> Reach:
-        return self.stage.reach(spec)
-
-    def output(self, spec: Spec) -> Spec:
-        return self.stage.output(spec)
 
     def start(self, spec: Spec, first: Position) -> Watch:
         state = self.stage.start(spec, first)

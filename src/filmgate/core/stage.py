@@ -68,3 +68,29 @@ class Stage(Protocol[S]):
 
 
 AnyStage = Stage[Any]
+
+
+@dataclass(frozen=True)
+class Around:
+    """A stage around another, which it is in all that it does not say otherwise."""
+
+    stage: AnyStage
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
+
+    def reach(self, spec: Spec) -> Reach:
+        return self.stage.reach(spec)
+
+    def output(self, spec: Spec) -> Spec:
+        return self.stage.output(spec)
+
+    def start(self, spec: Spec, first: Position) -> Any:
+        return self.stage.start(spec, first)
+
+    def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
+        return self.stage.step(state, frames)
+
+    def finish(self, state: Any) -> tuple[Any, list[Frame]]:
+        return self.stage.finish(state)
