@@ -1,6 +1,8 @@
 """Costly stages: results taken from the cache change no byte; what a network makes is looked at."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 import filmgate as fg
+from filmgate.backends.costly import dressed
+from filmgate.core.cached import Cached
+from filmgate.core.chain import Chain
+from filmgate.core.costly import Costly, costlies
 from filmgate.core.events import Committed
+from filmgate.core.frame import Spec
+from filmgate.core.windows import each
 from filmgate.device.cache import opened
 from filmgate.errors import BadPicture, BadSetting
 from tests import films
@@ -113,3 +121,24 @@ def test_numbers_and_tiles_are_a_persons_own(source: Path) -> None:
         fg.Interpolate(model="film", tile=65)
     with pytest.raises(BadSetting, match="dtype is float16 and the model dis has no such thing"):
         made(source, fg.Interpolate(dtype="float16"))
+
+
+def test_what_is_costly_within_a_costly_stage_is_kept_too(source: Path) -> None:
+    """As a network led by flow: both results are kept, and weights of both tell them apart."""
+    inner, plain = Costly(each(list, name="flow"), settings="a", weights="one"), each(list)
+    outer = Costly(Chain((inner, plain)), settings="b", weights="two")
+    assert list(costlies(Chain((plain, outer)))) == [outer, inner]
+    spec = Spec(width=8, height=8, rate=None, time_base=Fraction(1, 25), pixels="gray")
+
+    def kept(flow: Costly) -> tuple[Cached, Cached]:
+        line = Chain((replace(outer, stage=Chain((flow, plain))),))
+        (stage,) = dressed(line, spec, fg.Plan(cache=True), fg.File(source))
+        assert isinstance(stage, Cached)
+        assert isinstance(stage.stage, Chain)
+        within = stage.stage.stages[0]
+        assert isinstance(within, Cached)
+        return stage, within
+
+    first, other = kept(inner), kept(replace(inner, weights="three"))
+    assert first[0].key != other[0].key
+    assert first[1].key != other[1].key

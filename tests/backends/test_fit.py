@@ -1,7 +1,7 @@
 """Fit: what a stage takes is found by trying it, and a budget is kept or refused with words."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -19,8 +19,9 @@ from filmgate.backends.fit import Fit, fit
 from filmgate.backends.limits import Budget, Limits
 from filmgate.backends.probe import probe, to_and_fro
 from filmgate.core.chain import Chain
+from filmgate.core.costly import Costly
 from filmgate.core.events import Replanned
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.meter import Peak
 from filmgate.core.plan import (
     Costs,
@@ -33,6 +34,7 @@ from filmgate.core.plan import (
     smallest,
 )
 from filmgate.core.run import run
+from filmgate.core.stage import AnyStage, Reach
 from filmgate.core.windows import blocks, each, windowed
 from filmgate.errors import BadSetting, DoesNotFit, OutOfMemory, Unsupported
 from tests import films
@@ -60,6 +62,57 @@ def scratchy(frames: Sequence[Frame]) -> list[Frame]:
     """Touches 20 MB, and 10 more for each frame; makes pictures of 1 MB."""
     scratch = np.ones((20 + 10 * len(frames)) * MB, np.uint8)
     return [frame.made(np.full(MB, scratch[0])) for frame in frames]
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """A stage that holds 200 MB while it works, or little."""
+
+    held: int = 200 * MB
+    name: str = "greedy"
+
+    def lean(self) -> "Greedy":
+        return replace(self, held=MB)
+
+    def reach(self, spec: Spec) -> Reach:
+        return Reach()
+
+    def output(self, spec: Spec) -> Spec:
+        return spec
+
+    def start(self, spec: Spec, first: Position) -> tuple[()]:
+        return ()
+
+    def step(self, state: tuple[()], frames: Sequence[Frame]) -> tuple[tuple[()], list[Frame]]:
+        assert np.ones(self.held, np.uint8)[-1]
+        return state, list(frames)
+
+    def finish(self, state: tuple[()]) -> tuple[None, list[Frame]]:
+        return None, []
+
+
+@dataclass(frozen=True)
+class Greed:
+    """A task of one such stage."""
+
+    stretch: Fraction = Fraction(1)
+
+    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+        return (Costly(Greedy(), settings=""),)
+
+    def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
+        yield from shown
+
+
+def test_a_stage_that_can_do_with_less_memory_does_where_the_budget_wants_it(source: Path) -> None:
+    job = replace(job_of(source), tasks=(Greed(),))
+    wide = fit(job, budget=Budget(10**12))
+    assert not wide.plan.lean
+    assert wide.choice.reasons["lean"] == "what is fastest fits"
+    tight = fit(job, budget=Budget(sum(wide.host.values()) - 100 * MB))
+    assert tight.plan.lean
+    assert tight.choice.reasons["lean"] == "made so to fit the budget"
+    assert sum(tight.host.values()) < sum(wide.host.values()) - 150 * MB
 
 
 def test_two_batches_tell_what_a_stage_takes_and_what_each_frame_adds() -> None:

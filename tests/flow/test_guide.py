@@ -1,6 +1,6 @@
 """The flow that frames carry: right way, right size, none across cuts, each frame seen once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from filmgate.core.chain import Chain
+from filmgate.core.costly import Costly, leaner
 from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.meter import nbytes
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.flow.guide import Dis, Flow, Guide, enlarged, occluded
 from filmgate.flow.sampled import warp
@@ -52,6 +54,46 @@ def test_flow_leads_to_the_frame_before_in_pixels_of_the_frame(scale: Fraction) 
         seen = warp(before[None], flow[None])[0]
         apart = (seen - now).abs()[:, 12:-12, 12:-12].mean()
         assert apart < 0.4 * (before - now).abs().mean()
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_above_1_the_frame_is_enlarged_and_flow_is_in_pixels_of_that(scale: int) -> None:
+    pictures = [view(SCENE, 3 * i, 2 * i)[:40, :56] for i in range(2)]
+    flow: Any = told(pictures, scale=scale)[1].extras["flow_prev"]
+    hidden: Any = told(pictures, scale=scale)[1].extras["occluded"]
+    assert flow.shape == (2, 40 * scale, 56 * scale)
+    assert hidden.shape == flow.shape[1:]
+    inside = flow[:, 8 * scale : -8 * scale, 8 * scale : -8 * scale].flatten(1)
+    wanted = [3 * scale, 2 * scale]
+    assert inside.median(1).values.tolist() == pytest.approx(wanted, abs=0.3 * scale)
+
+
+def test_raft_keeps_less_where_nobody_asks_for_the_way_back() -> None:
+    how = {"model": "raft_small", "weights": tiny.weights("raft_small"), "updates": 2}
+    reel, states = film([view(SCENE, i, 0) for i in range(2)]), []
+    flows: list[Any] = []
+    for occlusion in (True, False):
+        flow = Guide(occlusion=occlusion, **how).stage()  # type: ignore[arg-type]
+        state, frames = flow.step(flow.start(SPEC, reel.frames[0].position), reel.frames)
+        states.append(nbytes(state))
+        flows.append(frames[1].extras["flow_prev"])
+    assert states[1] <= 0.6 * states[0]
+    assert torch.equal(*flows), "and the flow is the same"
+
+
+def test_flow_can_be_kept_and_can_do_with_less_memory() -> None:
+    guide = Guide(model="raft_small", weights=tiny.weights("raft_small"))
+    _, costly = guide.stages(SPEC)
+    assert isinstance(costly, Costly)
+    assert "raft_small" in costly.settings
+    assert "tiny" not in costly.settings, "the file's content counts, and not its place"
+    assert len(costly.weights) == 64
+    lean: Any = leaner(costly.stage)
+    assert lean.estimator.volume is False
+    told = replace(guide, volume=True).stage()
+    assert leaner(told) is told, "somebody's own word counts"
+    rough = Guide(model="dis").stage()
+    assert leaner(rough) is rough
 
 
 def test_what_a_thing_uncovers_was_not_to_be_seen_before() -> None:
@@ -127,7 +169,7 @@ def test_raft_guides_tensors_of_any_dtype_at_a_sixteenth(model: str) -> None:
 
 
 def test_what_cannot_be_done_is_told() -> None:
-    with pytest.raises(BadSetting, match="wanted 1 to 1/16"):
+    with pytest.raises(BadSetting, match="wanted 4 to 1/16"):
         Guide(scale=Fraction(1, 32))
     with pytest.raises(BadSetting, match="raft_large, raft_small"):
         Guide(model="raft")

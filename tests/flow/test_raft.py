@@ -148,6 +148,8 @@ def test_bands_give_the_whole_picture(rows: int, small: Raft) -> None:
     image = picture(3, 136, 128)
     whole, banded = small.seen(image), small.seen(image, rows)
     assert float((whole.features - banded.features).abs().max()) < 2e-5
+    assert whole.context is not None
+    assert banded.context is not None
     assert float((whole.context - banded.context).abs().max()) < 2e-5
 
 
@@ -208,7 +210,7 @@ def test_half_of_2880_x_5120_is_predicted_under_3_gb(dtype: torch.dtype, gb: flo
     with Live() as live:
         net = Raft(LARGE, "meta").to(dtype).eval().requires_grad_(False)
         live.hold(*net.parameters())
-        flow = raft.RaftFlow(net, volume=False)
+        flow = raft.RaftFlow(net, updates=2, volume=False)
         pictures = [torch.empty(3, 1440, 2560, device="meta") for _ in range(2)]
         a, b = map(flow.seen, pictures)
         found, _ = flow.flows(a, b, (1440, 2560), True)

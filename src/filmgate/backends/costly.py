@@ -9,7 +9,7 @@ from typing import Any
 
 from filmgate.core.cached import EVERY, cached
 from filmgate.core.chain import Chain
-from filmgate.core.costly import Costly
+from filmgate.core.costly import Costly, costlies, leaner
 from filmgate.core.frame import Spec
 from filmgate.core.guarded import guarded
 from filmgate.core.job import SourceFile
@@ -27,32 +27,40 @@ _RANGE = ("from_", "to", "frames")  # fields of a source that say what of it is 
 
 def dressed(chain: Chain, spec: Spec, plan: Plan, source: SourceFile) -> tuple[AnyStage, ...]:
     """The line's stages for the stream `spec`, the costly ones as the plan wants them."""
-    store = opened() if plan.cache else None
+    return _all(chain, spec, plan, source, opened() if plan.cache else None)
+
+
+def with_held(costs: Costs, chain: Chain) -> Costs:
+    """The costs where results are kept; stages are tried without, so that nothing is found."""
+    stages = (
+        replace(cost, state_bytes=cost.state_bytes + len(list(costlies(stage))) * HELD_BYTES)
+        for cost, stage in zip(costs.stages, chain.stages, strict=True)
+    )
+    return replace(costs, stages=tuple(stages))
+
+
+def _all(
+    chain: Chain, spec: Spec, plan: Plan, source: SourceFile, store: Cache | None
+) -> tuple[AnyStage, ...]:
     return tuple(
         _dressed(stage, given, plan, source, store) if isinstance(stage, Costly) else stage
         for stage, given in zip(chain.stages, chain.specs(spec), strict=False)
     )
 
 
-def with_held(costs: Costs, chain: Chain) -> Costs:
-    """The costs where results are kept; stages are tried without, so that nothing is found."""
-    stages = (
-        replace(cost, state_bytes=cost.state_bytes + isinstance(stage, Costly) * HELD_BYTES)
-        for cost, stage in zip(costs.stages, chain.stages, strict=True)
-    )
-    return replace(costs, stages=tuple(stages))
-
-
 def _dressed(
     costly: Costly, spec: Spec, plan: Plan, source: SourceFile, store: Cache | None
 ) -> AnyStage:
     """One stage: kept first, then looked at, so what was kept is looked at too."""
-    stage = costly.stage
+    stage = leaner(costly.stage) if plan.lean else costly.stage
+    if isinstance(stage, Chain):
+        stage = replace(stage, stages=_all(stage, spec, plan, source, store))
     if store is not None:
         key = {
             **_film(source, store.folder / "films"),
-            "settings": f"{costly.settings} {plan.opencv_threads} {plan.torch_threads}",
-            "weights": costly.weights,
+            "settings": f"{costly.settings} {plan.opencv_threads} {plan.torch_threads} "
+            + ("lean" if plan.lean else ""),
+            "weights": " ".join(part.weights for part in costlies(costly)),
             "code": _code(),
         }
         frame_bytes = 3 * spec.width * spec.height * (1 if spec.dtype == "uint8" else 4)

@@ -10,6 +10,7 @@ from filmgate.backends.inline import build, line
 from filmgate.backends.limits import Budget, Limits
 from filmgate.backends.probe import measured
 from filmgate.core.chain import Chain
+from filmgate.core.costly import costlies, leaner
 from filmgate.core.frame import Spec
 from filmgate.core.job import Job
 from filmgate.core.plan import (
@@ -22,7 +23,7 @@ from filmgate.core.plan import (
     seconds_each,
     smallest,
 )
-from filmgate.errors import DoesNotFit, Unsupported
+from filmgate.errors import DoesNotFit, OutOfMemory, Unsupported
 from filmgate.media.file import Output
 
 
@@ -76,19 +77,28 @@ def fit(job: Job, limits: Limits | None = None, budget: Budget | None = None) ->
                           "read only once: give a file, or leave the budget out")  # fmt: skip
     limits = limits or Limits()
     budget = budget or limits.budget
-    tried = replace(Plan(give_back=True, guard=limits.guard), **limits.threads_of_plan)
-    with job.source.open(tried.decode_threads) as film:
+    plan = replace(Plan(give_back=True, guard=limits.guard), **limits.threads_of_plan)
+    with job.source.open(plan.decode_threads) as film:
         chain = line(job.source, job.tasks, film.spec, job.sink)
-        ours = Chain(dressed(chain, film.spec, tried, job.source))
-        costs = measured(film, ours, job.sink, tried)
-        if limits.cache:
-            costs = with_held(costs, chain)
         made = chain.output(film.spec)
         fixed = limits.fixed(film.spec, len(chain.stages))
-    choice = choose(costs, budget.host, budget.device, fixed)
-    if choice is None:
-        raise _refused(job, made, costs, budget, limits, fixed)
-    return Fit(job, film.spec, made, budget, costs, choice)
+        thrifty = any(leaner(costly.stage) != costly.stage for costly in costlies(chain))
+        for lean in (False, True) if thrifty else (False,):
+            plan, fixed = replace(plan, lean=lean), fixed | ({"lean": True} if lean else {})
+            ours = Chain(dressed(chain, film.spec, plan, job.source))
+            try:
+                costs = measured(film, ours, job.sink, plan)
+            except OutOfMemory:
+                if lean or not thrifty:
+                    raise
+                continue
+            if limits.cache:
+                costs = with_held(costs, chain)
+            if choice := choose(costs, budget.host, budget.device, fixed):
+                if lean:
+                    choice = choice.because("lean", "made so to fit the budget")
+                return Fit(job, film.spec, made, budget, costs, choice)
+    raise _refused(job, made, costs, budget, limits, fixed)
 
 
 def planned_within(job: Job, limits: Limits) -> Plan | None:

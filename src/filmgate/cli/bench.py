@@ -17,7 +17,7 @@ import filmgate as fg
 from filmgate.backends.fit import Fit, fit
 from filmgate.cli.act import jobs_of, polite
 from filmgate.cli.flags import Order
-from filmgate.cli.plan import sheet
+from filmgate.cli.sheet import sheet
 from filmgate.core.events import Done
 from filmgate.core.job import Job
 from filmgate.core.meter import cuda_in_use, resident_meter, rising

@@ -8,19 +8,22 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console, Group
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
 from filmgate.backends.fit import Fit, fit
+from filmgate.cli import predicted
 from filmgate.cli.act import jobs_of
 from filmgate.cli.flags import Order
 from filmgate.cli.live import clock
+from filmgate.cli.sheet import sheet
 from filmgate.core.frame import Spec
+from filmgate.core.job import Job
+from filmgate.core.meter import read_bytes
 from filmgate.core.plan import Plan, StageCost, seconds_each
-from filmgate.errors import Exit
+from filmgate.errors import BadWeights, Exit
 from filmgate.media.file import File, Images, Output
 from filmgate.tasks.forms import plain
 
@@ -38,6 +41,7 @@ KNOBS = {
     "give_back": "freed memory goes back",
     "cache": "results are kept",
     "guard": "results are looked at",
+    "lean": "less memory, slower",
 }
 
 
@@ -50,9 +54,30 @@ def planned(order: Order) -> Exit:
     for name, job in jobs.items():
         if len(jobs) > 1 and not order.shown.json:
             print(name)
-        found = fit(job, order.limits)
+        if predicted.elsewhere(job, order.limits) and _predicted(job, order, "no card is here"):
+            continue
+        try:
+            found = fit(job, order.limits)
+        except BadWeights as error:
+            if not _predicted(job, order, str(error)):
+                raise
+            continue
         show(found, order.shown.json, foreseen(found))
     return Exit.DONE
+
+
+def _predicted(job: Job, order: Order, why: str) -> bool:
+    """Shows what a card would hold, where the parts can't be tried; False: nobody can say."""
+    with Console(stderr=True).status("predicting, of shapes alone"):
+        told = predicted.foreseen(job)
+    if told is None:
+        return False
+    card = read_bytes(order.limits.vram) if order.limits.vram else None
+    if order.shown.json:
+        print(json_.dumps(predicted.as_json(*told, card, why)))
+    else:
+        Console(highlight=False).print(predicted.drawn(*told, card, why))
+    return True
 
 
 def show(found: Fit, json: bool, disk: "Disk | None") -> None:
@@ -228,17 +253,6 @@ def _ends(found: Fit, disk: Disk | None) -> Iterator[str]:
         free = f"; {_size(disk.free)} are free there" if disk.free is not None else ""
         yield f"disk      {pieces}{_size(disk.joining)} at most{free}"
     yield f"snapshot  {_size(found.costs.snapshot_bytes)} at most"
-
-
-def sheet(*heads: str) -> Table:
-    """A table with these heads; those that begin with > stand at the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    for number, head in enumerate(heads):
-        right = head.startswith(">")
-        table.add_column(
-            head.lstrip(">"), justify="right" if right else "left", no_wrap=right or not number
-        )
-    return table
 
 
 def _size(size: float) -> str:

@@ -119,16 +119,16 @@ class Chain:
         return replace(self, batches=tuple(halved))
 
     def _pour(self, state: Links, frames: Iterable[Frame], first: int) -> tuple[Links, list[Frame]]:
-        """Frames into stage `first`, what it gives into the next, and so on to the end."""
-        links, moving = list(state), list(frames)
-        for k in range(first, len(links)):
-            link = replace(links[k], queue=(*links[k].queue, *moving))
-            moving = []
-            while link.queue and len(link.queue) >= (size := self._wanted(k, link.queue[0])):
-                link, made = self._batch(k, link, size)
-                moving += made
-            links[k] = link
-        return tuple(links), moving
+        """Frames into stage `first`; what it gives goes on to the end before its next batch."""
+        if first == len(state):
+            return state, list(frames)
+        link = replace(state[first], queue=(*state[first].queue, *frames))
+        out: list[Frame] = []
+        while link.queue and len(link.queue) >= (size := self._wanted(first, link.queue[0])):
+            link, made = self._batch(first, link, size)
+            state, made = self._pour(state, made, first + 1)
+            out += made
+        return (*state[:first], link, *state[first + 1 :]), out
 
     def _wanted(self, k: int, first: Frame) -> int:
         return self.batches[k] - first.index % self.batches[k]

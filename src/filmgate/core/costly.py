@@ -1,9 +1,12 @@
 """`Costly`: a stage whose results are worth keeping, and looking at; who builds the line may."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol, runtime_checkable
 
-from filmgate.core.stage import Around
+from filmgate.core.chain import Chain
+from filmgate.core.stage import AnyStage, Around
 
 CHECKS = ("finite", "black", "flashing", "frozen", "shuffled")  # what `guarded` looks for
 
@@ -20,3 +23,27 @@ class Costly(Around):
     weights: str = ""
     checks: tuple[str, ...] = ()
     stretch: Fraction = Fraction(1)
+
+
+@runtime_checkable
+class Thrifty(Protocol):
+    """A stage that can do with less memory."""
+
+    def lean(self) -> AnyStage:
+        """The same, holding less and taking longer; its last bits may be others."""
+        ...
+
+
+def costlies(stage: AnyStage | Chain) -> Iterator[Costly]:
+    """The costly stages of a line, and those within them."""
+    if isinstance(stage, Costly):
+        yield stage
+        yield from costlies(stage.stage)
+    elif isinstance(stage, Chain):
+        for part in stage.stages:
+            yield from costlies(part)
+
+
+def leaner(stage: AnyStage) -> AnyStage:
+    """The stage itself, lean if it can be."""
+    return stage.lean() if isinstance(stage, Thrifty) else stage

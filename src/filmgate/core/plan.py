@@ -56,6 +56,7 @@ class Plan:
     give_back: bool = False  # freed memory goes back at once (glibc), 5 % slower
     cache: bool = False  # results of costly stages are taken from disk where they are
     guard: bool = True  # those of networks are looked at
+    lean: bool = False  # costly stages hold less and take longer, where they can
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.segment_frames % self.chunk or self.segment_frames < 1:
@@ -187,6 +188,26 @@ class Costs:
         return sum(stage.state_bytes for stage in self.stages)
 
 
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What a family would hold on a card: predicted, not measured.
+
+    `way`: "ours", or "plain", the usual loop. `batch`: frames at a time, None for any. `parts`:
+    bytes at most while each part is at work, the weights and all else that is held among them.
+    """
+
+    way: str
+    dtype: str
+    flow_scale: Fraction
+    batch: int | None
+    parts: Mapping[str, int]
+
+    @property
+    def peak(self) -> int:
+        """Bytes at most."""
+        return max(self.parts.values())
+
+
 def host_bytes(costs: Costs, plan: Plan) -> dict[str, int]:
     """Where host memory goes, at most: by part, in the order in which a frame meets them.
 
@@ -247,6 +268,10 @@ class Choice:
     plan: Plan
     reasons: Mapping[str, str]
 
+    def because(self, knob: str, reason: str) -> "Choice":
+        """The same, with another reason for a knob."""
+        return replace(self, reasons={**self.reasons, knob: reason})
+
 
 def choose(
     costs: Costs, host_budget: int, device_budget: int | None, fixed: Mapping[str, Any]
@@ -263,6 +288,7 @@ def choose(
     reasons["batches"] = "more at a time would save no time"
     reasons["cache"] = "--cache keeps what was slow to make"
     reasons["guard"] = "what a network makes is looked at; --no-guard"
+    reasons["lean"] = "what is fastest fits"
     reasons["give_back"] = "else the C library keeps what was freed"
     reasons["segment_frames"] = f"about {SEGMENT_S} s of the film: what a stop may cost twice"
     reasons["torch_threads"] = "more only wait for each other"

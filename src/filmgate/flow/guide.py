@@ -6,7 +6,7 @@ Each frame is looked at once in the life of a film; what is known of the last on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from filmgate.core.costly import Costly
 from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.stage import AnyStage, Reach, frames_long
 from filmgate.errors import BadSetting, Unsupported
@@ -40,6 +41,10 @@ class Estimator(Protocol):
         """A plain value: what flow needs to know of a picture (3, H, W), RGB in [0, 1]."""
         ...
 
+    def kept(self, seen: Any, back: bool, /) -> Any:
+        """What of it is wanted for the next picture's flow; `back`: the other way too."""
+        ...
+
     def flows(
         self, a: Any, b: Any, size: tuple[int, int], back: bool, /
     ) -> tuple[Tensor, Tensor | None]:
@@ -55,7 +60,7 @@ class Guide:
     """Who finds it: raft_large, raft_small, or dis, which is rough, quick and no download."""
 
     scale: Fraction | int = Fraction(1)
-    """Flow is found on pictures of 1 to 1/16 of each side; its values are pixels of the frame."""
+    """Flow is found on pictures of 4 times to 1/16 of each side."""
 
     occlusion: bool = True
     """Find what was hidden in the frame before; that takes the flow the other way too."""
@@ -72,8 +77,8 @@ class Guide:
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise BadSetting(f"the flow is by {self.model!r}: wanted one of {', '.join(MODELS)}")
-        if not Fraction(1, 16) <= self.scale <= 1:
-            raise BadSetting(f"the flow's scale is {self.scale}: wanted 1 to 1/16")
+        if not Fraction(1, 16) <= self.scale <= 4:
+            raise BadSetting(f"the flow's scale is {self.scale}: wanted 4 to 1/16")
         if self.updates < 1:
             raise BadSetting(f"updates is {self.updates}: wanted 1 or more")
 
@@ -86,9 +91,11 @@ class Guide:
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """Cuts are looked for, then flow within each shot. Raises BadWeights, Unsupported."""
-        flow = self.stage()
+        flow, weights = self.stage(), ""
         flow.output(spec)
-        return (cuts(), flow)
+        if self.model != "dis":
+            weights = raft.sha256(self.model, self.weights)
+        return (cuts(), Costly(flow, settings=repr(replace(self, weights=None)), weights=weights))
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
         """Frames stay when they are."""
@@ -97,7 +104,7 @@ class Guide:
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """What is known of the frame before: its (H, W), and what the estimator has seen of it."""
+    """What is known of the frame before: its (H, W), and what the estimator keeps of it."""
 
     size: tuple[int, int]
     seen: Any
@@ -109,13 +116,20 @@ class Flow:
 
     `flow_prev` (2, H, W), float32, pixels: what is seen at (x, y) was at (x + flow_prev[0, y, x],
     y + flow_prev[1, y, x]) in the frame before. `occluded` (H, W), bool: it was not to be seen
-    there, by forward-backward consistency. Images are Planes, or tensors (3, H, W) in [0, 1].
+    there, by forward-backward consistency. A `scale` above 1 enlarges the frame first (bicubic),
+    and both are of that picture. Images are Planes, or tensors (3, H, W) in [0, 1].
     """
 
     estimator: Estimator
     scale: Fraction = Fraction(1)
     occlusion: bool = True
     name: str = "flow"
+
+    def lean(self) -> Flow:
+        """With RAFT: pairs are looked up and never correlated beforehand."""
+        if not isinstance(self.estimator, raft.RaftFlow) or self.estimator.volume is not None:
+            return self
+        return replace(self, estimator=replace(self.estimator, volume=False))
 
     def reach(self, spec: Spec) -> Reach:
         return Reach(frames_long(1, spec), Fraction(0))
@@ -146,20 +160,22 @@ class Flow:
     def _told(self, frame: Frame, last: tuple[Last, ...]) -> tuple[Frame, Last]:
         picture = _rgb(frame.image)
         height, width = picture.shape[1:]
-        now = Last((height, width), self.estimator.seen(shrunk(picture, self.scale)))
+        size, seen = (height, width), self.estimator.seen(scaled(picture, self.scale))
+        now = Last(size, self.estimator.kept(seen, self.occlusion))
         del picture
         if not last:
             return frame, now
-        if last[0].size != now.size:
+        if last[0].size != size:
             raise Unsupported(f"frame {frame.index} is {width}x{height} and the one before "
                               f"{last[0].size[1]}x{last[0].size[0]}: flow wants one size, so "
                               "split the film there")  # fmt: skip
-        small = _scaled(now.size, self.scale)
-        flow, back = self.estimator.flows(now.seen, last[0].seen, small, self.occlusion)
-        told: dict[str, object] = {"flow_prev": enlarged(flow, now.size)}
+        looked = _size(size, self.scale)
+        flow, back = self.estimator.flows(seen, last[0].seen, looked, self.occlusion)
+        whole = max(size, looked)
+        told: dict[str, object] = {"flow_prev": enlarged(flow, whole)}
         if back is not None:
             hidden = occluded(flow, back)[None, None].float()
-            told["occluded"] = functional.interpolate(hidden, now.size, mode="nearest")[0, 0] > 0
+            told["occluded"] = functional.interpolate(hidden, whole, mode="nearest")[0, 0] > 0
         return frame.learnt(**told), now
 
 
@@ -174,6 +190,10 @@ class Dis:
         weights = picture.new_tensor((0.299, 0.587, 0.114))[:, None, None]
         grey = (picture * weights).sum(0).mul(255).round().clamp(0, 255)
         return np.ascontiguousarray(grey.to("cpu", torch.uint8).numpy())
+
+    def kept(self, seen: Any, back: bool) -> Any:
+        """See `Estimator.kept`."""
+        return seen
 
     def flows(
         self, a: Any, b: Any, size: tuple[int, int], back: bool
@@ -193,13 +213,18 @@ def samples() -> tuple[Guide, ...]:
     )
 
 
-def shrunk(picture: Tensor, scale: Fraction) -> Tensor:
-    """The picture (3, H, W) at `scale`, sides rounded up, float32; means of what they cover."""
-    size = _scaled((picture.shape[1], picture.shape[2]), scale)
+def scaled(picture: Tensor, scale: Fraction) -> Tensor:
+    """The picture (3, H, W) at `scale`, sides rounded up; if that is another size, as float32.
+
+    Smaller ones are means of what they cover, larger ones bicubic and not clamped.
+    """
+    size = _size((picture.shape[1], picture.shape[2]), scale)
     if size == tuple(picture.shape[1:]):
         return picture
-    small = functional.interpolate(picture[None].float(), size, mode="bilinear", antialias=True)
-    return small[0]
+    whole = picture[None].float()
+    if scale > 1:
+        return functional.interpolate(whole, size, mode="bicubic", align_corners=False)[0]
+    return functional.interpolate(whole, size, mode="bilinear", antialias=True)[0]
 
 
 def enlarged(flow: Tensor, size: tuple[int, int]) -> Tensor:
@@ -230,7 +255,7 @@ def occluded(flow: Tensor, back: Tensor) -> Tensor:
     return hidden
 
 
-def _scaled(size: tuple[int, int], scale: Fraction) -> tuple[int, int]:
+def _size(size: tuple[int, int], scale: Fraction) -> tuple[int, int]:
     return ceil(size[0] * scale), ceil(size[1] * scale)
 
 

@@ -2,8 +2,9 @@
 
 A family that draws frames between frames has `interpolator(spec, knobs) -> Between`, one that
 makes pictures larger `upscaler(spec, scale, knobs) -> Enlarge | AnyStage`; `KNOBS` names what it
-takes. One with weights has `weights() -> tuple[Weights, ...]`, `shapes(weights)`, the tensors that
-the file must hold, and `claims(shapes)`, whether a file with these tensors is its own. An installed
+takes, and `foreseen(spec, scale, knobs)` may predict what it holds on a card. One with weights has
+`weights() -> tuple[Weights, ...]`, `shapes(weights)`, the tensors that the file must hold, and
+`claims(shapes)`, whether a file with these tensors is its own. An installed
 package adds families through the entry-point group `filmgate.models`. Networks that find flow for
 families lie in `filmgate.flow` and declare their weights in the same way.
 """
@@ -20,6 +21,7 @@ from pkgutil import iter_modules
 from typing import Any, Literal, Protocol, cast
 
 from filmgate.core.frame import Spec
+from filmgate.core.plan import Foreseen
 from filmgate.core.stage import AnyStage
 from filmgate.device.weights import Shelf, Weights
 from filmgate.errors import BadSetting, BadWeights
@@ -28,6 +30,7 @@ FILES = (".safetensors", ".pt", ".pth", ".ckpt")
 FLOWS = ("raft",)  # modules of filmgate.flow that have weights
 GROUP = "filmgate.models"  # of entry points
 Dtype = Literal["float32", "float16", "bfloat16"]
+Flow = Literal["raft_large", "raft_small", "dis"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,15 @@ class Knobs:
 
     `weights`: a file or a folder with it (None: the models folder). `dtype`: of its numbers.
     `tile`: rows of the picture that it looks at at a time, a multiple of 64. `steps`: in which a
-    frame is drawn. `flow_scale`: of the pictures on which it looks for motion, 1 to 1/16.
+    frame is drawn. `flow`: who finds motion for it, on pictures whose sides are `flow_scale` (1 to
+    1/16) of those of its result.
     """
 
     weights: Path | None = None
     dtype: Dtype | None = None
     tile: int | None = None
     steps: int | None = None
+    flow: Flow | None = None
     flow_scale: Fraction | int | None = None
 
     def __post_init__(self) -> None:
@@ -114,6 +119,15 @@ def upscaler(name: str, spec: Spec, scale: int, knobs: Knobs = Knobs()) -> Enlar
     BadSetting, Unsupported, BadWeights.
     """
     return cast(Enlarge | AnyStage, _able(name, "upscaler", knobs).upscaler(spec, scale, knobs))
+
+
+def foreseen(name: str, spec: Spec, scale: int, knobs: Knobs = Knobs()) -> tuple[Foreseen, ...]:
+    """What the family's upscaler would hold on a card, by shapes; empty where it does not say.
+
+    Wants no weights. Raises BadSetting, Unsupported.
+    """
+    family = _able(name, "upscaler", knobs)
+    return tuple(family.foreseen(spec, scale, knobs)) if hasattr(family, "foreseen") else ()
 
 
 def weights_hash(name: str, path: Path | None = None) -> str:

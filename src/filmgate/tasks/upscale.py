@@ -7,10 +7,11 @@ from pathlib import Path
 
 from filmgate.core.costly import CHECKS, Costly
 from filmgate.core.frame import EXTRAS, Frame, Spec
+from filmgate.core.plan import Foreseen
 from filmgate.core.stage import AnyStage, Stage
 from filmgate.core.windows import each
 from filmgate.errors import BadSetting
-from filmgate.models import Dtype, Knobs, upscaler, upscalers, weights_hash
+from filmgate.models import Dtype, Flow, Knobs, foreseen, upscaler, upscalers, weights_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +27,11 @@ class Upscale:
     steps: int | None = None
     """How many steps a frame is drawn in, where the model goes by steps. diffvsr: 4 without."""
 
+    flow: Flow | None = None
+    """Who finds motion for a model that wants it. diffvsr: raft_large without."""
+
     flow_scale: Fraction | int | None = None
-    """The size of pictures on which a model's motion is found: 1, 1/2, ... 1/16. 1 without."""
+    """The size of pictures on which that is found, beside the result: 1 (without), 1/2 ... 1/16."""
 
     steady: bool = False
     """Blend each frame with the one before it, moved along: less flicker, a little slower."""
@@ -70,9 +74,13 @@ class Upscale:
             stages = (named(colour), *stages)
         return (cuts(), *stages, Steady(cell=self.scale)) if self.steady else stages
 
+    def foreseen(self, spec: Spec) -> tuple[Foreseen, ...]:
+        """What the model would hold on a card, predicted without weights; empty: nobody can say."""
+        return foreseen(self.model, spec, self.scale, self._knobs)
+
     @property
     def _knobs(self) -> Knobs:
-        return Knobs(self.weights, self.dtype, self.tile, self.steps, self.flow_scale)
+        return Knobs(self.weights, self.dtype, self.tile, self.steps, self.flow, self.flow_scale)
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
         """Numbers and times are those of the source."""
@@ -93,6 +101,7 @@ def drawn(picture: Callable[[object], object], scale: int) -> AnyStage:
 
 def samples() -> tuple[Upscale, ...]:
     """One of each kind and of each family, for trials."""
-    own = (Upscale(), Upscale(scale=4, steady=True), Upscale(scale=4, model="diffvsr", steps=1))
+    led = Upscale(scale=4, model="diffvsr", steps=1, flow="dis", flow_scale=Fraction(1, 4))
+    own = (Upscale(), Upscale(scale=4, steady=True), led)
     known = {sample.model for sample in own}
     return (*own, *(Upscale(model=name) for name in upscalers() if name not in known))

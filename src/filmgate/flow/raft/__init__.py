@@ -44,6 +44,10 @@ class RaftFlow:
         image = functional.pad(image, (0, wide - width, 0, high - height), mode="replicate")
         return self.net.seen(image, ROWS if high * wide >= BANDED else None)
 
+    def kept(self, seen: Seen, back: bool) -> Seen:
+        """Flow back starts from the context of the frame before; flow one way does not ask it."""
+        return seen if back else Seen(seen.features, None)
+
     def flows(
         self, a: Seen, b: Seen, size: tuple[int, int], back: bool
     ) -> tuple[Tensor, Tensor | None]:
@@ -86,13 +90,23 @@ def estimator(
 
     Numbers are float16 on a GPU and float32 elsewhere; places, correlation and flow float32.
     """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float16 if device == "cuda" else torch.float32
+    net = opened(Shelf.here().verified(_weights(model), path), dtype, device)
+    return RaftFlow(net, updates, volume)
+
+
+def sha256(model: str, path: Path | None) -> str:
+    """Of the file that `estimator` takes. Raises BadWeights."""
+    shelf = Shelf.here()
+    return shelf.sha256(shelf.find(_weights(model), path))
+
+
+def _weights(model: str) -> Weights:
     known = {one.name: one for one in weights()}
     if model not in known:
         raise BadSetting(f"the flow is by {model!r}: wanted one of {', '.join(known)}")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.float16 if device == "cuda" else torch.float32
-    net = opened(Shelf.here().verified(known[model], path), dtype, device)
-    return RaftFlow(net, updates, volume)
+    return known[model]
 
 
 def _published(name: str, file: str, size_mib: float) -> Weights:

@@ -94,14 +94,14 @@ SMALL = Shape(encoder=(32, 32, 64, 96, 128), context=160, bottleneck=True, norme
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the network knows of one frame: all that a later flow needs of it.
+    """What the network knows of one frame: all that flow from it and to it needs of it.
 
     `features` (1, C, h, w), and `context` (1, D, h, w): the update's first hidden state, and what
     it is told at every step. h and w are those of the picture over 8.
     """
 
     features: Tensor
-    context: Tensor
+    context: Tensor | None
 
 
 class Encoder(nn.Module):
@@ -202,6 +202,7 @@ class Raft(nn.Module):
             still = places(height, width, a.features.device)
             at = still
             h = self.shape.hidden
+            assert a.context is not None, "flow from a frame wants its context"
             known = a.context.to(self.dtype)
             hidden, context = known[:, :h], known[:, h:]
             told = self._told(context)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Spec
+from filmgate.core.plan import Foreseen
 from filmgate.core.stage import AnyStage
 from filmgate.device.tensors import fitting, tensors
 from filmgate.device.weights import Shelf
 from filmgate.errors import BadSetting, BadWeights
-from filmgate.flow.cuts import cuts
 from filmgate.flow.guide import Guide
 from filmgate.media import colour
 from filmgate.models import ByHand, Knobs
@@ -35,11 +35,11 @@ from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets
 from filmgate.models.diffvsr.numerics import Schedule
 from filmgate.models.diffvsr.vae import TinyVae
 
-KNOBS = ("weights", "dtype", "steps", "flow_scale")
+KNOBS = ("weights", "dtype", "steps", "flow", "flow_scale")
 HUB = "Jamichsu/Stream-DiffVSR"
 BY_HAND = ByHand(f"hf download {HUB} --local-dir FOLDER, then --weights FOLDER",
                  "OpenRAIL++-M, Apache-2.0")  # fmt: skip
-STEPS = 4
+STEPS, FLOW = 4, "raft_large"
 WORDS = 77
 PROMPT = "no_words.safetensors"  # what the text encoder makes of no words: (1, 77, C), "prompt"
 _FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
@@ -69,36 +69,55 @@ def opened(folder: Path, dtype: torch.dtype, device: str) -> tuple[Nets, Schedul
     if prompt.ndim != 3 or prompt.shape[0] != 1 or prompt.shape[2] != asked:
         raise BadWeights(f"{folder / PROMPT} is {tuple(prompt.shape)}: wanted (1, {WORDS}, {asked})"
                          ", what the text encoder of this model makes of no words")  # fmt: skip
-    kinds = _kinds()
-    unet, control, vae = (_filled(folder / name, kinds[name], settings[name]) for name in _WANTED)
+    built = kinds()
+    unet, control, vae = (_filled(folder / name, built[name], settings[name]) for name in _WANTED)
     for net in (unet, control, vae):
         nn.Module.to(net, device, dtype)  # the class of diffusers warns of nothing here
         net.eval().requires_grad_(False)
     return Nets.of(unet, control, vae, prompt.to(device, dtype)), schedule
 
 
-def upscaler(spec: Spec, scale: int, knobs: Knobs, flow: AnyStage | None = None) -> AnyStage:
+def upscaler(spec: Spec, scale: int, knobs: Knobs) -> AnyStage:
     """See `filmgate.models.upscaler`: a stage; weights are a folder in the published layout.
 
-    `flow` puts "flow_prev" on planes; None: dense inverse search, on pictures of `flow_scale`.
-    Numbers are float16 on a GPU and float32 elsewhere.
+    Numbers are float16 on a GPU and float32 elsewhere. Motion is found as the network was trained,
+    by RAFT on pictures of the result's size, unless the knobs say otherwise.
     """
-    if scale != SCALE:
-        raise BadSetting(f"scale is {scale}: the model diffvsr has {SCALE} and no other")
-    colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
-    scaled = Fraction(knobs.flow_scale or 1)
-    flow = flow or Guide(model="dis", scale=scaled, occlusion=False).stage()
+    _can(spec, scale)
+    found_on = SCALE * Fraction(knobs.flow_scale or 1)
+    guide = Guide(model=knobs.flow or FLOW, scale=found_on, occlusion=False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, knobs.dtype or ("float16" if device == "cuda" else "float32"))
     nets, schedule = opened(knobs.weights or Shelf.here().path / "diffvsr", dtype, device)
     loop = DiffVsr(nets, schedule, knobs.steps or STEPS)
     loop.output(replace(spec, pixels="rgb"))  # steps that can't be
     return Chain((
-        cuts(), flow, colour.rgb(device=device), loop, colour.planes(spec.pixels, spec.colour),
+        *guide.stages(spec), colour.rgb(device=device), loop,
+        colour.planes(spec.pixels, spec.colour),
     ))  # fmt: skip
 
 
-def _kinds() -> Mapping[str, Callable[[Mapping[str, Any]], nn.Module]]:
+def foreseen(spec: Spec, scale: int, knobs: Knobs) -> Iterator[Foreseen]:
+    """See `filmgate.models.foreseen`: ours and the plain way, by dtype, flow scale and batch."""
+    from filmgate.models.diffvsr import predicted
+
+    _can(spec, scale)
+    said = {Fraction(knobs.flow_scale or 1)}
+    scales = sorted({*said, *(Fraction(1, 1 << k) for k in range(4))}, reverse=True)
+    for name in (knobs.dtype,) if knobs.dtype else ("float16", "float32"):
+        dtype, size = getattr(torch, name), (spec.height, spec.width)
+        yield from predicted.ours(size, dtype, knobs.flow or FLOW, scales)
+        yield from predicted.plain(size, dtype, scales, (1, 2, 4))
+
+
+def _can(spec: Spec, scale: int) -> None:
+    if scale != SCALE:
+        raise BadSetting(f"scale is {scale}: the model diffvsr has {SCALE} and no other")
+    colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
+
+
+def kinds() -> Mapping[str, Callable[[Mapping[str, Any]], nn.Module]]:
+    """What builds a network from its settings, by part. Raises BadSetting without diffusers."""
     try:
         from diffusers import ControlNetModel, UNet2DConditionModel
     except ImportError as error:

@@ -134,18 +134,17 @@ class DiffVsr:
     def drawn(self, small: Tensor, latent: Tensor, before: Tensor | None) -> Tensor:
         """The large picture (1, 3, 4h, 4w) of a small one (1, 3, h, w), both in [-1, 1].
 
-        `latent` (1, 4, h, w) is pure noise; `before` is the previous result, warped to this frame,
-        or None. Latents and their steps are float32, and what networks see is of their dtype.
+        `latent` (1, 4, h, w) is pure noise; `before` is the previous result, warped to this frame
+        and of the networks' dtype, or None. Latents and their steps are float32.
         """
         nets, device = self.nets, self.nets.prompt.device
         tile = self.tile or strip(SCALE * small.shape[3])
         latent, small = latent.to(device), small.to(device, nets.dtype)
-        guide = None if before is None else before.to(device, nets.dtype)
-        condition = None if guide is None else nets.conditioned(guide, tile)
+        condition = None if before is None else nets.conditioned(before, tile)
         for level in self.schedule.levels(self.steps):
             velocity = nets.velocity(latent, small, level, condition)
             latent = self.schedule.step(latent, velocity, level, self.steps)
-        features = None if guide is None else nets.vae.pooled(guide, tile)
+        features = None if before is None else nets.vae.pooled(before, tile)
         return nets.vae.decode(latent.to(nets.dtype), features, tile)
 
     def _before(self, state: State, frame: Frame, image: Tensor) -> Tensor | None:
@@ -157,7 +156,8 @@ class DiffVsr:
                               f"{self.name} wants a stage before it that finds it")  # fmt: skip
         height, width = image.shape[1:]
         along = torch.as_tensor(flow).to(state[0].device)
-        return warp(state[0], _edged(resized(along, SCALE * height, SCALE * width), SCALE * ALIGN))
+        field = _edged(resized(along, SCALE * height, SCALE * width), SCALE * ALIGN)
+        return warp(state[0], field).to(self.nets.dtype)
 
 
 def strip(width: int) -> Tile:

@@ -1,0 +1,15 @@
+"""The one look of our tables on a terminal."""
+
+from rich import box
+from rich.table import Table
+
+
+def sheet(*heads: str) -> Table:
+    """A table with these heads; those that begin with > stand at the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    for number, head in enumerate(heads):
+        right = head.startswith(">")
+        table.add_column(
+            head.lstrip(">"), justify="right" if right else "left", no_wrap=right or not number
+        )
+    return table
