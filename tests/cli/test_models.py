@@ -18,7 +18,7 @@ from filmgate.cli.models import show
 from filmgate.core.frame import Spec
 from filmgate.device.weights import Shelf
 from filmgate.errors import BadSetting, Exit
-from filmgate.models import Knobs, interpolator, weights_of
+from filmgate.models import Knobs, folders, interpolator, weights_of
 from filmgate.quality.trial import SIDE, Slide
 from tests import films
 from tests.device.conftest import nothing_said
@@ -259,6 +259,40 @@ def test_a_bar_is_drawn_where_there_is_a_terminal(
     shown = capsys.readouterr()
     assert "fetching" in shown.err
     assert "toy is here" in shown.out
+
+
+def test_a_published_folder_is_shown_fetched_and_verified(
+    shelf: Shelf, shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_() -> tuple[str, int | None]:
+        show(json=True)
+        rows = json.loads(capsys.readouterr().out)["families"]
+        (row,) = (row for row in rows if row["family"] == "diffvsr")
+        return row["state"], row["size_bytes"]
+
+    (published,) = folders("diffvsr")
+    paths = [entry.partition("|")[0].replace("*", "vocab.json") for entry in published.wanted]
+    size = sum(map(len, paths))
+    shop.commits = {"1" * 40: {path: path.encode() for path in paths}}
+    monkeypatch.setenv("HF_ENDPOINT", shop.address.removesuffix("/toy"))
+    assert is_() == ("absent", None)
+    assert "not asked yet what diffvsr" in said(capsys, "verify", "diffvsr", code=Exit.USER)
+    assert f"diffvsr is here: {shelf.path / 'diffvsr'}" in said(capsys, "pull", "diffvsr")
+    assert is_() == ("here", size)
+    assert said(capsys, "verify", "diffvsr").count("  ok  ") == len(paths)
+    (shelf.path / "diffvsr" / paths[0]).unlink()
+    assert is_() == ("part of it", size)
+    assert said(capsys, "verify").count("  ok  ") == len(paths) - 1
+    assert "pull diffvsr fetches them" in said(capsys, "verify", "diffvsr", code=Exit.VERDICT_NO)
+    shelf.path.joinpath("diffvsr", "diffvsr.listed.json").unlink()
+    assert is_() == ("part of it", None)  # as if put there by hand
+    shelf.path.joinpath("diffvsr", paths[0]).write_text("mine")
+    assert is_() == ("here", size - len(paths[0]) + 4)
+    assert "depends" in said(capsys)
+    said(capsys, "pull", "diffvsr")
+    shelf.path.joinpath("diffvsr", paths[-1]).write_text("another")
+    assert is_() == ("damaged", size)
+    assert "models try knows single files" in said(capsys, "try", "diffvsr", code=Exit.USER)
 
 
 def test_two_files_of_one_name_are_refused(shelf: Shelf, tmp_path: Path) -> None:

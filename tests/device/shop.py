@@ -1,5 +1,6 @@
-"""A server on this machine that gives one file away, as well or as badly as it is told."""
+"""A server on this machine that gives files away, as well or as badly as it is told."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ class Shop:
     redirects: bool = False
     promise: str = ""
     length: bool = True
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)  # of a hub, the newest last
     gate: Event | None = None  # an answer waits for it after its first half
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     address: str = ""
@@ -49,6 +51,25 @@ class Shop:
             "url": self.address,
         }
         return Weights(**(told | more))
+
+    def given(self, path: str) -> bytes | None:
+        """What lies at a path: the one file, or, of a hub, a file at a commit or what there is."""
+        if path.startswith("/api/"):
+            return json.dumps(said(*list(self.commits.items())[-1])).encode()
+        if not self.commits or path == "/elsewhere":
+            return self.data
+        commit, _, file = path.partition("/resolve/")[2].partition("/")
+        return self.commits.get(commit, {}).get(file)
+
+
+def said(commit: str, files: dict[str, bytes]) -> dict[str, Any]:
+    """What a hub says of a commit; large files are those of tensors."""
+    large = {path: {"lfs": {"sha256": sha256(data).hexdigest(), "size": len(data)}}
+             for path, data in files.items() if path.endswith(".safetensors")}  # fmt: skip
+    return {"sha": commit, "siblings": [
+        {"rfilename": path, "size": len(data), "blobId": "0" * 40, **large.get(path, {})}
+        for path, data in files.items()
+    ]}  # fmt: skip
 
 
 @contextmanager
@@ -91,7 +112,14 @@ def serve(shop: Shop, to: BaseHTTPRequestHandler) -> None:
         to.send_header("X-Linked-Etag", f'"{shop.promise}"')
         to.end_headers()
         return
-    body, begin, asked = shop.data, 0, re.fullmatch(r"bytes=(\d+)-", headers.get("Range", ""))
+    body, begin, asked = (
+        shop.given(to.path),
+        0,
+        re.fullmatch(r"bytes=(\d+)-", headers.get("Range", "")),
+    )
+    if body is None:
+        to.send_error(404)
+        return
     same = headers.get("If-Range", shop.etag) == shop.etag or not shop.honest
     if asked and shop.ranges and same:
         begin = int(asked[1])

@@ -3,9 +3,9 @@
 import json as json_
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from rich import box
@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from filmgate import models
+from filmgate.device.folder import OPENED, Folder, listed
 from filmgate.device.weights import Shelf, Tell, Weights, in_words, plain
 from filmgate.errors import BadSetting, BadWeights, Exit
 
@@ -34,7 +35,7 @@ Report = Annotated[
     Path | None, Parameter(help="Where the report goes. Without: filmgate-try-NAME.json here.")
 ]
 Json = Annotated[bool, Parameter(help="Say it as JSON on standard output.")]
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def verbs() -> App:
@@ -52,7 +53,8 @@ def verbs() -> App:
 
 def show(*, json: Json = False) -> Exit:
     """Show families of models and their weights: what is here, and under which terms."""
-    shelf, declared = Shelf.here(), models.weights()
+    shelf = Shelf.here()
+    declared: list[Weights | Folder] = [*models.weights(), *models.folders()]
     without = sorted(set(models.families()) - {one.family for one in declared})
     if json:
         rows: list[Row] = [_bare(name) for name in without]
@@ -67,15 +69,15 @@ def show(*, json: Json = False) -> Exit:
         else:
             table.add_row(name, "none to fetch", "", "", "yes", "none", "", "")
     for one in declared:
-        state = _row(shelf, one)["state"]
+        row = _row(shelf, one)
         table.add_row(
             one.family,
             one.name,
-            in_words(one.size_bytes),
+            in_words(row["size_bytes"]) if row["size_bytes"] else "",
             one.licence,
             {True: "yes", False: "no", None: "depends"}[one.commercial],
             "none" if one.terms is None else "accepted" if shelf.accepted(one) else "to accept",
-            str(state),
+            row["state"],
             "proven" if one.proven else "unproven",
         )
     console = Console(highlight=False)
@@ -94,11 +96,14 @@ def _bare(name: str) -> Row:
 
 def pull(name: Name, /, *, accept: Accept = False) -> Exit:
     """Fetch weights, or what is missing of them; a download that was cut goes on where it was."""
-    from filmgate.device import fetch
+    from filmgate.device import fetch, folder
 
     weights, shelf = models.weights_of(name), Shelf.here()
     with _watched() as tell:
-        path = fetch.pull(weights, shelf, accept=accept, tell=tell)
+        if isinstance(weights, Folder):
+            path = folder.pull(weights, shelf, accept=accept, tell=tell)
+        else:
+            path = fetch.pull(weights, shelf, accept=accept, tell=tell)
     print(f"{weights.name} is here: {path}")
     return Exit.DONE
 
@@ -108,12 +113,13 @@ def verify(name: Maybe = None, /, *, weights: Given = None, json: Json = False) 
     shelf = Shelf.here()
     if weights is not None and name is None:
         raise BadSetting(f"weights is {weights} and no name is given: wanted the NAME of its model")
-    asked = [models.weights_of(name)] if name else _here(shelf)
+    asked = _parts(shelf, models.weights_of(name), weights) if name else _here(shelf)
     rows: list[Row] = []
     with _watched() as tell:
         for one in asked:
-            path = shelf.find(one, weights)
+            path = shelf.place(one)
             try:
+                path = shelf.find(one, weights)
                 shelf.verified(one, path, again=True, tell=tell)
                 row: Row = {"ok": True, "sha256": shelf.sha256(path)}
             except BadWeights as error:
@@ -134,6 +140,9 @@ def try_(name: Name, /, *, weights: Given = None, report: Report = None) -> Exit
     from filmgate.quality.trial import trial
 
     one = models.weights_of(name)
+    if isinstance(one, Folder):
+        raise BadSetting(f"{name} is a published folder, and models try knows single files: run "
+                         "its family on a short film, with --sample 5s")  # fmt: skip
     with _watched() as tell:
         found = trial(one, Shelf.here(), weights, tell)
     path = report or Path(f"filmgate-try-{one.name}.json")
@@ -150,18 +159,50 @@ def try_(name: Name, /, *, weights: Given = None, report: Report = None) -> Exit
 
 
 def _here(shelf: Shelf) -> list[Weights]:
-    return [one for one in models.weights() if shelf.place(one).is_file()]
+    parts = (one for folder in models.folders() for one in listed(folder, shelf))
+    return [one for one in (*models.weights(), *parts) if shelf.place(one).is_file()]
 
 
-def _row(shelf: Shelf, weights: Weights) -> Row:
+def _parts(shelf: Shelf, one: Weights | Folder, given: Path | None) -> list[Weights]:
+    """The file, or all that a folder should hold. Raises BadWeights where none of it is here."""
+    parts = [one] if isinstance(one, Weights) else list(listed(one, shelf))
+    if not parts:
+        raise BadWeights(f"the hub was not asked yet what {one.told} holds: filmgate models pull "
+                         f"{one.name} does that, and fetches what is missing")  # fmt: skip
+    if len(parts) == 1 or not (given or any(shelf.place(part).is_file() for part in parts)):
+        shelf.find(parts[0], given)
+    return parts
+
+
+def _row(shelf: Shelf, one: Weights | Folder) -> Row:
+    row = _state(shelf, one) if isinstance(one, Weights) else _states(shelf, one)
+    return {**plain(one), "weights": one.name, "accepted": shelf.accepted(one), **row}
+
+
+def _state(shelf: Shelf, weights: Weights) -> Row:
     place = shelf.place(weights)
     part = place.with_name(f"{place.name}.part")
     came = part.stat().st_size if part.is_file() else 0
     state = "absent" if not came else "part of it"
     if place.is_file():
         state = "here" if weights.fits(place.stat().st_size) else "damaged"
-    return {**plain(weights), "weights": weights.name, "accepted": shelf.accepted(weights),
-            "state": state, "part_bytes": came, "place": str(place)}  # fmt: skip
+    return {"state": state, "part_bytes": came, "place": str(place)}
+
+
+def _states(shelf: Shelf, folder: Folder) -> Row:
+    """Of all that was listed; what was put there by hand is here if everything wanted is there."""
+    home, files = shelf.home(folder), listed(folder, shelf)
+    rows = [_state(shelf, one) for one in files]
+    states = {row["state"] for row in rows} or {"absent"}
+    there = {path.relative_to(home).as_posix(): (path.stat().st_size, None)
+             for path in home.glob("*/*") if path.suffix in OPENED}  # fmt: skip
+    if there and not files:
+        states = {"part of it"}
+        with suppress(BadWeights):
+            files, states = folder.files("", there), {"here"}
+    state = "damaged" if "damaged" in states else states.pop() if len(states) == 1 else "part of it"
+    came, size = sum(row["part_bytes"] for row in rows), sum(one.size_bytes for one in files)
+    return {"state": state, "part_bytes": came, "place": str(home), "size_bytes": size or None}
 
 
 def _verdict(row: Row) -> str:

@@ -9,25 +9,26 @@ import re
 import shutil
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from filelock import FileLock, Timeout
 
-from filmgate.device.weights import Shelf, Tell, Weights, in_words, nobody, sha256_of
+from filmgate.device.weights import Published, Shelf, Tell, Weights, in_words, nobody, sha256_of
 from filmgate.errors import BadSetting, BadWeights, DoesNotFit, NotFetched
 
 SILENCE_S = 30.0  # of the other side, until it counts as gone
 TRIES = 5  # in a row without a byte
 _BLOCK_BYTES = 1 << 18
-_PASSING = (408, 425, 429, 500, 502, 503, 504)  # what another try may mend
+_PASSING = (408, 416, 425, 429, 500, 502, 503, 504)  # what another try may mend
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -55,15 +56,10 @@ def pull(
             f"{variable} is set and {weights.told} are not here: fetch {weights.address} elsewhere "
             f"and put it at {place}, name where it lies with --weights, or unset {variable}"
         )
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadSetting(f"{place.parent} can't be made: {error.strerror}; name another folder for "
-                         "models with FILMGATE_MODELS") from error  # fmt: skip
-    with _alone(place, tell):
+    with alone(place, tell):
         with suppress(BadWeights):  # whoever was at it has done it
             return shelf.verified(weights, tell=tell)
-        part = Part(place.with_name(f"{place.name}.part"))
+        part = Part.of(place)
         found = _checked(_sized(weights), shelf, part, tell, wait)
         with _writing(part.path):
             with open(part.path, "rb+") as file:
@@ -90,6 +86,11 @@ class Part:
     """A file on its way, and beside it what the other side said of it."""
 
     path: Path
+
+    @classmethod
+    def of(cls, place: Path) -> Part:
+        """That of the file which is to lie there."""
+        return cls(place.with_name(f"{place.name}.part"))
 
     @property
     def size(self) -> int:
@@ -122,8 +123,15 @@ class Part:
         return self.path.with_name(f"{self.path.name}.json")
 
 
-class _Cut(Exception):
-    """The connection ended early, or could not be had; another try may do."""
+class Cut(Exception):
+    """The connection ended early, or could not be had; another try may do.
+
+    `code`: with which it was refused, if it was.
+    """
+
+    def __init__(self, why: str, code: int = 0) -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class _Redirects(HTTPRedirectHandler):
@@ -188,10 +196,10 @@ def _whole(weights: Weights, part: Part, tell: Tell, wait: Callable[[float], obj
         part.forget()
     furthest, tries, pieced = part.size, 0, part.size > 0
     while part.size != weights.size_bytes:
-        _room(weights, part)
+        room(part.path.parent, weights.size_bytes - part.size)
         try:
             _stretch(weights, part, tell)
-        except _Cut as error:
+        except Cut as error:
             pieced, tries = True, 0 if part.size > furthest else tries + 1
             furthest = max(furthest, part.size)
             if tries >= TRIES:
@@ -205,38 +213,60 @@ def _whole(weights: Weights, part: Part, tell: Tell, wait: Callable[[float], obj
 
 
 def _stretch(weights: Weights, part: Part, tell: Tell) -> None:
-    """One connection: asks for what is missing and takes what comes. Raises _Cut when it ends."""
+    """One connection: asks for what is missing and takes what comes. Raises Cut when it ends."""
     redirects, note, have = _Redirects(), part.note, part.size
-    request = Request(weights.address, headers={"User-Agent": "filmgate",
-                                                "Accept-Encoding": "identity"})  # fmt: skip
-    token = os.environ.get("HF_TOKEN")
-    if token and weights.hub and request.type == "https":  # nobody the hub sends one to gets it
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    headers = {}
     if have and (note.get("etag") or weights.sha256):  # else nothing would tell another file
-        request.add_header("Range", f"bytes={have}-")
+        headers["Range"] = f"bytes={have}-"
         if note.get("etag"):
-            request.add_header("If-Range", note["etag"])
+            headers["If-Range"] = note["etag"]
     try:
-        with build_opener(redirects).open(request, timeout=SILENCE_S) as response:
+        with answered(weights.address, weights, headers, redirects) as response:
             told = {"etag": _etag(response.headers),
                     "sha256": redirects.promised or _promise(response.headers)}  # fmt: skip
             if response.status != 206 or not _goes_on(response, have, weights.size_bytes, note):
                 if response.status == 206:
                     part.forget()
-                    raise _Cut("it went on at another place than was asked")
+                    raise Cut("it went on at another place than was asked")
                 _same_size(weights, response.headers.get("Content-Length"))
                 part.begin(told)
             _take(response, weights, part, tell)
+    except Cut as error:
+        if error.code == 416:
+            part.forget()
+        raise
+    if part.size != weights.size_bytes:
+        raise Cut("the connection ended early")
+
+
+@contextmanager
+def answered(
+    address: str,
+    of: Published,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    redirects: HTTPRedirectHandler | None = None,
+) -> Iterator[HTTPResponse]:
+    """An answer, open within the `with`; the hub is shown HF_TOKEN, over https.
+
+    Raises Cut for what another try may mend, there and while it is read, NotFetched for the rest.
+    """
+    request = Request(address, headers={"User-Agent": "filmgate", "Accept-Encoding": "identity"})
+    for name, value in headers.items():
+        request.add_header(name, value)
+    token = os.environ.get("HF_TOKEN")
+    if token and of.hub and request.type == "https":  # nobody the hub sends one to gets it
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    try:
+        with build_opener(redirects or _Redirects()).open(request, timeout=SILENCE_S) as response:
+            yield response
     except HTTPError as error:
-        _refused(weights, part, error)
+        raise _refused(address, of, error) from error
     except (URLError, HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLCertVerificationError):
-            raise NotFetched(f"{weights.address} can't show who it is: {reason}; mend the clock or "
-                             "the certificates of this machine") from error  # fmt: skip
-        raise _Cut(str(reason) or type(reason).__name__) from error
-    if part.size != weights.size_bytes:
-        raise _Cut("the connection ended early")
+            raise NotFetched(f"{address} can't show who it is: {reason}; mend the clock or the "
+                             "certificates of this machine") from error  # fmt: skip
+        raise Cut(str(reason) or type(reason).__name__) from error
 
 
 def _take(response: HTTPResponse, weights: Weights, part: Part, tell: Tell) -> None:
@@ -267,22 +297,18 @@ def _goes_on(response: HTTPResponse, have: int, total: int, note: dict[str, str]
     )
 
 
-def _refused(weights: Weights, part: Part, error: HTTPError) -> None:
-    """What an answer that is no file means. Raises NotFetched, or _Cut if it may pass."""
+def _refused(address: str, of: Published, error: HTTPError) -> Cut | NotFetched:
+    """What an answer that is no file means."""
     said = f"{error.code} {error.reason}"
-    if error.code == 416:
-        part.forget()
-        raise _Cut(said) from error
     if error.code in _PASSING:
-        raise _Cut(said) from error
-    page = f"{weights.address.split('/resolve/')[0]}" if weights.hub else weights.address
+        return Cut(said, error.code)
     cure = {
-        401: f"accept its licence at {page} and set HF_TOKEN to a token that may read it",
-        403: f"accept its licence at {page} and set HF_TOKEN to a token that may read it",
+        401: f"accept its licence at {of.page} and set HF_TOKEN to a token that may read it",
+        403: f"accept its licence at {of.page} and set HF_TOKEN to a token that may read it",
         404: "it has moved: get a newer Filmgate, or name a file with --weights",
         410: "it is gone: get a newer Filmgate, or name a file with --weights",
     }.get(error.code, "try again later, or name a file with --weights")
-    raise NotFetched(f"{weights.address} answers {said}: {cure}") from error
+    return NotFetched(f"{address} answers {said}: {cure}")
 
 
 def _same_size(weights: Weights, said: str | None) -> None:
@@ -293,14 +319,14 @@ def _same_size(weights: Weights, said: str | None) -> None:
         )
 
 
-def _room(weights: Weights, part: Part) -> None:
-    needed = weights.size_bytes - part.size
-    free = shutil.disk_usage(part.path.parent).free
-    if needed > free:
+def room(folder: Path, needed_bytes: int) -> None:
+    """Raises DoesNotFit where the disk of a folder has no room for so much."""
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
         raise DoesNotFit(
-            f"{part.path.parent} needs room for {in_words(needed)} and {in_words(free)} are free: "
+            f"{folder} needs room for {in_words(needed_bytes)} and {in_words(free)} are free: "
             "make room, or name a folder on another disk with FILMGATE_MODELS",
-            needed,
+            needed_bytes,
         )
 
 
@@ -316,8 +342,16 @@ def _etag(headers: Message) -> str:
 
 
 @contextmanager
-def _alone(place: Path, tell: Tell) -> Iterator[None]:
-    """Nobody else fetches this meanwhile; the system lets go when a holder dies."""
+def alone(place: Path, tell: Tell) -> Iterator[None]:
+    """Nobody else fetches this meanwhile, whose folder is made; the system lets go when one dies.
+
+    Raises BadSetting, NotFetched.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSetting(f"{place.parent} can't be made: {error.strerror}; name another folder for "
+                         "models with FILMGATE_MODELS") from error  # fmt: skip
     lock = FileLock(place.with_name(f"{place.name}.lock"))
     with _writing(place.parent):
         try:

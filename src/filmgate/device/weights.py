@@ -16,7 +16,13 @@ from filmgate.errors import BadSetting, BadWeights
 
 HUB = "https://huggingface.co"
 _BLOCK_BYTES = 1 << 20
+_PLAIN = r"[A-Za-z0-9][\w.+-]*"  # a name without a place in it
 Tell = Callable[[str, int, int], object]  # what is done, bytes so far, bytes in all
+
+
+def endpoint() -> str:
+    """The hub; HF_ENDPOINT names another one."""
+    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 
 def nobody(doing: str, done: int, total: int) -> None:
@@ -24,34 +30,53 @@ def nobody(doing: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """One published file of weights: a definition, which the module of its family gives.
+class Published:
+    """What somebody published: a definition, which the module of its family gives.
 
-    It comes from `url`, or from `hub` ("owner/name") at `path`. `sha256` None: unknown, so that of
-    the first file is recorded and wanted from then on; first digits will do. `size_bytes` may be
-    `off_bytes` off: it was published rounded. `commercial` None: the licence leaves it open.
-    `terms` must be accepted once. `proven`: the file itself has been through `models try`.
+    `hub`: its repository there, "owner/name". `commercial` None: the licence leaves it open.
+    `terms` must be accepted once. `proven`: the thing itself has been through `models try`.
     """
 
     name: str
     family: str
-    file: str
-    size_bytes: int
     licence: str
     commercial: bool | None
-    sha256: str | None = None
     hub: str = ""
-    path: str = ""
     revision: str = "main"
-    url: str = ""
     terms: str | None = None
     proven: bool = False
+
+    @property
+    def page(self) -> str:
+        """Where a person reads what it is; HF_ENDPOINT names another hub."""
+        return f"{endpoint()}/{self.hub}"
+
+    @property
+    def told(self) -> str:
+        """What it is, in words."""
+        return f"{self.name} ({self.hub}, {self.licence})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights(Published):
+    """One published file of weights; `file` is its place in its family's folder.
+
+    It comes from `url`, or from `hub` at `path`. `sha256` None: unknown, so that of the first file
+    is recorded and wanted from then on; first digits will do. `size_bytes` may be `off_bytes` off:
+    it was published rounded.
+    """
+
+    file: str
+    size_bytes: int
+    sha256: str | None = None
+    path: str = ""
+    url: str = ""
     off_bytes: int = 0
 
     def __post_init__(self) -> None:
         for field in ("name", "family", "file"):
             value = getattr(self, field)
-            if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", value):
+            if not re.fullmatch(rf"{_PLAIN}(/{_PLAIN})*" if field == "file" else _PLAIN, value):
                 raise BadSetting(f"{field} of weights is {value!r}: wanted a plain name")
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{8,64}", self.sha256):
             raise BadSetting(f"sha256 of {self.name} is {self.sha256!r}: wanted 64 hex digits, or "
@@ -63,9 +88,8 @@ class Weights:
 
     @property
     def address(self) -> str:
-        """Where it is fetched from; HF_ENDPOINT names another hub."""
-        hub = os.environ.get("HF_ENDPOINT") or HUB
-        return self.url or f"{hub.rstrip('/')}/{self.hub}/resolve/{self.revision}/{self.path}"
+        """Where it is fetched from."""
+        return self.url or f"{self.page}/resolve/{self.revision}/{self.path}"
 
     def fits(self, size_bytes: int) -> bool:
         """Whether a file of this size may be it."""
@@ -94,6 +118,10 @@ class Shelf:
     def place(self, weights: Weights) -> Path:
         """Where the file lies once it is whole."""
         return self.path / weights.family / weights.file
+
+    def home(self, one: Published) -> Path:
+        """Where what belongs to its family lies."""
+        return self.path / one.family
 
     def find(self, weights: Weights, given: Path | None = None) -> Path:
         """Where the file is: here, in the folder `given`, or `given` itself. Raises BadWeights."""
@@ -128,7 +156,7 @@ class Shelf:
         """
         self.agreed(weights)
         path = self.find(weights, given)
-        if path.name == weights.file:
+        if path.name == self.place(weights).name:
             try:
                 self._published(weights, path, given, again, tell)
             except OSError as error:
@@ -150,14 +178,14 @@ class Shelf:
             raise BadWeights(f"{path} is damaged or not what was published: its sha256 is "
                              f"{found}, wanted {wanted}: {_cure(weights, given)}")  # fmt: skip
 
-    def agreed(self, weights: Weights) -> None:
+    def agreed(self, weights: Published) -> None:
         """Raises BadSetting where the terms are not accepted."""
         if not self.accepted(weights):
             raise BadSetting(f"{weights.told} come under terms that nobody has accepted here:\n"
                              f"{weights.terms}\nto accept them: filmgate models pull "
                              f"{weights.name} --accept")  # fmt: skip
 
-    def accepted(self, weights: Weights) -> bool:
+    def accepted(self, weights: Published) -> bool:
         """Whether these very terms were accepted, or there are none."""
         if weights.terms is None:
             return True
@@ -165,10 +193,10 @@ class Shelf:
             return self._terms(weights).read_text(encoding="utf-8") == weights.terms
         return False
 
-    def accept(self, weights: Weights) -> None:
+    def accept(self, weights: Published) -> None:
         """Remembers that the terms were accepted, by their text. Raises BadSetting."""
         if weights.terms is not None:
-            self._put(self._terms(weights), weights.terms)
+            self.put(self._terms(weights), weights.terms)
 
     def wanted(self, weights: Weights) -> str | None:
         """The sha256 that the file must have: the published one, or that of the first file."""
@@ -179,12 +207,13 @@ class Shelf:
 
     def recorded(self, weights: Weights) -> Path:
         """Where the sha256 of the first file stands, as sha256sum writes it."""
-        return self.place(weights).with_name(f"{weights.file}.sha256")
+        place = self.place(weights)
+        return place.with_name(f"{place.name}.sha256")
 
     def record(self, weights: Weights, sha256: str) -> None:
         """From now on this one is wanted, where nothing was published."""
         if weights.sha256 is None:
-            self._put(self.recorded(weights), f"{sha256}  {weights.file}\n")
+            self.put(self.recorded(weights), f"{sha256}  {self.place(weights).name}\n")
 
     def sha256(self, path: Path, *, again: bool = False, tell: Tell = nobody) -> str:
         """The file's sha256; one that has not changed since is read only once."""
@@ -202,15 +231,16 @@ class Shelf:
         """Remembers what a file's sha256 is while it looks as it does now."""
         mark = {"path": str(path), "looks": _looks(path), "sha256": sha256}
         with suppress(BadSetting):  # a folder that can't be written: it is read again next time
-            self._put(self._mark(path), json.dumps(mark))
+            self.put(self._mark(path), json.dumps(mark))
 
     def _mark(self, path: Path) -> Path:
         return self.path / ".seen" / f"{_key(path)}.json"
 
-    def _terms(self, weights: Weights) -> Path:
-        return self.place(weights).with_name(f"{weights.name}.terms-accepted")
+    def _terms(self, weights: Published) -> Path:
+        return self.home(weights) / f"{weights.name}.terms-accepted"
 
-    def _put(self, path: Path, text: str) -> None:
+    def put(self, path: Path, text: str) -> None:
+        """Writes a note, whole or not at all. Raises BadSetting."""
         aside = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -246,7 +276,7 @@ def in_words(size_bytes: float) -> str:
     return f"{size_bytes:.1f} GB"
 
 
-def plain(weights: Weights) -> dict[str, object]:
+def plain(weights: Published) -> dict[str, object]:
     """The definition as JSON holds it."""
     return asdict(weights)
 

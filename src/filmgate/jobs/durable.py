@@ -32,7 +32,7 @@ from filmgate.jobs.ledger import Ledger
 from filmgate.jobs.log import Log
 from filmgate.media.file import File, Images, Output
 from filmgate.media.write import named
-from filmgate.models import weights
+from filmgate.models import folders, weights
 from filmgate.tasks.forms import job_to, plain, settings
 
 # What else moves bits, if it is installed.
@@ -186,12 +186,14 @@ def _told(job: Job, limits: Limits) -> dict[str, Any]:
 def _weights(job: Job) -> Iterator[Path]:
     """The files of weights that its tasks open, where they are here."""
     for task in job.tasks:
-        given, declared = getattr(task, "weights", None), weights(getattr(task, "model", ""))
-        if not declared and given is not None and given.is_file():
-            yield given
+        model, given = getattr(task, "model", ""), getattr(task, "weights", None)
+        shelf, declared = Shelf.here(), weights(model)
         for one in declared:
             with suppress(BadWeights):
-                yield Shelf.here().find(one, given)
+                yield shelf.find(one, given)
+        for place in () if declared else [given] if given else map(shelf.home, folders(model)):
+            # of a folder its parts: what is made of them lies beside them
+            yield from [place] if place.is_file() else sorted(place.glob("*/*.safetensors"))
 
 
 def _numbers(form: Any) -> Any:

@@ -4,9 +4,10 @@ A family that draws frames between frames has `interpolator(spec, knobs) -> Betw
 makes pictures larger `upscaler(spec, scale, knobs) -> Enlarge | AnyStage`; `KNOBS` names what it
 takes, and `foreseen(spec, scale, knobs)` may predict what it holds on a card. One with weights has
 `weights() -> tuple[Weights, ...]`, `shapes(weights)`, the tensors that the file must hold, and
-`claims(shapes)`, whether a file with these tensors is its own. An installed
-package adds families through the entry-point group `filmgate.models`. Networks that find flow for
-families lie in `filmgate.flow` and declare their weights in the same way.
+`claims(shapes)`, whether a file with these tensors is its own; one whose weights are a published
+folder has `folders() -> tuple[Folder, ...]`. An installed package adds families through the
+entry-point group `filmgate.models`. Networks that find flow for families lie in `filmgate.flow` and
+declare their weights in the same way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,16 @@ from importlib.metadata import entry_points
 from itertools import pairwise
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from filmgate.core.frame import Spec
 from filmgate.core.plan import Foreseen
 from filmgate.core.stage import AnyStage
 from filmgate.device.weights import Shelf, Weights
 from filmgate.errors import BadSetting, BadWeights
+
+if TYPE_CHECKING:  # it knows how to fetch, for which most have no need
+    from filmgate.device.folder import Folder
 
 FILES = (".safetensors", ".pt", ".pth", ".ckpt")
 FLOWS = ("raft",)  # modules of filmgate.flow that have weights
@@ -137,6 +141,8 @@ def weights_hash(name: str, path: Path | None = None) -> str:
     """
     shelf, declared = Shelf.here(), weights(name)
     files = [shelf.find(one, path) for one in declared]
+    if path is None and (published := folders(name)):
+        path = shelf.home(published[0])
     if not declared and path is not None:
         files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
     return " ".join(shelf.sha256(file) for file in files)
@@ -147,14 +153,12 @@ def weights(family: str | None = None) -> tuple[Weights, ...]:
 
     Raises BadSetting for two of one name.
     """
-    found: list[Weights] = []
-    for name in (*families(), *FLOWS):
-        if family in (None, name):
-            found += getattr(_family(name), "weights", tuple)()
-    names = [one.name for one in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BadSetting(f"two files of weights are called {twice[0]}: name them apart")
-    return tuple(found)
+    return _declared("weights", family)
+
+
+def folders(family: str | None = None) -> "tuple[Folder, ...]":
+    """Every published folder that a family declares, or those of one family (none: empty)."""
+    return _declared("folders", family)
 
 
 def by_hand(name: str) -> ByHand | None:
@@ -192,9 +196,10 @@ def chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "model": family_of(path), "weights": path}
 
 
-def weights_of(name: str) -> Weights:
-    """The file of weights of this name. Raises BadSetting, with the nearest."""
-    known = {one.name: one for one in weights()}
+def weights_of(name: str) -> "Weights | Folder":
+    """The file, or the folder, of weights of this name. Raises BadSetting, with the nearest."""
+    every: list[Weights | Folder] = [*weights(), *folders()]
+    known = {one.name: one for one in every}
     if name in known:
         return known[name]
     if name in families():
@@ -210,6 +215,17 @@ def shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
     """The tensors that the file must hold, by name; empty where its family does not say."""
     family = _family(weights.family)
     return dict(family.shapes(weights)) if hasattr(family, "shapes") else {}
+
+
+def _declared(kind: str, family: str | None) -> tuple[Any, ...]:
+    found: list[Any] = []
+    for name in (*families(), *FLOWS):
+        if family in (None, name):
+            found += getattr(_family(name), kind, tuple)()
+    names = [one.name for one in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadSetting(f"two files of weights are called {twice[0]}: name them apart")
+    return tuple(found)
 
 
 def _able(name: str, verb: str, knobs: Knobs) -> Any:

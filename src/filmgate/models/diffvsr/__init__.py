@@ -25,24 +25,37 @@ from filmgate.core.chain import Chain
 from filmgate.core.frame import Spec
 from filmgate.core.plan import Foreseen
 from filmgate.core.stage import AnyStage
+from filmgate.device.folder import Folder, believed
 from filmgate.device.tensors import fitting, tensors
 from filmgate.device.weights import Shelf
 from filmgate.errors import BadSetting, BadWeights
 from filmgate.flow.guide import Guide
 from filmgate.media import colour
-from filmgate.models import ByHand, Knobs
+from filmgate.models import Knobs
 from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets
 from filmgate.models.diffvsr.numerics import Schedule
 from filmgate.models.diffvsr.vae import TinyVae
 
 KNOBS = ("weights", "dtype", "steps", "flow", "flow_scale")
 HUB = "Jamichsu/Stream-DiffVSR"
-BY_HAND = ByHand(f"hf download {HUB} --local-dir FOLDER, then --weights FOLDER",
-                 "OpenRAIL++-M, Apache-2.0")  # fmt: skip
 STEPS, FLOW = 4, "raft_large"
 WORDS = 77
 PROMPT = "no_words.safetensors"  # what the text encoder makes of no words: (1, 77, C), "prompt"
 _FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
+_FOLDER = Folder(
+    name="diffvsr",
+    family="diffvsr",
+    hub=HUB,
+    licence="OpenRAIL++-M, Apache-2.0",
+    commercial=None,
+    wanted=(
+        "scheduler/scheduler_config.json",
+        *(f"{part}/config.json" for part in ("unet", "controlnet", "vae", "text_encoder")),
+        *("|".join(f"{part}/{file}" for file in _FILES) for part in ("unet", "controlnet", "vae")),
+        "text_encoder/model.safetensors|text_encoder/model.fp16.safetensors",
+        "tokenizer/*",
+    ),
+)
 _EXTRA = "it is not installed, and pip install 'filmgate[diffusion]' does that"
 # What the loop relies on, by the part of the published layout.
 _WANTED = MappingProxyType[str, Mapping[str, object]]({
@@ -62,6 +75,7 @@ def opened(folder: Path, dtype: torch.dtype, device: str) -> tuple[Nets, Schedul
     Sizes are those that its settings say, so smaller networks of the same kind open too. Raises
     BadWeights, which tells what differs, and BadSetting where diffusers is not installed.
     """
+    believed(_FOLDER, Shelf.here(), folder)
     noise = folder / "scheduler" / "scheduler_config.json"
     schedule = Schedule.of(_settings(noise), noise)
     settings = {name: _checked(folder / name / "config.json", name) for name in _WANTED}
@@ -75,6 +89,11 @@ def opened(folder: Path, dtype: torch.dtype, device: str) -> tuple[Nets, Schedul
         nn.Module.to(net, device, dtype)  # the class of diffusers warns of nothing here
         net.eval().requires_grad_(False)
     return Nets.of(unet, control, vae, prompt.to(device, dtype)), schedule
+
+
+def folders() -> tuple[Folder, ...]:
+    """The published folder; sizes and hashes of what lies in it are the hub's to tell."""
+    return (_FOLDER,)
 
 
 def upscaler(spec: Spec, scale: int, knobs: Knobs) -> AnyStage:
@@ -185,9 +204,11 @@ def _prompt(folder: Path) -> Tensor:
     except ImportError as error:
         raise BadSetting(f"{file} is not there; to make it wants transformers: {_EXTRA}") from error
     tokens = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    full = (folder / "text_encoder" / "model.safetensors").is_file()
     encoder = CLIPTextModel.from_pretrained(
-        folder / "text_encoder", local_files_only=True, use_safetensors=True
-    )
+        folder / "text_encoder", local_files_only=True, use_safetensors=True,
+        variant=None if full else "fp16",
+    )  # fmt: skip
     words = tokens("", padding="max_length", max_length=WORDS, return_tensors="pt")
     with torch.no_grad():
         made: Tensor = encoder(words.input_ids)[0].float().contiguous()
@@ -199,5 +220,5 @@ def _prompt(folder: Path) -> Tensor:
 
 
 def _absent(path: Path) -> str:
-    return (f"{path} is not there: wanted a folder in the layout of {HUB}, fetched for example by "
-            f"hf download {HUB} --local-dir FOLDER, and then --weights FOLDER")  # fmt: skip
+    return (f"{path} is not there: wanted a folder in the layout of {HUB}: filmgate models pull "
+            "diffvsr fetches it, or name where it lies with --weights FOLDER")  # fmt: skip
