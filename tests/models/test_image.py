@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 import filmgate as fg
+from filmgate.cli.main import main
 from filmgate.core.frame import Colour, Spec
 from filmgate.core.tiled import Tile, tiled
-from filmgate.errors import BadSetting, BadWeights, Unsupported
+from filmgate.errors import BadSetting, BadWeights, Exit, Unsupported
 from filmgate.media import colour
 from filmgate.media.planes import Planes
-from filmgate.models import Knobs, image, upscaler
+from filmgate.models import Knobs, family_of, image, upscaler
 from filmgate.quality.check import check
 from tests import films
 from tests.models import tiny
@@ -47,8 +48,29 @@ def test_tiles_give_the_whole_picture_of_a_local_network() -> None:
         assert float((parts - network(picture)).abs().max()) < 1e-5  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["params_ema", "params-ema", "params", "state_dict", "model_state_dict", "net", "g", ""],
+)
+def test_a_file_is_known_by_its_tensors_wherever_a_trainer_put_them(
+    place: str, tmp_path: Path
+) -> None:
+    held: dict[str, Any] = {f"module.{key}": value for key, value in tiny.image_tensors(4).items()}
+    more = {"iter": 5} if place in ("params", "params_ema") else {}
+    torch.save({place: held, **more} if place else held, tmp_path / "4x.pth")
+    assert family_of(tmp_path / "4x.pth") == "image"
+    assert image.known(tmp_path / "4x.pth").scale == 4  # type: ignore[attr-defined]
+
+
+def test_what_only_looks_like_a_network_is_told(tmp_path: Path) -> None:
+    held = tiny.image_tensors() | {"body.1.weight": torch.zeros(5)}
+    save_file(held, tmp_path / "x.safetensors")
+    with pytest.raises(BadWeights, match="can't be made into the network that spandrel takes it"):
+        image.known(tmp_path / "x.safetensors")
+
+
 def test_what_can_not_be_is_said(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="--weights"):
+    with pytest.raises(BadSetting, match="name a file with --model"):
         upscaler("image", SPEC, 2)
     with pytest.raises(BadSetting, match="enlarges 2 times and scale is 4: pass --scale 2"):
         upscaler("image", SPEC, 4, Knobs(tiny.weights("image")))
@@ -64,4 +86,18 @@ def test_from_file_to_file(tmp_path: Path) -> None:
     task = fg.Upscale(model="image", weights=tiny.weights("image"))
     fg.run(task, source, fg.Output(tmp_path / "out.mp4", preset="ultrafast"))
     report = check(tmp_path / "out.mp4", source)
+    assert report.ok, report
+
+
+def test_from_the_command_line_a_file_of_weights_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    films.make(films.FILMS["even"], tmp_path / "in.mp4")
+    torch.save({"params_ema": tiny.image_tensors(4)}, "4x.pth")
+    words = ["upscale", "in.mp4", "out.mp4", "--model", "4x.pth", "--preset", "ultrafast"]
+    assert main([*words, "--quiet"]) == Exit.USER
+    assert "enlarges 4 times and scale is 2: pass --scale 4" in capsys.readouterr().err
+    assert main([*words, "--quiet", "--scale", "4"]) == Exit.DONE
+    report = check(tmp_path / "out.mp4", tmp_path / "in.mp4")
     assert report.ok, report

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from filmgate import models
 from filmgate.errors import BadSetting, BadWeights
-from filmgate.models import chosen, families, family_of
+from filmgate.models import chosen, compact, families, family_of, image
 from filmgate.tasks.forms import job_from
 from filmgate.tasks.interpolate import Interpolate
 from tests.models import tiny
@@ -24,13 +24,24 @@ def test_exactly_one_family_claims_its_weights(family: str) -> None:
     assert family_of(tiny.weights(family)) == family
     for weights in models.weights():
         if weights.family == family:
-            claims = [name for name in families() if claimed(name, models.shapes(weights))]
-            assert claims == [family]
+            assert models.claimed(models.shapes(weights)) == [family]
 
 
-def claimed(name: str, shapes: object) -> bool:
-    claims = getattr(models._family(name), "claims", None)
-    return bool(claims and claims(shapes))
+def test_no_network_of_ours_is_taken_for_another() -> None:
+    """spandrel tells networks by a few names; `image` is asked only where nobody else knows."""
+    assert family_of(Path(compact.__file__).with_name("x4.safetensors")) == "compact"
+    for weights in models.weights():
+        wanted = [weights.family] if weights.family in families() else []
+        assert models.claimed(models.shapes(weights)) == wanted
+
+
+def test_the_last_resort_is_asked_where_nobody_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "claims", lambda shapes: True)
+    assert family_of(tiny.weights("film")) == "film"
+    assert models.claimed({"x": (1,)}) == ["image"]
+    monkeypatch.setattr(compact, "claims", lambda shapes: True)
+    with pytest.raises(BadSetting, match="is claimed by compact and film: name the family"):
+        family_of(tiny.weights("film"))
 
 
 def test_a_file_that_nobody_knows_is_refused(tmp_path: Path) -> None:
@@ -40,6 +51,16 @@ def test_a_file_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "y.safetensors").write_bytes(b"no weights")
     with pytest.raises(BadWeights, match="can't be read as weights"):
         family_of(tmp_path / "y.safetensors")
+
+
+def test_without_spandrel_it_is_told_that_more_are_known_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    with pytest.raises(
+        BadWeights, match=r"shows what there is, and pip install 'filmgate\[image\]'"
+    ):
+        family_of(tiny.weights("image"))
 
 
 def test_one_tensor_more_or_of_another_shape_is_another_model(tmp_path: Path) -> None:

@@ -53,10 +53,11 @@ def raft_tensors(shape: raft.Shape) -> dict[str, Tensor]:
     return made
 
 
-def image_tensors() -> dict[str, Tensor]:
-    """A small network of the kind that spandrel calls RealESRGAN Compact, x2."""
+def image_tensors(scale: int = 2) -> dict[str, Tensor]:
+    """A small network of the kind that spandrel calls RealESRGAN Compact."""
+    made = 3 * scale**2
     shapes = {"body.0.weight": (4, 3, 3, 3), "body.0.bias": (4,), "body.1.weight": (4,),
-              "body.2.weight": (12, 4, 3, 3), "body.2.bias": (12,)}  # fmt: skip
+              "body.2.weight": (made, 4, 3, 3), "body.2.bias": (made,)}  # fmt: skip
     return {name: 0.1 * by_rule(name, shape) for name, shape in shapes.items()}
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from filmgate.errors import BadWeights
 
 PICKLED = (".pt", ".pth", ".ckpt")
-_WRAPPED = ("state_dict", "params_ema", "params", "model")  # where trainers put the tensors
+# where trainers put the tensors; a dictionary alone in another is one more such place
+_WRAPPED = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
 _SHOWN = 3  # of each kind of mismatch
 
 
@@ -107,6 +108,9 @@ def _flat(path: Path, held: object) -> dict[str, Tensor]:
     for name in _WRAPPED:
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
             held = held[name]
+    if isinstance(held, Mapping) and len(held) == 1:
+        (only,) = held.values()
+        held = only if isinstance(only, Mapping) else held
     if not isinstance(held, Mapping):
         raise BadWeights(f"{path} holds a {type(held).__name__}: wanted tensors by name")
     for name, value in held.items():

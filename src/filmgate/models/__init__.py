@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from fractions import Fraction
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from pkgutil import iter_modules
@@ -170,20 +171,31 @@ def by_hand(name: str) -> ByHand | None:
 def family_of(path: Path) -> str:
     """The one family whose weights a file holds, by names and shapes of its tensors.
 
-    Raises BadWeights for a file that no family claims, BadSetting where several do.
+    One that is a `LAST_RESORT` is asked where no other claims it. Raises BadWeights for a file that
+    no family claims, BadSetting where several do.
     """
     from filmgate.device.tensors import shapes_of  # brings torch
 
     found = shapes_of(path)
-    claim = [name for name in families() if getattr(_family(name), "claims", _no)(found)]
+    claim = claimed(found)
     if len(claim) > 1:
         raise BadSetting(f"{path} is claimed by {' and '.join(claim)}: name the family with "
                          "--model and the file with --weights")  # fmt: skip
     if not claim:
         first = ", ".join(list(found)[:3])
+        more = "" if find_spec("spandrel") else ", and pip install 'filmgate[image]' knows more"
         raise BadWeights(f"{path} holds {len(found)} tensors ({first} ...) that no family here "
-                         "knows: filmgate models shows what there is")  # fmt: skip
+                         f"knows: filmgate models shows what there is{more}")  # fmt: skip
     return claim[0]
+
+
+def claimed(shapes: Mapping[str, Sequence[int]]) -> list[str]:
+    """The families that say that tensors of these names and shapes are their own."""
+    for last in (False, True):
+        asked = [name for name in families() if hasattr(_family(name), "LAST_RESORT") is last]
+        if claim := [name for name in asked if getattr(_family(name), "claims", _no)(shapes)]:
+            return claim
+    return []
 
 
 def chosen(settings: Mapping[str, Any]) -> dict[str, Any]:

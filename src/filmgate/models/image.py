@@ -1,12 +1,14 @@
 """The family `image`: any single-image upscaler that spandrel knows, frame by frame.
 
 ESRGAN and its kin, SwinIR, SPAN, Real-ESRGAN's compact ones and dozens more: spandrel tells them by
-their tensors. It is an extra of the package (`filmgate[image]`); weights come with --weights.
+their tensors. It is an extra of the package (`filmgate[image]`); weights are a file that a person
+has, named by --model or --weights. A file that another family claims is not its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ from filmgate.media.planes import Planes
 from filmgate.models import ByHand, Knobs
 
 KNOBS = ("weights",)
-BY_HAND = ByHand("--weights FILE, any single-image upscaler that spandrel knows", "its own")
+BY_HAND = ByHand("--model FILE, any single-image upscaler that spandrel knows", "its own")
+LAST_RESORT = True  # spandrel goes by a few names of tensors, and might know what is another's
 SIDE, HALO = 384, 48  # of tiles, and what each sees around itself: most networks see about so far
 
 
@@ -43,13 +46,32 @@ class Enlarge:
             return colour.to_planes(made.float(), image.pixels, image.colour)
 
 
+def claims(shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Whether spandrel takes these for tensors of a network that it knows; not without it.
+
+    It looks at names and shapes alone: nothing is read for that.
+    """
+    try:
+        from spandrel import MAIN_REGISTRY, canonicalize_state_dict
+    except ImportError:
+        return False
+    found = canonicalize_state_dict(
+        {name: torch.empty(tuple(shape), device="meta") for name, shape in shapes.items()}
+    )
+    for network in MAIN_REGISTRY:
+        with suppress(Exception):  # what stumbles over the tensors does not know them
+            if network.detect(found):
+                return True
+    return False
+
+
 def upscaler(spec: Spec, scale: int, knobs: Knobs) -> object:
     """See `filmgate.models.upscaler`; weights are a file that spandrel knows. float32."""
     colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
     path = knobs.weights
     if path is None:
         raise BadSetting("the model is image, which has no weights of its own: name a file with "
-                         "--weights 4x_something.safetensors")  # fmt: skip
+                         "--model 4x_something.safetensors")  # fmt: skip
     found: Any = known(path)
     if found.scale != scale:
         raise BadSetting(f"{path} enlarges {found.scale} times and scale is {scale}: pass --scale "
@@ -74,6 +96,9 @@ def known(path: Path) -> object:
     except spandrel.UnsupportedModelError as error:
         raise BadWeights(f"{path} is of no network that spandrel knows: wanted an upscaler of "
                          "images") from error  # fmt: skip
+    except Exception as error:  # networks are told by a few tensors, and others may be amiss
+        raise BadWeights(f"{path} can't be made into the network that spandrel takes it for: "
+                         f"{error}; fetch it again, or convert it") from error  # fmt: skip
     if (not isinstance(found, spandrel.ImageModelDescriptor)
             or (found.input_channels, found.output_channels) != (3, 3)):  # fmt: skip
         raise BadWeights(f"{path} is {found.architecture.name}, which takes {found.input_channels} "

@@ -7,7 +7,7 @@ channel) goes through the network; chroma and alpha are enlarged by Lanczos.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,12 +103,20 @@ def shift(scale: int, steps: tuple[int, int], siting: str) -> tuple[float, float
     return across, down
 
 
+def claims(shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Whether these are the tensors of a compact of any size."""
+    try:
+        wanted = _shapes(Compact(Shape.of(shapes), "meta"))
+    except (BadWeights, RuntimeError):
+        return False
+    return wanted == {name: tuple(shape) for name, shape in shapes.items()}
+
+
 def opened(path: Path, device: str = "cpu") -> Compact:
     """The network that a file holds, in float32; its sizes are the tensors'. Raises BadWeights."""
     found = tensors(path)
     net = Compact(Shape.of({name: tensor.shape for name, tensor in found.items()}))
-    wanted = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    net.load_state_dict(fitting(found, wanted, path))
+    net.load_state_dict(fitting(found, _shapes(net), path))
     return net.to(device, torch.float32).eval().requires_grad_(False)
 
 
@@ -133,3 +141,7 @@ def upscaler(spec: Spec, scale: int, knobs: Knobs) -> object:
         raise BadWeights(f"{place} enlarges {net.shape.scale} times and scale is {scale}: pass "
                          f"--scale {net.shape.scale}, or other weights")  # fmt: skip
     return Enlarge(net, device, knobs.tile).picture
+
+
+def _shapes(net: Compact) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
