@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,11 @@ class Runs:
     error: BaseException | None = None
     closed: bool = False
     mended: int = 0
+    more: dict[str, Any] = field(default_factory=dict)  # what came with the last job
 
-    def __call__(self, job: Job, **_: object) -> Generator[Event, None, None]:
+    def __call__(self, job: Job, **more: Any) -> Generator[Event, None, None]:
         self.jobs.append(job)
+        self.more = more
         try:
             if self.error is not None:
                 raise self.error
@@ -81,6 +83,15 @@ def test_every_field_of_task_file_and_output_is_a_flag(runs: Runs) -> None:
 def test_without_flags_the_definitions_defaults_hold(runs: Runs) -> None:
     assert main(["interpolate", "in.mp4", "out.mp4", "--quiet"]) == Exit.DONE
     assert runs.jobs == [Job(File(Path("in.mp4")), Output(Path("out.mp4")), (Interpolate(),), 0)]
+
+
+@pytest.mark.parametrize(("words", "guard"), [((), True), (("--no-guard",), False)])
+def test_what_is_on_where_nobody_says_has_a_flag_that_leaves_it_out(
+    words: tuple[str, ...], guard: bool, runs: Runs
+) -> None:
+    """--no-guard was promised, and the command line knew no such flag."""
+    assert main(["interpolate", "in.mp4", "out.mp4", "--quiet", *words]) == Exit.DONE
+    assert runs.more["limits"].guard is guard
 
 
 @pytest.mark.parametrize(

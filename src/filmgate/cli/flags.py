@@ -151,6 +151,7 @@ def flags_of(cls: type[Any]) -> list[Argument]:
                 Parameter(
                     name=flag_of(field.name),
                     help=texts.get(field.name),
+                    negative=f"--no-{flag_of(field.name)[2:]}" if field.default is True else (),
                     converter=_converter(field.name, hints[field.name]),
                     env_var="FILMGATE_IN_PROCESS" if field.name == "in_process" else None,
                 ),
