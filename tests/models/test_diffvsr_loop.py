@@ -19,7 +19,7 @@ from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.tiled import Tile
 from filmgate.errors import BadSetting, BadWeights, BrokenStage, Unsupported
-from filmgate.models import Knobs, diffvsr
+from filmgate.models import Flow, Knobs, diffvsr
 from filmgate.models.diffvsr.loop import DiffVsr, Nets
 from filmgate.models.diffvsr.numerics import warp
 from filmgate.models.diffvsr.vae import TinyVae
@@ -27,7 +27,7 @@ from filmgate.quality.check import check
 from tests import films
 from tests.golden.fill import filled, like, noise, recorded, uni
 from tests.laws import test_found
-from tests.models import tiny_diffvsr
+from tests.models import tiny, tiny_diffvsr
 
 GOLDEN = recorded("stream_diffvsr")
 KEYS = recorded("keys_stream_diffvsr")
@@ -167,6 +167,10 @@ def test_settings_that_can_not_be_are_told(tmp_path: Path) -> None:
         fg.Upscale(scale=4, model="diffvsr", weights=tmp_path).stages(test_found.SPEC)
     with pytest.raises(BadSetting, match="steps is 4 and the model compact has no such thing"):
         fg.Upscale(steps=4).stages(test_found.SPEC)
+    with pytest.raises(BadSetting, match=r"flow_weights is a\.pth, and dis has none"):
+        fg.Upscale(flow="dis", flow_weights=Path("a.pth")).stages(test_found.SPEC)
+    with pytest.raises(BadSetting, match="flow is dis and the model compact has no such thing"):
+        fg.Upscale(flow="dis").stages(test_found.SPEC)
     with pytest.raises(BadSetting, match="flow_scale is 2: wanted 1 to 1/16"):
         fg.Upscale(flow_scale=2)
 
@@ -217,10 +221,11 @@ def test_a_line_from_planes_to_planes_keeps_the_laws() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sound", "uneven"])
-def test_from_file_to_file(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "flow"), [("sound", "raft_small"), ("uneven", "dis")])
+def test_from_file_to_file(name: str, flow: Flow, tmp_path: Path) -> None:
     source = films.make(films.FILMS[name], tmp_path / "in.mp4")
-    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny_diffvsr.folder(), flow="dis",
+    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny_diffvsr.folder(), flow=flow,
+                      flow_weights=None if flow == "dis" else tiny.weights(flow),
                       flow_scale=Fraction(1, 4))  # fmt: skip
     # numbers drawn by rule draw what no right picture can be
     sink, limits = fg.Output(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)

@@ -54,13 +54,15 @@ def test_a_folder_that_was_pulled_is_found_without_naming_it(
     monkeypatch.setenv("HF_ENDPOINT", shop.address.removesuffix("/toy"))
     monkeypatch.setenv("FILMGATE_MODELS", str(shelf.path))
     films.make(films.FILMS["even"], tmp_path / "in.mp4")
-    task = fg.Upscale(scale=4, model="diffvsr", steps=1)
+    task = fg.Upscale(scale=4, model="diffvsr", steps=1, flow="dis")
     # numbers drawn by rule draw what no right picture can be
     sink, limits = fg.Output(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
     assert main(["models", "pull", "diffvsr"]) == Exit.DONE
     shutil.copy(tiny / diffvsr.PROMPT, shelf.path / "diffvsr")
     assert fg.run(task, tmp_path / "in.mp4", sink, limits=limits).written
-    assert weights_hash("diffvsr") == weights_hash("diffvsr", shelf.path / "diffvsr") != ""
+    assert weights_hash("diffvsr", Knobs(flow="dis")) != ""
+    given = Knobs(shelf.path / "diffvsr", flow="dis")
+    assert weights_hash("diffvsr", given) == weights_hash("diffvsr", Knobs(flow="dis"))
     (shelf.path / "diffvsr" / "unet" / "config.json").write_bytes(b"{}")
     with pytest.raises(BadWeights, match=r"config\.json has 2 bytes.*fetches it again"):
         upscaler("diffvsr", test_found.SPEC, 4, Knobs())

@@ -63,7 +63,7 @@ class Weights(Published):
 
     It comes from `url`, or from `hub` at `path`. `sha256` None: unknown, so that of the first file
     is recorded and wanted from then on; first digits will do. `size_bytes` may be `off_bytes` off:
-    it was published rounded.
+    it was published rounded. `flag` names another place of it on the command line.
     """
 
     file: str
@@ -72,6 +72,7 @@ class Weights(Published):
     path: str = ""
     url: str = ""
     off_bytes: int = 0
+    flag: str = "--weights"
 
     def __post_init__(self) -> None:
         for field in ("name", "family", "file"):
@@ -137,7 +138,7 @@ class Shelf:
             raise BadWeights(f"{given} {what}: wanted the file {weights.file}, or a folder with it")
         raise BadWeights(
             f"the weights {weights.told} are not here: filmgate models pull {weights.name} fetches "
-            f"them; or put the file at {where[0]}, or name where it lies with --weights"
+            f"them; or put the file at {where[0]}, or name where it lies with {weights.flag}"
         )
 
     def verified(

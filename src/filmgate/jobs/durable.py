@@ -24,7 +24,6 @@ from filmgate.core.job import Job
 from filmgate.core.plan import Plan, Shrunk
 from filmgate.core.snapshot import Snapshot
 from filmgate.device.prints import fingerprint
-from filmgate.device.weights import Shelf
 from filmgate.errors import BadSetting, BadWeights, FilmgateError, Interrupted
 from filmgate.jobs import room
 from filmgate.jobs.folder import DiskTrouble, Durable, Folder, differences
@@ -32,8 +31,8 @@ from filmgate.jobs.ledger import Ledger
 from filmgate.jobs.log import Log
 from filmgate.media.file import File, Images, Output
 from filmgate.media.write import named
-from filmgate.models import folders, weights
-from filmgate.tasks.forms import job_to, plain, settings
+from filmgate.models import files
+from filmgate.tasks.forms import WEIGHTS, job_to, plain, settings
 
 # What else moves bits, if it is installed.
 LIBRARIES = ("filmgate", "av", "numpy", "opencv-contrib-python-headless", "torch")
@@ -172,8 +171,8 @@ def _told(job: Job, limits: Limits) -> dict[str, Any]:
         form[end]["path"] = os.path.abspath(form[end]["path"])
         form[end].pop("overwrite", None)
     for task in form["tasks"]:
-        if "weights" in task:
-            task["weights"] = os.path.abspath(task["weights"])
+        for name in WEIGHTS & task.keys():
+            task[name] = os.path.abspath(task[name])
     return {
         "job": form,
         "films": [fingerprint(path) for path in source.files if path.exists()],
@@ -186,14 +185,9 @@ def _told(job: Job, limits: Limits) -> dict[str, Any]:
 def _weights(job: Job) -> Iterator[Path]:
     """The files of weights that its tasks open, where they are here."""
     for task in job.tasks:
-        model, given = getattr(task, "model", ""), getattr(task, "weights", None)
-        shelf, declared = Shelf.here(), weights(model)
-        for one in declared:
+        if hasattr(task, "model") and hasattr(task, "knobs"):
             with suppress(BadWeights):
-                yield shelf.find(one, given)
-        for place in () if declared else [given] if given else map(shelf.home, folders(model)):
-            # of a folder its parts: what is made of them lies beside them
-            yield from [place] if place.is_file() else sorted(place.glob("*/*.safetensors"))
+                yield from files(task.model, task.knobs)
 
 
 def _numbers(form: Any) -> Any:

@@ -10,7 +10,7 @@ entry-point group `filmgate.models`. Networks that find flow for families lie in
 declare their weights in the same way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from fractions import Fraction
@@ -44,8 +44,8 @@ class Knobs:
 
     `weights`: a file or a folder with it (None: the models folder). `dtype`: of its numbers.
     `tile`: rows of the picture that it looks at at a time, a multiple of 64. `steps`: in which a
-    frame is drawn. `flow`: who finds motion for it, on pictures whose sides are `flow_scale` (1 to
-    1/16) of those of its result.
+    frame is drawn. `flow`: who finds motion for it, with `flow_weights` (None: the models folder),
+    on pictures whose sides are `flow_scale` (1 to 1/16) of those of its result.
     """
 
     weights: Path | None = None
@@ -53,11 +53,14 @@ class Knobs:
     tile: int | None = None
     steps: int | None = None
     flow: Flow | None = None
+    flow_weights: Path | None = None
     flow_scale: Fraction | int | None = None
 
     def __post_init__(self) -> None:
         if self.tile is not None and (self.tile < 64 or self.tile % 64):
             raise BadSetting(f"tile is {self.tile}: wanted 64, 128, 192 ... rows")
+        if self.flow == "dis" and self.flow_weights is not None:
+            raise BadSetting(f"flow_weights is {self.flow_weights}, and dis has none: leave it out")
         if self.flow_scale is not None and not Fraction(1, 16) <= self.flow_scale <= 1:
             raise BadSetting(f"flow_scale is {self.flow_scale}: wanted 1 to 1/16")
 
@@ -135,18 +138,30 @@ def foreseen(name: str, spec: Spec, scale: int, knobs: Knobs = Knobs()) -> tuple
     return tuple(family.foreseen(spec, scale, knobs)) if hasattr(family, "foreseen") else ()
 
 
-def weights_hash(name: str, path: Path | None = None) -> str:
+def files(name: str, knobs: Knobs = Knobs()) -> Iterator[Path]:
+    """The files of weights that the family opens, those of its flow last.
+
+    Raises BadWeights at one that is not here.
+    """
+    family, shelf, declared = _family(name), Shelf.here(), weights(name)
+    yield from (shelf.find(one, knobs.weights) for one in declared)
+    places = [knobs.weights] if knobs.weights else map(shelf.home, folders(name))
+    for place in () if declared else places:
+        # of a folder its parts: what is made of them lies beside them
+        yield from [place] if place.is_file() else sorted(place.glob("*/*.safetensors"))
+    if "flow" in getattr(family, "KNOBS", ()):
+        flow = knobs.flow or family.FLOW
+        by_flow = [one for kind in FLOWS for one in weights(kind) if one.name == flow]
+        yield from (shelf.find(one, knobs.flow_weights) for one in by_flow)
+
+
+def weights_hash(name: str, knobs: Knobs = Knobs()) -> str:
     """What tells the family's weights from others: sha256 of its files; "" for one without.
 
     Raises BadWeights where they are not here.
     """
-    shelf, declared = Shelf.here(), weights(name)
-    files = [shelf.find(one, path) for one in declared]
-    if path is None and (published := folders(name)):
-        path = shelf.home(published[0])
-    if not declared and path is not None:
-        files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
-    return " ".join(shelf.sha256(file) for file in files)
+    shelf = Shelf.here()
+    return " ".join(shelf.sha256(file) for file in files(name, knobs))
 
 
 def weights(family: str | None = None) -> tuple[Weights, ...]:

@@ -30,7 +30,8 @@ Sink = Output | ImageOutput
 SOURCES = (File, Images, Pipe)
 SINKS = (Output, ImageOutput)
 _CLOCK = re.compile(r"(\d+:)?\d+:\d+(\.\d*)?")
-_PLACES = ("path", "overwrite", "weights")  # where files lay is nobody's business
+WEIGHTS = frozenset({"weights", "flow_weights"})  # settings of tasks that say where those lie
+_PLACES = ("path", "overwrite", *WEIGHTS)  # where files lay is nobody's business
 _KINDS = MappingProxyType(
     {
         "File": "a film",
@@ -137,8 +138,9 @@ def job_from(form: Mapping[str, object], folder: Path) -> Job:
     sink = sink_from(_table(form, "output", folder))
     placed = [dict(task) for task in listed]
     for task in placed:
-        if isinstance(task.get("weights"), str):
-            task["weights"] = folder / task["weights"]
+        for name in WEIGHTS:
+            if isinstance(task.get(name), str):
+                task[name] = folder / task[name]
         if Path(str(task.get("model", ""))).suffix in FILES:
             task["model"] = str(folder / str(task["model"]))
     return Job(source, sink, tuple(task_from(task) for task in placed), seed)

@@ -58,7 +58,7 @@ class Interpolate:
         if self.factor is not None and self.fps is not None:
             raise BadSetting(f"factor is {self.factor} and fps is {self.fps}: both say how many "
                              "frames to make, so give one of them")  # fmt: skip
-        assert self._knobs  # refuses what no network takes
+        assert self.knobs  # refuses what no network takes
 
     @property
     def stretch(self) -> Fraction | None:
@@ -76,11 +76,11 @@ class Interpolate:
         """Cuts are looked for, frames drawn between, and each made to last until the next."""
         from filmgate.flow.cuts import cuts
 
-        draw = Draw(self.grid, self.ends == "drop", interpolator(self.model, spec, self._knobs))
+        draw = Draw(self.grid, self.ends == "drop", interpolator(self.model, spec, self.knobs))
         between = windowed(
             draw, 0, 1, name="interpolate", output=self.grid.output, first=self.grid.first
         )
-        learned = weights_hash(self.model, self.weights)
+        learned = weights_hash(self.model, self.knobs)
         costly = Costly(
             between,
             settings=repr(replace(self, weights=None)),
@@ -91,7 +91,8 @@ class Interpolate:
         return (cuts(), costly, UntilNext())
 
     @property
-    def _knobs(self) -> Knobs:
+    def knobs(self) -> Knobs:
+        """What it says of the network."""
         return Knobs(self.weights, self.dtype, self.tile)
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:

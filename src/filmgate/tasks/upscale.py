@@ -30,6 +30,9 @@ class Upscale:
     flow: Flow | None = None
     """Who finds motion for a model that wants it. diffvsr: raft_large without."""
 
+    flow_weights: Path | None = None
+    """Where the weights of that lie: a file, or a folder with it. Without: the models folder."""
+
     flow_scale: Fraction | int | None = None
     """The size of pictures on which that is found, beside the result: 1 (without), 1/2 ... 1/16."""
 
@@ -49,7 +52,7 @@ class Upscale:
     def __post_init__(self) -> None:
         if self.scale < 1:
             raise BadSetting(f"scale is {self.scale}: wanted 2 or 4")
-        assert self._knobs  # refuses what no network takes
+        assert self.knobs  # refuses what no network takes
 
     @property
     def stretch(self) -> Fraction:
@@ -61,11 +64,11 @@ class Upscale:
         from filmgate.flow.steady import Steady
         from filmgate.media.colour import named, resized
 
-        made = upscaler(self.model, spec, self.scale, self._knobs)
+        made = upscaler(self.model, spec, self.scale, self.knobs)
         costly = Costly(
             made if isinstance(made, Stage) else drawn(made, self.scale),
-            settings=repr(replace(self, weights=None)),
-            weights=weights_hash(self.model, self.weights),
+            settings=repr(replace(self, weights=None, flow_weights=None)),
+            weights=weights_hash(self.model, self.knobs),
             checks=CHECKS,
         )
         stages: tuple[AnyStage, ...] = (costly,)
@@ -76,11 +79,13 @@ class Upscale:
 
     def foreseen(self, spec: Spec) -> tuple[Foreseen, ...]:
         """What the model would hold on a card, predicted without weights; empty: nobody can say."""
-        return foreseen(self.model, spec, self.scale, self._knobs)
+        return foreseen(self.model, spec, self.scale, self.knobs)
 
     @property
-    def _knobs(self) -> Knobs:
-        return Knobs(self.weights, self.dtype, self.tile, self.steps, self.flow, self.flow_scale)
+    def knobs(self) -> Knobs:
+        """What it says of the network."""
+        return Knobs(self.weights, self.dtype, self.tile, self.steps, self.flow,
+                     self.flow_weights, self.flow_scale)  # fmt: skip
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
         """Numbers and times are those of the source."""

@@ -120,6 +120,7 @@ def _published(name: str, file: str, size_mib: float) -> Weights:
         sha256=file.removesuffix(".pth").rpartition("-")[2],
         licence="BSD-3-Clause",
         commercial=True,
+        flag="--flow-weights",
         url=f"https://download.pytorch.org/models/{file}",
     )
 

@@ -36,7 +36,7 @@ from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets
 from filmgate.models.diffvsr.numerics import Schedule
 from filmgate.models.diffvsr.vae import TinyVae
 
-KNOBS = ("weights", "dtype", "steps", "flow", "flow_scale")
+KNOBS = ("weights", "dtype", "steps", "flow", "flow_weights", "flow_scale")
 HUB = "Jamichsu/Stream-DiffVSR"
 STEPS, FLOW = 4, "raft_large"
 WORDS = 77
@@ -104,7 +104,8 @@ def upscaler(spec: Spec, scale: int, knobs: Knobs) -> AnyStage:
     """
     _can(spec, scale)
     found_on = SCALE * Fraction(knobs.flow_scale or 1)
-    guide = Guide(model=knobs.flow or FLOW, scale=found_on, occlusion=False)
+    guide = Guide(model=knobs.flow or FLOW, scale=found_on, occlusion=False,
+                  weights=knobs.flow_weights)  # fmt: skip
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, knobs.dtype or ("float16" if device == "cuda" else "float32"))
     nets, schedule = opened(knobs.weights or Shelf.here().path / "diffvsr", dtype, device)
