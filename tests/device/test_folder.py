@@ -76,6 +76,18 @@ def test_where_the_full_precision_is_not_published_the_half_one_will_do(
     assert f"{NET}.fp16.safetensors" in here(shelf)
 
 
+def test_what_need_not_be_there_is_taken_where_it_is(hub: Shop, shelf: Shelf) -> None:
+    lax = replace(TOY, wanted=(*TOY.wanted[:2], "words/*|", "more/*.json|more.json|"))
+    pulled(shelf, lax)
+    assert here(shelf) == WANTED
+    bare = {path: data for path, data in FILES.items() if not path.startswith("words")}
+    hub.commits = {TWO: bare}
+    listed_at = folder.listing(lax, shelf)
+    listed_at.unlink()
+    pulled(shelf, lax)
+    assert [one.file for one in listed(lax, shelf)] == WANTED[:2]
+
+
 def test_cut_between_and_within_files_it_goes_on_though_the_hub_has_moved_on(
     hub: Shop, shelf: Shelf
 ) -> None:

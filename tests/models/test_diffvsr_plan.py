@@ -105,7 +105,7 @@ def test_the_plan_tells_without_weights_what_fits_a_card_and_why_not(said: dict[
         assert plain[1]["most"] == "nets"
         half = [rows["plain", "float16", batch, scale] for batch in (1, 2, 4)]
         assert [row["fits"] for row in half] == [True, True, False]
-        assert half[2]["most"] == "decoder"
+        assert half[2]["most"] == "vae"
     assert said["why"] == "no card is here"
 
 

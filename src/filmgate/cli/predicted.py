@@ -90,10 +90,10 @@ def _table(rows: Sequence[Foreseen], card_bytes: int | None) -> Table:
 
 
 def _cell(row: Foreseen, card_bytes: int | None) -> Text:
-    size = f"{row.peak / 1e9:.1f}"
+    size = f"{row.peak / 1e9:.1f}" if row.peak < 1e11 else f"{row.peak / 1e9:.0f}"
     if fits(row, card_bytes):
         return Text(size)
-    return Text(f"no: {_most(row)} {size}", style="red")
+    return Text(f"{size} no, {_most(row)}", style="red")
 
 
 def _most(row: Foreseen) -> str:

@@ -26,7 +26,7 @@ class Folder(Published):
     """A published folder, whose place is its family's. What lies in it, the hub is asked.
 
     `wanted` are patterns of paths in it, and each must find something; of "one|other" the first
-    that does. Only what is OPENED is taken.
+    that does, and "one|" need not. Only what is OPENED is taken.
     """
 
     wanted: tuple[str, ...]
@@ -46,7 +46,7 @@ class Folder(Published):
             ways = entry.split("|")
             paths = ([path for path in opened if fnmatchcase(path, way)] for way in ways)
             some = next(filter(None, paths), [])
-            if not some:
+            if not some and "" not in ways:
                 raise BadWeights(f"{at} has no {' or '.join(ways)}: it was changed; get a newer "
                                  "Filmgate")  # fmt: skip
             found += some

@@ -50,10 +50,12 @@ _FOLDER = Folder(
     commercial=None,
     wanted=(
         "scheduler/scheduler_config.json",
-        *(f"{part}/config.json" for part in ("unet", "controlnet", "vae", "text_encoder")),
+        *(f"{part}/config.json" for part in ("unet", "controlnet", "vae")),
         *("|".join(f"{part}/{file}" for file in _FILES) for part in ("unet", "controlnet", "vae")),
-        "text_encoder/model.safetensors|text_encoder/model.fp16.safetensors",
-        "tokenizer/*",
+        # wanted once, for what it makes of no words; who has that does without
+        "text_encoder/config.json|",
+        "text_encoder/model.safetensors|text_encoder/model.fp16.safetensors|",
+        "tokenizer/*|",
     ),
 )
 _EXTRA = "it is not installed, and pip install 'filmgate[diffusion]' does that"
@@ -199,7 +201,9 @@ def _prompt(folder: Path) -> Tensor:
             raise BadWeights(f"{file} holds {', '.join(found) or 'nothing'}: wanted 'prompt'")
         return found["prompt"]
     if not (folder / "text_encoder" / "config.json").is_file():
-        raise BadWeights(_absent(folder / "text_encoder" / "config.json"))
+        raise BadWeights(f"{_absent(folder / 'text_encoder' / 'config.json')}. Where the hub has "
+                         "none, put the text encoder and the tokenizer that the model was made "
+                         f"with there, or {PROMPT}, what they make of no words")  # fmt: skip
     try:
         from transformers import CLIPTextModel, CLIPTokenizer
     except ImportError as error:

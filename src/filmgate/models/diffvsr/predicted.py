@@ -139,11 +139,11 @@ class _Vae(TinyVae):
         self.parts = parts
 
     def pooled(self, picture: Tensor, tile: Tile = WHOLE) -> list[Tensor]:
-        self.parts.at("decoder")
+        self.parts.at("vae")
         return super().pooled(picture, tile)
 
     def decode(self, latent: Tensor, before: Any = None, tile: Tile = WHOLE) -> Tensor:
-        self.parts.at("decoder")
+        self.parts.at("vae")
         return super().decode(latent, before, tile)
 
 
@@ -182,7 +182,7 @@ def _plain_flow(net: Raft, size: Size, scale: Fraction, parts: _Parts) -> None:
 
 def _plain_networks(nets: Nets, size: Size, batch: int, parts: _Parts) -> None:
     """Whole maps, and features that are held through the steps."""
-    parts.at("decoder")
+    parts.at("vae")
     small = torch.cat([filled(_empty(3, *size))] * batch)
     small, latent = small.to(nets.dtype), small.new_empty(batch, 4, *small.shape[2:])
     large = [SCALE * side for side in small.shape[2:]]
@@ -193,7 +193,7 @@ def _plain_networks(nets: Nets, size: Size, batch: int, parts: _Parts) -> None:
     parts.at("nets")
     nets = replace(nets, prompt=nets.prompt.expand(batch, -1, -1))
     nets.velocity(latent, small, 999, nets.condition(guide))
-    parts.at("decoder")
+    parts.at("vae")
     nets.vae.decode(latent.to(nets.dtype), [pooled(some) for some in reversed(features)])
 
 
