@@ -54,16 +54,15 @@ def ours(
     """What frames of this (height, width) hold, one after the other: from the second on the same.
 
     Live bytes, and in half precision what cuDNN's change of layout takes. However many come at a
-    time, they go through one by one, so a batch holds no more. `flow` is dis, or a RAFT that looks
-    pairs up: where it correlates them beforehand the plan has seen that they fit. One step of a
-    frame holds what four do.
+    time, they go through one by one, so a batch holds no more. One step of a frame holds what four
+    do, and one update of the flow what twelve do.
     """
     spec = Spec(width=size[1], height=size[0], rate=None, time_base=Fraction(1), pixels="rgb")
     with _shapes(dtype, flow) as (nets, net, parts):
         for scale in scales:
             stages: tuple[AnyStage, ...] = (DiffVsr(nets, steps=1),)
             if net is not None:
-                found = RaftFlow(net, updates=1, volume=False)
+                found = RaftFlow(net, updates=1)
                 told = _Told(found, SCALE * scale, occlusion=False, parts=parts)
                 stages = (told, *stages)
             chain = Chain(stages)
