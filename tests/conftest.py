@@ -1,7 +1,7 @@
 """How the suite runs: hypothesis profiles, and the count of the laws' examples."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
@@ -18,6 +18,15 @@ settings.load_profile(PROFILE)
 
 WANTED = 10_000
 RAN = pytest.StashKey[list[int]]()
+
+
+@pytest.fixture(scope="module")
+def no_gradients() -> Iterator[None]:
+    """For a module's tests of networks."""
+    import torch
+
+    with torch.inference_mode():
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:

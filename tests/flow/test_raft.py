@@ -1,7 +1,6 @@
 """RAFT: torchvision's numbers, keys and sizes; look-up, bands and half precision change little."""
 
 import json
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,7 @@ from tests.models import tiny
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "raft.json").read_text())
 NAMES = ("raft_large", "raft_small")
 SHAPES = {"raft_large": LARGE, "raft_small": SMALL}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.inference_mode():
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 def network(shape: Shape, dtype: torch.dtype = torch.float32) -> Raft:

@@ -1,6 +1,5 @@
 """compact: Lanczos before it learnt, strips that change nothing, chroma in its place, weights."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from math import pi
@@ -29,14 +28,6 @@ SIZE = 46, 38
 KINDS = ("gray", "gray10le", "gbrp", "yuv420p", "yuv420p10le", "yuv422p12le", "yuv444p", "yuva420p",
          "gbrap", "yuv411p")  # fmt: skip
 STEPS = {"yuv420p": (2, 2), "yuv422p": (2, 1), "yuv411p": (4, 1)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def random_net(scale: int, channels: int = 4, depth: int = 4) -> Compact:

@@ -1,28 +1,18 @@
 """Stream-DiffVSR: the recorded numbers, the published keys, strips that change nothing."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
 
 from filmgate.core.tiled import Tile
 from filmgate.errors import BadSetting, BadWeights
-from filmgate.models.diffvsr.numerics import TRAINED, Schedule, resized, warp
+from filmgate.models.diffvsr.numerics import TRAINED, Schedule, warp
 from filmgate.models.diffvsr.vae import TinyVae, pooled
 from tests.golden.fill import filled, like, recorded, uni
 
 GOLDEN = recorded("stream_diffvsr")
 KEYS = recorded("keys_stream_diffvsr")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.inference_mode():
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +97,3 @@ def test_the_warp_gives_the_recorded_numbers() -> None:
     row = torch.arange(16.0).expand(1, 1, 16, 16)
     made = warp(row, torch.zeros(1, 2, 16, 16))[0, 0, 8]
     assert made[[1, 2, 14, 15]].tolist() == pytest.approx([0.5667, 1.6333, 14.4333, 7.5], abs=1e-3)
-
-
-def test_a_flow_on_a_coarser_grid_is_enlarged_with_its_values() -> None:
-    flow = torch.tensor([1.0, -2.0])[:, None, None].expand(2, 10, 12)
-    made = resized(flow, 40, 24)
-    assert made.shape == (1, 2, 40, 24)
-    assert made[0, :, 7, 3].tolist() == [2, -8]

@@ -32,15 +32,7 @@ from tests.models import tiny, tiny_diffvsr
 GOLDEN = recorded("stream_diffvsr")
 KEYS = recorded("keys_stream_diffvsr")
 HIGH, WIDE = 10, 13  # neither is a multiple of 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.inference_mode():
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 class Unet:

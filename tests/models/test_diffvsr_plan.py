@@ -1,7 +1,6 @@
 """What Stream-DiffVSR holds: predicted for cards, the same however long the film is."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,14 +17,6 @@ from filmgate.errors import Exit
 from tests import films
 from tests.golden.fill import uni
 from tests.models.test_diffvsr_loop import film, stage
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.slow

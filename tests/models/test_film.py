@@ -46,15 +46,7 @@ RECORDED: dict[str, tuple[int, float, float, float, tuple[float, ...], tuple[flo
     "image": (12288, -0.113688, 0.127121, 0.650452,
               (0.106683, 0.145475, 0.132976, 0.097369), (-0.004591, -0.058371)),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.inference_mode():
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 @pytest.fixture(scope="module")

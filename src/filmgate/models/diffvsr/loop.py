@@ -16,7 +16,8 @@ from filmgate.core.noise import noise
 from filmgate.core.stage import Reach
 from filmgate.core.tiled import Tile, tiled
 from filmgate.errors import BrokenStage, Unsupported
-from filmgate.models.diffvsr.numerics import Schedule, resized, warp
+from filmgate.flow.guide import enlarged
+from filmgate.models.diffvsr.numerics import Schedule, warp
 from filmgate.models.diffvsr.vae import TinyVae
 
 SCALE = 4
@@ -155,9 +156,9 @@ class DiffVsr:
             raise BrokenStage(f"frame {frame.index} at {frame.time} s came without flow_prev: "
                               f"{self.name} wants a stage before it that finds it")  # fmt: skip
         height, width = image.shape[1:]
-        along = torch.as_tensor(flow).to(state[0].device)
-        field = _edged(resized(along, SCALE * height, SCALE * width), SCALE * ALIGN)
-        return warp(state[0], field).to(self.nets.dtype)
+        along = torch.as_tensor(flow).to(state[0].device, torch.float32)
+        field = enlarged(along, (SCALE * height, SCALE * width))[None]
+        return warp(state[0], _edged(field, SCALE * ALIGN)).to(self.nets.dtype)
 
 
 def strip(width: int) -> Tile:

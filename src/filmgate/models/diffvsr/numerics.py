@@ -106,14 +106,3 @@ def warp(picture: Tensor, flow: Tensor) -> Tensor:
     return functional.grid_sample(
         picture.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False
     )
-
-
-def resized(flow: Tensor, height: int, width: int) -> Tensor:
-    """A flow (2, h, w) in pixels of its own grid, as (1, 2, height, width) in pixels of that."""
-    flow = flow[None].float()
-    rows, columns = flow.shape[2:]
-    if (rows, columns) == (height, width):
-        return flow
-    larger = functional.interpolate(flow, (height, width), mode="bilinear", align_corners=False)
-    scale = flow.new_tensor([width / columns, height / rows])
-    return larger * scale[:, None, None]
