@@ -1,5 +1,6 @@
 """image: networks that spandrel knows, from their files, with tiles; and words where it can't."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from spandrel import ModelTiling
 
 import filmgate as fg
 from filmgate.cli.main import main
@@ -38,6 +40,27 @@ def test_what_comes_out_is_what_the_network_makes_of_rgb() -> None:
         wanted = colour.to_planes(network(colour.to_rgb(planes)[None])[0], "yuv420p", SPEC.colour)  # type: ignore[operator]
     assert made.size == (128, 96)
     assert all(map(np.array_equal, made.arrays, wanted.arrays))
+
+
+@pytest.mark.parametrize(("dtype", "close"), [("float16", 1), ("bfloat16", 6)])
+def test_other_numbers_give_nearly_the_same(dtype: Any, close: int) -> None:
+    planes = Planes((np.random.default_rng(2).integers(16, 235, (70, 90), np.uint8),) * 3,
+                    "yuv444p", SPEC.colour)  # fmt: skip
+    spec = replace(SPEC, width=90, height=70, pixels="yuv444p")
+    ways: Any = [upscaler("image", spec, 2, Knobs(tiny.weights("image"), name, tile))
+                 for name, tile in ((None, None), (dtype, 64))]  # fmt: skip
+    one, other = (way(planes).arrays[0].astype(int) for way in ways)
+    assert 0 < abs(one - other).max() <= close
+
+
+def test_what_a_network_does_not_bear_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: Any = image.known(tiny.weights("image"))
+    found.supports_half, found.tiling = False, ModelTiling.DISCOURAGED
+    monkeypatch.setattr(image, "known", lambda path: found)
+    with pytest.raises(BadSetting, match="does not bear: wanted float32 or bfloat16"):
+        upscaler("image", SPEC, 2, Knobs(tiny.weights("image"), "float16"))
+    with pytest.raises(BadSetting, match="tile is 64, and RealESRGAN Compact wants whole pictures"):
+        upscaler("image", SPEC, 2, Knobs(tiny.weights("image"), tile=64))
 
 
 def test_tiles_give_the_whole_picture_of_a_local_network() -> None:

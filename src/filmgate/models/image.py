@@ -24,7 +24,7 @@ from filmgate.media import colour
 from filmgate.media.planes import Planes
 from filmgate.models import ByHand, Knobs
 
-KNOBS = ("weights",)
+KNOBS = ("weights", "dtype", "tile")
 BY_HAND = ByHand("--model FILE, any single-image upscaler that spandrel knows", "its own")
 LAST_RESORT = True  # spandrel goes by a few names of tensors, and might know what is another's
 SIDE, HALO = 384, 48  # of tiles, and what each sees around itself: most networks see about so far
@@ -36,13 +36,15 @@ class Enlarge:
 
     network: Callable[[Tensor], Tensor]  # (1, 3, H, W) in [0, 1] -> (1, 3, H * scale, W * scale)
     device: str
+    dtype: torch.dtype = torch.float32
 
     def picture(self, image: object) -> Planes:
         """Planes of the same format, larger. Raises Unsupported for pictures that are none."""
         if not isinstance(image, Planes):
             raise Unsupported(f"image was given {type(image).__name__}: it wants planes")
         with torch.inference_mode():
-            made = self.network(colour.to_rgb(image, device=self.device)[None])[0]
+            rgb = colour.to_rgb(image, device=self.device).to(self.dtype)
+            made = self.network(rgb[None])[0]
             return colour.to_planes(made.float(), image.pixels, image.colour)
 
 
@@ -66,7 +68,10 @@ def claims(shapes: Mapping[str, Sequence[int]]) -> bool:
 
 
 def upscaler(spec: Spec, scale: int, knobs: Knobs) -> object:
-    """See `filmgate.models.upscaler`; weights are a file that spandrel knows. float32."""
+    """See `filmgate.models.upscaler`; weights are a file that spandrel knows.
+
+    Numbers are float16 on a GPU where the network is known to bear it, float32 elsewhere.
+    """
     colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
     path = knobs.weights
     if path is None:
@@ -77,11 +82,20 @@ def upscaler(spec: Spec, scale: int, knobs: Knobs) -> object:
         raise BadSetting(f"{path} enlarges {found.scale} times and scale is {scale}: pass --scale "
                          f"{found.scale}")  # fmt: skip
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    found.to(torch.device(device)).eval()
-    network = found
+    bears = ["float32"]
+    bears += ["float16"] * found.supports_half + ["bfloat16"] * found.supports_bfloat16
+    dtype = knobs.dtype or ("float16" if device == "cuda" and "float16" in bears else "float32")
+    if dtype not in bears:
+        raise BadSetting(f"dtype is {dtype}, which {found.architecture.name} does not bear: wanted "
+                         f"{' or '.join(bears)}")  # fmt: skip
+    found.to(torch.device(device), getattr(torch, dtype)).eval()
+    network, side = found, knobs.tile or SIDE
     if found.tiling.name == "SUPPORTED":
-        network = tiled(found, halo=HALO, out=(scale,), tile=Tile(SIDE, SIDE))
-    return Enlarge(network, device).picture
+        network = tiled(found, halo=HALO, out=(scale,), tile=Tile(side, side))
+    elif knobs.tile:
+        raise BadSetting(f"tile is {knobs.tile}, and {found.architecture.name} wants whole pictures"
+                         ": leave it out")  # fmt: skip
+    return Enlarge(network, device, getattr(torch, dtype)).picture
 
 
 def known(path: Path) -> object:

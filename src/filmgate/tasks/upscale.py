@@ -47,7 +47,8 @@ class Upscale:
     """The model's numbers. Without: float16 on a GPU, float32 elsewhere."""
 
     tile: int | None = None
-    """Rows of the picture that the model looks at at a time: 64, 128 ... Without: by its size."""
+    """Rows (image: sides of squares) that the model looks at at a time: 64, 128 ... Without: by its
+    size."""
 
     def __post_init__(self) -> None:
         if self.scale < 1:
