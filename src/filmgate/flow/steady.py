@@ -13,7 +13,7 @@ import numpy.typing as npt
 from filmgate.core.frame import Frame, Position, Spec
 from filmgate.core.stage import Reach
 from filmgate.errors import Unsupported
-from filmgate.flow.dis import DisFlow, Field, Gray, padded, shrunk
+from filmgate.flow.dis import DisFlow, Field, Gray, shrunk
 from filmgate.media.planes import Plane, Planes
 
 Map = npt.NDArray[np.float32]  # (rows, columns)
@@ -115,7 +115,7 @@ def _agreeing(there: Field, back: Field) -> Map:
 def _onto(values: Any, shape: tuple[int, ...], cell: int) -> Any:
     rows, columns = (n * cell for n in values.shape[:2])
     whole = cv2.resize(values, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    return padded(whole, *shape[:2])[: shape[0], : shape[1]]
+    return whole[: shape[0], : shape[1]]
 
 
 def _moved(picture: Any, field: Field, how: int) -> Any:
