@@ -30,7 +30,7 @@ def block(path: Path, key: str) -> str:
     if key == "published":
         return f"{table(result[key])}\n\nPublished by its authors; not measured by us."
     where = ", ".join(f"{name} {value}" for name, value in result.get("machine", {}).items())
-    how = "Predicted" if key == "predicted" else "Measured"
+    how = "Predicted" if key.startswith("predicted") else "Measured"
     return f"{table(result[key])}\n\n{how} by `bench/{path.stem}.py`: {where}."
 
 

@@ -17,6 +17,7 @@ TEXT = "before\n<!-- bench:speed mean -->\nold\n<!-- /bench -->\nafter\n"
     [
         "README.md",
         "docs/colour.md",
+        "docs/flow.md",
         "docs/guard.md",
         "docs/memory.md",
         "docs/models.md",
