@@ -43,6 +43,7 @@ from upscale_quality import (
 from filmgate.core.frame import Frame
 from filmgate.device.memory import Live
 from filmgate.device.weights import Shelf
+from filmgate.flow import guide as guides
 from filmgate.flow import raft
 from filmgate.flow.guide import Dis, Guide
 from filmgate.flow.raft import RaftFlow
@@ -53,7 +54,6 @@ from filmgate.media.planes import Planes
 from filmgate.models.compact import Enlarge, opened
 from filmgate.models.diffvsr import kinds, predicted
 from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets
-from filmgate.models.diffvsr.numerics import resized
 from filmgate.models.diffvsr.vae import TinyVae
 from filmgate.quality.compare import psnr
 from filmgate.quality.steps import luma
@@ -129,7 +129,7 @@ def _nearness(
 
 
 def _large(field: Any, size: Sequence[int]) -> Tensor:
-    return resized(field, size[0], size[1])
+    return guides.enlarged(field, (size[0], size[1]))[None]
 
 
 def here(model: str) -> bool:
