@@ -43,13 +43,17 @@ def moving_texture(path: Path, width: int, height: int, frames: int, rate: int =
     return path
 
 
-def write_result(name: str, result: dict[str, Any]) -> Path:
-    """The figures with the machine they were measured on, as bench/results/NAME.json."""
+def write_result(name: str, result: dict[str, Any], **more: str) -> Path:
+    """The figures with the machine they were measured on, as bench/results/NAME.json.
+
+    `more` is what else counts of that machine.
+    """
     machine = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         **{name: version(name) for name in ("av", "numpy", "opencv-contrib-python-headless")},
+        **more,
     }
     path = Path(__file__).parent / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
