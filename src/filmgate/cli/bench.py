@@ -2,8 +2,8 @@
 
 import json as json_
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,13 +15,18 @@ from rich.text import Text
 
 import filmgate as fg
 from filmgate.backends.fit import Fit, fit
+from filmgate.backends.inline import build, pinned
 from filmgate.cli.act import jobs_of, polite
 from filmgate.cli.flags import Order
 from filmgate.cli.sheet import sheet
+from filmgate.core.chain import Chain
+from filmgate.core.clock import Clock
 from filmgate.core.events import Done
 from filmgate.core.job import Job
 from filmgate.core.meter import cuda_in_use, resident_meter, rising
 from filmgate.core.plan import Plan, seconds_each
+from filmgate.core.run import frames as made_frames
+from filmgate.core.stage import AnyStage, Around
 from filmgate.core.trace import bottleneck
 from filmgate.errors import Exit, FilmgateError
 from filmgate.media.file import Output
@@ -33,12 +38,17 @@ WARMING = 4  # frames that nobody counts: libraries load, caches fill
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What some frames took. `host`, `device`: bytes at most, of the whole process."""
+    """What some frames took. `host`, `device`: bytes at most, of the whole process.
+
+    `within`: of stages that are lines themselves, seconds for a source frame of each of their
+    parts.
+    """
 
     found: Fit
     done: Done
     host: int
     device: int
+    within: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def fps(self) -> float:
@@ -65,6 +75,7 @@ class Taken:
             "fps": self.fps,
             "parts": {
                 name: {"batch": batch, "predicted_s": predicted, "measured_s": measured}
+                | ({"within_s": self.within[name]} if name in self.within else {})
                 for name, batch, predicted, measured in self.parts()
             },
             "host": _both(sum(self.found.host.values()), self.host),
@@ -104,8 +115,49 @@ def take(job: Job, order: Order) -> Taken:
             with rising() as peak:
                 before = resident_meter()()
                 done = _ended(some, found.plan)
-    device = int(cuda.max_memory_reserved()) if (cuda := cuda_in_use()) else 0
-    return Taken(found, done, before + peak.bytes, device)
+        device = int(cuda.max_memory_reserved()) if (cuda := cuda_in_use()) else 0
+        lines = any(" > " in stage.name for stage in found.costs.stages)  # as chains are named
+        parts = within(some, found.plan, done.read) if lines else {}
+    return Taken(found, done, before + peak.bytes, device, parts)
+
+
+@dataclass
+class Waiting(Clock):
+    """Counts a part until the device has done what it was told there."""
+
+    @contextmanager
+    def busy(self, name: str) -> Iterator[None]:
+        with super().busy(name):
+            yield
+            if cuda := cuda_in_use():
+                cuda.synchronize()
+
+
+def within(job: Job, plan: Plan, read: int) -> dict[str, dict[str, float]]:
+    """Seconds for each of `read` source frames, by stage that is a line itself and by its parts.
+
+    The frames go through once more, stage by stage: no part of a run waits for the device.
+    """
+    with job.source.open(plan.decode_threads) as film, pinned(plan):
+        kept = replace(plan, cache=False)
+        chain, _ = build(job.source, job.tasks, film.spec, kept, job.sink)
+        inner = [(name, part) for name, stage in zip(chain.names, chain.stages, strict=True)
+                 for part in _parts(stage)]  # fmt: skip
+        flat = Chain(tuple(part for _, part in inner), clock=Waiting())
+        for _ in made_frames(film, flat, kept):
+            pass
+    found: dict[str, dict[str, float]] = {}
+    for (name, _), part in zip(inner, flat.names, strict=True):
+        found.setdefault(name, {})[part] = flat.clock.seconds.get(part, 0.0) / max(1, read)
+    return {name: parts for name, parts in found.items() if len(parts) > 1}
+
+
+def _parts(stage: AnyStage | Chain) -> tuple[AnyStage, ...]:
+    """Those of the line that a stage is, whatever is around it; or itself."""
+    bare = stage
+    while isinstance(bare, Around):
+        bare = bare.stage
+    return bare.stages if isinstance(bare, Chain) else (stage,)
 
 
 def drawn(taken: Taken) -> Group:
@@ -113,6 +165,8 @@ def drawn(taken: Taken) -> Group:
     table = sheet("part", ">batch", ">predicted s/frame", ">measured s/frame")
     for name, batch, predicted, measured in taken.parts():
         table.add_row(name, str(batch or ""), f"{predicted:.4f}", f"{measured:.4f}")
+        for part, seconds in taken.within.get(name, {}).items():
+            table.add_row(f"  {part}", "", "", f"{seconds:.4f}")
     memory = sheet("memory, at most", ">predicted", ">measured", ">predicted / measured")
     _row(memory, "of the program", sum(taken.found.host.values()), taken.host)
     if taken.device:
