@@ -67,12 +67,16 @@ def led(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compact, "upscaler", upscaler)
 
 
-@pytest.mark.parametrize("more", [()])
+@pytest.mark.parametrize("more", [(), ("--no-guard",)])
 @pytest.mark.usefixtures("led")
 def test_the_parts_of_a_stage_that_is_a_line_are_told(
     more: tuple[str, ...], film: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One number for flow and networks together did not say which of them takes the time."""
+    """One number for flow and networks together did not say which of them takes the time.
+
+    Without the guard the line fell into its parts, each was tried alone, and diffvsr missed the
+    flow of a frame that had been the first.
+    """
     words = ["bench", "upscale", str(film), "--frames", "2", "--json", *more]
     assert main(words) == Exit.DONE
     parts = json.loads(capsys.readouterr().out)["parts"]

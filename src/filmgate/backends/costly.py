@@ -68,7 +68,8 @@ def _dressed(
         stage = cached(stage, store, key, every=every)
     if plan.guard and costly.checks:
         stage = guarded(stage, checks=costly.checks, stretch=costly.stretch)
-    return stage
+    # a line with nothing around it is still one stage: it was planned as that, and is tried as that
+    return replace(costly, stage=stage) if isinstance(stage, Chain) else stage
 
 
 def _film(source: Any, notes: Path) -> dict[str, object]:
