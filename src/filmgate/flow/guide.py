@@ -37,6 +37,11 @@ _APART = (0.01, 0.5)
 class Estimator(Protocol):
     """Finds flow between two pictures of which it has seen each once."""
 
+    @property
+    def device(self) -> str:
+        """Where it works: pictures are brought there before they are made larger or smaller."""
+        ...
+
     def seen(self, picture: Tensor, /) -> Any:
         """A plain value: what flow needs to know of a picture (3, H, W), RGB in [0, 1]."""
         ...
@@ -158,7 +163,7 @@ class Flow:
         return None, []
 
     def _told(self, frame: Frame, last: tuple[Last, ...]) -> tuple[Frame, Last]:
-        picture = _rgb(frame.image)
+        picture = _rgb(frame.image, self.estimator.device)
         height, width = picture.shape[1:]
         size, seen = (height, width), self.estimator.seen(scaled(picture, self.scale))
         now = Last(size, self.estimator.kept(seen, self.occlusion))
@@ -184,6 +189,7 @@ class Dis:
     """Flow by dense inverse search, on the CPU and without weights."""
 
     flow: DisFlow = DisFlow(cell=1)
+    device: str = "cpu"
 
     def seen(self, picture: Tensor) -> Any:
         """Grey levels (H, W), uint8."""
@@ -259,10 +265,10 @@ def _size(size: tuple[int, int], scale: Fraction) -> tuple[int, int]:
     return ceil(size[0] * scale), ceil(size[1] * scale)
 
 
-def _rgb(image: object) -> Tensor:
+def _rgb(image: object, device: str) -> Tensor:
     if isinstance(image, Planes):
-        return colour.to_rgb(image)
+        return colour.to_rgb(image, device=device)
     if isinstance(image, Tensor) and image.dim() == 3 and image.shape[0] == 3:
-        return image
+        return image.to(device)
     raise Unsupported(f"flow was looked for in {type(image).__name__}: planes are wanted, or a "
                       "tensor (3, H, W) in [0, 1]")  # fmt: skip

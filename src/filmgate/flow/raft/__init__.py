@@ -32,6 +32,11 @@ class RaftFlow:
     updates: int = UPDATES
     volume: bool | None = None
 
+    @property
+    def device(self) -> str:
+        """The network's."""
+        return str(self.net.feature_encoder.conv.weight.device)
+
     def seen(self, picture: Tensor) -> Seen:
         """What is kept of a picture (3, H, W), RGB in [0, 1] of any dtype: it is encoded once.
 
@@ -39,8 +44,7 @@ class RaftFlow:
         """
         height, width = picture.shape[1:]
         high, wide = (max(SMALLEST, -(-side // CELL) * CELL) for side in (height, width))
-        device = self.net.feature_encoder.conv.weight.device
-        image = picture.to(device, self.net.dtype)[None]
+        image = picture.to(self.device, self.net.dtype)[None]
         image = functional.pad(image, (0, wide - width, 0, high - height), mode="replicate")
         return self.net.seen(image, ROWS if high * wide >= BANDED else None)
 

@@ -176,6 +176,9 @@ def _plain_flow(net: Raft, size: Size, scale: Fraction, parts: _Parts) -> None:
     parts.at("flow")
     sides = [max(SMALLEST, ceil(side * scale / CELL) * CELL) for side in size]
     now, last = (net.seen(_empty(1, 3, *sides, dtype=net.dtype)) for _ in range(2))
+    pairs = _empty((sides[0] // CELL * sides[1] // CELL) ** 2)
+    pairs = pairs / 16  # torchvision's way to scale: a second volume beside the first
+    del pairs
     enlarged(net.flow(now, last, 1, volume=True), (SCALE * size[0], SCALE * size[1]))
 
 
