@@ -208,3 +208,13 @@ def test_half_of_2880_x_5120_is_predicted_under_3_gb(dtype: torch.dtype, gb: flo
     assert found.shape == (2, 1440, 2560)
     assert live.peak < gb * 1e9
     assert volume_bytes(360, 640) > 212e9
+
+
+def test_a_state_that_was_read_from_disk_may_lie_on_another_device() -> None:
+    there = raft.RaftFlow(Raft(tiny.RAFT, "meta").requires_grad_(False), updates=1)
+    here = Seen(torch.zeros(1, 8, 16, 16), torch.zeros(1, 8, 16, 16))
+    now = there.seen(torch.zeros(3, 128, 128))
+    flow, back = there.flows(now, here, (128, 128), True)
+    assert back is not None
+    assert flow.is_meta
+    assert back.is_meta

@@ -144,6 +144,22 @@ def test_no_mix_of_dtypes_raises(dtype: torch.dtype, flow: torch.dtype) -> None:
         assert testing.distance(one.image, other.image) < 0.2
 
 
+def test_a_state_that_was_read_from_disk_may_lie_on_another_device() -> None:
+    made, control = stage()
+    nets = made.nets
+    there = replace(
+        nets,
+        prompt=nets.prompt.to("meta"),
+        vae=nets.vae.to("meta"),
+        control=control.to("meta"),
+        condition=nets.condition.to("meta"),
+    )
+    here = (torch.zeros(1, 3, 48, 64),)
+    state, frames = replace(made, nets=there).step(here, film(2).frames[1:])
+    assert state[0].is_meta
+    assert [frame.index for frame in frames] == [1]
+
+
 def test_tiles_change_nothing() -> None:
     reel = film(3)
     whole, tiles = (played(stage(tile=tile)[0], reel) for tile in (None, Tile(16, 32)))

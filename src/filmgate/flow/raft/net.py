@@ -103,6 +103,11 @@ class Seen:
     features: Tensor
     context: Tensor | None
 
+    def to(self, device: str) -> Seen:
+        """The same on that device."""
+        context = None if self.context is None else self.context.to(device)
+        return Seen(self.features.to(device), context)
+
 
 class Encoder(nn.Module):
     """A picture to a map of an eighth of its sides; `norm` makes the normalisation or None."""

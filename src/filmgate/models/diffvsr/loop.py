@@ -156,9 +156,10 @@ class DiffVsr:
             raise BrokenStage(f"frame {frame.index} at {frame.time} s came without flow_prev: "
                               f"{self.name} wants a stage before it that finds it")  # fmt: skip
         height, width = image.shape[1:]
-        along = torch.as_tensor(flow).to(state[0].device, torch.float32)
+        device = self.nets.prompt.device  # a state that was read from disk lies elsewhere
+        along = torch.as_tensor(flow).to(device, torch.float32)
         field = enlarged(along, (SCALE * height, SCALE * width))[None]
-        return warp(state[0], _edged(field, SCALE * ALIGN)).to(self.nets.dtype)
+        return warp(state[0].to(device), _edged(field, SCALE * ALIGN)).to(self.nets.dtype)
 
 
 def strip(width: int) -> Tile:
