@@ -43,9 +43,9 @@ from filmgate.flow.guide import Flow
 from filmgate.flow.raft import RaftFlow
 from filmgate.flow.raft.net import CELL, LARGE, SMALLEST, Raft
 from filmgate.models.diffvsr import kinds, predicted
-from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets
+from filmgate.models.diffvsr.loop import SCALE, WORDS, DiffVsr, Nets
 from filmgate.models.diffvsr.numerics import Schedule, warp
-from filmgate.models.diffvsr.predicted import CONTROL, UNET, WORDS
+from filmgate.models.diffvsr.predicted import CONTROL, UNET
 from filmgate.models.diffvsr.vae import TinyVae, pooled
 
 CUDA = torch.cuda.is_available()

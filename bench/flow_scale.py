@@ -53,7 +53,7 @@ from filmgate.media.colour import to_rgb
 from filmgate.media.planes import Planes
 from filmgate.models.compact import Enlarge, opened
 from filmgate.models.diffvsr import kinds, predicted
-from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets
+from filmgate.models.diffvsr.loop import SCALE, WORDS, DiffVsr, Nets
 from filmgate.models.diffvsr.vae import TinyVae
 from filmgate.quality.compare import psnr
 from filmgate.quality.steps import luma
@@ -205,7 +205,7 @@ def _nets(seed: int) -> Nets:
         for numbers in net.parameters():
             if numbers.ndim > 1:
                 numbers.normal_(0, numbers[0].numel() ** -0.5)
-    return Nets.of(unet, control, vae, torch.randn(1, predicted.WORDS, 8))
+    return Nets.of(unet, control, vae, torch.randn(1, WORDS, 8))
 
 
 def _calibrated(stage: DiffVsr, first: Frame) -> None:
@@ -306,7 +306,7 @@ def _operations_of_networks() -> int:
     with torch.device("meta"):
         nets = Nets.of(
             made["unet"](dict(predicted.UNET)), made["controlnet"](dict(predicted.CONTROL)),
-            TinyVae(), torch.empty(1, predicted.WORDS, predicted.UNET["cross_attention_dim"]),
+            TinyVae(), torch.empty(1, WORDS, predicted.UNET["cross_attention_dim"]),
         )  # fmt: skip
         before = torch.empty(1, 3, *(SCALE * side for side in SIZE))
         picture, still = torch.empty(3, *SIZE), torch.empty(2, *before.shape[2:])

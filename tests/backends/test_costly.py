@@ -16,9 +16,12 @@ from filmgate.core.chain import Chain
 from filmgate.core.costly import Costly, costlies
 from filmgate.core.events import Committed
 from filmgate.core.frame import Spec
+from filmgate.core.stage import AnyStage
 from filmgate.core.windows import each
 from filmgate.device.cache import opened
 from filmgate.errors import BadPicture, BadSetting
+from filmgate.flow import raft
+from filmgate.flow.guide import Flow
 from tests import films
 from tests.models import tiny
 
@@ -123,22 +126,34 @@ def test_numbers_and_tiles_are_a_persons_own(source: Path) -> None:
         made(source, fg.Interpolate(dtype="float16"))
 
 
-def test_what_is_costly_within_a_costly_stage_is_kept_too(source: Path) -> None:
-    """As a network led by flow: both results are kept, and weights of both tell them apart."""
+def test_of_what_is_costly_within_a_costly_stage_the_whole_is_kept(source: Path) -> None:
+    """As a network led by flow: weights of both tell results apart; flow is not kept besides."""
     inner, plain = Costly(each(list, name="flow"), settings="a", weights="one"), each(list)
     outer = Costly(Chain((inner, plain)), settings="b", weights="two")
     assert list(costlies(Chain((plain, outer)))) == [outer, inner]
     spec = Spec(width=8, height=8, rate=None, time_base=Fraction(1, 25), pixels="gray")
 
-    def kept(flow: Costly) -> tuple[Cached, Cached]:
+    def kept(flow: Costly) -> Cached:
         line = Chain((replace(outer, stage=Chain((flow, plain))),))
         (stage,) = dressed(line, spec, fg.Plan(cache=True), fg.File(source))
         assert isinstance(stage, Cached)
         assert isinstance(stage.stage, Chain)
-        within = stage.stage.stages[0]
-        assert isinstance(within, Cached)
-        return stage, within
+        assert not isinstance(stage.stage.stages[0], Cached)
+        return stage
 
-    first, other = kept(inner), kept(replace(inner, weights="three"))
-    assert first[0].key != other[0].key
-    assert first[1].key != other[1].key
+    assert kept(inner).key == kept(inner).key
+    assert kept(inner).key != kept(replace(inner, weights="three")).key
+
+
+def test_only_what_can_be_lean_is_another_result_when_it_is(source: Path) -> None:
+    spec = Spec(width=8, height=8, rate=None, time_base=Fraction(1, 25), pixels="gray")
+
+    def key(stage: AnyStage, lean: bool) -> str:
+        line = Chain((Costly(stage, settings="a"),))
+        (made,) = dressed(line, spec, fg.Plan(cache=True, lean=lean), fg.File(source))
+        assert isinstance(made, Cached)
+        return made.key
+
+    flow = raft.RaftFlow(raft.opened(tiny.weights("raft_small"), torch.float32, "cpu"))
+    assert key(each(list), True) == key(each(list), False)
+    assert key(Flow(flow), True) != key(Flow(flow), False)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, Position
+from filmgate.core.guarded import guarded
+from filmgate.core.stage import Around
 from filmgate.core.windows import each, windowed
 from filmgate.errors import BadSetting, OutOfMemory
 from filmgate.testing import play, same
@@ -134,6 +136,38 @@ def test_every_kind_of_out_of_memory_names_its_stage_and_batch(kind: str) -> Non
     with pytest.raises(OutOfMemory, match=r"^stage 1 ran out of memory with 2 frames") as caught:
         chain.step(chain.start(film.spec, START), film.frames)
     assert (caught.value.stage, caught.value.batch) == (1, 2)
+
+
+@pytest.mark.parametrize("around", [Around, guarded])
+def test_out_of_memory_within_a_line_is_that_of_the_stage_which_the_line_is(
+    around: Callable[[Any], Any],
+) -> None:
+    def starve(frames: Sequence[Frame]) -> Sequence[Frame]:
+        raise torch_memory()
+
+    film = film_of([1] * 4, 0)
+    inner = around(Chain((each(brighten), each(brighten), each(starve))))
+    chain = Chain((each(brighten), inner), (1, 2))
+    with pytest.raises(OutOfMemory, match=r"^stage 1 ran out .* 2 frames.*: CUDA out of") as caught:
+        chain.step(chain.start(film.spec, START), film.frames)
+    assert (caught.value.stage, caught.value.batch) == (1, 2)
+    assert chain.smaller(caught.value.stage).batches == (1, 1)
+
+
+def test_what_a_stage_makes_goes_on_before_its_next_batch() -> None:
+    """So of a chunk one frame at a time is between two stages."""
+    calls: list[tuple[str, int]] = []
+
+    def spy(name: str) -> Any:
+        def look(frames: Sequence[Frame]) -> Sequence[Frame]:
+            calls.extend((name, frame.index) for frame in frames)
+            return frames
+
+        return each(look)
+
+    film = film_of([1] * 3, 0)
+    play(Chain((spy("a"), spy("b"))), film)
+    assert calls == [(name, n) for n in range(3) for name in ("a", "b")]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape"), KeyError("x"), OSError(-4, "x")])

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from filmgate.core import store
 from filmgate.core.frame import Frame, Position
 from filmgate.core.store import dumps, loads
 from filmgate.errors import BrokenStage, FilmgateError
@@ -98,6 +99,18 @@ def test_tensors_come_back(dtype: str, shape: tuple[int, ...]) -> None:
     assert back.dtype == tensor.dtype
     assert back.shape == tensor.shape
     assert torch.equal(back, tensor)
+
+
+def test_tensors_of_a_card_come_back_on_the_cpu_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    entry = {"dtype": "int64", "shape": [4], "device": "cuda:1"}
+    blob = torch.arange(4).numpy().tobytes()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert torch.equal(store._tensor(entry, blob), torch.arange(4))
+    assert store._tensor({**entry, "shape": [0]}, b"").device.type == "cpu"
 
 
 def test_arrays_and_tensors_that_are_views_come_back_as_they_look() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import filmgate as fg
 from filmgate import testing
 from filmgate.core.chain import Chain
+from filmgate.core.costly import Costly
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.tiled import Tile
 from filmgate.errors import BadSetting, BadWeights, BrokenStage, Unsupported
@@ -128,6 +129,21 @@ def test_a_cut_begins_anew_and_everything_else_is_led_by_the_frame_before() -> N
         played(made, replace(film(), frames=(film(2).frames[0], bare)))
 
 
+@pytest.mark.slow
+def test_the_seed_of_a_job_is_the_models() -> None:
+    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny_diffvsr.folder(), steps=1, flow="dis",
+                      flow_scale=Fraction(1, 4))  # fmt: skip
+    made = []
+    for seed in (0, 1, 1):
+        (costly,) = (part for part in task.stages(replace(test_found.SPEC, seed=seed))
+                     if isinstance(part, Costly))  # fmt: skip
+        reel = replace(test_found.film(), frames=test_found.film().frames[:2])
+        made.append((costly.settings, testing.play(Chain((costly,)), reel)[0].image))
+    assert made[0][0] != made[1][0] == made[2][0]
+    assert testing.distance(made[0][1], made[1][1]) > 0.01
+    assert testing.distance(made[1][1], made[2][1]) == 0
+
+
 def test_another_seed_draws_another_film() -> None:
     one, other = (played(stage(seed=seed)[0], film(1))[0].image for seed in (0, 1))
     assert testing.distance(one, other) > 0.01
@@ -167,12 +183,12 @@ def test_tiles_change_nothing() -> None:
 
 
 def test_settings_that_can_not_be_are_told(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="scale is 2: the model diffvsr has 4"):
+    with pytest.raises(BadSetting, match="diffvsr has 4 and no other: pass --scale 4"):
         diffvsr.upscaler(test_found.SPEC, 2, Knobs(tmp_path))
     with pytest.raises(BadSetting, match="flow_scale is 1/17: wanted 1 to 1/16"):
         Knobs(tmp_path, flow_scale=Fraction(1, 17))
     with pytest.raises(BadWeights, match=r"scheduler_config\.json is not there: wanted"):
-        fg.Upscale(scale=4, model="diffvsr", weights=tmp_path).stages(test_found.SPEC)
+        fg.Upscale(scale=4, model="diffvsr", weights=tmp_path, flow="dis").stages(test_found.SPEC)
     with pytest.raises(BadSetting, match="steps is 4 and the model compact has no such thing"):
         fg.Upscale(steps=4).stages(test_found.SPEC)
     with pytest.raises(BadSetting, match=r"flow_weights is a\.pth, and dis has none"):

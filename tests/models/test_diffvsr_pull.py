@@ -8,7 +8,7 @@ import pytest
 import filmgate as fg
 from filmgate.cli.main import main
 from filmgate.device.weights import Shelf
-from filmgate.errors import BadWeights, Exit
+from filmgate.errors import BadSetting, BadWeights, Exit
 from filmgate.jobs import durable
 from filmgate.models import Knobs, diffvsr, upscaler, weights_hash
 from tests import films
@@ -24,7 +24,14 @@ def test_where_it_is_absent_the_command_that_fetches_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FILMGATE_MODELS", str(tmp_path))
+    with pytest.raises(BadWeights, match="filmgate models pull raft_large fetches"):
+        upscaler("diffvsr", test_found.SPEC, 4)
     with pytest.raises(BadWeights, match="filmgate models pull diffvsr fetches it"):
+        upscaler("diffvsr", test_found.SPEC, 4, Knobs(flow="dis"))
+    with pytest.raises(BadSetting, match="steps is 0: wanted 1 to 1000"):
+        upscaler("diffvsr", test_found.SPEC, 4, Knobs(steps=0))
+    monkeypatch.setattr(diffvsr, "find_spec", lambda name: None)
+    with pytest.raises(BadSetting, match=r"pip install 'filmgate\[diffusion\]' does that"):
         upscaler("diffvsr", test_found.SPEC, 4)
 
 
@@ -34,12 +41,13 @@ def test_the_parts_of_a_folder_tell_a_run_from_another(
     monkeypatch.setenv("FILMGATE_MODELS", str(tmp_path))
     unet = tmp_path / "diffvsr" / "unet" / "diffusion_pytorch_model.safetensors"
     unet.parent.mkdir(parents=True)
-    for path in (unet, tmp_path / "diffvsr" / diffvsr.PROMPT):  # made, not fetched: no part of it
+    words, note = tmp_path / "diffvsr" / diffvsr.PROMPT, unet.with_name("config.json.lock")
+    for path in (unet, words, note):
         path.write_bytes(b"numbers")
     for given in (None, tmp_path / "diffvsr"):
         task = fg.Upscale(scale=4, model="diffvsr", weights=given)
         job = fg.Job(fg.File(tmp_path / "in.mp4"), fg.Output(tmp_path / "out.mp4"), (task,))
-        assert list(durable._weights(job)) == [unet]
+        assert list(durable._weights(job)) == [unet, words]
 
 
 @pytest.mark.slow
@@ -65,4 +73,4 @@ def test_a_folder_that_was_pulled_is_found_without_naming_it(
     assert weights_hash("diffvsr", given) == weights_hash("diffvsr", Knobs(flow="dis"))
     (shelf.path / "diffvsr" / "unet" / "config.json").write_bytes(b"{}")
     with pytest.raises(BadWeights, match=r"config\.json has 2 bytes.*fetches it again"):
-        upscaler("diffvsr", test_found.SPEC, 4, Knobs())
+        upscaler("diffvsr", test_found.SPEC, 4, Knobs(flow="dis"))

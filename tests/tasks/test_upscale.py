@@ -103,6 +103,25 @@ def test_the_command_line_needs_no_download(
     assert picture(shown(tmp_path / "out.mkv")[0]).size == (128, 96)
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("diffvrs", "there is no model 'diffvrs': did you mean 'diffvsr'?"),
+        ("raft_large", "there is no model 'raft_large': known are compact, diffvsr, dis, film"),
+        ("raft", "the model is 'raft': wanted one of compact, diffvsr, image"),
+        ("film", "the model is 'film': wanted one of compact, diffvsr, image"),
+        ("nothing.pth", "model is the file nothing.pth, which is not there: wanted a file of"),
+    ],
+)
+def test_a_model_that_is_none_is_told(
+    model: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = films.make(films.FILMS["even"], tmp_path / "in.mp4")
+    words = ["upscale", str(source), str(tmp_path / "out.mkv"), "--model", model]
+    assert main(words) == Exit.USER
+    assert said in capsys.readouterr().err
+
+
 def test_what_can_not_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="scale is 0: wanted 2 or 4"):
         Upscale(scale=0)

@@ -21,7 +21,8 @@ from filmgate.device.prints import sha256_of
 from filmgate.tasks.forms import settings
 
 HELD_BYTES = 64 << 20  # of frames that are held at most behind results that were found
-LIBRARIES = ("numpy", "opencv-contrib-python-headless", "torch")  # whose bits count
+# Whose bits count.
+LIBRARIES = ("numpy", "opencv-contrib-python-headless", "torch", "diffusers", "spandrel")
 _RANGE = ("from_", "to", "frames")  # fields of a source that say what of it is shown
 
 
@@ -33,7 +34,7 @@ def dressed(chain: Chain, spec: Spec, plan: Plan, source: SourceFile) -> tuple[A
 def with_held(costs: Costs, chain: Chain) -> Costs:
     """The costs where results are kept; stages are tried without, so that nothing is found."""
     stages = (
-        replace(cost, state_bytes=cost.state_bytes + len(list(costlies(stage))) * HELD_BYTES)
+        replace(cost, state_bytes=cost.state_bytes + isinstance(stage, Costly) * HELD_BYTES)
         for cost, stage in zip(costs.stages, chain.stages, strict=True)
     )
     return replace(costs, stages=tuple(stages))
@@ -53,13 +54,14 @@ def _dressed(
 ) -> AnyStage:
     """One stage: kept first, then looked at, so what was kept is looked at too."""
     stage = leaner(costly.stage) if plan.lean else costly.stage
-    if isinstance(stage, Chain):
-        stage = replace(stage, stages=_all(stage, spec, plan, source, store))
+    if isinstance(stage, Chain):  # what is within is not kept besides: it may be ten times as big
+        stage = replace(stage, stages=_all(stage, spec, plan, source, None))
     if store is not None:
+        thrifty = any(leaner(part.stage) != part.stage for part in costlies(costly))
+        lean = " lean" if plan.lean and thrifty else ""
         key = {
             **_film(source, store.folder / "films"),
-            "settings": f"{costly.settings} {plan.opencv_threads} {plan.torch_threads} "
-            + ("lean" if plan.lean else ""),
+            "settings": f"{costly.settings} {plan.opencv_threads} {plan.torch_threads}{lean}",
             "weights": " ".join(part.weights for part in costlies(costly)),
             "code": _code(),
         }

@@ -79,7 +79,7 @@ def fit(job: Job, limits: Limits | None = None, budget: Budget | None = None) ->
     budget = budget or limits.budget
     plan = replace(Plan(give_back=True, guard=limits.guard), **limits.threads_of_plan)
     with job.source.open(plan.decode_threads) as film:
-        chain = line(job.source, job.tasks, film.spec, job.sink)
+        chain = line(job.source, job.tasks, film.spec, job.sink, job.seed)
         made = chain.output(film.spec)
         fixed = limits.fixed(film.spec, len(chain.stages))
         thrifty = any(leaner(costly.stage) != costly.stage for costly in costlies(chain))
@@ -111,7 +111,7 @@ def planned_within(job: Job, limits: Limits) -> Plan | None:
     if limits.measured:
         return fit(job, limits).plan
     with job.source.open() as film:
-        chain, plan = build(job.source, job.tasks, film.spec, None, job.sink)
+        chain, plan = build(job.source, job.tasks, film.spec, None, job.sink, job.seed)
         return replace(plan, **limits.fixed(film.spec, len(chain.stages)))
 
 
@@ -124,7 +124,8 @@ def _refused(
     if budget.device is not None and device > budget.device:
         return DoesNotFit(
             f"the stages need {_mb(device)} on the device and --vram is {_mb(budget.device)}: give "
-            f"--vram {_mb(device)}, or a smaller picture", device)  # fmt: skip
+            f"--vram {_mb(device)}, --dtype float16 or a smaller --flow-scale or --tile where the "
+            "model has them, or a smaller picture", device)  # fmt: skip
     needed = sum(host.values())
     largest = sorted(host, key=lambda part: -host[part])[:3]
     where = ", ".join(f"{part} {_mb(host[part])}" for part in largest)

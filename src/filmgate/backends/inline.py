@@ -36,7 +36,7 @@ def run(
     or any error, leaves nothing behind but what is kept. Raises FilmgateError.
     """
     with job.source.open(plan.decode_threads if plan else None) as film:
-        chain, plan = build(job.source, job.tasks, film.spec, plan, job.sink)
+        chain, plan = build(job.source, job.tasks, film.spec, plan, job.sink, job.seed)
         result = job.sink.open(
             film,
             chain.output(film.spec),
@@ -74,18 +74,23 @@ def build(
     spec: Spec,
     plan: Plan | None,
     sink: SinkFile | None = None,
+    seed: int = 0,
 ) -> tuple[Chain, Plan]:
     """The line for the stream `spec` as the plan wants it, and the plan. Raises UserError."""
-    chain = line(source, tasks, spec, sink)
+    chain = line(source, tasks, spec, sink, seed)
     plan = plan or planned(spec, chain.output(spec))
     return Chain(dressed(chain, spec, plan, source), plan.batches), plan
 
 
 def line(
-    source: SourceFile, tasks: Sequence[Task], spec: Spec, sink: SinkFile | None = None
+    source: SourceFile,
+    tasks: Sequence[Task],
+    spec: Spec,
+    sink: SinkFile | None = None,
+    seed: int = 0,
 ) -> Chain:
     """All that the film goes through, as one chain. Weights are loaded here. Raises UserError."""
-    chain = Chain(())
+    chain, spec = Chain(()), replace(spec, seed=seed)
     for part in (source, *tasks, *((sink,) if sink else ())):
         chain = Chain((chain, *part.stages(chain.output(spec))))
     return chain

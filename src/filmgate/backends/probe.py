@@ -56,7 +56,7 @@ def measured(film: Any, chain: Chain, sink: Any, plan: Plan) -> Costs:
             encode = Line(0.0, STILL_COPIES * result_bytes)
             encode_s, encode_cpu, file_bytes = _stilled(film, sink, made, frames, plan)
         del frames
-    with rising():
+    with rising(), _rising_on_device():
         pass  # what was freed is given back: the program alone is left
     return Costs(
         program=resident_meter()(),
@@ -237,6 +237,7 @@ def _rising_on_device() -> Iterator[Peak]:
     peak, cuda = Peak(), cuda_in_use()
     if cuda:
         cuda.synchronize()
+        cuda.empty_cache()  # else what others have left reserved counts as this one's
         cuda.reset_peak_memory_stats()
     yield peak
     if cuda:

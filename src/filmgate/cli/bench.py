@@ -140,7 +140,7 @@ def within(job: Job, plan: Plan, read: int) -> dict[str, dict[str, float]]:
     """
     with job.source.open(plan.decode_threads) as film, pinned(plan):
         kept = replace(plan, cache=False)
-        chain, _ = build(job.source, job.tasks, film.spec, kept, job.sink)
+        chain, _ = build(job.source, job.tasks, film.spec, kept, job.sink, job.seed)
         inner = [(name, part) for name, stage in zip(chain.names, chain.stages, strict=True)
                  for part in _parts(stage)]  # fmt: skip
         flat = Chain(tuple(part for _, part in inner), clock=Waiting())

@@ -149,15 +149,17 @@ class Chain:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            why = str(error).partition("\n")[0]
+            # of a line within a line: here it is this stage that did not fit
+            said = error.why if isinstance(error, OutOfMemory) else str(error)
+            why = said.partition("\n")[0]
         # Raised out here: the handler above keeps the failed tensors alive through its traceback.
         raise OutOfMemory(k, size, why)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Every kind: Python's, torch's on a device and on the CPU, OpenCV's (code -4)."""
+    """Every kind: Python's, torch's on a device and on the CPU, OpenCV's (code -4), a chain's."""
     return (
-        isinstance(error, MemoryError)
+        isinstance(error, MemoryError | OutOfMemory)
         or type(error).__name__ == "OutOfMemoryError"
         or getattr(error, "code", 0) == -4
         or "can't allocate memory" in str(error)

@@ -48,7 +48,8 @@ class Spec:
 
     `rate` is frames per second, None where it varies; every time in the stream is a multiple of
     `time_base` (seconds). `pixels` is the pixel format as decoded ("yuv420p10le") or "rgb" for a
-    tensor (3, H, W) in [0, 1]. `frames` is a hint: what counts is frames decoded and shown.
+    tensor (3, H, W) in [0, 1]. `frames` is a hint: what counts is frames decoded and shown. `seed`
+    is the job's: all chance in its stages comes of it (see noise.py).
     """
 
     width: int
@@ -60,6 +61,7 @@ class Spec:
     device: str = "cpu"
     colour: Colour = Colour()
     frames: int | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,10 @@ def dumps(value: object) -> bytes:
 
 
 def loads(data: bytes) -> Any:
-    """The value again; tensors return to their device. Only dataclasses already imported count."""
+    """The value again; tensors return to their device, or to the CPU where there is none such.
+
+    Only dataclasses already imported count.
+    """
     from safetensors.numpy import load
 
     blobs = {name: flat.tobytes() for name, flat in load(data).items()}
@@ -114,9 +117,16 @@ def _tensor(entry: dict[str, Any], blob: bytes) -> Any:
     torch = _torch()
     dtype = getattr(torch, entry["dtype"])
     if not blob:
-        return torch.empty(entry["shape"], dtype=dtype, device=entry["device"])
+        return torch.empty(entry["shape"], dtype=dtype, device=_here(entry["device"]))
     flat = torch.frombuffer(bytearray(blob), dtype=torch.uint8).view(dtype)
-    return flat.reshape(entry["shape"]).to(entry["device"])
+    return flat.reshape(entry["shape"]).to(_here(entry["device"]))
+
+
+def _here(device: str) -> str:
+    """The device, or the CPU on a machine that has no such one."""
+    kind, _, number = device.partition(":")
+    there = _torch().cuda.device_count() if kind == "cuda" else 1
+    return device if int(number or 0) < there else "cpu"
 
 
 def _torch() -> Any:

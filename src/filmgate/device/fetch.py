@@ -54,7 +54,7 @@ def pull(
     if variable := offline():
         raise NotFetched(
             f"{variable} is set and {weights.told} are not here: fetch {weights.address} elsewhere "
-            f"and put it at {place}, name where it lies with --weights, or unset {variable}"
+            f"and put it at {place}, name where it lies with {weights.flag}, or unset {variable}"
         )
     with alone(place, tell):
         with suppress(BadWeights):  # whoever was at it has done it
@@ -181,7 +181,7 @@ def _sized(weights: Weights) -> Weights:
             said = response.headers.get("Content-Length", "")
     except (URLError, HTTPException, OSError) as error:
         raise NotFetched(f"{weights.address} does not tell its size: {error}; try again later, or "
-                         "name a file with --weights") from error  # fmt: skip
+                         f"name a file with {weights.flag}") from error  # fmt: skip
     if not said.isdigit() or not weights.fits(int(said)):
         _same_size(weights, said or "untold")
     return replace(weights, size_bytes=int(said), off_bytes=0)
@@ -305,9 +305,9 @@ def _refused(address: str, of: Published, error: HTTPError) -> Cut | NotFetched:
     cure = {
         401: f"accept its licence at {of.page} and set HF_TOKEN to a token that may read it",
         403: f"accept its licence at {of.page} and set HF_TOKEN to a token that may read it",
-        404: "it has moved: get a newer Filmgate, or name a file with --weights",
-        410: "it is gone: get a newer Filmgate, or name a file with --weights",
-    }.get(error.code, "try again later, or name a file with --weights")
+        404: f"it has moved: get a newer Filmgate, or name a file with {of.flag}",
+        410: f"it is gone: get a newer Filmgate, or name a file with {of.flag}",
+    }.get(error.code, f"try again later, or name a file with {of.flag}")
     return NotFetched(f"{address} answers {said}: {cure}")
 
 
@@ -315,7 +315,7 @@ def _same_size(weights: Weights, said: str | None) -> None:
     if said is not None and said != str(weights.size_bytes):
         raise BadWeights(
             f"{weights.address} has {said} bytes, and {weights.told} has {weights.size_bytes}: it "
-            "was changed since; get a newer Filmgate, or name a file with --weights"
+            f"was changed since; get a newer Filmgate, or name a file with {weights.flag}"
         )
 
 

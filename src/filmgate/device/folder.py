@@ -139,7 +139,7 @@ def _asked(
         if files := listed(folder, shelf):  # whoever was at it has done it
             return files
         tell("asking what there is", 0, 0)
-        commit, there = _said(folder, wait)
+        commit, there = _said(folder, tell, wait)
         files = folder.files(commit, there)
         sizes = {one.file: (one.size_bytes, one.sha256) for one in files}
         note = {"of": _of(folder), "commit": commit, "files": sizes}
@@ -147,7 +147,7 @@ def _asked(
     return files
 
 
-def _said(folder: Folder, wait: Callable[[float], object]) -> tuple[str, Sizes]:
+def _said(folder: Folder, tell: Tell, wait: Callable[[float], object]) -> tuple[str, Sizes]:
     """The commit that the revision is now, and what it holds."""
     address = f"{endpoint()}/api/models/{folder.hub}/revision/{folder.revision}?blobs=true"
     for tries in range(1, fetch.TRIES + 1):
@@ -159,6 +159,7 @@ def _said(folder: Folder, wait: Callable[[float], object]) -> tuple[str, Sizes]:
             if tries == fetch.TRIES:
                 raise NotFetched(f"{address} did not answer: {error}; the same command tries "
                                  "again") from error  # fmt: skip
+            tell(f"trying again: {error}", 0, 0)
             wait(2.0**tries)
     try:
         told = json.loads(text)

@@ -34,7 +34,8 @@ class Published:
     """What somebody published: a definition, which the module of its family gives.
 
     `hub`: its repository there, "owner/name". `commercial` None: the licence leaves it open.
-    `terms` must be accepted once. `proven`: the thing itself has been through `models try`.
+    `terms` must be accepted once. `proven`: the thing itself has been through `models try`. `flag`
+    names another place of it on the command line.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Published:
     revision: str = "main"
     terms: str | None = None
     proven: bool = False
+    flag: str = "--weights"
 
     @property
     def page(self) -> str:
@@ -63,7 +65,7 @@ class Weights(Published):
 
     It comes from `url`, or from `hub` at `path`. `sha256` None: unknown, so that of the first file
     is recorded and wanted from then on; first digits will do. `size_bytes` may be `off_bytes` off:
-    it was published rounded. `flag` names another place of it on the command line.
+    it was published rounded.
     """
 
     file: str
@@ -72,7 +74,6 @@ class Weights(Published):
     path: str = ""
     url: str = ""
     off_bytes: int = 0
-    flag: str = "--weights"
 
     def __post_init__(self) -> None:
         for field in ("name", "family", "file"):

@@ -21,6 +21,7 @@ from filmgate.backends.fit import planned_within
 from filmgate.backends.limits import Limits
 from filmgate.core.events import Committed, Done, Event, Replanned, Started, Warned
 from filmgate.core.job import Job
+from filmgate.core.meter import cuda_in_use
 from filmgate.core.plan import Plan, Shrunk
 from filmgate.core.snapshot import Snapshot
 from filmgate.device.prints import fingerprint
@@ -35,7 +36,8 @@ from filmgate.models import files
 from filmgate.tasks.forms import WEIGHTS, job_to, plain, settings
 
 # What else moves bits, if it is installed.
-LIBRARIES = ("filmgate", "av", "numpy", "opencv-contrib-python-headless", "torch")
+LIBRARIES = ("filmgate", "av", "numpy", "opencv-contrib-python-headless", "torch", "diffusers",
+             "spandrel")  # fmt: skip
 
 
 def passing(job: Job) -> str | None:
@@ -206,6 +208,8 @@ def _versions() -> Mapping[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
+    if cuda := cuda_in_use():  # loaded by now where a network wants it
+        found["device"] = cuda.get_device_name()
     return found
 
 

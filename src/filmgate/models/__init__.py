@@ -147,8 +147,10 @@ def files(name: str, knobs: Knobs = Knobs()) -> Iterator[Path]:
     yield from (shelf.find(one, knobs.weights) for one in declared)
     places = [knobs.weights] if knobs.weights else map(shelf.home, folders(name))
     for place in () if declared else places:
-        # of a folder its parts: what is made of them lies beside them
-        yield from [place] if place.is_file() else sorted(place.glob("*/*.safetensors"))
+        if hasattr(family, "parts"):
+            yield from family.parts(place)
+        else:
+            yield from [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
     if "flow" in getattr(family, "KNOBS", ()):
         flow = knobs.flow or family.FLOW
         by_flow = [one for kind in FLOWS for one in weights(kind) if one.name == flow]
@@ -218,6 +220,9 @@ def chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
     path = Path(str(settings.get("model", "")))
     if path.suffix not in FILES:
         return dict(settings)
+    if not path.is_file():
+        raise BadWeights(f"model is the file {path}, which is not there: wanted a file of weights, "
+                         f"or one of {', '.join(families())}")  # fmt: skip
     if settings.get("weights") is not None:
         raise BadSetting(f"model is the file {path} and weights is {settings['weights']}: give one")
     return {**settings, "model": family_of(path), "weights": path}
@@ -229,7 +234,7 @@ def weights_of(name: str) -> "Weights | Folder":
     known = {one.name: one for one in every}
     if name in known:
         return known[name]
-    if name in families():
+    if name in (*families(), *FLOWS):
         own = [one.name for one in known.values() if one.family == name]
         said = f"they are {', '.join(own)}" if own else "it needs none"
         raise BadSetting(f"{name} is a family, and wanted is one of its weights: {said}")
@@ -276,8 +281,11 @@ def _family(name: str) -> Any:
         return import_module(f"filmgate.flow.{name}")
     if name in _ours():
         return import_module(f"{__name__}.{name}")
-    (point,) = entry_points(group=GROUP, name=name)
-    return point.load()
+    for point in entry_points(group=GROUP, name=name):
+        return point.load()
+    close = get_close_matches(name, families(), 1)
+    there = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(families())}"
+    raise BadSetting(f"there is no model {name!r}: {there}")
 
 
 def _ours() -> list[str]:

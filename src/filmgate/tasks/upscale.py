@@ -68,7 +68,7 @@ class Upscale:
         made = upscaler(self.model, spec, self.scale, self.knobs)
         costly = Costly(
             made if isinstance(made, Stage) else drawn(made, self.scale),
-            settings=repr(replace(self, weights=None, flow_weights=None)),
+            settings=f"{replace(self, weights=None, flow_weights=None)} {spec.seed}",
             weights=weights_hash(self.model, self.knobs),
             checks=CHECKS,
         )

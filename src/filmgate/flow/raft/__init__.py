@@ -57,7 +57,7 @@ class RaftFlow:
     ) -> tuple[Tensor, Tensor | None]:
         """(2, H, W) from `a` to `b`, and with `back` from `b` to `a`; `size` is (H, W)."""
         height, width = size
-        b = b.to(self.device)  # one that was read from disk lies elsewhere
+        b = b.to(self.device)  # one that comes from another machine lies elsewhere
         pairs = ((a, b), (b, a)) if back else ((a, b),)
         found = [self.net.flow(x, y, self.updates, self.volume)[:, :height, :width]
                  for x, y in pairs]  # fmt: skip

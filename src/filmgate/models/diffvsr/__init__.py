@@ -11,8 +11,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,14 +32,13 @@ from filmgate.errors import BadSetting, BadWeights
 from filmgate.flow.guide import Guide
 from filmgate.media import colour
 from filmgate.models import Knobs
-from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets
+from filmgate.models.diffvsr.loop import SCALE, WORDS, DiffVsr, Nets
 from filmgate.models.diffvsr.numerics import Schedule
 from filmgate.models.diffvsr.vae import TinyVae
 
 KNOBS = ("weights", "dtype", "steps", "flow", "flow_weights", "flow_scale")
 HUB = "Jamichsu/Stream-DiffVSR"
 STEPS, FLOW = 4, "raft_large"
-WORDS = 77
 PROMPT = "no_words.safetensors"  # what the text encoder makes of no words: (1, 77, C), "prompt"
 _FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
 _FOLDER = Folder(
@@ -93,6 +92,20 @@ def opened(folder: Path, dtype: torch.dtype, device: str) -> tuple[Nets, Schedul
     return Nets.of(unet, control, vae, prompt.to(device, dtype)), schedule
 
 
+def parts(place: Path) -> Iterator[Path]:
+    """What in a folder of weights moves bits of a film.
+
+    The text encoder is asked first, if it was not yet: its word counts, and it may go then.
+    """
+    with suppress(BadWeights):
+        _prompt(place)
+    for part in ("controlnet", "scheduler", "unet", "vae"):
+        yield from (path for path in sorted((place / part).glob("*"))
+                    if path.suffix in (".json", ".safetensors"))  # fmt: skip
+    if (place / PROMPT).is_file():
+        yield place / PROMPT
+
+
 def folders() -> tuple[Folder, ...]:
     """The published folder; sizes and hashes of what lies in it are the hub's to tell."""
     return (_FOLDER,)
@@ -108,14 +121,18 @@ def upscaler(spec: Spec, scale: int, knobs: Knobs) -> AnyStage:
     found_on = SCALE * Fraction(knobs.flow_scale or 1)
     guide = Guide(model=knobs.flow or FLOW, scale=found_on, occlusion=False,
                   weights=knobs.flow_weights)  # fmt: skip
+    steps = STEPS if knobs.steps is None else knobs.steps
+    # what costs little to mend is told first, and the gigabytes last
+    Schedule().levels(steps)
+    if find_spec("diffusers") is None:
+        raise BadSetting(f"the model diffvsr wants diffusers: {_EXTRA}")
+    led = guide.stages(spec)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, knobs.dtype or ("float16" if device == "cuda" else "float32"))
     nets, schedule = opened(knobs.weights or Shelf.here().path / "diffvsr", dtype, device)
-    loop = DiffVsr(nets, schedule, knobs.steps or STEPS)
-    loop.output(replace(spec, pixels="rgb"))  # steps that can't be
+    loop = DiffVsr(nets, schedule, steps, spec.seed)
     return Chain((
-        *guide.stages(spec), colour.rgb(device=device), loop,
-        colour.planes(spec.pixels, spec.colour),
+        *led, colour.rgb(device=device), loop, colour.planes(spec.pixels, spec.colour),
     ))  # fmt: skip
 
 
@@ -134,7 +151,8 @@ def foreseen(spec: Spec, scale: int, knobs: Knobs) -> Iterator[Foreseen]:
 
 def _can(spec: Spec, scale: int) -> None:
     if scale != SCALE:
-        raise BadSetting(f"scale is {scale}: the model diffvsr has {SCALE} and no other")
+        raise BadSetting(f"scale is {scale}, and the model diffvsr has {SCALE} and no other: pass "
+                         f"--scale {SCALE}")  # fmt: skip
     colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
 
 
@@ -183,7 +201,7 @@ def _filled(
 def _settings(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BadWeights(_absent(path)) from error
     except (OSError, ValueError) as error:
         raise BadWeights(f"{path} can't be read: {error}; fetch it again") from error

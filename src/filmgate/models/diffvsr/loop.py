@@ -21,6 +21,7 @@ from filmgate.models.diffvsr.numerics import Schedule, warp
 from filmgate.models.diffvsr.vae import TinyVae
 
 SCALE = 4
+WORDS = 77  # of a prompt, none of them said
 ALIGN = 4  # sides of small pictures are filled up to multiples of this: features are pooled 4 x 4
 STRIP = 1 << 20  # pixels of the large picture that go through a convolution at a time, about
 KEPT = ("cut", "mended", "noted")  # what is still true of the larger picture
@@ -156,7 +157,7 @@ class DiffVsr:
             raise BrokenStage(f"frame {frame.index} at {frame.time} s came without flow_prev: "
                               f"{self.name} wants a stage before it that finds it")  # fmt: skip
         height, width = image.shape[1:]
-        device = self.nets.prompt.device  # a state that was read from disk lies elsewhere
+        device = self.nets.prompt.device  # a state from another machine, or flow, lies elsewhere
         along = torch.as_tensor(flow).to(device, torch.float32)
         field = enlarged(along, (SCALE * height, SCALE * width))[None]
         return warp(state[0].to(device), _edged(field, SCALE * ALIGN)).to(self.nets.dtype)

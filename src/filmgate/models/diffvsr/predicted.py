@@ -28,12 +28,11 @@ from filmgate.device.memory import Live
 from filmgate.flow.guide import Flow, enlarged
 from filmgate.flow.raft import RaftFlow
 from filmgate.flow.raft.net import CELL, LARGE, SMALL, SMALLEST, Raft
-from filmgate.models.diffvsr.loop import SCALE, DiffVsr, Nets, filled
+from filmgate.models.diffvsr.loop import SCALE, WORDS, DiffVsr, Nets, filled
 from filmgate.models.diffvsr.numerics import warp
 from filmgate.models.diffvsr.vae import WHOLE, TinyVae, pooled
 
 Size = tuple[int, int]
-WORDS = 77
 # The published sizes, as far as they are known: 472.4 and 207.7 million numbers.
 CONTROL = MappingProxyType[str, Any]({
     "in_channels": 7, "block_out_channels": (256, 512, 512, 1024), "cross_attention_dim": 1024,
@@ -55,10 +54,10 @@ def ours(
 
     Live bytes, and in half precision what cuDNN's change of layout takes. However many come at a
     time, they go through one by one, so a batch holds no more. One step of a frame holds what four
-    do, and one update of the flow what twelve do.
+    do, and one update of the flow what twelve do. RAFT is float16 on a card, whatever `dtype` is.
     """
     spec = Spec(width=size[1], height=size[0], rate=None, time_base=Fraction(1), pixels="rgb")
-    with _shapes(dtype, flow) as (nets, net, parts):
+    with _shapes(dtype, flow, torch.float16) as (nets, net, parts):
         for scale in scales:
             stages: tuple[AnyStage, ...] = (DiffVsr(nets, steps=1),)
             if net is not None:
@@ -79,8 +78,11 @@ def ours(
 def plain(
     size: Size, dtype: torch.dtype, scales: Sequence[Fraction], batches: Sequence[int]
 ) -> Iterator[Foreseen]:
-    """The same of the plain way, whose batch goes through the networks at once."""
-    with _shapes(dtype, "raft_large") as (nets, net, parts):
+    """The same of the plain way, whose batch goes through the networks at once.
+
+    Its RAFT is float32: torchvision's raises in half precision.
+    """
+    with _shapes(dtype, "raft_large", torch.float32) as (nets, net, parts):
         assert net is not None
         flows = {}
         for scale in scales:
@@ -114,14 +116,16 @@ class _Parts:
 
 
 @contextmanager
-def _shapes(dtype: torch.dtype, flow: str) -> Iterator[tuple[Nets, Raft | None, _Parts]]:
+def _shapes(
+    dtype: torch.dtype, flow: str, flow_dtype: torch.dtype
+) -> Iterator[tuple[Nets, Raft | None, _Parts]]:
     """The networks without contents; what is made in the `with` is counted by part."""
     live = Live(layouts=True)
     parts = _Parts(live)
     with torch.device("meta"):
         nets, net = _nets(dtype, parts), None
         if flow != "dis":
-            net = Raft(LARGE if flow == "raft_large" else SMALL, "meta").to(dtype)
+            net = Raft(LARGE if flow == "raft_large" else SMALL, "meta").to(flow_dtype)
             net.eval().requires_grad_(False)
     with torch.inference_mode(), live:
         parts.at("weights")
