@@ -11,6 +11,7 @@
 PYTHON ?= python3
 TORCH_BACKEND ?=
 SPREAD ?= -n logical --dist worksteal
+SLOW ?= slow
 BIN := .venv/bin
 READY := .venv/ready
 
@@ -34,7 +35,7 @@ laws: $(READY)
 	FILMGATE_PROFILE=laws $(BIN)/python -m pytest $(SPREAD) tests/laws --timeout 900
 
 slow: $(READY)
-	$(BIN)/python -m pytest $(SPREAD) -m slow --timeout 900
+	$(BIN)/python -m pytest $(SPREAD) -m "$(SLOW)" --timeout 900
 
 clips: $(READY)
 	$(BIN)/python -m pytest $(SPREAD) -m clips tests/stories
