@@ -129,7 +129,7 @@ def test_numbers_and_tiles_are_a_persons_own(source: Path) -> None:
 def test_of_what_is_costly_within_a_costly_stage_the_whole_is_kept(source: Path) -> None:
     """As a network led by flow: weights of both tell results apart; flow is not kept besides."""
     inner, plain = Costly(each(list, name="flow"), settings="a", weights="one"), each(list)
-    outer = Costly(Chain((inner, plain)), settings="b", weights="two")
+    outer = Costly(Chain((inner, plain)), settings="b", weights="two", called="whole")
     assert list(costlies(Chain((plain, outer)))) == [outer, inner]
     spec = Spec(width=8, height=8, rate=None, time_base=Fraction(1, 25), pixels="gray")
 
@@ -137,8 +137,10 @@ def test_of_what_is_costly_within_a_costly_stage_the_whole_is_kept(source: Path)
         line = Chain((replace(outer, stage=Chain((flow, plain))),))
         (stage,) = dressed(line, spec, fg.Plan(cache=True), fg.File(source))
         assert isinstance(stage, Cached)
-        assert isinstance(stage.stage, Chain)
-        assert not isinstance(stage.stage.stages[0], Cached)
+        within = stage.stage.stage  # type: ignore[attr-defined]
+        assert stage.name == "whole"
+        assert isinstance(within, Chain)
+        assert not isinstance(within.stages[0], Cached)
         return stage
 
     assert kept(inner).key == kept(inner).key

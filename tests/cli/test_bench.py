@@ -80,8 +80,8 @@ def test_the_parts_of_a_stage_that_is_a_line_are_told(
     words = ["bench", "upscale", str(film), "--frames", "2", "--json", *more]
     assert main(words) == Exit.DONE
     parts = json.loads(capsys.readouterr().out)["parts"]
-    assert list(parts) == ["decode", "cuts > upscale", "encode"]
-    apart = parts["cuts > upscale"]["within_s"]
+    assert list(parts) == ["decode", "upscale", "encode"]
+    apart = parts["upscale"]["within_s"]
     assert list(apart) == ["cuts", "upscale"]
     assert min(apart.values()) > 0
     assert "within_s" not in parts["decode"]
@@ -92,7 +92,7 @@ def test_the_parts_of_a_stage_that_is_a_line_are_told(
 def test_parts_are_shown_below_their_stage(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "upscale", str(film), "--frames", "2"]) == Exit.DONE
     lines = capsys.readouterr().out.splitlines()
-    at = next(n for n, line in enumerate(lines) if line.startswith("cuts > upscale"))
+    at = next(n for n, line in enumerate(lines) if line.startswith("upscale"))
     assert [line[:10].rstrip() for line in lines[at + 1 : at + 3]] == ["  cuts", "  upscale"]
 
 

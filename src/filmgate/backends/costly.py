@@ -54,8 +54,10 @@ def _dressed(
 ) -> AnyStage:
     """One stage: kept first, then looked at, so what was kept is looked at too."""
     stage = leaner(costly.stage) if plan.lean else costly.stage
-    if isinstance(stage, Chain):  # what is within is not kept besides: it may be ten times as big
-        stage = replace(stage, stages=_all(stage, spec, plan, source, None))
+    if isinstance(stage, Chain):
+        # still one stage; what is within is not kept besides: it may be ten times as big
+        line = replace(stage, stages=_all(stage, spec, plan, source, None))
+        stage = replace(costly, stage=line)
     if store is not None:
         thrifty = any(leaner(part.stage) != part.stage for part in costlies(costly))
         lean = " lean" if plan.lean and thrifty else ""
@@ -70,8 +72,7 @@ def _dressed(
         stage = cached(stage, store, key, every=every)
     if plan.guard and costly.checks:
         stage = guarded(stage, checks=costly.checks, stretch=costly.stretch)
-    # a line with nothing around it is still one stage: it was planned as that, and is tried as that
-    return replace(costly, stage=stage) if isinstance(stage, Chain) else stage
+    return stage
 
 
 def _film(source: Any, notes: Path) -> dict[str, object]:

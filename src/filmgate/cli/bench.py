@@ -116,8 +116,7 @@ def take(job: Job, order: Order) -> Taken:
                 before = resident_meter()()
                 done = _ended(some, found.plan)
         device = int(cuda.max_memory_reserved()) if (cuda := cuda_in_use()) else 0
-        lines = any(" > " in stage.name for stage in found.costs.stages)  # as chains are named
-        parts = within(some, found.plan, done.read) if lines else {}
+        parts = within(some, found.plan, done.read)
     return Taken(found, done, before + peak.bytes, device, parts)
 
 
@@ -143,6 +142,8 @@ def within(job: Job, plan: Plan, read: int) -> dict[str, dict[str, float]]:
         chain, _ = build(job.source, job.tasks, film.spec, kept, job.sink, job.seed)
         inner = [(name, part) for name, stage in zip(chain.names, chain.stages, strict=True)
                  for part in _parts(stage)]  # fmt: skip
+        if len(inner) == len(chain.stages):
+            return {}
         flat = Chain(tuple(part for _, part in inner), clock=Waiting())
         for _ in made_frames(film, flat, kept):
             pass

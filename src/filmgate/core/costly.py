@@ -16,13 +16,19 @@ class Costly(Around):
     """The stage itself, with what a wrapper has to know of it.
 
     `settings` and `weights` are all that its results follow from beside its frames (see `cached`);
-    `checks` and `stretch` are for `guarded`: no checks where no network can go wrong.
+    `checks` and `stretch` are for `guarded`: no checks where no network can go wrong. `called`: its
+    name, if not the stage's.
     """
 
     settings: str
     weights: str = ""
     checks: tuple[str, ...] = ()
     stretch: Fraction = Fraction(1)
+    called: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.called or self.stage.name
 
 
 @runtime_checkable

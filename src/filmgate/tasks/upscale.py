@@ -71,6 +71,7 @@ class Upscale:
             settings=f"{replace(self, weights=None, flow_weights=None)} {spec.seed}",
             weights=weights_hash(self.model, self.knobs),
             checks=CHECKS,
+            called="upscale",
         )
         stages: tuple[AnyStage, ...] = (costly,)
         colour = resized(spec, spec.width * self.scale, spec.height * self.scale)
