@@ -21,7 +21,7 @@ from filmgate.backends.probe import probe, to_and_fro
 from filmgate.core.chain import Chain
 from filmgate.core.costly import Costly
 from filmgate.core.events import Replanned
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Spec
 from filmgate.core.meter import Peak
 from filmgate.core.plan import (
     Costs,
@@ -34,7 +34,7 @@ from filmgate.core.plan import (
     smallest,
 )
 from filmgate.core.run import run
-from filmgate.core.stage import AnyStage, Reach
+from filmgate.core.stage import AnyStage, Around
 from filmgate.core.windows import blocks, each, windowed
 from filmgate.errors import BadSetting, DoesNotFit, OutOfMemory, Unsupported
 from tests import films
@@ -65,30 +65,17 @@ def scratchy(frames: Sequence[Frame]) -> list[Frame]:
 
 
 @dataclass(frozen=True)
-class Greedy:
+class Greedy(Around):
     """A stage that holds 200 MB while it works, or little."""
 
     held: int = 200 * MB
-    name: str = "greedy"
 
     def lean(self) -> "Greedy":
         return replace(self, held=MB)
 
-    def reach(self, spec: Spec) -> Reach:
-        return Reach()
-
-    def output(self, spec: Spec) -> Spec:
-        return spec
-
-    def start(self, spec: Spec, first: Position) -> tuple[()]:
-        return ()
-
-    def step(self, state: tuple[()], frames: Sequence[Frame]) -> tuple[tuple[()], list[Frame]]:
+    def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
         assert np.ones(self.held, np.uint8)[-1]
-        return state, list(frames)
-
-    def finish(self, state: tuple[()]) -> tuple[None, list[Frame]]:
-        return None, []
+        return super().step(state, frames)
 
 
 @dataclass(frozen=True)
@@ -98,7 +85,7 @@ class Greed:
     stretch: Fraction = Fraction(1)
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
-        return (Costly(Greedy(), settings=""),)
+        return (Costly(Greedy(each(list, name="greedy")), settings=""),)
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
         yield from shown

@@ -9,7 +9,7 @@ from typing import Any
 
 from filmgate.core.cached import EVERY, cached
 from filmgate.core.chain import Chain
-from filmgate.core.costly import Costly, costlies, leaner
+from filmgate.core.costly import Costly, can_be_lean, costlies, leaner
 from filmgate.core.frame import Spec
 from filmgate.core.guarded import guarded
 from filmgate.core.job import SourceFile
@@ -59,8 +59,7 @@ def _dressed(
         line = replace(stage, stages=_all(stage, spec, plan, source, None))
         stage = replace(costly, stage=line)
     if store is not None:
-        thrifty = any(leaner(part.stage) != part.stage for part in costlies(costly))
-        lean = " lean" if plan.lean and thrifty else ""
+        lean = " lean" if plan.lean and can_be_lean(costly) else ""
         key = {
             **_film(source, store.folder / "films"),
             "settings": f"{costly.settings} {plan.opencv_threads} {plan.torch_threads}{lean}",

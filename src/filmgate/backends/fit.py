@@ -10,7 +10,7 @@ from filmgate.backends.inline import build, line
 from filmgate.backends.limits import Budget, Limits
 from filmgate.backends.probe import measured
 from filmgate.core.chain import Chain
-from filmgate.core.costly import costlies, leaner
+from filmgate.core.costly import can_be_lean
 from filmgate.core.frame import Spec
 from filmgate.core.job import Job
 from filmgate.core.plan import (
@@ -82,7 +82,7 @@ def fit(job: Job, limits: Limits | None = None, budget: Budget | None = None) ->
         chain = line(job.source, job.tasks, film.spec, job.sink, job.seed)
         made = chain.output(film.spec)
         fixed = limits.fixed(film.spec, len(chain.stages))
-        thrifty = any(leaner(costly.stage) != costly.stage for costly in costlies(chain))
+        thrifty = can_be_lean(chain)
         for lean in (False, True) if thrifty else (False,):
             plan, fixed = replace(plan, lean=lean), fixed | ({"lean": True} if lean else {})
             ours = Chain(dressed(chain, film.spec, plan, job.source))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,9 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
 
 from filmgate import models
+from filmgate.cli.sheet import sheet
 from filmgate.device.folder import OPENED, Folder, listed
 from filmgate.device.weights import Shelf, Tell, Weights, in_words, plain
 from filmgate.errors import BadSetting, BadWeights, Exit
@@ -61,7 +60,8 @@ def show(*, json: Json = False) -> Exit:
         rows += [_row(shelf, one) for one in declared]
         print(json_.dumps({"folder": str(shelf.path), "families": rows}))
         return Exit.DONE
-    table = _table("family", "weights", ">size", "licence", "commercial", "terms", "file", "")
+    table = sheet("family", "weights", ">size", "licence", "commercial", "terms", "file", "",
+                  fold=True)  # fmt: skip
     told = {name: found for name in without if (found := models.by_hand(name))}
     for name in without:
         if hand := told.get(name):
@@ -238,11 +238,3 @@ def _watched() -> Iterator[Tell]:
             progress.update(bars[doing], completed=done)  # type: ignore[arg-type]
 
         yield bar
-
-
-def _table(*heads: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    for head in heads:
-        right = head.startswith(">")
-        table.add_column(head.lstrip(">"), justify="right" if right else "left", overflow="fold")
-    return table

@@ -4,12 +4,18 @@ from rich import box
 from rich.table import Table
 
 
-def sheet(*heads: str) -> Table:
-    """A table with these heads; those that begin with > stand at the right."""
+def sheet(*heads: str, fold: bool = False) -> Table:
+    """A table with these heads; those that begin with > stand at the right.
+
+    Names and figures are never broken, unless `fold` says that every column may be.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for number, head in enumerate(heads):
         right = head.startswith(">")
         table.add_column(
-            head.lstrip(">"), justify="right" if right else "left", no_wrap=right or not number
+            head.lstrip(">"),
+            justify="right" if right else "left",
+            no_wrap=not fold and (right or not number),
+            overflow="fold" if fold else "ellipsis",
         )
     return table

@@ -53,3 +53,8 @@ def costlies(stage: AnyStage | Chain) -> Iterator[Costly]:
 def leaner(stage: AnyStage) -> AnyStage:
     """The stage itself, lean if it can be."""
     return stage.lean() if isinstance(stage, Thrifty) else stage
+
+
+def can_be_lean(stage: AnyStage | Chain) -> bool:
+    """Whether something costly in it is another when it is lean."""
+    return any(leaner(costly.stage) != costly.stage for costly in costlies(stage))
