@@ -66,13 +66,13 @@ def _folders(places: Sequence[Path]) -> list[Folder]:
     found = []
     for place in places:
         inside = sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else []
-        found += [Folder(path) for path in inside if path.is_dir()]
+        found += [Folder(path) for path in inside if Folder(path).begun]
     return found
 
 
 def _of(out: Path) -> Folder:
     folder = Folder(out) if out.is_dir() else Folder.beside(out)
-    if not (folder.path / "job.json").exists():
+    if not folder.begun:
         raise BadSetting(f"{folder.path} holds no run: filmgate jobs FOLDER shows those there are")
     return folder
 

@@ -71,7 +71,7 @@ def run(
         yield from inline.run(job, plan or planned_within(job, limits), resume, trace=trace)
         return
     folder = durable.folder(Path(job.sink.path))
-    with folder.held():
+    with folder.held() as created:
         ledger = Ledger(folder, durable.playable)
         try:
             if durable.restart and resume is None:
@@ -84,7 +84,8 @@ def run(
                     return
             else:
                 folder.clear()
-                folder.write("job.json", json.dumps(_told(job, limits), indent=1).encode())
+                asked = _told(job, limits) | {"given": not created and durable.work is not None}
+                folder.write("job.json", json.dumps(asked, indent=1).encode())
                 plan = plan or planned_within(job, limits)
             with Log(folder.path / "events.jsonl") as log:
                 for event in _logged(job, plan, ledger, trace, durable.pause_after):
@@ -92,7 +93,7 @@ def run(
                     yield event
             folder.remove()
         finally:
-            if folder.path.exists() and not ledger.begun:
+            if folder.begun and not ledger.begun:
                 folder.remove()
 
 
@@ -141,6 +142,7 @@ def _logged(
 def _same(folder: Folder, job: Job, plan: Plan | None, limits: Limits) -> Plan | None:
     """The plan of the run that was begun here. Raises BadSetting if that was another run."""
     told = json.loads(folder.read("job.json") or b"{}")
+    told.pop("given", None)
     changed = differences(told, json.loads(json.dumps(_told(job, limits))))
     stored = json.loads(folder.read("plan.json") or b"{}").get("plan")
     if plan and stored:

@@ -75,7 +75,7 @@ class Ledger:
         self._write({"snapshots": kept, "whole": None})
         fault("commit.listed")
         for file in self.path.glob("*.snapshot"):
-            if file.name not in {one["name"] for one in kept}:
+            if file.stem.isdecimal() and file.name not in {one["name"] for one in kept}:
                 file.unlink()
 
     def whole(self, part: Path) -> None:
@@ -97,7 +97,7 @@ class Ledger:
         try:
             found = json.loads(self.folder.read(COMMITS) or b"{}")
             return {"snapshots": list(found["snapshots"]), "whole": found["whole"]}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {"snapshots": [], "whole": None}
 
     def _write(self, found: dict[str, Any]) -> None:
@@ -146,5 +146,5 @@ def told_of(folder: Folder) -> tuple[Job, Limits]:
 def _json(folder: Folder, name: str) -> dict[str, Any]:
     try:
         return dict(json.loads(folder.read(name) or b"{}"))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return {}

@@ -124,7 +124,8 @@ class Segments:
             break
         whole = {piece.name for piece in self._pieces}
         for entry in os.scandir(self._folder):
-            if _PIECE.fullmatch(entry.name) and entry.name not in whole:
+            ours = _PIECE.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            if ours and entry.name not in whole:
                 os.unlink(entry.path)
 
     def _join(self) -> None:

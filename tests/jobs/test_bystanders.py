@@ -1,0 +1,141 @@
+"""The user's files survive every command that deletes: only names that a run wrote ever go."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from filmgate.cli.main import main
+from filmgate.errors import Exit
+from tests import films
+
+FILM = films.Film(frames=30, times=(), sounds=("aac",))
+RUN = ["--preset", "ultrafast", "--segment", "0.3", "--in-process", "--quiet"]
+PAUSED = [*RUN, "--pause-after", "0"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    films.make(FILM, tmp_path / "in.mp4")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fill(folder: Path, *more: str) -> dict[str, bytes]:
+    """A user's files, some with names that look like those of a run."""
+    folder.mkdir(exist_ok=True)
+    names = ("thesis.txt", "system.snapshot", "holiday.nut", "result.txt.bak", ".plan.json", *more)
+    for name in names:
+        (folder / name).write_text(f"precious {name}")
+    (folder / "letters").mkdir()
+    (folder / "letters" / "000001.nut").write_text("precious")
+    return contents(folder)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob("*")) if path.is_file()}  # fmt: skip
+
+
+MORE = [(), ("lock",), ("job.json",), ("lock", "job.json", "commits.json", "000001.nut")]
+
+
+@pytest.mark.parametrize("more", MORE)
+@pytest.mark.parametrize("flags", [(), ("--restart",)])
+def test_a_work_folder_with_files_of_the_user_is_refused(
+    place: Path, flags: tuple[str, ...], more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--work DIR deleted everything in DIR at the end of the run."""
+    before = fill(place / "thesis", *more)
+    said = ["convert", "in.mp4", "out.mp4", "--work", "thesis", *flags, *RUN]
+    assert main(said) == Exit.USER
+    assert "is not the folder of a run" in capsys.readouterr().err
+    assert contents(place / "thesis") == before
+    assert not (place / "out.mp4").exists()
+
+
+def test_the_folder_of_the_source_is_refused(place: Path) -> None:
+    """--work . deleted the source video and the finished result."""
+    before = contents(place)
+    for work in (".", str(place)):
+        assert main(["convert", "in.mp4", "out.mp4", "--work", work, *RUN]) == Exit.USER
+        assert contents(place) == before
+
+
+def test_a_folder_that_only_looks_like_a_run_is_refused(place: Path) -> None:
+    before = fill(place / "out.mp4.filmgate", "job.json")
+    assert main(["convert", "in.mp4", "out.mp4", *RUN]) == Exit.USER
+    assert main(["convert", "in.mp4", "out.mp4", "--restart", *RUN]) == Exit.USER
+    assert main(["jobs", "clean", "out.mp4"]) == Exit.USER
+    assert main(["jobs", "clean", "--all"]) == Exit.DONE
+    assert contents(place / "out.mp4.filmgate") == before
+
+
+@pytest.mark.parametrize("named", ["backup", "backup.filmgate"])
+@pytest.mark.parametrize("more", [(), ("lock",)])
+def test_cleaning_a_folder_of_another_program_is_refused(
+    place: Path, named: str, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = fill(place / named, "job.json", *more)
+    for told in ('{"name": "nightly"}', '{"job": {}, "limits": null}', '["job", "versions"]'):
+        (place / named / "job.json").write_text(told)
+        before["job.json"] = told.encode()
+        assert main(["jobs", "clean", named]) == Exit.USER
+        assert "holds no run" in capsys.readouterr().err
+        assert contents(place / named) == before
+
+
+def test_what_the_user_puts_into_the_folder_of_a_run_stays_there(place: Path) -> None:
+    """By finishing, by starting over and by cleaning."""
+    for index, more in enumerate((RUN, [*RUN, "--restart"], None)):
+        out = f"out{index}.mp4"
+        assert main(["convert", "in.mp4", out, *PAUSED]) == Exit.INTERRUPTED
+        folder = place / f"{out}.filmgate"
+        written = set(os.listdir(folder))
+        before = {name: data for name, data in fill(folder).items() if name not in written}
+        if more is None:
+            assert main(["jobs", "clean", out]) == Exit.DONE
+        else:
+            assert main(["convert", "in.mp4", out, *more]) == Exit.DONE
+        assert contents(folder) == before
+        assert not written & set(os.listdir(folder))
+
+
+@pytest.mark.parametrize("name", ["lock", "plan.json", "result.mp4", "events.jsonl", "000002.nut"])
+def test_links_are_not_followed(place: Path, name: str) -> None:
+    (place / "precious").write_text("precious")
+    (place / "work").mkdir()
+    (place / "work" / name).symlink_to(place / "precious")
+    assert main(["convert", "in.mp4", "out.mp4", "--work", "work", *RUN]) == Exit.USER
+    shutil.rmtree(place / "work")
+    said = ["convert", "in.mp4", "out.mp4", "--work", "work"]
+    assert main([*said, *PAUSED]) == Exit.INTERRUPTED
+    (place / "work" / name).unlink(missing_ok=True)
+    (place / "work" / name).symlink_to(place / "precious")
+    assert main([*said, *RUN]) == Exit.USER
+    assert main(["jobs", "clean", "work"]) == Exit.USER
+    assert (place / "precious").read_text() == "precious"
+
+
+def test_an_empty_folder_of_the_user_stays_and_a_new_one_goes(place: Path) -> None:
+    """Also when another process than the one that began it finishes the run."""
+    (place / "given").mkdir()
+    for name in ("given", "new"):
+        said = ["convert", "in.mp4", f"{name}.mp4", "--work", name]
+        assert main([*said, *PAUSED]) == Exit.INTERRUPTED
+        assert main([*said, *RUN]) == Exit.DONE
+    assert os.listdir(place / "given") == []
+    assert not (place / "new").exists()
+    (place / "link").symlink_to(place / "given")
+    assert main(["convert", "in.mp4", "link.mp4", "--work", "link", *RUN]) == Exit.DONE
+    assert (place / "given").is_dir()
+
+
+def test_a_damaged_run_can_be_cleaned(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", "in.mp4", "out.mp4", *PAUSED]) == Exit.INTERRUPTED
+    (place / "out.mp4.filmgate" / "job.json").write_text("[" * 1000)
+    assert main(["jobs"]) == Exit.DONE
+    assert "out.mp4.filmgate" in capsys.readouterr().out
+    assert main(["jobs", "clean", "out.mp4"]) == Exit.DONE
+    assert os.listdir(place) == ["in.mp4"]
