@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from filmgate.core.frame import Colour
-from filmgate.media.planes import Planes
-from filmgate.quality.compare import psnr, ssim
+from filmgate.media.pixels.planes import Planes
+from filmgate.quality.metrics.psnr_ssim import psnr, ssim
 
 CLIPS, FRAMES = 8, 100
 FILMS = (".y4m", ".mp4", ".mkv", ".mov", ".webm")

@@ -19,11 +19,11 @@ import av
 import numpy as np
 from _film import write_result
 
-from filmgate.backends import encoders
+from filmgate.planning import encoder_memory
 
 SMALL, LARGE = (640, 360), (1280, 720)
 STILL, MOST = 25, 130  # frames
-PRESETS = list(encoders.PRESETS)
+PRESETS = list(encoder_memory.PRESETS)
 # Our own codec names, FFmpeg's encoders, and the presets that people choose.
 CODECS: Mapping[str, tuple[str, list[str]]] = {
     "h264": ("libx264", PRESETS),
@@ -105,8 +105,8 @@ def main() -> None:
             begin = perf_counter()
             small, large = (apart(encoder, preset, *size, pixels, 2) for size in (SMALL, LARGE))
             given, more = (
-                encoders.padded_samples(*SMALL, pixels),
-                encoders.padded_samples(*LARGE, pixels),
+                encoder_memory.padded_samples(*SMALL, pixels),
+                encoder_memory.padded_samples(*LARGE, pixels),
             )
             slope = (large - small) / (more - given)
             fixed = max(0.0, small - slope * given)

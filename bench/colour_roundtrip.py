@@ -19,10 +19,10 @@ from _card import card
 from _film import clips, write_result
 
 from filmgate.core.frame import Colour
-from filmgate.media.colour import to_planes, to_rgb
-from filmgate.media.file import File
-from filmgate.media.planes import Planes
-from filmgate.media.read import rows_of
+from filmgate.media.pixels.av_frames import rows_of
+from filmgate.media.pixels.planes import Planes
+from filmgate.media.pixels.rgb import to_planes, to_rgb
+from filmgate.media.sources import File
 
 HD = Colour("bt709", "bt709", "bt709", "tv", "left")
 FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le",

@@ -37,16 +37,17 @@ from torch.nn import functional
 
 from filmgate.core.chain import Chain, is_out_of_memory
 from filmgate.core.frame import Frame, Position, Spec
-from filmgate.core.noise import noise
 from filmgate.errors import OutOfMemory
-from filmgate.flow.guide import Flow
-from filmgate.flow.raft import RaftFlow
-from filmgate.flow.raft.net import CELL, LARGE, SMALLEST, Raft
-from filmgate.models.diffvsr import kinds, predicted
-from filmgate.models.diffvsr.loop import SCALE, WORDS, DiffVsr, Nets
-from filmgate.models.diffvsr.numerics import Schedule, warp
-from filmgate.models.diffvsr.predicted import CONTROL, UNET
-from filmgate.models.diffvsr.vae import TinyVae, pooled
+from filmgate.flow.stage import Flow
+from filmgate.models.diffusion.noise import noise
+from filmgate.models.families.diffvsr import memory
+from filmgate.models.families.diffvsr.loading import kinds
+from filmgate.models.families.diffvsr.memory import CONTROL, UNET
+from filmgate.models.families.diffvsr.schedule import Schedule, warp
+from filmgate.models.families.diffvsr.stage import SCALE, WORDS, DiffVsr, Nets
+from filmgate.models.families.diffvsr.vae import TinyVae, pooled
+from filmgate.models.families.raft import RaftFlow
+from filmgate.models.families.raft.net import CELL, LARGE, SMALLEST, Raft
 
 CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if CUDA else "cpu"
@@ -284,9 +285,9 @@ def foreseen(row: Row) -> float:
     """GB at most, predicted from the shapes of the full-size networks."""
     dtype, scales = getattr(torch, row.dtype), [row.scale]
     if row.way == "ours":
-        (found,) = predicted.ours(row.size, dtype, "raft_large", scales)
+        (found,) = memory.ours(row.size, dtype, "raft_large", scales)
     else:
-        (found,) = predicted.plain(row.size, dtype, scales, [1])
+        (found,) = memory.plain(row.size, dtype, scales, [1])
     return found.peak / 1e9
 
 

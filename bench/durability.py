@@ -21,7 +21,7 @@ from _film import clips, moving_texture, write_result
 
 import filmgate as fg
 from filmgate.backends import inline
-from filmgate.jobs.folder import Folder
+from filmgate.jobs.run_directory import Folder
 
 LENGTHS_S = (1, 2, 4, 8, 10)
 FRAMES = 600

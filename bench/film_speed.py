@@ -29,10 +29,10 @@ from _film import write_result
 from torch.utils.flop_counter import FlopCounterMode
 
 from filmgate.core.frame import Colour
-from filmgate.media.colour import to_planes, to_rgb
-from filmgate.media.planes import Planes
-from filmgate.models.film import HALF, Draw
-from filmgate.models.film.net import Film
+from filmgate.media.pixels.planes import Planes
+from filmgate.media.pixels.rgb import to_planes, to_rgb
+from filmgate.models.families.film import HALF, Draw
+from filmgate.models.families.film.net import Film
 
 CUDA = torch.cuda.is_available()
 DEVICE, DTYPE = ("cuda", torch.float16) if CUDA else ("cpu", torch.float32)

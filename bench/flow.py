@@ -19,10 +19,10 @@ from _film import write_result
 from torch import Tensor
 from torchvision.models.optical_flow import raft_large, raft_small
 
-from filmgate.device.memory import Live
-from filmgate.flow.raft import RaftFlow
-from filmgate.flow.raft.look import volume_bytes
-from filmgate.flow.raft.net import LARGE, SMALL, Raft, Shape
+from filmgate.device.tensor_memory import Live
+from filmgate.models.families.raft import RaftFlow
+from filmgate.models.families.raft.correlation import volume_bytes
+from filmgate.models.families.raft.net import LARGE, SMALL, Raft, Shape
 
 SIZE = (192, 320)  # height, width
 PEAKS = ((128, 224), (192, 320), (256, 448))

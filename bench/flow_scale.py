@@ -41,22 +41,24 @@ from upscale_quality import (
 )
 
 from filmgate.core.frame import Frame
-from filmgate.device.memory import Live
-from filmgate.device.weights import Shelf
-from filmgate.flow import guide as guides
-from filmgate.flow import raft
-from filmgate.flow.guide import Dis, Guide
-from filmgate.flow.raft import RaftFlow
-from filmgate.flow.raft.net import LARGE, SMALL, UPDATES, Raft
-from filmgate.flow.sampled import warp
-from filmgate.media.colour import to_rgb
-from filmgate.media.planes import Planes
-from filmgate.models.compact import Enlarge, opened
-from filmgate.models.diffvsr import kinds, predicted
-from filmgate.models.diffvsr.loop import SCALE, WORDS, DiffVsr, Nets
-from filmgate.models.diffvsr.vae import TinyVae
-from filmgate.quality.compare import psnr
-from filmgate.quality.steps import luma
+from filmgate.device.tensor_memory import Live
+from filmgate.flow import stage
+from filmgate.flow.estimator import Dis
+from filmgate.flow.warp_torch import warp
+from filmgate.media.pixels.planes import Planes
+from filmgate.media.pixels.rgb import to_rgb
+from filmgate.models.families import raft
+from filmgate.models.families.compact import Enlarge, opened
+from filmgate.models.families.diffvsr import memory
+from filmgate.models.families.diffvsr.loading import kinds
+from filmgate.models.families.diffvsr.stage import SCALE, WORDS, DiffVsr, Nets
+from filmgate.models.families.diffvsr.vae import TinyVae
+from filmgate.models.families.raft import RaftFlow
+from filmgate.models.families.raft.net import LARGE, SMALL, UPDATES, Raft
+from filmgate.models.flow_model import Guide
+from filmgate.quality.metrics.motion_residual import luma
+from filmgate.quality.metrics.psnr_ssim import psnr
+from filmgate.weights.store import Shelf
 
 WHOLE, *FRACTIONS = SCALES = [Fraction(1, 1 << k) for k in range(5)]
 STILL = "no motion"  # the row of a previous frame that is taken as it is
@@ -129,7 +131,7 @@ def _nearness(
 
 
 def _large(field: Any, size: Sequence[int]) -> Tensor:
-    return guides.enlarged(field, (size[0], size[1]))[None]
+    return stage.enlarged(field, (size[0], size[1]))[None]
 
 
 def here(model: str) -> bool:
@@ -194,10 +196,10 @@ def _nets(seed: int) -> Nets:
     torch.manual_seed(seed)
     made = kinds()
     control = made["controlnet"](
-        {**predicted.CONTROL, **thin, "conditioning_embedding_out_channels": (4, 4, 8)}
+        {**memory.CONTROL, **thin, "conditioning_embedding_out_channels": (4, 4, 8)}
     )
     unet = made["unet"](
-        {**predicted.UNET, **thin, "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D")}
+        {**memory.UNET, **thin, "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D")}
     )
     vae = TinyVae(8)
     for net in (unet, control, vae):
@@ -241,8 +243,8 @@ def seconds(turns: int) -> Rows:
 def foreseen() -> tuple[Rows, Rows]:
     """By scale, what RAFT and a whole frame hold and compute; and what the user's claims become."""
     scales, rows = list(SCALES), dict[str, dict[str, Any]]()
-    ours = list(predicted.ours(SIZE, torch.float16, raft.MODELS[0], scales))
-    plain = list(predicted.plain(SIZE, torch.float16, scales, [1]))
+    ours = list(memory.ours(SIZE, torch.float16, raft.MODELS[0], scales))
+    plain = list(memory.plain(SIZE, torch.float16, scales, [1]))
     rest = _operations_of_networks()
     for scale, own, other in zip(scales, ours, plain, strict=True):
         flow = _operations_of_flow(scale)
@@ -305,8 +307,8 @@ def _operations_of_networks() -> int:
     made = kinds()
     with torch.device("meta"):
         nets = Nets.of(
-            made["unet"](dict(predicted.UNET)), made["controlnet"](dict(predicted.CONTROL)),
-            TinyVae(), torch.empty(1, WORDS, predicted.UNET["cross_attention_dim"]),
+            made["unet"](dict(memory.UNET)), made["controlnet"](dict(memory.CONTROL)),
+            TinyVae(), torch.empty(1, WORDS, memory.UNET["cross_attention_dim"]),
         )  # fmt: skip
         before = torch.empty(1, 3, *(SCALE * side for side in SIZE))
         picture, still = torch.empty(3, *SIZE), torch.empty(2, *before.shape[2:])

@@ -18,10 +18,10 @@ from _film import clips, write_result
 
 from filmgate.core.frame import Colour, Frame, Spec
 from filmgate.core.snapshot import Cursor, Snapshot
-from filmgate.media.file import ImageOutput
-from filmgate.media.origin import Origin
-from filmgate.media.read import planes_of
-from filmgate.media.stills import Stills
+from filmgate.media.images.image_writer import Stills
+from filmgate.media.pixels.av_frames import planes_of
+from filmgate.media.sinks import ImageOutput
+from filmgate.media.source_metadata import Origin
 
 WIDTH, HEIGHT, MB = 832, 1216, 1e6
 FILMS = ("phalp_vid", "io_cockatoo", "nasa_13013", "sk_bikes", "sam2_bedroom", "pl_driving")

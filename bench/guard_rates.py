@@ -20,16 +20,16 @@ import numpy as np
 from _film import CLIPS, write_result
 
 import filmgate as fg
+from filmgate.core.adapters import each
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, Spec
-from filmgate.core.glance import apart, glance
-from filmgate.core.guarded import guarded
 from filmgate.core.stage import AnyStage
-from filmgate.core.windows import each
+from filmgate.core.wrappers.luma_grid import apart, glance
+from filmgate.core.wrappers.output_checks import guarded
 from filmgate.errors import BadPicture
-from filmgate.media.planes import Planes
+from filmgate.media.pixels.planes import Planes
 from filmgate.tasks.interpolate import Interpolate
-from filmgate.testing import Film
+from filmgate.testing.laws import Film
 
 FAULTS = ("not finite", "black", "flashing", "frozen", "shuffled by 2", "shuffled by 4", "reversed")
 LENGTHS = {"frozen": 8, "shuffled by 2": 2, "shuffled by 4": 4, "reversed": 8}

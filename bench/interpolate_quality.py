@@ -26,15 +26,15 @@ from _xiph import CLIPS as XIPH_CLIPS
 from _xiph import films, measured
 
 from filmgate.core.frame import Frame
-from filmgate.device.weights import Shelf
-from filmgate.flow.cuts import cuts
-from filmgate.media.colour import to_rgb
-from filmgate.media.file import File
-from filmgate.media.planes import Planes
-from filmgate.media.read import planes_of, rows_of
-from filmgate.models import film
-from filmgate.models.dis import Dis
-from filmgate.quality.compare import psnr, ssim
+from filmgate.flow.shot_detection import cuts
+from filmgate.media.pixels.av_frames import planes_of, rows_of
+from filmgate.media.pixels.planes import Planes
+from filmgate.media.pixels.rgb import to_rgb
+from filmgate.media.sources import File
+from filmgate.models.families import film
+from filmgate.models.families.dis import Dis
+from filmgate.quality.metrics.psnr_ssim import psnr, ssim
+from filmgate.weights.store import Shelf
 
 LONGEST = 960
 HALF = Fraction(1, 2)

@@ -18,10 +18,10 @@ from typing import Any
 from _film import moving_texture, write_result
 
 import filmgate as fg
-from filmgate.backends.fit import fit
-from filmgate.backends.limits import Budget
-from filmgate.core.meter import resident_meter
+from filmgate.core.instrumentation.memory import resident_meter
 from filmgate.errors import DoesNotFit
+from filmgate.planning.fit import fit
+from filmgate.planning.limits import Budget
 
 SIZES = ((320, 240), (640, 360), (1280, 720), (1920, 1080))
 SHARES = (0.0, 0.5)  # of the way from the smallest budget to the free plan's

@@ -17,11 +17,11 @@ import numpy as np
 from _film import moving_texture, write_result
 
 import filmgate as fg
-from filmgate.backends import inline
-from filmgate.backends.inline import stretched
 from filmgate.core.frame import Frame
 from filmgate.core.run import run
 from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.pipeline import build
+from filmgate.pipeline.build import stretched
 
 
 @dataclass
@@ -54,7 +54,7 @@ def slope(source: Path, sink: Path, which: str) -> dict[str, float]:
     plan, seen = fg.Plan(queue_bytes=4 << 20), list[tuple[int, int]]()
     with ExitStack() as stack:
         film = stack.enter_context(job.source.open())
-        chain, plan = inline.build(job.source, job.tasks, film.spec, plan)
+        chain, plan = build.build(job.source, job.tasks, film.spec, plan)
         spec = chain.output(film.spec)
         result = stack.enter_context(
             job.sink.open(film, spec, slow=stretched(job.tasks), tags={}, threads=2)

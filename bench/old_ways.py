@@ -48,8 +48,8 @@ def decoded(source: Path) -> Iterator[Rgb]:
 def between(a: Rgb, b: Rgb) -> Rgb:
     """The picture in the middle of two, by the model that one pass has too."""
     from filmgate.core.frame import Colour
-    from filmgate.media.read import planes_of, rows_of
-    from filmgate.models.dis import Dis
+    from filmgate.media.pixels.av_frames import planes_of, rows_of
+    from filmgate.models.families.dis import Dis
 
     ends = (av.VideoFrame.from_ndarray(x, "rgb24").reformat(format="yuv420p") for x in (a, b))
     first, second = (planes_of(frame, "yuv420p", Colour()) for frame in ends)

@@ -24,10 +24,10 @@ from _film import clips, moving_texture, write_result
 
 import filmgate as fg
 from filmgate.backends import inline
+from filmgate.core.adapters import each
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.stage import AnyStage
-from filmgate.core.windows import each
-from filmgate.media import colour
+from filmgate.media.pixels import rgb
 
 PRESETS: tuple[str, ...] = ("medium", "veryfast")
 CRF = 18
@@ -78,7 +78,7 @@ def slow(frames: Sequence[Frame]) -> Sequence[Frame]:
 
 
 def rgb_and_back(spec: Spec) -> tuple[AnyStage, ...]:
-    return (colour.rgb(), colour.planes(spec.pixels, spec.colour))
+    return (rgb.rgb(), rgb.planes(spec.pixels, spec.colour))
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from _film import CLIPS, clips, write_result
 
-from filmgate.core.store import dumps, loads
-from filmgate.media.file import File
-from filmgate.quality.plot import Line, plot, stacked
-from filmgate.quality.seams import Seams, highest, judged, measured, scores
-from filmgate.quality.steps import luma
+from filmgate.core.serialization import dumps, loads
+from filmgate.media.sources import File
+from filmgate.quality.metrics.motion_residual import luma
+from filmgate.quality.report.plot import Line, plot, stacked
+from filmgate.quality.seams.score import Seams, highest, judged, measured, scores
 
 LENGTH, OVERLAP = 16, 4
 SETTLED = 12  # frames

@@ -15,11 +15,12 @@ from _film import moving_texture, write_result
 
 from filmgate.core.frame import Frame
 from filmgate.core.snapshot import Cursor, Snapshot
-from filmgate.jobs.folder import Folder
-from filmgate.jobs.ledger import Ledger
-from filmgate.media.file import File, Output
-from filmgate.media.segments import Segments
-from filmgate.media.write import Recording
+from filmgate.jobs.checkpoints import Ledger
+from filmgate.jobs.run_directory import Folder
+from filmgate.media.sinks import Output
+from filmgate.media.sources import File
+from filmgate.media.writing.segment_writer import Segments
+from filmgate.media.writing.video_writer import Recording
 
 LENGTHS_S = (1, 2, 4, 8, 10)
 KINDS = (("h264", "medium"), ("hevc", "veryfast"))

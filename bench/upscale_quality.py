@@ -23,17 +23,17 @@ from _film import CLIPS, write_result
 from PIL import Image
 
 from filmgate.core.frame import Frame, Position
-from filmgate.flow.steady import Steady
-from filmgate.media.file import File
-from filmgate.media.planes import Planes
-from filmgate.media.read import planes_of, rows_of
-from filmgate.models.compact import Enlarge, opened
-from filmgate.models.compact.net import Compact
-from filmgate.quality.compare import psnr, ssim
-from filmgate.quality.steps import flow, luma, warped, with_cuts
+from filmgate.flow.temporal_blend import Steady
+from filmgate.media.pixels.av_frames import planes_of, rows_of
+from filmgate.media.pixels.planes import Planes
+from filmgate.media.sources import File
+from filmgate.models.families.compact import Enlarge, opened
+from filmgate.models.families.compact.net import Compact
+from filmgate.quality.metrics.motion_residual import flow, luma, warped, with_cuts
+from filmgate.quality.metrics.psnr_ssim import psnr, ssim
 
 HELD_OUT = ("io_cockatoo", "ls_demo1", "phalp_vid", "pl_driving", "sam2_bedroom", "sk_bikes")
-WEIGHTS = Path(__file__).parents[1] / "src/filmgate/models/compact"
+WEIGHTS = Path(__file__).parents[1] / "src/filmgate/models/families/compact"
 SKIPPED = 30  # films begin with black
 Film = list[Frame]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from sample_film import make
 
 import filmgate as fg
-from filmgate.quality.check import check
-from filmgate.quality.sheet import contact_sheet
+from filmgate.quality.report.contact_sheet import contact_sheet
+from filmgate.quality.verify import check
 
 
 def main(folder: Path) -> int:

@@ -1,7 +1,7 @@
 """Frames as a Python loop: prints the brightness of each frame of a smoother film."""
 
 import filmgate as fg
-from filmgate.media.planes import Planes
+from filmgate.media.pixels.planes import Planes
 
 
 def brightness(film: str) -> list[float]:

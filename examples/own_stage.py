@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import filmgate as fg
+from filmgate.core.adapters import each
 from filmgate.core.stage import AnyStage
-from filmgate.core.windows import each
-from filmgate.media.planes import Planes
+from filmgate.media.pixels.planes import Planes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from filmgate.core.frame import Frame
-from filmgate.media.planes import Planes
+from filmgate.media.pixels.planes import Planes
 
 if TYPE_CHECKING:
     from av.container.core import Chapter

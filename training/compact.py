@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from filmgate.models.compact.net import Compact, Shape, enlarged
+from filmgate.models.families.compact.net import Compact, Shape, enlarged
 
 # name: sha256, licence. Frames are taken from all over each.
 CLIPS = {
@@ -299,7 +299,7 @@ def main() -> None:
     options = wanted.parse_args()
     torch.set_num_threads(1)
     net = trained(options.scale, options.clips, options.steps)
-    place = here / "src/filmgate/models/compact" / f"x{options.scale}.safetensors"
+    place = here / "src/filmgate/models/families/compact" / f"x{options.scale}.safetensors"
     halves = {name: tensor.half().contiguous() for name, tensor in net.state_dict().items()}
     save_file(halves, options.out or place)
     print(options.out or place)

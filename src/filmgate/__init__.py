@@ -8,23 +8,15 @@ from collections.abc import Callable, Generator, Sequence
 from os import PathLike
 from pathlib import Path
 
-from filmgate.backends.limits import Limits
-from filmgate.core.events import (
-    Committed,
-    Died,
-    Done,
-    Event,
-    Progress,
-    Replanned,
-    Started,
-    Warned,
-)
+from filmgate.core.events import Committed, Died, Done, Event, Progress, Replanned, Started, Warned
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.job import Job, SinkFile, SourceFile, Task
 from filmgate.core.plan import Plan
 from filmgate.errors import FilmgateError
-from filmgate.jobs.folder import Durable
-from filmgate.media.file import File, ImageOutput, Images, Output
+from filmgate.jobs.options import Durable
+from filmgate.media.sinks import ImageOutput, Output
+from filmgate.media.sources import File, Images
+from filmgate.planning.limits import Limits
 from filmgate.tasks.interpolate import Interpolate
 from filmgate.tasks.upscale import Upscale
 
@@ -106,8 +98,8 @@ def events(
     from functools import partial
 
     from filmgate.backends import worker as worker_
-    from filmgate.jobs.durable import passing
-    from filmgate.jobs.durable import run as run_durable
+    from filmgate.jobs.resumable import passing
+    from filmgate.jobs.resumable import run as run_durable
 
     here = partial(run_durable, durable=durable, limits=limits, trace=trace)
     if not worker:
@@ -127,7 +119,7 @@ def frames(
 def _file(source: SourceFile | Path_) -> SourceFile:
     if not isinstance(source, str | PathLike):
         return source
-    from filmgate.tasks.forms import source_from
+    from filmgate.tasks.job_config import source_from
 
     return source_from({"path": Path(source)})
 
@@ -135,7 +127,7 @@ def _file(source: SourceFile | Path_) -> SourceFile:
 def _output(sink: SinkFile | Path_) -> SinkFile:
     if not isinstance(sink, str | PathLike):
         return sink
-    from filmgate.tasks.forms import sink_from
+    from filmgate.tasks.job_config import sink_from
 
     return sink_from({"path": Path(sink)})
 

@@ -11,6 +11,7 @@
     ├── Busy                         75  somebody else is at it
     ├── NotFetched                    3  a download did not come to its end; what came is kept
     ├── OutOfMemory                   3  one stage's batch did not fit; its state is still good
+    ├── DiskTrouble                   3  the disk is full or failed; what was committed is good
     ├── BrokenStage                   3  a stage broke the contract: times, numbers, count, state
     ├── BadPicture                    3  a stage made what no right picture of the film can be
     └── Interrupted                 130  Ctrl-C, or a polite signal
@@ -20,8 +21,13 @@ A message says what was found, what was wanted and what to do, with the values. 
 130 interrupted.
 """
 
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
 from enum import IntEnum
 from fractions import Fraction
+from pathlib import Path
 
 
 class Exit(IntEnum):
@@ -111,3 +117,34 @@ class Interrupted(FilmgateError):
     """Somebody pressed Ctrl-C or sent a polite signal; nothing half-written is left."""
 
     exit_code = Exit.INTERRUPTED
+
+
+class DiskTrouble(FilmgateError):
+    """The disk is full or failed: what was committed is good, and the run can go on later."""
+
+    @classmethod
+    def of(cls, place: Path, error: OSError) -> DiskTrouble:
+        """What to tell of a system's error about `place`."""
+        return cls(
+            f"{place} could not be written: {error.strerror}{_free(place)}; make room, and the "
+            "same command goes on from the last commit"
+        )
+
+    @classmethod
+    def full(cls, place: Path, read: int) -> DiskTrouble:
+        """The disk of `place` was full after source frame `read` was committed."""
+        return cls(f"{place} could not be written, its disk is full{_free(place)}: paused at frame "
+                   f"{read}; make room, and the same command goes on")  # fmt: skip
+
+    @classmethod
+    def short(cls, place: Path, needed_bytes: int, read: int) -> DiskTrouble:
+        """The rest of the run would want more than there is."""
+        return cls(f"the rest needs about {needed_bytes / 1e6:.0f} MB on the disk of {place}"
+                   f"{_free(place)}: paused at frame {read}; make room, and the same command goes "
+                   "on")  # fmt: skip
+
+
+def _free(place: Path) -> str:
+    with suppress(OSError):
+        return f", {shutil.disk_usage(place).free / 1e6:.0f} MB are free there"
+    return ""

@@ -11,11 +11,13 @@ import pytest
 
 import filmgate as fg
 from filmgate.backends import inline
+from filmgate.core.adapters import each
 from filmgate.core.frame import Frame, Spec
-from filmgate.core.plan import MIB, planned
+from filmgate.core.plan import planned
 from filmgate.core.stage import AnyStage
-from filmgate.core.windows import each
 from filmgate.errors import BadSetting
+from filmgate.pipeline import threads
+from filmgate.units import MIB
 from tests import films
 
 
@@ -83,7 +85,7 @@ def test_slow_motion_may_drop_the_sound_and_says_so(source: Path, tmp_path: Path
 
 def test_pins_are_undone(source: Path) -> None:
     before = cv2.getNumThreads()
-    with inline.pinned(fg.Plan(opencv_threads=before + 1)):
+    with threads.pinned(fg.Plan(opencv_threads=before + 1)):
         assert cv2.getNumThreads() == before + 1
     assert cv2.getNumThreads() == before
 

@@ -21,15 +21,15 @@ import pytest
 
 import filmgate as fg
 from filmgate.backends import inline, worker
-from filmgate.backends.worker import Patience
-from filmgate.core import faults
+from filmgate.backends.worker_process import Patience
+from filmgate.core.adapters import each
 from filmgate.core.frame import Frame, Spec
+from filmgate.core.instrumentation import fault_injection
 from filmgate.core.job import Job
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.core.stage import AnyStage
-from filmgate.core.windows import each
 from filmgate.errors import FilmgateError, OutOfMemory
-from filmgate.jobs.folder import Folder
+from filmgate.jobs.run_directory import Folder
 from tests import films
 from tests.house.tree import ROOT
 
@@ -217,7 +217,7 @@ def dies_soon(job: Job, plan: Any, resume: Snapshot | None) -> Generator[fg.Even
 
 @pytest.mark.slow
 @pytest.mark.parametrize(  # those that a run without a folder passes
-    "point", [point for point in faults.POINTS if not point.startswith(("commit", "join"))]
+    "point", [point for point in fault_injection.POINTS if not point.startswith(("commit", "join"))]
 )
 def test_a_crash_at_any_point_leaves_no_file(
     point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,9 +9,9 @@ import cv2
 import pytest
 import torch
 
-from filmgate.flow import raft
-from filmgate.flow.raft import RaftFlow
-from filmgate.flow.raft.net import SMALL, Raft
+from filmgate.models.families import raft
+from filmgate.models.families.raft import RaftFlow
+from filmgate.models.families.raft.net import SMALL, Raft
 
 BENCH = Path(__file__).parents[2] / "bench"
 FRAMES = 4

@@ -19,11 +19,12 @@ from cyclopts import App
 import filmgate as fg
 from filmgate.cli.flags import flag_of
 from filmgate.cli.main import command_line, main
-from filmgate.cli.show import safe
+from filmgate.cli.views.tables import safe
 from filmgate.core.events import Done, Event
 from filmgate.core.job import Job
 from filmgate.errors import BadFilm, Exit
-from filmgate.media.file import File, Output
+from filmgate.media.sinks import Output
+from filmgate.media.sources import File
 from filmgate.tasks.interpolate import Interpolate
 from tests import films
 

@@ -9,7 +9,7 @@ from filmgate.core.frame import Frame
 from filmgate.core.plan import Plan
 from filmgate.core.run import run
 from filmgate.core.snapshot import Cursor, Snapshot
-from filmgate.testing import Film
+from filmgate.testing.laws import Film
 
 
 def nothing(_: object) -> None:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filmgate.core.adapters import each, windowed
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, Position
-from filmgate.core.guarded import guarded
 from filmgate.core.stage import Around
-from filmgate.core.windows import each, windowed
+from filmgate.core.wrappers.output_checks import guarded
 from filmgate.errors import BadSetting, OutOfMemory
-from filmgate.testing import play, same
+from filmgate.testing.laws import play, same
 from tests.laws.synthetic import STAGES, brighten, film_of
 
 START = Position(0, film_of([], 0).spec.time_base * 0)

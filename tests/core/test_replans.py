@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from filmgate.core.adapters import each, windowed
 from filmgate.core.chain import Chain
 from filmgate.core.events import Committed, Replanned
 from filmgate.core.frame import Frame
 from filmgate.core.plan import Plan, Shrunk
 from filmgate.core.stage import AnyStage
-from filmgate.core.windows import each, windowed
-from filmgate.testing import same
+from filmgate.testing.laws import same
 from tests.core.reel import shelved
 from tests.laws.synthetic import brighten, film_of
 

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filmgate.core.adapters import each
 from filmgate.core.chain import Chain
 from filmgate.core.events import Committed, Done, Progress, Replanned, Started, Warned
 from filmgate.core.frame import Frame
 from filmgate.core.plan import Plan
 from filmgate.core.run import frames as frames_of
 from filmgate.core.run import run
+from filmgate.core.serialization import dumps, loads
 from filmgate.core.snapshot import Cursor
-from filmgate.core.store import dumps, loads
-from filmgate.core.windows import each
 from filmgate.errors import BadSetting, BrokenStage, OutOfMemory
-from filmgate.testing import Film, play, same
+from filmgate.testing.laws import Film, play, same
 from tests.core.reel import Reel, Shelf, nothing, shelved
 from tests.laws.synthetic import SPEC, STAGES, brighten, film_of, films
 

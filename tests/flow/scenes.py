@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filmgate.core.frame import Frame
-from filmgate.media.planes import Planes
+from filmgate.media.pixels.planes import Planes
 
 Picture = npt.NDArray[np.uint8]
 

@@ -14,8 +14,8 @@ from tests.house.tree import code
 
 # Each may import itself and what stands before it. "filmgate" is the face.
 ORDER = (
-    "errors", "core", "media", "device", "flow", "models", "tasks", "backends",
-    "quality", "jobs", "filmgate", "testing", "service", "cli",
+    "errors", "units", "core", "storage", "media", "weights", "device", "flow", "models", "tasks",
+    "pipeline", "planning", "backends", "quality", "jobs", "filmgate", "testing", "service", "cli",
 )  # fmt: skip
 # The only places that may know of a library, lazily or not.
 BORDERS = {

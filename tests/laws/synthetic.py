@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from filmgate.core.cached import Memory, cached
+from filmgate.core.adapters import UntilNext, Window, blocks, each, repeat_edges, windowed
 from filmgate.core.frame import Frame, Position, Spec
-from filmgate.core.guarded import guarded
-from filmgate.core.noise import noise
 from filmgate.core.stage import AnyStage, Reach
-from filmgate.core.windows import UntilNext, Window, blocks, each, repeat_edges, windowed
-from filmgate.testing import Film
+from filmgate.core.wrappers.cached import Memory, cached
+from filmgate.core.wrappers.output_checks import guarded
+from filmgate.models.diffusion.noise import noise
+from filmgate.testing.laws import Film
 
 SPEC = Spec(width=3, height=2, rate=None, time_base=F(1, 600), pixels="rgb", dtype="float64")
 

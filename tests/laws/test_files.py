@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import filmgate as fg
-from filmgate.core.store import dumps
+from filmgate.core.serialization import dumps
 from tests import films
 
 PLANS = {

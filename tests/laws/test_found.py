@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import filmgate
-import filmgate.models
-from filmgate import testing
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Colour, Frame, Spec
 from filmgate.core.stage import Stage
 from filmgate.errors import Unsupported
-from filmgate.media.planes import Planes
-from filmgate.tasks import forms
+from filmgate.media.pixels.planes import Planes
+from filmgate.models import registry
+from filmgate.tasks import registry as task_registry
+from filmgate.testing import laws
 from tests.models import tiny
 
 WIDE, HIGH, TICKS = 48, 40, (25, 25, 25, 10, 40, 25, 25, 25, 60, 5, 25, 25, 25, 25)
@@ -42,7 +42,7 @@ def texture(seed: int, shift: int, shape: tuple[int, int]) -> Any:
 
 
 @cache
-def film() -> testing.Film:
+def film() -> laws.Film:
     """Fourteen pictures of variable rate: one texture slides, then, after a cut, another."""
     frames, time = [], F(0)
     for i, ticks in enumerate(TICKS):
@@ -52,7 +52,7 @@ def film() -> testing.Film:
         image = Planes((luma, chroma, 255 - chroma), "yuv420p", COLOUR)
         frames.append(Frame(i, time, F(ticks, 600), image))
         time += F(ticks, 600)
-    return testing.Film(SPEC, tuple(frames))
+    return laws.Film(SPEC, tuple(frames))
 
 
 def modules() -> list[str]:
@@ -126,37 +126,37 @@ def test_every_task_and_every_family_is_tried() -> None:
         makes = {"each", "windowed", "blocks"} & vars(import_module(module)).keys()
         if makes and not module.startswith("filmgate.core."):
             assert module.removeprefix("filmgate.") in tried, f"{module} has no samples()"
-    samples = [s for name in forms.registry() for s in samples_of(f"filmgate.tasks.{name}")]
+    samples = [s for name in task_registry.registry() for s in samples_of(f"filmgate.tasks.{name}")]
     models = {task.model for task in samples}
-    assert set(filmgate.models.families()) <= models
+    assert set(registry.families()) <= models
 
 
 @pytest.mark.parametrize("name", sorted(samples()))
 def test_it_passes_the_laws_in_one_line(name: str) -> None:
     chain, total = found()[name]
-    testing.check_stage(chain, film(), total=total, tries=1)
+    laws.check_stage(chain, film(), total=total, tries=1)
 
 
 @few
 @given(names, st.lists(st.integers(0, 14), max_size=5), st.sets(st.integers(0, 5)))
 def test_laws_1_and_2_exact(name: str, cuts: list[int], sleeps: set[int]) -> None:
     chain, _ = found()[name]
-    testing.check_cut(chain, film(), cuts)
-    testing.check_sleep(chain, film(), cuts, sleeps)
+    laws.check_cut(chain, film(), cuts)
+    laws.check_sleep(chain, film(), cuts, sleeps)
 
 
 @few
 @given(names, st.integers(1, 4), st.sampled_from([2, 4, 8]))
 def test_laws_3_and_4_exact_and_close(name: str, fits: int, batch: int) -> None:
     chain, _ = found()[name]
-    testing.check_retry(chain, film(), fits, batch)
-    testing.check_batch(chain, film(), batch)
+    laws.check_retry(chain, film(), fits, batch)
+    laws.check_batch(chain, film(), batch)
 
 
 @few
 @given(st.deferred(lambda: st.sampled_from(pairs()[0])))
 def test_law_5_exact_in_a_row(pair: tuple[str, str]) -> None:
-    made = testing.play(in_a_row(*pair), film())
+    made = laws.play(in_a_row(*pair), film())
     for one, following in pairwise(made):
         assert (following.index, following.time) == (one.index + 1, one.end)
 

@@ -8,8 +8,8 @@ from types import MappingProxyType
 import av
 
 from filmgate.core.frame import Frame
-from filmgate.media.planes import Planes
-from filmgate.media.read import Film
+from filmgate.media.pixels.planes import Planes
+from filmgate.media.reading.video_reader import Film
 from tests import films
 from tests.films import GOP, X264
 

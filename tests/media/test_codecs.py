@@ -13,9 +13,11 @@ import pytest
 
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.codecs import CODECS
-from filmgate.media.file import Codec, Container, File, Output
-from filmgate.media.read import Film
-from filmgate.media.write import Recording
+from filmgate.media.options import Codec, Container
+from filmgate.media.reading.video_reader import Film
+from filmgate.media.sinks import Output
+from filmgate.media.sources import File
+from filmgate.media.writing.video_writer import Recording
 from tests import films
 from tests.films import number_of
 from tests.media.conftest import Reel
@@ -195,7 +197,7 @@ FILLED = """
 import hashlib, sys
 from dataclasses import replace
 from pathlib import Path
-from filmgate.media.file import File, Output
+from filmgate.media.sources import File, Output
 film = File(Path(sys.argv[1])).open()
 for codec in ("h264", "hevc"):
     with Output(Path(sys.argv[2]), codec, overwrite=True).open(film, film.spec) as sink:

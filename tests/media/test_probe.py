@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from filmgate.media.probe import first_sound, probe, times
-from filmgate.media.read import Film
+from filmgate.media.reading.video_reader import Film
 from tests.films import FILMS
 from tests.media.conftest import Reel
 

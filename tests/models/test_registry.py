@@ -9,36 +9,37 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from filmgate import models
 from filmgate.errors import BadSetting, BadWeights
-from filmgate.models import chosen, compact, families, family_of, image
-from filmgate.tasks.forms import job_from
+from filmgate.models import registry
+from filmgate.models.families import compact, image
+from filmgate.models.registry import chosen, families, family_of
 from filmgate.tasks.interpolate import Interpolate
+from filmgate.tasks.job_config import job_from
 from tests.models import tiny
 
-DECLARED = sorted({one.family for one in models.weights()} & set(families()))
+DECLARED = sorted({one.family for one in registry.weights()} & set(families()))
 
 
 @pytest.mark.parametrize("family", DECLARED)
 def test_exactly_one_family_claims_its_weights(family: str) -> None:
     assert family_of(tiny.weights(family)) == family
-    for weights in models.weights():
+    for weights in registry.weights():
         if weights.family == family:
-            assert models.claimed(models.shapes(weights)) == [family]
+            assert registry.claimed(registry.shapes(weights)) == [family]
 
 
 def test_no_network_of_ours_is_taken_for_another() -> None:
     """spandrel tells networks by a few names; `image` is asked only where nobody else knows."""
     assert family_of(Path(compact.__file__).with_name("x4.safetensors")) == "compact"
-    for weights in models.weights():
+    for weights in registry.weights():
         wanted = [weights.family] if weights.family in families() else []
-        assert models.claimed(models.shapes(weights)) == wanted
+        assert registry.claimed(registry.shapes(weights)) == wanted
 
 
 def test_the_last_resort_is_asked_where_nobody_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image, "claims", lambda shapes: True)
     assert family_of(tiny.weights("film")) == "film"
-    assert models.claimed({"x": (1,)}) == ["image"]
+    assert registry.claimed({"x": (1,)}) == ["image"]
     monkeypatch.setattr(compact, "claims", lambda shapes: True)
     with pytest.raises(BadSetting, match="is claimed by compact and film: name the family"):
         family_of(tiny.weights("film"))
@@ -87,12 +88,12 @@ def test_an_installed_package_adds_a_family(monkeypatch: pytest.MonkeyPatch) -> 
     module = ModuleType("their_family")
     module.__dict__["interpolator"] = lambda spec: "theirs"
     monkeypatch.setitem(sys.modules, "their_family", module)
-    points = [EntryPoint("theirs", "their_family", models.GROUP)]
+    points = [EntryPoint("theirs", "their_family", registry.GROUP)]
     monkeypatch.setattr(
-        models, "entry_points", lambda **wanted: EntryPoints(points).select(**wanted)
+        registry, "entry_points", lambda **wanted: EntryPoints(points).select(**wanted)
     )
-    assert "theirs" in models.interpolators()
-    assert models._family("theirs") is module
-    points.append(EntryPoint("film", "their_family", models.GROUP))
+    assert "theirs" in registry.interpolators()
+    assert registry._family("theirs") is module
+    points.append(EntryPoint("film", "their_family", registry.GROUP))
     with pytest.raises(BadSetting, match="two families are called film"):
         families()

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from filmgate.flow.raft import net as raft
-from filmgate.models.film.net import Film, Shape
+from filmgate.models.families.film.net import Film, Shape
+from filmgate.models.families.raft import net as raft
 
 FILM = Shape(levels=5, fusion=5, specialized=3, sub=4, filters=4, flow_convs=(2, 2, 2, 2),
              flow_filters=(8, 8, 8, 8))  # fmt: skip

@@ -8,8 +8,8 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from filmgate.models.diffvsr import PROMPT
-from filmgate.models.diffvsr.vae import TinyVae
+from filmgate.models.families.diffvsr.loading import PROMPT
+from filmgate.models.families.diffvsr.vae import TinyVae
 from tests.golden.fill import filled, uni
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import filmgate as fg
+from filmgate.core.adapters import each
 from filmgate.core.frame import Frame, Spec
 from filmgate.core.stage import AnyStage
-from filmgate.core.windows import each
-from filmgate.media.planes import Planes
-from filmgate.quality.check import check
+from filmgate.media.pixels.planes import Planes
+from filmgate.quality.verify import check
 from tests import films
 
 FILM = films.Film(frames=20, sounds=("aac",))

@@ -6,7 +6,7 @@ import pytest
 
 import filmgate as fg
 from filmgate.media.probe import probe
-from filmgate.quality.check import check
+from filmgate.quality.verify import check
 
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 SHOWN = {  # frames shown by the stream that is processed

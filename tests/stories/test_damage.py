@@ -47,7 +47,7 @@ _CHILD = """
 import json, resource, signal, sys, time
 from pathlib import Path
 from filmgate.errors import UserError
-from filmgate.media.file import File
+from filmgate.media.sources import File
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 for path in sys.stdin.read().split():
     signal.alarm(10)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from filmgate.core import faults
+from filmgate.core.instrumentation import fault_injection
 from filmgate.errors import Exit
 from tests import films
 
@@ -109,7 +109,7 @@ def ended(run: Run, reference: bytes) -> None:
 
 
 @pytest.mark.parametrize(("point", "kind"), [
-    *((point, "kill") for point in faults.POINTS),
+    *((point, "kill") for point in fault_injection.POINTS),
     *product(("compute.step", "commit.listed", "join.whole"), ("crash", "exit")),
 ])  # fmt: skip
 def test_shot_at_every_point_it_goes_on(
@@ -137,7 +137,7 @@ def test_shot_fifty_times_at_random_it_goes_on(
             if shots % 2:
                 code = run.start(after_s=chance.uniform(0.0, 0.35))
             else:
-                point = chance.choice(faults.POINTS)
+                point = chance.choice(fault_injection.POINTS)
                 code = run.start(f"{point}=kill@{chance.randint(1, 4)}")
                 if code:
                     parts.add(point.split(".")[0])

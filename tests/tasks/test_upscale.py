@@ -13,8 +13,8 @@ from filmgate.cli.main import main
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Colour, Spec
 from filmgate.errors import BadSetting, Exit, Unsupported
-from filmgate.media.planes import Planes
-from filmgate.quality.check import check
+from filmgate.media.pixels.planes import Planes
+from filmgate.quality.verify import check
 from filmgate.tasks.upscale import Upscale
 from tests import films
 

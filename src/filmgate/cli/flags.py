@@ -1,7 +1,7 @@
 """Flags are fields: a verb's are those of its task, of sources, of results and of how it runs."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from fractions import Fraction
 from inspect import Parameter as Argument
 from inspect import Signature, signature
@@ -11,12 +11,13 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from cyclopts import Parameter, Token
 from docstring_parser import parse_from_object
 
-from filmgate.backends.limits import Limits
+from filmgate.cli.request import Order, Shown
 from filmgate.core.job import Job, Task
 from filmgate.errors import Exit
-from filmgate.jobs.folder import Durable
-from filmgate.models import chosen
-from filmgate.tasks.forms import SINKS, SOURCES, exact, sink_from, source_from
+from filmgate.jobs.options import Durable
+from filmgate.models.registry import chosen
+from filmgate.planning.limits import Limits
+from filmgate.tasks.job_config import SINKS, SOURCES, exact, sink_from, source_from
 
 PATHS = ("The film (or images: a folder, frames/%06d.png; - is a pipe) and the result (alike). "
          "With -o: films, as many as wanted, or folders of them.")  # fmt: skip
@@ -27,41 +28,6 @@ Paths = Annotated[tuple[Path, ...], Parameter(name="IN OUT", help=PATHS)]
 Folder = Annotated[Path | None, Parameter(name=("--out", "-o"), help=INTO)]
 Seed = Annotated[int, Parameter(help=SEED)]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How a run is shown, and where it runs; each field is a flag."""
-
-    json: bool = False
-    """Say it as JSON on standard output."""
-
-    quiet: bool = False
-    """Say nothing but warnings and errors."""
-
-    trace: Path | None = None
-    """Draw the run into this file, for ui.perfetto.dev."""
-
-    skip_bad: bool = False
-    """Frames that end the worker again and again are stood in for by the last good one; exit code
-    4."""
-
-    in_process: bool = False
-    """Run in this process. Without: in a child, so that what kills that does not end the run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """All that a command line asks for: places, what is done there, and how."""
-
-    places: Sequence[Path]
-    out: Path | None
-    container: str | None
-    job: Callable[[Path, Path], Job]
-    limits: Limits
-    durable: Durable
-    shown: Shown
-    more: Mapping[str, Any]
 
 
 def verb(

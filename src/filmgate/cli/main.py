@@ -10,13 +10,15 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 import filmgate as fg
-from filmgate.backends.limits import Limits
-from filmgate.cli import act, bench, cache, jobs, models, plan
-from filmgate.cli.flags import Shown, verb, with_flags
-from filmgate.cli.sample import Sampled
+from filmgate.cli.commands import bench, cache, jobs, models, plan
+from filmgate.cli.commands import run as act
+from filmgate.cli.flags import verb, with_flags
+from filmgate.cli.request import Sampled, Shown
 from filmgate.errors import Exit, FilmgateError
-from filmgate.jobs.folder import Durable
-from filmgate.tasks.forms import job_from_toml, registry
+from filmgate.jobs.options import Durable
+from filmgate.planning.limits import Limits
+from filmgate.tasks.job_config import job_from_toml
+from filmgate.tasks.registry import registry
 
 PLACES = "IN OUT [OPTIONS], or IN ... -o DIR [OPTIONS]"
 CONVERT = "Encode a film anew, or make images of it, or a film of images."
@@ -109,10 +111,10 @@ def run(job: JobFile, /, limits: Limits, durable: Durable, shown: Shown) -> Exit
 
 def probe(film: In, /, *, json: Json = False) -> None:
     """Show what is in a film: its streams, times, chapters and metadata."""
-    from filmgate.cli import show
+    from filmgate.cli.views import reports
     from filmgate.media.probe import probe as look
 
-    show.contents(look(film), json)
+    reports.contents(look(film), json)
 
 
 def check(
@@ -121,7 +123,7 @@ def check(
 ) -> Exit:  # fmt: skip
     """Check a result: every time, sync with sound, streams, tags; or whether it shows seams. Exit
     code 1 if it is wrong."""
-    from filmgate.cli import judge
+    from filmgate.cli.commands import check as judge
 
     return judge.checked(out, against, seams, period, threshold, report, json)
 
@@ -129,17 +131,17 @@ def check(
 def compare(a: One, b: Two, /, *, report: ReportPage = None, json: Json = False) -> Exit:
     """Compare two films of one size, frame by frame: PSNR, SSIM, motion, flicker; VMAF and LPIPS
     where they are installed."""
-    from filmgate.cli import judge
+    from filmgate.cli.commands import check as judge
 
     return judge.compared(a, b, report, json)
 
 
 def doctor(*, json: Json = False) -> Exit:
     """Look at this machine: what is there, what is missing and how to get it."""
-    from filmgate.cli import doctor, show
+    from filmgate.cli.commands import doctor
 
     found = doctor.examine(Path.cwd())
-    show.examination(found, json)
+    doctor.examination(found, json)
     return Exit.DONE if all(item.ok for item in found) else Exit.VERDICT_NO
 
 

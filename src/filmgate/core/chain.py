@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from filmgate.core.clock import Clock
 from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.instrumentation.timing import Clock
 from filmgate.core.stage import AnyStage, Reach
 from filmgate.errors import BadSetting, OutOfMemory
 

@@ -1,11 +1,9 @@
 """The values that run through the gate: a frame, where it stands, what its stream looks like."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from math import prod
 from types import MappingProxyType
-from typing import Any
 
 # What stages may learn about a frame and pass on. A model family may add "family.key".
 EXTRAS: Mapping[str, str] = MappingProxyType(
@@ -116,16 +114,3 @@ class Frame:
     def learnt(self, **extras: object) -> "Frame":
         """The same picture, with more known about it."""
         return replace(self, extras={**self.extras, **extras})
-
-
-def flat(image: Any) -> Any:
-    """A picture of the same kind, every plane of it its own mean."""
-    if is_dataclass(image) and not isinstance(image, type):
-        return replace(image, **{item.name: flat(getattr(image, item.name))
-                                 for item in fields(image)})  # fmt: skip
-    if isinstance(image, tuple):
-        return tuple(flat(part) for part in image)
-    if hasattr(image, "dtype"):
-        mean = float(image.sum()) / max(1, prod(image.shape))
-        return image * 0 + (mean if "float" in str(image.dtype) else round(mean))
-    return image

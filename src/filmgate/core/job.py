@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from filmgate.core.frame import Frame, Spec
-from filmgate.core.plan import Foreseen
 from filmgate.core.snapshot import Cursor, Keep, Snapshot
 from filmgate.core.stage import AnyStage
 
@@ -68,15 +67,6 @@ class Task(Protocol):
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
         """Numbers and times of the result, from the source's; pictures are not looked at."""
-        ...
-
-
-@runtime_checkable
-class Foreseeing(Protocol):
-    """A task that can say what it would hold on a card, without its weights."""
-
-    def foreseen(self, spec: Spec) -> Sequence[Foreseen]:
-        """Predicted for the stream `spec`; empty: nobody can say. Raises UserError."""
         ...
 
 

@@ -6,15 +6,16 @@ from fractions import Fraction
 from time import perf_counter
 from typing import Any
 
-from filmgate.core.ahead import ahead
 from filmgate.core.chain import Chain, Links
 from filmgate.core.events import Committed, Done, Event, Progress, Replanned, Started, Warned
-from filmgate.core.faults import fault
-from filmgate.core.frame import Frame, Position, Spec, flat
+from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.instrumentation.fault_injection import fault
+from filmgate.core.instrumentation.memory import resident_meter
 from filmgate.core.job import Sink, Source
-from filmgate.core.meter import nbytes, resident_meter
 from filmgate.core.plan import Plan
+from filmgate.core.prefetch import ahead
 from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.core.values import flat, nbytes
 from filmgate.errors import BrokenStage, OutOfMemory
 
 Chunk = tuple[list[Frame], Cursor]

@@ -15,10 +15,10 @@ from av.video.stream import VideoStream
 
 from filmgate.core.frame import Colour
 from filmgate.errors import BadFilm, UserError
-from filmgate.media import formats
-from filmgate.media.decode import pick
-from filmgate.media.read import Film
-from filmgate.media.safety import opened, translated
+from filmgate.media.containers.open import opened, translated
+from filmgate.media.pixels import formats
+from filmgate.media.reading.decoder import pick
+from filmgate.media.reading.video_reader import Film
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

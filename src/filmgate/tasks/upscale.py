@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from filmgate.core.costly import CHECKS, Costly
+from filmgate.core.adapters import each
 from filmgate.core.frame import EXTRAS, Frame, Spec
-from filmgate.core.plan import Foreseen
 from filmgate.core.stage import AnyStage, Stage
-from filmgate.core.windows import each
+from filmgate.core.wrappers.model_stage import CHECKS, Costly
 from filmgate.errors import BadSetting
-from filmgate.models import Dtype, Flow, Knobs, foreseen, upscaler, upscalers, weights_hash
+from filmgate.models.contracts import Dtype, Flow, Foreseen, Knobs
+from filmgate.models.registry import foreseen, upscaler, upscalers, weights_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +61,9 @@ class Upscale:
 
     def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
         """The model's stage, or its function of a picture, frame by frame; then `steady`."""
-        from filmgate.flow.cuts import cuts
-        from filmgate.flow.steady import Steady
-        from filmgate.media.colour import named, resized
+        from filmgate.flow.shot_detection import cuts
+        from filmgate.flow.temporal_blend import Steady
+        from filmgate.media.pixels.rgb import named, resized
 
         made = upscaler(self.model, spec, self.scale, self.knobs)
         costly = Costly(

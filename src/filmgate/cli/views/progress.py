@@ -1,0 +1,138 @@
+"""Watching a run: one line that lives, or plain lines, or JSON; and where the seconds went."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.filesize import decimal
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from filmgate.backends.trace import bottleneck
+from filmgate.core.events import Died, Done, Event, Progress, Replanned, Started, Warned
+from filmgate.core.job import Job
+from filmgate.jobs.event_log import json_line
+from filmgate.media.sinks import Output
+from filmgate.units import clock
+
+REDRAWN_S = 0.1  # between two looks of the live line
+PLAIN_S = 10.0  # between two lines where nothing can be redrawn
+RECENT_S = 5.0  # what speed and the busiest part are told from
+
+
+@contextmanager
+def watching(job: Job, json: bool, quiet: bool) -> Iterator[Callable[[Event], None]]:
+    """What to tell events to: JSON on standard output, or words on standard error."""
+    if json:
+        yield lambda event: print(json_line(event), flush=True)
+        return
+    path = job.sink.path if isinstance(job.sink, Output) else None
+    with Words(Console(stderr=True, highlight=False), path, quiet) as words:
+        yield words.tell
+
+
+class Words:
+    """Tells a person how a run goes; time is what the events say, so it needs no clock."""
+
+    def __init__(self, console: Console, path: Path | None, quiet: bool = False) -> None:
+        self._console, self._path, self._quiet = console, path, quiet
+        self._frames: int | None = None
+        self._read = 0  # frames that an earlier run had done
+        self._recent: deque[Progress] = deque()
+        self._shown_s = -PLAIN_S
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> "Words":
+        if self._console.is_terminal and not self._quiet:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def tell(self, event: Event) -> None:
+        """Shows what is worth showing."""
+        if isinstance(event, Started):
+            self._frames, self._read = event.source.frames, event.read
+            if event.read and not self._quiet:
+                of = f" of {self._frames}" if self._frames else ""
+                self._console.print(f"goes on from frame {event.read}{of}")
+        elif isinstance(event, Warned):
+            self._console.print(f"warning: {event.message}", markup=False)
+        elif isinstance(event, Replanned):
+            self._console.print(
+                f"from frame {event.index} on {event.stage} takes {event.batch} at a time: "
+                f"{event.why}",
+                markup=False,
+            )
+        elif isinstance(event, Progress) and not self._quiet:
+            self._progress(event)
+        elif isinstance(event, Died) and event.certificate:
+            self._console.print(f"{event.message}", markup=False)
+        elif isinstance(event, Done | Died):
+            self._live.update("")
+            self._live.stop()
+            if isinstance(event, Done) and not self._quiet:
+                self._console.print(summary(event, self._path))
+
+    def _progress(self, event: Progress) -> None:
+        self._recent.append(event)
+        while len(self._recent) > 2 and event.seconds - self._recent[1].seconds >= RECENT_S:
+            self._recent.popleft()
+        if event.seconds - self._shown_s < (REDRAWN_S if self._live.is_started else PLAIN_S):
+            return
+        self._shown_s = event.seconds
+        if self._live.is_started:
+            self._live.update(self.line(self._console.width), refresh=True)
+        else:
+            self._console.print(self._said(), markup=False, soft_wrap=True)
+
+    def line(self, width: int) -> Table:
+        """The live line, `width` columns at most: a bar in what the words leave."""
+        said, event = Text(self._said(), no_wrap=True, overflow="ellipsis"), self._recent[-1]
+        left = min(20, width - said.cell_len - 1)
+        grid = Table.grid(padding=(0, 1))
+        if self._frames and left >= 8:
+            grid.add_row(ProgressBar(self._frames, min(event.read, self._frames), left), said)
+        else:
+            grid.add_row(said)
+        return grid
+
+    def _said(self) -> str:
+        first, last = self._recent[0], self._recent[-1]
+        if first is last:  # only one yet: since the beginning
+            first = Progress(self._read, last.written if self._read else 0, last.time * 0, 0.0, 0)
+        seconds = max(1e-9, last.seconds - first.seconds)
+        words = [f"{last.read} frames"]
+        if total := self._frames:
+            part = min(100, 100 * last.read // total)
+            words = [f"{part} %", f"{last.read}/{total} frames"]
+        words.append(f"{(last.written - first.written) / seconds:.1f} fps")
+        if total and last.read > first.read:
+            words.append(f"{clock((total - last.read) * seconds / (last.read - first.read))} left")
+        words.append(decimal(last.resident_bytes))
+        busy = {name: s - first.busy.get(name, 0.0) for name, s in last.busy.items()}
+        if busy:
+            name = max(busy, key=lambda part: busy[part])
+            words.append(f"{name} {min(100, round(100 * busy[name] / seconds))} % busy")
+        return "  ".join(words)
+
+
+def summary(done: Done, path: Path | None) -> Group:
+    """Where the seconds went, what there is now, and what would make it quicker."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="left")
+    table.add_column(justify="right")
+    table.add_column(justify="left")
+    for name, seconds in done.busy.items():
+        share = 100 * seconds / done.seconds if done.seconds else 0
+        table.add_row(name, f"{seconds:.1f} s", f"busy {share:.0f} % of the time")
+    table.add_row("in all", f"{done.seconds:.1f} s", f"{done.overlap:.2f} x the busiest part")
+    table.add_row("frames", str(done.read), f"in, {done.written} out")
+    if path and path.exists():
+        table.add_row("result", decimal(path.stat().st_size), str(path))
+    return Group(table, *(Text(said) for said in [bottleneck(done)] if said))

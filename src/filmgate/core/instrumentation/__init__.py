@@ -1,0 +1,1 @@
+"""Memory, time and faults of a run, as measured."""

@@ -1,0 +1,1 @@
+"""Stages around a stage: cached, tiled, checked."""

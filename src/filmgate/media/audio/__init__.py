@@ -1,0 +1,1 @@
+"""Audio: tempo and sync."""

@@ -1,0 +1,1 @@
+"""Containers: opened safely, checked for damage."""

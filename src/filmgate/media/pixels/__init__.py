@@ -1,0 +1,1 @@
+"""Pixel data: planes, formats, colour conversion, size."""

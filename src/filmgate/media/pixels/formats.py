@@ -1,0 +1,149 @@
+"""FFmpeg's names: of colours (ITU-T H.273) and of pixel formats."""
+
+import re
+from types import MappingProxyType
+
+import av
+from av.video.format import VideoFormat
+
+from filmgate.core.frame import Spec
+from filmgate.errors import Unsupported
+from filmgate.media.options import Fit
+from filmgate.media.pixels.planes import steps_of
+
+MATRICES = MappingProxyType(
+    {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco",
+     9: "bt2020nc", 10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc",
+     13: "chroma-derived-c", 14: "ictcp"}
+)  # fmt: skip
+PRIMARIES = MappingProxyType(
+    {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film",
+     9: "bt2020", 10: "smpte428", 11: "smpte431", 12: "smpte432", 22: "ebu3213"}
+)  # fmt: skip
+TRANSFERS = MappingProxyType(
+    {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear",
+     9: "log100", 10: "log316", 11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1",
+     14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 17: "smpte428", 18: "arib-std-b67"}
+)  # fmt: skip
+RANGES = MappingProxyType({1: "tv", 2: "pc"})
+
+_PLANAR = re.compile(
+    r"(yuva?4(20|22|44|40|11|10)|gbra?)p(9|10|12|14|16)?(le)?|gray((9|1[0246])le)?"
+)
+# The planar format that holds each of these exactly.
+_SPREAD = (
+    (r"nv12|nv21", "yuv420p"),
+    (r"nv16|yuyv422|uyvy422|yvyu422", "yuv422p"),
+    (r"nv24|nv42|vuyx", "yuv444p"),
+    (r"p010[lb]e", "yuv420p10le"),
+    (r"p012[lb]e", "yuv420p12le"),
+    (r"p016[lb]e", "yuv420p16le"),
+    (r"p210[lb]e|y210le|nv20[lb]e", "yuv422p10le"),
+    (r"p410[lb]e", "yuv444p10le"),
+    (r"(rgb|bgr)(24|0)|0(rgb|bgr)|(rgb|bgr)(555|565|444|8|4|4_byte)([lb]e)?", "gbrp"),
+    (r"rgba|bgra|argb|abgr|pal8", "gbrap"),
+    (r"x2(rgb|bgr)10[lb]e", "gbrp10le"),
+    (r"(rgb|bgr)48[lb]e", "gbrp16le"),
+    (r"(rgb|bgr)a64[lb]e", "gbrap16le"),
+    (r"mono[wb]", "gray"),
+)
+
+
+def code_of(names: MappingProxyType[int, str], name: str, unknown: int = 2) -> int:
+    """The number that H.273 gives a name; `unknown` for "unknown"."""
+    return next((code for code, known in names.items() if known == name), unknown)
+
+
+def planar(pixels: str) -> str:
+    """The planar, little-endian format that holds `pixels` exactly. Raises Unsupported."""
+    name = pixels.replace("yuvj", "yuv")
+    if name.endswith("be") and _PLANAR.fullmatch(name[:-2] + "le"):
+        return name[:-2] + "le"
+    if _PLANAR.fullmatch(name):
+        return name
+    for pattern, held in _SPREAD:
+        if re.fullmatch(pattern, name):
+            return held
+    raise Unsupported(
+        f"the film's pixel format is {pixels}, which no planar format of 8 to 16 bits holds: "
+        "convert it first, for example to yuv444p10le"
+    )
+
+
+def taken(pixels: str, encoder: str) -> tuple[str, ...]:
+    """What `encoder` can be given for planes of `pixels`, exactly the same first."""
+    able = av.Codec(encoder, "w").video_formats
+    if able is None:  # it takes any
+        return (pixels,)
+    formats = [format.name for format in able]
+    exact = [name for name in formats if _holds(name, pixels)]
+    return tuple(sorted(exact, key=lambda name: name != pixels))
+
+
+def nearest(pixels: str, encoder: str) -> str:
+    """The planar format that `encoder` takes and that loses least of `pixels`.
+
+    Chroma samples count most, then alpha, then bits, then colour model; fewer bytes win a tie.
+    """
+    want = VideoFormat(pixels, 64, 64)
+    names = {
+        f.name for f in av.Codec(encoder, "w").video_formats or [] if _PLANAR.fullmatch(f.name)
+    }
+
+    def loss(name: str) -> tuple[int, bool, int, bool, int]:
+        have = VideoFormat(name, 64, 64)
+        bits = have.components[0].bits - want.components[0].bits
+        chroma = _chroma(want) - _chroma(have)
+        alpha = len(want.components) in (2, 4) and len(have.components) not in (2, 4)
+        return (
+            max(0, chroma),
+            alpha,
+            max(0, -bits),
+            want.is_rgb != have.is_rgb,
+            have.bits_per_pixel,
+        )
+
+    return min(sorted(names), key=loss)
+
+
+def sides(codec: str, pixels: str) -> tuple[int, int]:
+    """What has to divide the width and the height of pictures for `codec`; ffv1 takes any."""
+    return (1, 1) if codec in ("ffv1", "rawvideo") else steps_of(pixels)
+
+
+def fits(spec: Spec, codec: str, pixels: str) -> dict[Fit, tuple[int, int]]:
+    """The sizes (width, height) that `codec` takes instead; empty if it takes the film's own."""
+    across, down = sides(codec, pixels)
+    size = (spec.width, spec.height)
+    crop = (size[0] // across * across, size[1] // down * down)
+    pad = (-(-size[0] // across) * across, -(-size[1] // down) * down)
+    return {} if crop == size else {"pad": pad, "crop": crop}
+
+
+def misfit(spec: Spec, codec: str, pixels: str) -> str:
+    """What is wrong with the film's sides for `codec` and what to do; empty if nothing is."""
+    found = fits(spec, codec, pixels)
+    if not found:
+        return ""
+    across, down = sides(codec, pixels)
+    both = {(2, 2): "even sides", (2, 1): "an even width"}.get(
+        (across, down), f"a width that {across} divides and a height that {down} does"
+    )
+    ways = [f"--fit {mode} ({w}x{h})" for mode, (w, h) in found.items() if w and h]
+    return (
+        f"the film is {spec.width}x{spec.height} and {codec} in {pixels} wants {both}: pass "
+        f"{' or '.join(ways)}"
+    )
+
+
+def _chroma(format: VideoFormat) -> int:
+    if len(format.components) < 3:
+        return 0
+    return 64 * 64 if format.is_rgb else format.chroma_width(64) * format.chroma_height(64)
+
+
+def _holds(name: str, pixels: str) -> bool:
+    try:
+        return planar(name) == pixels and "yuvj" not in name and "555" not in name
+    except Unsupported:
+        return False

@@ -1,0 +1,140 @@
+"""HDR (ITU-R BT.2100: PQ and HLG) to SDR (BT.709), for models that know nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import log10
+
+import torch
+from torch import Tensor
+
+from filmgate.core.adapters import each
+from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.stage import AnyStage
+from filmgate.errors import BadSetting, Unsupported
+from filmgate.media.pixels.planes import Planes, is_hdr
+from filmgate.media.pixels.rgb import rgb as into_rgb
+from filmgate.media.pixels.rgb import to_planes, to_rgb
+
+SDR_NITS = 203.0  # what becomes white at most: HDR reference white (BT.2408), so mid tones stay
+PQ_NITS = 10000.0  # what PQ 1.0 means (SMPTE ST 2084)
+# Constants of ST 2084.
+_M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
+_C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
+# Constants of HLG (BT.2100, table 5).
+_A, _B, _C = 0.17883277, 0.28466892, 0.55991073
+# Luminance of BT.2020 and BT.709 primaries; linear BT.2020 to linear BT.709 (BT.2087).
+_WIDE, _NARROW = (0.2627, 0.6780, 0.0593), (0.2126, 0.7152, 0.0722)
+_TO_NARROW = (
+    (1.660491, -0.587641, -0.072850),
+    (-0.124550, 1.132900, -0.008350),
+    (-0.018151, -0.100579, 1.118730),
+)
+_ROWS = 64  # done together, so that what is needed between is small
+
+
+def tonemapped(colour: Colour, peak_nits: float = 1000.0) -> AnyStage:
+    """A stage that turns HDR planes into SDR ones of the same pixel format, matrix BT.709.
+
+    Light up to `peak_nits` (above 203) is kept apart, more is cut to it. Raises BadSetting,
+    Unsupported (no HDR, primaries other than BT.2020 and BT.709).
+    """
+    if peak_nits <= SDR_NITS:
+        raise BadSetting(
+            f"peak_nits is {peak_nits}: wanted more than {SDR_NITS}, which is white in SDR"
+        )
+    if not is_hdr(colour):
+        raise Unsupported(f"transfer is {colour.transfer}, wanted HDR: smpte2084 or arib-std-b67")
+    if colour.primaries not in ("unknown", "bt2020", "bt709"):
+        raise Unsupported(f"the film is HDR in {colour.primaries} colours, wanted bt2020: convert "
+                          "it first")  # fmt: skip
+    given = replace(colour, matrix="bt2020nc") if colour.matrix == "unknown" else colour
+    made = replace(colour, matrix="bt709", primaries="bt709", transfer="bt709")
+
+    def convert(frames: Sequence[Frame]) -> list[Frame]:
+        return [f.made(picture(f.image), keep=tuple(f.extras)) for f in frames]
+
+    def picture(image: object) -> Planes:
+        assert isinstance(image, Planes)
+        rgb = to_rgb(replace(image, colour=given))
+        for first in range(0, rgb.shape[1], _ROWS):
+            rows = rgb[:, first : first + _ROWS]
+            rows.copy_(to_sdr(rows, given, peak_nits))
+        return to_planes(rgb, image.pixels, made)
+
+    def output(spec: Spec) -> Spec:
+        into_rgb(hdr=True).output(replace(spec, colour=given))  # refuses what can't be converted
+        return replace(spec, colour=made)
+
+    return each(convert, name="tonemap", output=output)
+
+
+def samples() -> tuple[AnyStage, ...]:
+    """For trials: one of each kind."""
+    return tuple(tonemapped(Colour(transfer=name)) for name in ("smpte2084", "arib-std-b67"))
+
+
+def to_sdr(rgb: Tensor, colour: Colour, peak_nits: float) -> Tensor:
+    """HDR code (3, H, W) in [0, 1] to SDR code in [0, 1] for a BT.1886 display.
+
+    The curve of BT.2390 (EETF) on the largest of R, G and B, all scaled alike. What BT.709 has no
+    colour for then loses saturation, not luminance.
+    """
+    narrow = colour.primaries == "bt709"
+    weights = _NARROW if narrow else _WIDE
+    nits = pq_nits(rgb) if colour.transfer == "smpte2084" else hlg_nits(rgb, peak_nits, weights)
+    bright = nits.amax(0)
+    light = nits * (toned(bright, peak_nits) / SDR_NITS / bright.clamp_min(1e-6))
+    if not narrow:
+        matrix = torch.tensor(_TO_NARROW, device=rgb.device)
+        light = torch.mm(matrix, light.reshape(3, -1)).view(rgb.shape)
+    grey = _luminance(light, _NARROW)
+    above = (1 - grey) / (light.amax(0) - grey).clamp_min(1e-6)
+    below = grey / (grey - light.amin(0)).clamp_min(1e-6)
+    share = torch.minimum(above, below).clamp_(0, 1)
+    inside = torch.lerp(grey.expand_as(light), light, share.expand_as(light))
+    return inside.clamp_(0, 1) ** (1 / 2.4)
+
+
+def pq_nits(code: Tensor) -> Tensor:
+    """PQ code in [0, 1] to cd/m2, 0 to 10000 (ST 2084, EOTF)."""
+    root = code.clamp(0, 1) ** (1 / _M2)
+    return PQ_NITS * ((root - _C1).clamp_min(0) / (_C2 - _C3 * root)) ** (1 / _M1)
+
+
+def pq_code(nits: Tensor) -> Tensor:
+    """Its inverse."""
+    root = (nits / PQ_NITS).clamp(0, 1) ** _M1
+    return ((_C1 + _C2 * root) / (1 + _C3 * root)) ** _M2
+
+
+def hlg_scene(code: Tensor) -> Tensor:
+    """HLG code in [0, 1] to the light of the scene in [0, 1] (BT.2100, inverse OETF)."""
+    return torch.where(code <= 0.5, code**2 / 3, (((code - _C) / _A).exp() + _B) / 12)
+
+
+def hlg_nits(code: Tensor, peak_nits: float, weights: tuple[float, float, float] = _WIDE) -> Tensor:
+    """HLG code (3, H, W) to cd/m2 on a display of `peak_nits` (BT.2100, OOTF)."""
+    scene = hlg_scene(code)
+    gamma = 1.2 + 0.42 * log10(peak_nits / 1000)
+    return peak_nits * scene * _luminance(scene, weights).clamp_min(1e-9) ** (gamma - 1)
+
+
+def toned(nits: Tensor, peak_nits: float) -> Tensor:
+    """Light up to `peak_nits` to light up to `SDR_NITS` (BT.2390, 5.4.1; black stays 0)."""
+    top, white = pq_code(torch.tensor([peak_nits, SDR_NITS], dtype=torch.float64)).tolist()
+    most = white / top
+    knee = 1.5 * most - 0.5
+    e = (pq_code(nits) / top).clamp(0, 1)
+    t = ((e - knee) / (1 - knee)).clamp_min(0)
+    spline = (
+        (2 * t**3 - 3 * t**2 + 1) * knee
+        + (t**3 - 2 * t**2 + t) * (1 - knee)
+        + (-2 * t**3 + 3 * t**2) * most
+    )
+    return pq_nits(torch.where(e < knee, e, spline) * top)
+
+
+def _luminance(light: Tensor, weights: tuple[float, float, float]) -> Tensor:
+    return weights[0] * light[0] + weights[1] * light[1] + weights[2] * light[2]

@@ -1,0 +1,1 @@
+"""Audio, subtitles and other streams that are copied."""

@@ -1,0 +1,1 @@
+"""The model families; this folder is the registry."""

@@ -1,0 +1,43 @@
+"""The family `dis`: frames between frames by optical flow on the CPU, without weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from filmgate.core.frame import Spec
+from filmgate.errors import Unsupported
+from filmgate.flow.dis import DisFlow
+from filmgate.flow.warp_numpy import Pair
+from filmgate.media.pixels.planes import Planes
+from filmgate.models.contracts import Knobs
+
+
+@dataclass(frozen=True, slots=True)
+class Dis:
+    """Flow on the first plane (luma, green or grey) moves every plane at its own size.
+
+    No colour is converted and nothing is remembered: the same two pictures give the same bits
+    while OpenCV has the same number of threads.
+    """
+
+    flow: DisFlow = DisFlow()
+
+    def between(self, a: object, b: object, positions: Sequence[Fraction]) -> list[Planes]:
+        """Pictures at `positions` (0 to 1, both excluded) of the way from `a` to `b`.
+
+        `a` and `b` are Planes of one size and format. Raises Unsupported for anything else.
+        """
+        if not isinstance(a, Planes) or not isinstance(b, Planes):
+            raise Unsupported(f"dis was given {type(a).__name__} and {type(b).__name__}: it wants "
+                              "planes as they were decoded")  # fmt: skip
+        if (a.pixels, a.size) != (b.pixels, b.size):
+            kinds = [f"{x.size[0]}x{x.size[1]} {x.pixels}" for x in (a, b)]
+            raise Unsupported(f"a frame is {kinds[0]} and the next {kinds[1]}: dis wants one size "
+                              "and format, so split the film there")  # fmt: skip
+        pair = Pair.of(a.arrays, b.arrays, a.bits, self.flow)
+        return [a.with_arrays(pair.at(float(position))) for position in positions]
+
+
+def interpolator(spec: Spec, knobs: Knobs) -> object:
+    """See `filmgate.models.interpolator`."""
+    return Dis().between

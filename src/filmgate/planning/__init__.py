@@ -1,0 +1,1 @@
+"""What a job costs, and the plan that keeps a budget."""

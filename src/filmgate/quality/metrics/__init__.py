@@ -1,0 +1,1 @@
+"""Measures of two videos, or of one against itself."""

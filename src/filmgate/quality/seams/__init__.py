@@ -1,0 +1,1 @@
+"""Seams: jumps where batches meet."""

@@ -1,0 +1,1 @@
+"""Model weights: definitions, the store on disk, downloads, state dicts."""

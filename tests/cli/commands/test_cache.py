@@ -1,0 +1,63 @@
+"""`filmgate cache` tells what is kept, and throws it away."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from filmgate.cli.main import main
+from filmgate.errors import Exit
+from filmgate.storage.result_cache import Cache, default_folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    monkeypatch.setenv("FILMGATE_CACHE", str(tmp_path))
+    cache = Cache(default_folder())
+    for n in range(3):
+        cache.put(f"{n:040x}"[::-1], bytes(1000))
+    assert cache.get(f"{1:040x}"[::-1])
+    cache.tell()
+    return cache
+
+
+def test_an_empty_cache_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FILMGATE_CACHE", str(tmp_path / "none"))
+    assert main(["cache"]) == Exit.DONE
+    assert "0 results in" in capsys.readouterr().out
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_it_says_where_how_much_and_how_often(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cache"]) == Exit.DONE
+    out = capsys.readouterr().out
+    assert str(tmp_path / "results") in out
+    assert "3 results in 3.1 kB of 10.7 GB" in out
+    assert "found      1 (100% of all that were looked for)" in out
+    assert main(["cache", "--json"]) == Exit.DONE
+    told = json.loads(capsys.readouterr().out)
+    assert (told["results"], told["kept"], told["hits"], told["damaged"]) == (3, 3, 1, 0)
+    assert told["bytes"] > 3000
+
+
+def test_it_is_thrown_away(
+    tmp_path: Path, cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cache", "clean", "--json"]) == Exit.DONE
+    assert json.loads(capsys.readouterr().out)["freed_bytes"] > 3000
+    assert not [one for one in cache.files() if one.path.suffix == ".result"]
+    assert main(["cache", "--folder", str(tmp_path / "results"), "--json"]) == Exit.DONE
+    assert json.loads(capsys.readouterr().out)["results"] == 0
+
+
+def test_a_size_that_is_none_is_the_users_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FILMGATE_CACHE_SIZE", "a lot")
+    assert main(["cache"]) == Exit.USER
+    assert "FILMGATE_CACHE_SIZE is no size: 'a lot'" in capsys.readouterr().err

@@ -1,0 +1,133 @@
+"""A sample: three snippets aside, a picture, and what the whole would take; OUT is not touched."""
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from filmgate.cli.commands.sample import Snippet, Whole, picture_of, places
+from filmgate.cli.main import main
+from filmgate.core.events import Done
+from filmgate.errors import Exit
+from filmgate.media.sinks import ImageOutput, Output
+from tests import films
+
+HERE = ["--in-process", "--json"]
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    return films.make(films.Film(frames=40, sounds=("aac",)), tmp_path / "in.mp4")
+
+
+def test_three_snippets_tell_of_the_whole_and_only_a_picture_stays(
+    film: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = film.with_name("out.mp4")
+    out.write_bytes(b"was here before")
+    words = ["interpolate", str(film), str(out), "--sample", "0.4s", "--preset", "ultrafast"]
+    assert main([*words, *HERE]) == Exit.DONE
+    assert out.read_bytes() == b"was here before"
+    assert sorted(path.name for path in film.parent.iterdir()) == [
+        "in.mp4", "out.mp4", "out.mp4.sample.png",
+    ]  # fmt: skip
+    told = json.loads(capsys.readouterr().out)
+    assert [(s["place"], s["read"], s["written"]) for s in told["snippets"]] == [
+        ("beginning", 10, 20), ("middle", 10, 20), ("end", 10, 20),
+    ]  # fmt: skip
+    assert [s["begin_s"] for s in told["snippets"]] == pytest.approx([0, 0.6, 1.2])
+    seconds = sum(s["seconds"] for s in told["snippets"])
+    assert told["frames"] == 40
+    assert told["seconds"] == pytest.approx(seconds * 4 / 3)
+    assert told["disk"]["at_most_bytes"] > told["disk"]["result_bytes"] > 0
+    with Image.open(told["picture"]) as sheet:
+        assert sheet.size[0] == 6 * 240
+        assert sheet.size[1] % 6 == 0
+
+
+def test_a_picture_stands_over_what_is_shown_at_its_time_now(film: Path) -> None:
+    out = film.with_name("out.mp4")
+    words = ["interpolate", str(film), str(out), "--sample", "1.6", "--codec", "ffv1"]
+    words[2] = str(out.with_suffix(".mkv"))
+    assert main([*words, *HERE]) == Exit.DONE
+    with Image.open(film.with_name("out.mkv.sample.png")) as sheet:
+        height = sheet.size[1] // 2
+        at = [sheet.crop((x * 240, 0, x * 240 + 60, 40)).tobytes() for x in range(6)]
+        now = [sheet.crop((x * 240, height, x * 240 + 60, height + 40)).tobytes() for x in range(6)]
+    shown = [k for k in range(6) if at[k] == now[k]]  # the film's own, untouched by ffv1
+    assert shown in ([0, 2, 4], [1, 3, 5])
+    assert all(at[k] == at[k + 1] for k in shown if k < 5)
+
+
+def test_pictures_are_sampled_too(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = film.with_name("frames")
+    words = ["convert", str(film), str(frames / "%06d.png"), "--sample", "0.8", "--in-process"]
+    assert main(words) == Exit.DONE
+    assert sorted(path.name for path in film.parent.iterdir()) == [
+        "frames.sample.png", "in.mp4",
+    ]  # fmt: skip
+    said = capsys.readouterr().out
+    assert "beginning (at 0:00), end (at 0:01): 40 frames" in said
+    for word in ("time ", "result ", "disk ", "speed "):
+        assert f"\n{word}" in said
+
+
+@pytest.mark.parametrize(
+    ("length", "wanted"),
+    [
+        (Fraction(1), [("beginning", 0)]),
+        (Fraction(9), [("beginning", 0)]),
+        (Fraction(10), [("beginning", 0), ("end", 5)]),
+        (Fraction(15), [("beginning", 0), ("middle", 5), ("end", 10)]),
+        (Fraction(100), [("beginning", 0), ("middle", Fraction(95, 2)), ("end", 95)]),
+    ],
+)
+def test_a_short_film_has_fewer_places(
+    length: Fraction, wanted: Sequence[tuple[str, Fraction]]
+) -> None:
+    assert places(length, Fraction(5)) == list(wanted)
+
+
+def test_a_trimmed_film_of_uneven_times_is_sampled_inside_its_trim(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = films.make(films.FILMS["uneven"], tmp_path / "in.mp4")
+    words = ["convert", str(film), str(tmp_path / "out.mp4"), "--from", "0.1", "--frames", "6"]
+    assert main([*words, "--sample", "9", *HERE]) == Exit.DONE
+    told = json.loads(capsys.readouterr().out)
+    assert (told["frames"], told["snippets"][0]["read"]) == (6, 6)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("convert - out.mp4 --sample 5", "a pipe can be read only once: give a file"),
+        ("convert in.mp4 - --sample 5", "a pipe has no place: name a file"),
+        ("convert in.mp4 out.mp4 --sample 0", "sample is 0 s: wanted more than 0"),
+        ("convert in.mp4 none/out.mp4 --sample 1", "none does not exist: make it first"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_with_what_to_do(
+    words: str, said: str, film: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(film.parent)
+    assert main(words.split()) == Exit.USER
+    assert said in capsys.readouterr().err
+
+
+def test_the_whole_takes_as_much_for_each_second_as_the_snippets() -> None:
+    snippet = Snippet("beginning", Fraction(0), Fraction(5), Done(125, 250, 10.0), 1000, 7)
+    whole = Whole.of([snippet, snippet], Fraction(100), Output(Path("out.mp4")))
+    assert (whole.frames, whole.seconds, whole.disk.result) == (2500, 200.0, 20_000)
+    assert whole.disk.pieces == 22_000 + 2 * 7
+    assert "3:20 for the whole film" in whole.words()[1]
+
+
+def test_the_picture_lies_beside_the_result_or_beside_its_folder() -> None:
+    assert picture_of(Output(Path("a/out.mp4"))) == Path("a/out.mp4.sample.png")
+    assert picture_of(ImageOutput(Path("/a/f/%06d.png"))) == Path("/a/f.sample.png")
+    assert picture_of(ImageOutput(Path("/a/f"))) == Path("/a/f.sample.png")

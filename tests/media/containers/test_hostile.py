@@ -1,0 +1,234 @@
+"""Files made to hurt: refused with words, at once, in little memory, no other file opened."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from filmgate.errors import BadFilm
+from filmgate.media.containers.open import opened
+from tests.films import FILMS, make
+
+_MIB = 1 << 20
+
+# Opens every file that it is told, one after the other, and says how it went.
+_CHILD = """
+import json, os, re, sys, time
+from pathlib import Path
+from filmgate.errors import UserError
+from filmgate.media.sources import File
+list(File(Path(sys.argv[1])).open().times())  # FFmpeg is loaded and warm
+for path in sys.argv[2:]:
+    os.access(f"/marker/{path}", os.R_OK)
+    begin = time.perf_counter()
+    try:
+        for _ in File(Path(path)).open(threads=1).read(None, 8):
+            pass
+        said = None
+    except UserError as error:
+        said = str(error)
+    status = Path("/proc/self/status").read_text()  # getrusage would count what the parent held
+    peak = 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1])
+    print(json.dumps([path, said, time.perf_counter() - begin, peak]), flush=True)
+"""
+
+
+def _box(kind: bytes, *parts: bytes) -> bytes:
+    inside = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(inside), kind) + inside
+
+
+def _png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((width // 8 + 1) * height), 9)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+def _patched(data: bytes, kind: bytes, at: int, new: bytes) -> bytes:
+    """`data` with bytes written over at `at` from the first `kind`."""
+    where = data.index(kind) + at
+    return data[:where] + new + data[where + len(new) :]
+
+
+def _elsewhere(data: bytes, target: Path) -> bytes:
+    """An mp4 whose pictures lie in another file, as its data reference says."""
+    name = str(target).encode()
+    # an alias record with nothing in its 150 fixed bytes, then field 2: the absolute path
+    alias = bytes(150) + struct.pack(">HH", 2, len(name)) + name + bytes(len(name) % 2)
+    alias += b"\xff\xff\0\0"
+    entry = _box(b"alis", struct.pack(">I", 0), alias)
+    at = data.index(b"dref") - 4
+    old = int.from_bytes(data[at : at + 4], "big")
+    new = _box(b"dref", bytes(4), struct.pack(">I", 1), entry)
+    grown = data[:at] + new + data[at + old :]
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"dinf"):
+        where = grown.index(kind) - 4
+        size = int.from_bytes(grown[where : where + 4], "big") + len(new) - old
+        grown = grown[:where] + struct.pack(">I", size) + grown[where + 4 :]
+    return grown
+
+
+def _texts(canary: Path, port: int) -> dict[str, bytes]:
+    """Files that are lists of other files, each pointing at the canary or at a listener."""
+    far = f"http://127.0.0.1:{port}/a.ts"
+    lists: dict[str, bytes] = {}
+    for name, there in (("near", str(canary)), ("far", far)):
+        list_ = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{there}\n#EXT-X-ENDLIST\n"
+        lists |= {
+            f"{name}.m3u8": list_.encode(),
+            f"{name}_list.mp4": list_.encode(),
+            f"{name}_list.avi": list_.encode(),
+            f"{name}_bom.m3u8": b"\xef\xbb\xbf" + list_.encode(),
+            f"{name}_blank.m3u8": b"\n  " + list_.encode(),
+            f"{name}.ffconcat": f"ffconcat version 1.0\nfile '{there}'\n".encode(),
+            f"{name}.mpd": f'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011">'
+            f"<Period><AdaptationSet><Representation><BaseURL>{there}</BaseURL>"
+            "</Representation></AdaptationSet></Period></MPD>".encode(),
+            f"{name}.smil": f'<smil><body><video src="{there}"/></body></smil>'.encode(),
+            f"{name}.url": f"[InternetShortcut]\nURL={there}\n".encode(),
+            f"{name}.rtsp": f"RTSPtext\nrtsp://127.0.0.1:{port}/a\n".encode(),
+        }
+    sdp = f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nm=video {port} RTP/AVP 96\n"
+    return lists | {"a.sdp": sdp.encode(), "page.html": b"<html></html>", "text.mp4": b"hello\n"}
+
+
+def _bombs(mp4: bytes, mkv: bytes) -> dict[str, bytes]:
+    """Small files that ask for much."""
+    nested = b""
+    for _ in range(5000):
+        nested = _box(b"moov", nested)
+    trak = mp4[mp4.index(b"trak") - 4 :][: int.from_bytes(mp4[mp4.index(b"trak") - 4 :][:4], "big")]
+    return {
+        "bomb.png": _png(16000, 16000),
+        "bomb.gif": b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0x80, 0, 0) + bytes(6)
+        + b"," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\2\2\x44\1\0;",
+        "bomb.webp": b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0\x2f\xff\xff\xff\x0f" + bytes(9),
+        "bomb.tiff": b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 256, 4, 1, 60000) + bytes(4),
+        "bomb.y4m": b"YUV4MPEG2 W60000 H60000 F25:1 C420\nFRAME\n" + bytes(100),
+        "nested.mp4": _box(b"ftyp", b"isom", bytes(4)) + nested,
+        "streams.mp4": _box(b"ftyp", b"isom", bytes(4)) + _box(b"moov", trak * 5000),
+        "huge_element.mkv": mkv[:60] + b"\x1a\x45\xdf\xa3\x01" + b"\xff" * 6 + b"\xfe" + bytes(99),
+        "linked.mkv": mkv[:200],
+        "empty.mp4": b"",
+        "one.mp4": b"\0",
+        "random.mp4": bytes((n * n * 31 + 7 * n) % 251 for n in range(5000)),
+        "archive.mp4": b"PK\3\4" + bytes(100),
+        "boxes.mp4": b"\0\0\0\x08ftyp" * 1000,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Path], Path]]:
+    """A good film, the hostile files, and the file that none of them may reach."""
+    folder = tmp_path_factory.mktemp("hostile")
+    good = make(FILMS["even"], folder / "good.mp4")
+    mkv = make(FILMS["sound_mkv"], folder / "good.mkv").read_bytes()
+    canary = make(FILMS["even"], folder / "canary.mp4")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        files = _texts(canary, listener.getsockname()[1]) | _bombs(good.read_bytes(), mkv)
+        paths = []
+        for name, data in files.items():
+            paths.append(folder / name)
+            paths[-1].write_bytes(data)
+        (folder / "frame1.png").write_bytes(_png(16, 16))
+        yield good, [*paths, folder / "frame%d.png"], canary
+        with pytest.raises(BlockingIOError):
+            listener.accept()  # nobody has called
+
+
+def _outcomes(
+    command: list[str], good: Path, files: list[Path]
+) -> list[tuple[str, str, float, int]]:
+    done = subprocess.run(
+        [*command, sys.executable, "-c", _CHILD, str(good), *map(str, files)],
+        capture_output=True, text=True, timeout=60, check=False, env=os.environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def test_what_is_made_to_hurt_is_refused_at_once_in_little_memory(
+    corpus: tuple[Path, list[Path], Path],
+) -> None:
+    good, files, _ = corpus
+    outcomes = _outcomes([], good, files)
+    assert [Path(o[0]) for o in outcomes] == files
+    assert [o for o in outcomes if o[1] is None] == [], "read as if it were a film"
+    assert [o for o in outcomes if o[2] > 1] == [], "took more than a second"
+    assert [o for o in outcomes if o[3] > 300 * _MIB] == [], "took more than 300 MB"
+
+
+def test_no_other_file_is_opened_and_no_packet_is_sent(
+    corpus: tuple[Path, list[Path], Path], tmp_path: Path
+) -> None:
+    good, files, canary = corpus
+    log = tmp_path / "log"
+    calls = "trace=openat,open,connect,sendto,socket,access,faccessat,faccessat2"
+    strace = [shutil.which("strace") or "", "-f", "-e", calls, "-s", "500", "-o", str(log)]
+    if (
+        not strace[0]
+        or subprocess.run([*strace, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("strace is not here, or may not trace")
+    elsewhere = canary.with_name("elsewhere.mp4")
+    elsewhere.write_bytes(_elsewhere(good.read_bytes(), canary))
+    _outcomes(strace, good, [*files, elsewhere])
+    inside, own = False, ""
+    for line in log.read_text(errors="replace").splitlines():
+        if found := re.search(r'"/marker/([^"]*)"', line):
+            inside, own = True, found[1]
+        elif inside:
+            assert not re.search(r"\b(connect|sendto|socket)\(", line), f"{own}: {line}"
+            touched = re.search(r'open(?:at)?\([^"]*"([^"]*)"', line)
+            if touched and touched[1].startswith(str(canary.parent)):
+                assert touched[1] == own, f"{own} made us open {touched[1]}"
+    assert inside
+
+
+@pytest.mark.parametrize("name", ["-", "-i", "file:x", "pipe:0", "http://127.0.0.1/a", "a\0b"])
+def test_a_name_is_only_ever_a_name(name: str) -> None:
+    with pytest.raises(BadFilm, match=r"does not exist|can't be read"), opened(Path(name)):
+        pass
+
+
+def test_what_is_no_plain_file_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(BadFilm, match="a pipe or a device"), opened(tmp_path / "fifo"):
+        pass
+    with pytest.raises(BadFilm, match="a pipe or a device"), opened(Path("/dev/zero")):
+        pass
+    with pytest.raises(BadFilm, match="a folder"), opened(tmp_path):
+        pass
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(tmp_path / "s"))
+        with pytest.raises(BadFilm, match="can't be read"), opened(tmp_path / "s"):
+            pass
+    make(FILMS["even"], tmp_path / "film.mp4")
+    (tmp_path / "link").symlink_to("film.mp4")
+    with opened(tmp_path / "link") as container:
+        assert container.streams.video
+
+
+def test_a_picture_that_is_too_large_names_the_flag(tmp_path: Path) -> None:
+    path = make(FILMS["even"], tmp_path / "film.mp4")
+    with pytest.raises(BadFilm, match=r"pass --max-pixels \d+"), opened(path, max_pixels=99):
+        pass

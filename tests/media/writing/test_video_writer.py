@@ -1,0 +1,343 @@
+"""Writing: times, tracks, tags and metadata are kept, and nothing half-done is left behind."""
+
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from filmgate.core.frame import Frame
+from filmgate.errors import BadSetting, BrokenStage, OutputExists, Unsupported
+from filmgate.media.options import Codec
+from filmgate.media.pixels.planes import Planes
+from filmgate.media.probe import Contents, first_sound, probe
+from filmgate.media.reading.video_reader import Film
+from filmgate.media.sinks import Output
+from filmgate.media.sources import File
+from filmgate.media.streams.selection import retell
+from filmgate.media.writing.video_writer import Recording
+from tests.films import FILMS, number_of
+from tests.media.conftest import Reel
+
+QUICK = MappingProxyType({"h264": "ultrafast", "hevc": "ultrafast"})
+PLAIN = [
+    name for name in FILMS if name not in ("rich", "rich_mp4", "sound_mkv", "ffv1_rgb", "words")
+]
+
+
+def copy(source: Path, output: Output, tracks: bool = True) -> Recording:
+    film = File(source).open()
+    slow, tags = Fraction(1) if tracks else None, {"FILMGATE": '{"x": "é"}'}
+    with Recording(output, film.spec, film.origin, slow=slow, tags=tags) as sink:
+        for chunk, _ in film.read(None, 8):
+            sink.write(chunk)
+        sink.finish()
+    return sink
+
+
+def frames(film: Film) -> list[Frame]:
+    return [frame for chunk, _ in film.read(None, 8) for frame in chunk]
+
+
+def metadata(contents: Contents) -> dict[str, str]:
+    return {key.lower(): value for key, value in contents.metadata.items()}
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("h264", ".mp4"), ("hevc", ".mov"), ("ffv1", ".mkv")]
+)
+@pytest.mark.parametrize("name", PLAIN)
+def test_every_frame_keeps_its_time_and_its_end_within_half_a_tick(
+    name: str, codec: Codec, suffix: str, reel: Reel, tmp_path: Path
+) -> None:
+    path = tmp_path / f"out{suffix}"
+    sink = copy(reel(name), Output(path, codec, preset=QUICK.get(codec)))
+    before, after = File(reel(name)).open(), File(path).open()
+    old, new = frames(before), frames(after)
+    assert [number_of(f) for f in new] == [number_of(f) for f in old]
+    assert max(abs(a.time - b.time) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
+    assert max(abs(a.end - b.end) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
+    assert before.spec.rate == after.spec.rate
+    if first_sound(path) is not None:
+        moved = _lead(after) - _lead(before)
+        assert abs(moved) <= Fraction(1, 1000)
+    if codec == "ffv1":
+        for a, b in zip(old, new, strict=True):
+            assert isinstance(a.image, Planes)
+            assert isinstance(b.image, Planes)
+            assert all(map(np.array_equal, a.image.arrays, b.image.arrays))
+
+
+def _lead(film: Film) -> Fraction:
+    heard = first_sound(film.path)
+    assert heard is not None
+    return heard - film.offset
+
+
+def test_rgb_is_kept_bit_for_bit_in_ffv1(reel: Reel, tmp_path: Path) -> None:
+    copy(reel("ffv1_rgb"), Output(tmp_path / "out.mkv", "ffv1"))
+    old, new = frames(File(reel("ffv1_rgb")).open()), frames(File(tmp_path / "out.mkv").open())
+    for a, b in zip(old, new, strict=True):
+        assert isinstance(a.image, Planes)
+        assert isinstance(b.image, Planes)
+        assert all(map(np.array_equal, a.image.arrays, b.image.arrays))
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("sound", ".mp4"), ("sound", ".mkv"), ("sound_mkv", ".mp4"), ("rich", ".mkv"),
+     ("rich_mp4", ".mp4"), ("rich_mp4", ".mov"), ("two_videos", ".mkv"), ("cover_mkv", ".mkv"),
+     ("cover", ".mkv")],
+)  # fmt: skip
+def test_all_tracks_chapters_and_metadata_come_along(
+    name: str, suffix: str, reel: Reel, tmp_path: Path
+) -> None:
+    path = tmp_path / f"out{suffix}"
+    assert copy(reel(name), Output(path, preset="ultrafast")).dropped == []
+    old, new = probe(reel(name)), probe(path)
+    assert _tracks(new) == _tracks(old)
+    assert [(c.start, c.end, c.metadata) for c in new.chapters] == [
+        (c.start, c.end, c.metadata) for c in old.chapters
+    ]
+    stale = ("encoder", "major_brand", "minor_version", "compatible_brands")
+    kept = {key: value for key, value in metadata(old).items() if key not in stale}
+    assert kept.items() <= metadata(new).items()
+    assert metadata(new)["filmgate"] == '{"x": "é"}'
+
+
+def _tracks(contents: Contents) -> list[tuple[object, ...]]:
+    return [
+        (
+            track.kind,
+            track.codec if track.index != contents.best else "anew",
+            track.sample_rate,
+            (track.language or "und").replace("deu", "ger"),  # QuickTime's name for it
+        )
+        for track in contents.tracks
+    ]
+
+
+def test_a_film_that_went_through_before_carries_one_job_only(reel: Reel, tmp_path: Path) -> None:
+    copy(reel("even"), Output(tmp_path / "once.mkv", preset="ultrafast"))
+    copy(tmp_path / "once.mkv", Output(tmp_path / "twice.mp4", preset="ultrafast"))
+    keys = [key.lower() for key in probe(tmp_path / "twice.mp4").metadata]
+    assert keys.count("filmgate") == 1
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "h264"), (".mkv", "h264"), (".mov", "hevc")]
+)
+def test_rotation_pixel_aspect_and_colour_are_kept(
+    suffix: str, codec: Codec, reel: Reel, tmp_path: Path
+) -> None:
+    for name in ("turned", "tagged", "full_range"):
+        path = tmp_path / f"{name}{suffix}"
+        copy(reel(name), Output(path, codec, preset=QUICK.get(codec)))
+        old, new = probe(reel(name)).tracks[0].picture, probe(path).tracks[0].picture
+        assert old is not None
+        assert new is not None
+        assert (old.turn, old.aspect or 1) == (new.turn, new.aspect or 1)
+        if name != "turned":
+            assert old.colour == new.colour
+
+
+def test_hevc_in_mp4_is_tagged_as_players_want_it(reel: Reel, tmp_path: Path) -> None:
+    copy(reel("even"), Output(tmp_path / "out.mp4", "hevc", preset="ultrafast"))
+    assert b"hvc1" in (tmp_path / "out.mp4").read_bytes()
+
+
+def test_a_track_that_the_container_can_t_hold_is_told_before_the_first_frame(
+    reel: Reel, tmp_path: Path
+) -> None:
+    with pytest.raises(Unsupported, match=r"\.webm can't hold track 1 \(aac.*\.mkv or \.mp4"):
+        copy(reel("sound"), Output(tmp_path / "out.webm"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "codec"),
+    [("rich", ".mp4", "mov_text"), ("rich_mp4", ".mkv", "subrip"), ("words", ".webm", "webvtt")],
+)
+def test_words_are_told_anew_where_the_container_wants_another_codec(
+    name: str, suffix: str, codec: str, reel: Reel, tmp_path: Path
+) -> None:
+    path = tmp_path / f"out{suffix}"
+    sink = copy(reel(name), Output(path))
+    assert any(f"becomes {codec}: its styles are left out" in word for word in sink.dropped)
+    with av.open(str(path)) as container:
+        packets: list[Any] = [p for p in container.demux(subtitles=0) if p.size > 2]
+    assert [bytes(p)[-6:] for p in packets] == [b"line 0", b"line 1"]
+    told = [(p.pts * p.time_base, (p.duration or 0) * p.time_base) for p in packets]
+    assert told == [(0, Fraction(2, 25)), (Fraction(1, 10), Fraction(2, 25))]
+
+
+def test_styles_of_words_do_not_become_words() -> None:
+    assert retell(b"<i>so</i> {\\an8}it is", "subrip", "mov_text") == b"\0\x08so it is"
+    assert retell(b"\0\x02hi\0\0\0\x16styl", "mov_text", "subrip") == b"hi"
+    assert retell(b"\0\0", "mov_text", "subrip") == b""
+
+
+def test_tracks_that_no_longer_fit_are_left_out_with_a_word(reel: Reel, tmp_path: Path) -> None:
+    sink = copy(reel("rich"), Output(tmp_path / "out.mkv", preset="ultrafast"), tracks=False)
+    assert [word.split(" is ")[0].split(" are ")[0] for word in sink.dropped] == [
+        "track 1 (aac audio, fra)", "track 2 (opus audio, fra)", "track 3 (subrip subtitle, eng)",
+        "chapters",
+    ]  # fmt: skip
+    assert [t.kind for t in probe(tmp_path / "out.mkv").tracks] == ["video", "attachment"]
+
+
+def test_a_cover_that_an_mp4_can_t_hold_is_named(reel: Reel, tmp_path: Path) -> None:
+    sink = copy(reel("cover_mkv"), Output(tmp_path / "out.mp4", preset="ultrafast"))
+    assert sink.dropped == ["track 1 (mjpeg cover) is left out: .mp4 can't hold it"]
+
+
+def test_the_last_frame_of_an_uneven_film_keeps_its_duration_behind_b_frames(
+    reel: Reel, tmp_path: Path
+) -> None:
+    """Decoding order ends with another frame: an mp4's last duration came out as 40 ms."""
+    sink = copy(reel("held_first"), Output(tmp_path / "out.mp4", preset="veryfast"))
+    last = frames(File(tmp_path / "out.mp4").open())[-1]
+    assert abs(last.duration - FILMS["held_first"].shown[-1][1]) <= sink.tick
+
+
+def test_frames_on_the_same_tick_of_the_container_are_refused(reel: Reel, tmp_path: Path) -> None:
+    film = File(reel("even")).open()
+    first = frames(film)[0]
+    fast = [replace(first, index=n, time=Fraction(n, 5000), duration=Fraction(1, 5000))
+            for n in range(3)]  # fmt: skip
+    with (
+        pytest.raises(Unsupported, match=r"frame 1 at 0\.000200 s .* counts in 0\.001000 s"),
+        Output(tmp_path / "out.mkv").open(film, film.spec) as sink,
+    ):
+        sink.write(fast)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_appears_only_when_the_film_is_whole(reel: Reel, tmp_path: Path) -> None:
+    film = File(reel("sound")).open()
+    path = tmp_path / "out.mp4"
+    with Recording(Output(path), film.spec, film.origin) as sink:
+        sink.write(frames(film))
+        assert not path.exists()
+        assert [p.name.startswith(".out.") for p in tmp_path.iterdir()] == [True]
+        sink.finish()
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def _interrupted(sink: Recording, some: Sequence[Frame]) -> None:
+    with sink:
+        sink.write(some)
+        raise KeyboardInterrupt
+
+
+def test_nothing_is_left_of_a_film_that_was_not_finished(reel: Reel, tmp_path: Path) -> None:
+    film = File(reel("sound")).open()
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"precious")
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(Recording(Output(path, overwrite=True), film.spec, film.origin), frames(film))
+    with Output(path, overwrite=True).open(film, film.spec):
+        pass
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"precious"
+
+
+def test_files_are_not_overwritten_unless_told_and_the_film_itself_never(
+    reel: Reel, tmp_path: Path
+) -> None:
+    source = tmp_path / "film.mp4"
+    source.write_bytes(reel("even").read_bytes())
+    film = File(source).open()
+    (tmp_path / "there.mp4").touch()
+    with pytest.raises(OutputExists, match="exists: name another output, or say overwrite"):
+        Output(tmp_path / "there.mp4").open(film, film.spec)
+    with pytest.raises(BadSetting, match="is the film itself"):
+        Output(source, overwrite=True).open(film, film.spec)
+    with pytest.raises(BadSetting, match=r"wanted a name that ends in \.mp4"):
+        Output(tmp_path / "out.flv").open(film, film.spec)
+    with pytest.raises(BadSetting, match="does not exist: make it first"):
+        Output(tmp_path / "no" / "out.mp4").open(film, film.spec)
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "size", "words"),
+    [
+        ("h264", "gbrp", (64, 48), "h264 does not take gbrp: choose codec hevc or vp9 or ffv1"),
+        ("h264", "yuv420p16le", (64, 48), "choose codec ffv1, or pass --pix-fmt yuv420p10le"),
+        (
+            "h264",
+            "yuv420p",
+            (65, 49),
+            "65x49 .* wants even sides: pass --fit pad .66x50. or --fit crop .64x48.",
+        ),
+        (
+            "hevc",
+            "yuv422p",
+            (65, 49),
+            "wants an even width: pass --fit pad .66x49. or --fit crop .64x49.",
+        ),
+    ],
+)
+def test_pictures_that_an_encoder_can_t_take_are_told_before_the_first_frame(
+    codec: Codec, pixels: str, size: tuple[int, int], words: str, reel: Reel, tmp_path: Path
+) -> None:
+    film = File(reel("even")).open()
+    spec = replace(film.spec, pixels=pixels, width=size[0], height=size[1])
+    with pytest.raises(Unsupported, match=words):
+        Output(tmp_path / "out.mkv", codec).open(film, spec)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_encoder_refuses_by_itself_is_told_with_the_settings(
+    reel: Reel, tmp_path: Path
+) -> None:
+    film = File(reel("even")).open()
+    with pytest.raises(Unsupported, match="libx265 does not take 2x2 yuv420p with "):
+        Output(tmp_path / "out.mp4", "hevc").open(film, replace(film.spec, width=2, height=2))
+
+
+def test_a_frame_that_is_not_what_the_spec_said_is_the_stage_s_fault(
+    reel: Reel, tmp_path: Path
+) -> None:
+    film, other = File(reel("even")).open(), File(reel("full_chroma")).open()
+    with (
+        pytest.raises(BrokenStage, match="frame 0 is 64x48 yuv444p, wanted 64x48 yuv420p"),
+        Output(tmp_path / "out.mp4").open(film, film.spec) as sink,
+    ):
+        sink.write(frames(other))
+
+
+def test_the_same_frames_give_the_same_file(reel: Reel, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        copy(reel("b_frames"), Output(tmp_path / name, preset="ultrafast"))
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("container", ["y4m", "nut", "mkv", "webm", "mp4", "mov"])
+def test_a_result_may_go_into_a_pipe(
+    container: Any, reel: Reel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", pipe)
+    film = File(reel("b_frames")).open()
+    with Recording(Output(Path("-"), container=container), film.spec, film.origin) as sink:
+        for chunk, _ in film.read(None, 8):
+            sink.write(chunk)
+        sink.finish()
+    path = tmp_path / f"out.{container}"
+    path.write_bytes(pipe.buffer.getvalue())
+    assert [number_of(f) for f in frames(File(path).open())] == list(range(40))
+    assert File(path).open().spec.rate == 25 or container == "mp4"
+
+
+def test_y4m_knows_one_rate_only(reel: Reel) -> None:
+    film = File(reel("uneven")).open()
+    with pytest.raises(Unsupported, match="y4m knows one rate only"):
+        Output(Path("-")).open(film, film.spec)

@@ -1,0 +1,221 @@
+"""The seam meter finds planted seams with their period, and nothing in films that have none."""
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from filmgate.cli.main import main
+from filmgate.core.frame import Frame, Spec
+from filmgate.errors import BadSetting, Exit
+from filmgate.media.pixels.planes import Planes
+from filmgate.quality.seams.periodicity import breathing
+from filmgate.quality.seams.report import look_for_seams
+from filmgate.quality.seams.score import Seams, judged, measured
+from tests.films import FILMS, make
+from tests.flow.scenes import texture
+
+Picture = npt.NDArray[np.uint8]
+FRAMES, ROWS, COLUMNS = 72, 64, 96
+SPEC = Spec(width=COLUMNS, height=ROWS, rate=Fraction(25), time_base=Fraction(1, 25), pixels="gray")
+BASE = texture(3, 120, 260).astype(np.float32)
+OTHER = texture(4, 120, 260).astype(np.float32)
+
+
+def frame(i: int, picture: npt.NDArray[np.float32]) -> Frame:
+    image = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    return Frame(i, Fraction(i, 25), Fraction(1, 25), Planes((image,), "gray"))
+
+
+def seen(picture_at: Callable[[int], npt.NDArray[np.float32]], *periods: int) -> Seams:
+    chunks = ([frame(i, picture_at(i))] for i in range(FRAMES))
+    return judged(Path("film"), measured(SPEC, chunks), periods)
+
+
+def still(i: int) -> npt.NDArray[np.float32]:
+    return BASE[:ROWS, :COLUMNS]
+
+
+def pan(i: int) -> npt.NDArray[np.float32]:
+    return BASE[:ROWS, i : i + COLUMNS]
+
+
+def grain(i: int, strength: float = 3.0) -> npt.NDArray[np.float32]:
+    noise = np.random.default_rng(i).normal(0, strength, (ROWS, COLUMNS))
+    return np.asarray(BASE[:ROWS, :COLUMNS] * 0.7 + 40 + noise, np.float32)
+
+
+def fade(i: int) -> npt.NDArray[np.float32]:
+    return pan(i) * np.float32(min(1.0, max(0.0, (i - 30) / 10)))
+
+
+def short_fades(i: int) -> npt.NDArray[np.float32]:
+    return grain(i, 1.0) * np.float32(1 - 0.5 * max(0, 4 - abs(i % 24 - 12)) / 4)
+
+
+def flashes(i: int) -> npt.NDArray[np.float32]:
+    return np.asarray(grain(i) + 60 * (i in (20, 47)), np.float32)
+
+
+def shots(i: int) -> npt.NDArray[np.float32]:
+    source = (BASE, OTHER)[i // 18 % 2]
+    return source[:ROWS, i : i + COLUMNS]
+
+
+def animated(i: int) -> npt.NDArray[np.float32]:
+    return pan(3 * (i // 3))
+
+
+def bouncing(i: int) -> npt.NDArray[np.float32]:
+    left = 40 + round(20 * np.sin(i / 4))
+    return BASE[:ROWS, left : left + COLUMNS]
+
+
+@pytest.mark.parametrize(
+    "film", [still, pan, grain, fade, short_fades, flashes, shots, animated, bouncing]
+)
+def test_a_film_without_seams_is_left_alone(film: Callable[[int], npt.NDArray[np.float32]]) -> None:
+    found = seen(film, 8)
+    assert found.ok, found
+
+
+def brighter(i: int) -> npt.NDArray[np.float32]:
+    """Each batch of 8 frames is a little brighter or darker than the one before it."""
+    return np.asarray(grain(i) + 1.5 * (-1) ** (i // 8), np.float32)
+
+
+def cold(i: int) -> npt.NDArray[np.float32]:
+    """Each batch of 8 begins with grain, and loses it as its memory fills."""
+    return grain(i, 4.0 / (1 + i % 8) ** 0.5)
+
+
+def redrawn(i: int) -> npt.NDArray[np.float32]:
+    """Each batch of 8 has fine detail of its own, on a film that moves."""
+    detail = np.random.default_rng(i // 8).normal(0, 6, BASE.shape)
+    return np.asarray((BASE * 0.7 + 40 + detail)[:ROWS, i : i + COLUMNS], np.float32)
+
+
+def shaken_still(i: int) -> npt.NDArray[np.float32]:
+    return np.asarray(still(i) * 0.9 + 2 * (-1) ** (i // 8), np.float32)
+
+
+@pytest.mark.parametrize("film", [brighter, cold, redrawn, shaken_still])
+def test_a_seam_every_eight_frames_is_found_with_its_period(
+    film: Callable[[int], npt.NDArray[np.float32]],
+) -> None:
+    found = seen(film)
+    assert not found.ok
+    assert found.found is not None
+    assert (found.found.frames, found.found.first) == (8, 0)
+
+
+def test_a_given_period_is_looked_at_wherever_its_first_boundary_lies() -> None:
+    found = seen(lambda i: brighter(i + 5), 8, 7)
+    right, wrong = found.given
+    assert (right.frames, right.first, right.ok) == (8, 3, False)
+    assert wrong.ok
+
+
+def test_one_seam_alone_is_told_with_its_frame() -> None:
+    found = seen(lambda i: np.asarray(grain(i, 1.0) + 8 * (i >= 33), np.float32))
+    assert not found.ok
+    assert (found.worst[0].frame, found.worst[0].kind) == (33, "luma")
+
+
+def test_blended_batches_breathe() -> None:
+    """Where batches fade into each other nothing jumps, but the picture gets softer each time."""
+    chance = np.random.default_rng(1)
+    soft = np.array([-0.1 if i % 16 < 4 else 0.0 for i in range(160)])
+    noise = chance.normal(0, 0.01, 160)
+    assert breathing(soft + noise, 16)[2]
+    assert not breathing(soft + noise, 15)[2]
+    assert not breathing(noise, 16)[2]
+    assert not breathing(np.cumsum(noise), 16)[2]
+    assert not breathing(np.zeros(160), 16)[2]
+
+
+def test_numbers_are_all_that_is_kept_of_a_frame() -> None:
+    alive = []
+
+    def chunks() -> object:
+        import weakref
+
+        for i in range(40):
+            one = frame(i, grain(i))
+            assert isinstance(one.image, Planes)
+            alive.append(weakref.ref(one.image.arrays[0]))
+            yield [one]
+            del one
+            assert sum(ref() is not None for ref in alive) <= 6
+
+    measured(SPEC, chunks())  # type: ignore[arg-type]
+
+
+def test_a_period_that_the_film_does_not_hold_is_refused() -> None:
+    with pytest.raises(BadSetting, match="72 frames, wanted 2 to 36"):
+        seen(grain, 40)
+
+
+def test_a_film_of_one_frame_has_no_seam(tmp_path: Path) -> None:
+    film = make(FILMS["one_frame"], tmp_path / "film.mp4")
+    assert look_for_seams(film, tmp_path / "page.html").ok
+
+
+def written(path: Path, picture_at: Callable[[int], npt.NDArray[np.float32]]) -> Path:
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = COLUMNS, ROWS, "gray"
+        for i in range(FRAMES):
+            grey = np.clip(picture_at(i) + 0.5, 0, 255).astype(np.uint8)
+            made = av.VideoFrame.from_ndarray(grey, "gray")
+            made.pts, made.time_base = i, Fraction(1, 25)
+            out.mux(stream.encode(made))
+        out.mux(stream.encode(None))
+    return path
+
+
+def test_the_command_line_says_no_and_draws_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = written(tmp_path / "film.mkv", brighter)
+    assert main(["check", str(film), "--seams", "--period", "8"]) == Exit.VERDICT_NO
+    assert "it jumps every 8 frames" in capsys.readouterr().out
+    page = (tmp_path / "film.mkv.seams.html").read_text()
+    assert "it jumps every 8 frames" in page
+    assert page.count("data:image/png;base64,") >= 2
+    assert 'src="http' not in page
+    drawn = cv2.imread(str(tmp_path / "film.mkv.seams.png"))
+    assert drawn is not None
+    assert drawn.shape[1] == 960
+    words = ["check", str(film), "--seams", "--json", "--report", str(tmp_path / "a.html")]
+    assert main(words) == Exit.VERDICT_NO
+    said = json.loads(capsys.readouterr().out)
+    assert (said["ok"], said["seams"]["found"]["frames"]) == (False, 8)
+
+
+def test_seams_and_the_source_are_checked_in_one_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = written(tmp_path / "film.mkv", grain)
+    words = ["check", str(film), "--against", str(film), "--seams"]
+    assert main(words) == Exit.DONE
+    said = capsys.readouterr().out
+    assert "is as it should be" in said
+    assert "no seam is seen" in said
+
+
+def test_what_is_asked_in_vain_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "film.mkv"]) == Exit.USER
+    assert "--against FILM, --seams or both" in capsys.readouterr().err
+    assert main(["check", "film.mkv", "--against", "a.mkv", "--period", "8"]) == Exit.USER
+    film = written(tmp_path / "film.mkv", grain)
+    assert main(["check", str(film), "--seams", "--report", str(tmp_path / "a.txt")]) == Exit.USER
+    assert "ends in .html" in capsys.readouterr().err

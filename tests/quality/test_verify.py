@@ -1,0 +1,181 @@
+"""Check: right results pass, and each kind of wrong one is told by its name."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import pytest
+
+import filmgate as fg
+from filmgate.core.frame import Frame
+from filmgate.core.job import Job, Task
+from filmgate.errors import BadFilm, Unsupported
+from filmgate.media.sinks import Output
+from filmgate.media.sources import File
+from filmgate.media.writing.video_writer import Recording
+from filmgate.pipeline.build import stretched
+from filmgate.quality.verify import Report, check
+from filmgate.tasks.interpolate import Interpolate
+from filmgate.tasks.provenance import TAG, job_tag
+from tests import films
+from tests.media.awkward import MORE
+
+BASE = films.Film(
+    sounds=("aac",), chapters=True, colour=films.HD, metadata={"title": "A film", "mine": "kept"}
+)
+
+
+def wrong(report: Report) -> set[str]:
+    return {finding.name for finding in report.findings if not finding.ok}
+
+
+EVERY = {**films.FILMS, **MORE}
+WRITTEN = (".mp4", ".mov", ".mkv")
+NO_COVER = {".mp4": ".mkv"}  # an mp4 with all its tags, ours too, holds none
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        pytest.param((), id="identity"),
+        pytest.param((Interpolate(),), id="interpolate", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("name", EVERY)
+def test_every_film_passes_and_another_reader_counts_the_same(
+    name: str, tasks: tuple[Task, ...], tmp_path: Path
+) -> None:
+    kind = EVERY[name]
+    suffix = kind.suffix if kind.suffix in WRITTEN else ".mp4"
+    suffix = NO_COVER.get(suffix, suffix) if kind.cover else suffix
+    film, out = films.make(kind, tmp_path / f"film{kind.suffix}"), tmp_path / f"out{suffix}"
+    try:
+        done = fg.run(tasks, film, Output(out, preset="ultrafast"))
+    except Unsupported:  # alpha, odd sides, deep RGB
+        out = tmp_path / "out.mkv"
+        done = fg.run(tasks, film, Output(out, codec="ffv1"))
+    report = check(out, film)
+    assert not wrong(report), report
+    assert report.ok
+    assert report.tasks is not None
+    if name not in ("hidden_start", "late_start", "alpha_mov", "alpha_mkv"):
+        assert counted(out) == done.written
+
+
+def counted(path: Path) -> int:
+    """How many frames OpenCV, which has an FFmpeg of its own, finds."""
+    reader, count = cv2.VideoCapture(str(path)), 0
+    while reader.grab():
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "suffix"),
+    [
+        ("broadcast", Interpolate(fps=60), ".mkv"),  # its last frame is shorter than a tick
+        ("sound_mkv", Interpolate(), ".mp4"),  # mp4 turns on a track where none was
+        ("rich", Interpolate(slow=4), ".mkv"),  # the sound goes, the attachment stays
+    ],
+)
+def test_a_right_result_passes_where_containers_differ(
+    name: str, task: Task, suffix: str, tmp_path: Path
+) -> None:
+    kind, out = films.FILMS[name], tmp_path / f"out{suffix}"
+    film = films.make(kind, tmp_path / f"film{kind.suffix}")
+    fg.run(task, film, out)
+    report = check(out, film)
+    assert report.ok, report
+
+
+def test_a_cover_that_mp4_cannot_hold_is_told_by_the_run_and_by_check(tmp_path: Path) -> None:
+    film, heard = films.make(films.FILMS["cover"], tmp_path / "film.mp4"), list[fg.Event]()
+    fg.run((), film, tmp_path / "out.mp4", on_event=heard.append)
+    assert [event for event in heard if isinstance(event, fg.Warned) and "cover" in event.message]
+    assert wrong(check(tmp_path / "out.mp4", film)) == {"streams"}
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"frames": 13}, {"frames", "duration"}),
+        ({"times": tuple(Fraction(4 * n + (n == 5), 100) for n in range(12))}, {"times"}),
+        ({"last": Fraction(1, 5)}, {"duration"}),
+        ({"start": Fraction(1, 2)}, {"sync of sound 1"}),
+        ({"sounds": ()}, {"streams"}),
+        ({"sounds": ("aac", "aac")}, {"streams"}),
+        ({"subtitles": "mov_text"}, {"streams"}),
+        ({"chapters": False}, {"chapters"}),
+        ({"metadata": {"title": "Another", "mine": "kept"}}, {"metadata"}),
+        ({"colour": films.FULL}, {"picture"}),
+        ({"aspect": Fraction(4, 3)}, {"picture"}),
+        ({"turn": 90}, {"picture"}),
+    ],
+)  # fmt: skip
+def test_what_differs_is_told_by_its_name(
+    change: dict[str, object], names: set[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mp4"
+    fg.run((), films.make(BASE, tmp_path / "film.mp4"), Output(out, preset="ultrafast"))
+    other = films.make(replace(BASE, **change), tmp_path / "other.mp4")  # type: ignore[arg-type]
+    assert wrong(check(out, other)) == names
+
+
+def write(film: Path, out: Path, frames: Iterable[Frame], task: Task, tag: bool = True) -> Path:
+    """A result as if `task` had made these frames."""
+    source, sink = File(film), Output(out, preset="ultrafast")
+    tags = {TAG: job_tag(Job(source, sink, (task,)))} if tag else {}
+    with source.open() as opened:
+        spec = replace(opened.spec, rate=None)
+        with Recording(sink, spec, opened.origin, slow=stretched([task]), tags=tags) as result:
+            result.write(list(frames))
+            result.finish()
+    return out
+
+
+def timed(film: Path, task: Task) -> list[Frame]:
+    return list(task.timeline(list(fg.frames((), film))))
+
+
+TASKS = [Interpolate(factor=2), Interpolate(fps=60, ends="drop"), Interpolate(slow=3)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", ["sound", "uneven", "uneven_mkv", "hidden_start"])
+def test_the_times_that_a_task_wants_pass(name: str, task: Interpolate, tmp_path: Path) -> None:
+    kind = films.FILMS[name]
+    film = films.make(kind, tmp_path / f"film{kind.suffix}")
+    out = write(film, tmp_path / f"out{kind.suffix}", timed(film, task), task)
+    report = check(out, film)
+    assert not wrong(report), report
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_frame_too_few_or_out_of_place_fails(task: Interpolate, tmp_path: Path) -> None:
+    film = films.make(films.FILMS["uneven"], tmp_path / "film.mp4")
+    frames = timed(film, task)
+    short = write(film, tmp_path / "short.mp4", frames[:-1], task)
+    assert wrong(check(short, film)) == {"frames", "duration"}
+    late, after = frames[3], Fraction(1, 10_000)
+    moved = [*frames[:2], replace(frames[2], duration=frames[2].duration + after),
+             replace(late, time=late.time + after, duration=late.duration - after),
+             *frames[4:]]  # fmt: skip
+    assert wrong(check(write(film, tmp_path / "moved.mp4", moved, task), film)) == {"times"}
+
+
+def test_without_a_tag_only_the_whole_is_compared_and_that_is_said(tmp_path: Path) -> None:
+    film, task = films.make(films.FILMS["sound"], tmp_path / "film.mp4"), Interpolate(factor=2)
+    out = write(film, tmp_path / "out.mp4", timed(film, task), task, tag=False)
+    report = check(out, film)
+    assert report.ok
+    assert report.tasks is None
+    assert "no tag" in report.note
+    assert {f.name for f in report.findings}.isdisjoint({"frames", "times"})
+
+
+def test_a_film_that_is_no_film_is_an_error(tmp_path: Path) -> None:
+    film = films.make(films.Film(), tmp_path / "film.mp4")
+    with pytest.raises(BadFilm, match="does not exist"):
+        check(tmp_path / "none.mp4", film)

@@ -1,0 +1,274 @@
+"""The cache on disk: damage, death and races never give a wrong result."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from filmgate.core.chain import Chain
+from filmgate.core.frame import Frame
+from filmgate.core.wrappers.cached import cached
+from filmgate.errors import BadSetting
+from filmgate.storage.fingerprint import cached_sha256
+from filmgate.storage.result_cache import SIZE, Cache, default_folder, opened
+from filmgate.testing import laws
+from tests.laws.synthetic import STAGES, Recurrent, film_of
+
+STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # who has less time tries less often
+KEY = {"source": "a film", "range": "all", "settings": "none", "weights": "none", "code": "1"}
+FILM = film_of([25] * 24, 5)
+# What every writer puts under a name: anything else that is ever read is a wrong result.
+WRITER = """
+import sys
+from pathlib import Path
+from filmgate.storage.result_cache import Cache
+cache, turn = Cache(Path(sys.argv[1]), int(sys.argv[2])), int(sys.argv[3])
+wrong, i = 0, turn
+while i < turn + int(sys.argv[4]):
+    name = f"{i * 7 % 23:040x}"
+    data = name.encode() * 500
+    seen = cache.get(name)
+    wrong += seen is not None and seen != data
+    cache.put(name, data)
+    if i == turn:
+        print("ready", flush=True)
+    i += 1
+cache.tell()
+print(wrong, cache.counts["damaged"])
+"""
+
+
+def played(cache: Cache, name: str = "recurrent") -> list[Frame]:
+    return laws.play(Chain((cached(STAGES[name](), cache, KEY, every=4),)), FILM)
+
+
+def results(folder: Path) -> list[Path]:
+    return sorted(one.path for one in Cache(folder).files() if one.path.suffix == ".result")
+
+
+def spoil(path: Path, chance: Random) -> None:
+    """One of the ways in which a file gets lost."""
+    data = bytearray(path.read_bytes())
+    kind = chance.randrange(6)
+    if kind == 0:
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    elif kind == 1:
+        del data[chance.randrange(len(data)) :]
+    elif kind == 2:
+        data[:18] = b"filmgate result 9\n"
+    elif kind == 3:
+        begin = chance.randrange(len(data))
+        data[begin : begin + 512] = bytes(len(data[begin : begin + 512]))
+    elif kind == 4:
+        data += b"more"
+    elif kind == 5:
+        path.unlink()
+        return
+    path.write_bytes(data)
+
+
+def corrupted(folder: Path, times: int) -> None:
+    chance, want = Random(times), laws.play(Chain((Recurrent(),)), FILM)
+    cache = Cache(folder)
+    laws.same(played(cache), want, "cold")
+    damaged = 0
+    for n in range(times):
+        files = results(folder)
+        before = {path: path.read_bytes() for path in files}
+        for path in chance.sample(files, chance.randint(1, 4)):
+            spoil(path, chance)
+        damaged += sum(path.exists() and path.read_bytes() != old for path, old in before.items())
+        laws.same(played(cache), want, f"corruption {n}")
+    # A spoilt file behind a spoilt state may be written over unread; each that is read is counted.
+    assert 0 < cache.counts["damaged"] <= damaged
+    assert Cache(folder).total()["damaged"] == cache.counts["damaged"]
+    assert {path.read_bytes() for path in results(folder)} == set(before.values())
+
+
+def test_thirty_corruptions_are_made_again_and_counted(tmp_path: Path) -> None:
+    corrupted(tmp_path, 30)
+
+
+@pytest.mark.slow
+def test_two_hundred_corruptions_are_made_again_and_counted(tmp_path: Path) -> None:
+    corrupted(tmp_path, 200)
+
+
+def test_every_bit_of_a_file_counts(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("ab" * 20, b"a result")
+    (path,) = results(tmp_path)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        assert cache.get("ab" * 20) is None
+        assert not path.exists()
+    path.write_bytes(whole)
+    assert cache.get("ab" * 20) == b"a result"
+    assert cache.counts["damaged"] == len(whole)
+
+
+def test_a_file_under_another_name_is_damage(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("ab" * 20, b"a result")
+    (path,) = results(tmp_path)
+    path.rename(path.with_stem("ab" * 19 + "cd"))
+    assert cache.get("ab" * 19 + "cd") is None
+    assert cache.counts["damaged"] == 1
+
+
+def test_the_longest_unused_is_forgotten_first(tmp_path: Path) -> None:
+    cache, names = Cache(tmp_path, budget_bytes=10_000), [f"{n:02x}" * 20 for n in range(9)]
+    for age, name in enumerate(names):
+        cache.put(name, bytes(950))
+        os.utime(cache._path(name), (1000 + age, 1000 + age))
+    assert cache.get(names[0]) is not None  # now it is the youngest
+    cache.put("ff" * 20, bytes(950))
+    held = [name for name in names if cache.get(name)]
+    assert names[0] in held
+    assert held[1:] == names[-len(held) + 1 :]
+    assert sum(one.size_bytes for one in cache.files() if one.path.parent != tmp_path) <= 10_000
+
+
+def test_ten_times_the_budget_goes_through_and_never_lies_there(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, budget_bytes=20_000)
+    for n in range(120):
+        cache.put(f"{n:040x}"[::-1], bytes(1900))
+        if n % 10 == 0:
+            assert sum(one.size_bytes for one in cache.files()) <= 20_000
+    cache.put("ff" * 20, bytes(30_000))
+    assert cache.get("ff" * 20) is None
+    assert cache.counts["refused"] == 1
+
+
+def test_a_disk_that_takes_nothing_stops_no_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    cache = Cache(tmp_path / "file" / "cache")
+    laws.same(played(cache), laws.play(Chain((Recurrent(),)), FILM), "cached")
+    assert cache.counts["kept"] == cache.counts["hits"] == 0
+    assert cache.counts["refused"] == cache.counts["misses"] > 0
+
+
+def test_what_a_dead_process_left_is_cleared_when_it_is_old(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("ab" * 20, b"x")
+    old, young = (tmp_path / "ab" / f".{n}.new" for n in ("old", "young"))
+    for path in (old, young):
+        path.write_bytes(b"half of it")
+    os.utime(old, (1000, 1000))
+    Cache(tmp_path).put("cd" * 20, b"x")
+    assert not old.exists()
+    assert young.exists()
+
+
+def writers(folder: Path, budget: int, turns: int, loops: int) -> Iterator[subprocess.Popen[str]]:
+    for turn in range(turns):
+        words = [sys.executable, "-c", WRITER, str(folder), str(budget), str(turn * 5), str(loops)]
+        yield subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+
+def raced(folder: Path, loops: int) -> None:
+    """Two writers, and one that spoils files, in a cache too small for all results."""
+    chance = Random(1)
+    running = list(writers(folder, 60_000, 2, loops))
+    while any(one.poll() is None for one in running):
+        for path in results(folder)[:2]:
+            with suppress(FileNotFoundError, ValueError):  # forgotten meanwhile
+                spoil(path, chance)
+    for one in running:
+        out, _ = one.communicate()
+        wrong, _ = map(int, out.split()[1:])
+        assert one.returncode == 0
+        assert wrong == 0
+
+
+def killed(folder: Path, times: int) -> None:
+    """SIGKILL anywhere while a process writes: whoever reads then finds whole results or none."""
+    chance = Random(2)
+    for _ in range(times):
+        (writer,) = writers(folder, 60_000, 1, 10**9)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+        cache, looks = Cache(folder, 60_000), chance.randrange(40)
+        for n in range(looks):
+            check_one(cache, n)
+        writer.send_signal(signal.SIGKILL)
+        writer.communicate()
+        for n in range(23):
+            check_one(cache, n)
+        assert cache.counts["damaged"] == 0  # a file is whole or absent: death spoils none
+
+
+def check_one(cache: Cache, n: int) -> None:
+    name = f"{n % 23:040x}"
+    assert cache.get(name) in (None, name.encode() * 500)
+
+
+def test_processes_race_with_each_other_and_with_damage(tmp_path: Path) -> None:
+    raced(tmp_path, 300)
+
+
+def test_a_process_is_killed_while_it_writes(tmp_path: Path) -> None:
+    killed(tmp_path, 2)
+
+
+@pytest.mark.slow
+def test_processes_race_for_long(tmp_path: Path) -> None:
+    raced(tmp_path, 20_000 // STRIDE)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_hundred_processes_are_killed_while_they_write(tmp_path: Path) -> None:
+    killed(tmp_path, 200 // STRIDE)
+
+
+@pytest.mark.parametrize("name", ["windowed, doubles", "blocks, overlapping", "each with noise"])
+def test_a_stage_gives_the_same_film_from_disk(tmp_path: Path, name: str) -> None:
+    want = laws.play(Chain((STAGES[name](),)), FILM)
+    for _ in range(2):
+        laws.same(played(Cache(tmp_path), name), want, "cached")
+    assert Cache(tmp_path).total()["hits"] >= len(FILM.frames)  # told when a cache is let go
+
+
+def test_the_folder_and_the_size_come_from_the_environment(tmp_path: Path) -> None:
+    assert default_folder({"FILMGATE_CACHE": str(tmp_path)}) == tmp_path / "results"
+    assert default_folder({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "filmgate" / "results"
+    assert opened(tmp_path, {SIZE: "2GB"}).budget_bytes == 2 * 10**9
+    with pytest.raises(BadSetting, match="FILMGATE_CACHE_SIZE is no size"):
+        opened(tmp_path, {SIZE: "much"})
+
+
+def test_a_film_is_read_whole_once_and_again_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+
+    film, reads = tmp_path / "film", list[int]()
+    film.write_bytes(bytes(3_000_000))
+    whole = hashlib.file_digest
+
+    def counted(file: object, name: str) -> object:
+        reads.append(1)
+        return whole(file, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    first = cached_sha256(film, tmp_path / "notes")
+    assert first == hashlib.sha256(bytes(3_000_000)).hexdigest()
+    assert cached_sha256(film, tmp_path / "notes") == first
+    assert len(reads) == 1
+    os.utime(film, (5, 5))
+    assert cached_sha256(film, tmp_path / "notes") == first
+    assert len(reads) == 2
+    film.write_bytes(bytes(2_999_999) + b"x")
+    second = cached_sha256(film, tmp_path / "notes")
+    assert second == hashlib.sha256(film.read_bytes()).hexdigest() != first
+    (note,) = (tmp_path / "notes").iterdir()
+    note.write_text(note.read_text().replace('"sha256": "', '"sha256": "0'))
+    assert cached_sha256(film, tmp_path / "notes") == second
