@@ -1,0 +1,1 @@
+"""The outputs of whole runs, compared with recorded ones: a refactoring must change none."""
