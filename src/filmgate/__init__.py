@@ -20,7 +20,7 @@ from filmgate.planning.limits import Limits
 from filmgate.tasks.interpolate import Interpolate
 from filmgate.tasks.upscale import Upscale
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Committed",
