@@ -14,6 +14,7 @@ SPREAD ?= -n logical --dist worksteal
 SLOW ?= slow
 BIN := .venv/bin
 READY := .venv/ready
+unexport PYTHONDONTWRITEBYTECODE  # else each process that we start compiles torch anew
 
 .PHONY: setup demo test laws slow clips check bench weigh clean
 setup: $(READY)

@@ -285,6 +285,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 def test_a_child_does_not_outlive_a_parent_that_was_shot(tmp_path: Path) -> None:
     (tmp_path / "orphan.py").write_text(ORPHAN)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import only
 from tests.films import FILMS, make
 from tests.house.tree import ROOT, files
 
@@ -53,7 +54,10 @@ def test_a_block_runs(name: str, tmp_path: Path) -> None:
     runs(python if language == "python" else ["bash", "-euc", text], tmp_path)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+QUICK = ROOT / "examples" / "own_stage.py"  # what a user writes against; the rest is commands
+
+
+@pytest.mark.parametrize("example", only([QUICK], EXAMPLES), ids=lambda path: path.name)
 def test_examples_are_short_and_run(example: Path, tmp_path: Path) -> None:
     assert len(example.read_text().splitlines()) <= 40
     runs([sys.executable, str(example)], tmp_path)

@@ -15,9 +15,14 @@ RUN = ["--preset", "ultrafast", "--segment", "0.3", "--in-process", "--quiet"]
 PAUSED = [*RUN, "--pause-after", "0"]
 
 
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return films.make(FILM, tmp_path_factory.mktemp("film") / "in.mp4")
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    films.make(FILM, tmp_path / "in.mp4")
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, film: Path) -> Path:
+    shutil.copy(film, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -20,6 +20,7 @@ from filmgate.errors import BadSetting, Busy, Exit, FilmgateError, Interrupted, 
 from filmgate.jobs import identity
 from filmgate.jobs.run_directory import Folder
 from tests import films
+from tests.cases import crossed
 from tests.house.tree import code
 from tests.models import tiny
 
@@ -90,10 +91,19 @@ def turned(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("harm", [cut, turned, Path.unlink])
+PIECE, STATE, FIRST, TABLE = (
+    ("000003.nut", 16),
+    ("000003.snapshot", 16),
+    ("000001.nut", 0),
+    ("commits.json", 0),
+)
+# every file once, every harm once, and a changed table, which alone may still be right
+TORN = [(PIECE, cut), (STATE, turned), (FIRST, Path.unlink), (TABLE, cut), (TABLE, turned)]
+
+
 @pytest.mark.parametrize(
-    ("name", "begins"),
-    [("000003.nut", 16), ("000003.snapshot", 16), ("000001.nut", 0), ("commits.json", 0)],
+    ("name", "begins", "harm"),
+    crossed(TORN, [PIECE, STATE, FIRST, TABLE], [cut, turned, Path.unlink]),
 )
 def test_what_is_torn_is_told_and_made_again(
     harm: Callable[[Path], None], name: str, begins: int, source: Path, tmp_path: Path,

@@ -211,7 +211,7 @@ def check_one(cache: Cache, n: int) -> None:
 
 
 def test_processes_race_with_each_other_and_with_damage(tmp_path: Path) -> None:
-    raced(tmp_path, 300)
+    raced(tmp_path, 60)
 
 
 def test_a_process_is_killed_while_it_writes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from fractions import Fraction
+from functools import cache
 from inspect import Parameter as Argument
 from inspect import Signature, signature
 from pathlib import Path
@@ -103,6 +104,7 @@ def with_flags(function: Callable[..., Exit], *classes: type[Any]) -> Callable[.
     return called
 
 
+@cache  # parsing the docstrings of a class takes tens of milliseconds, and every verb asks
 def flags_of(cls: type[Any]) -> list[Argument]:
     """A flag for each field but the path; what it does is the text below the field."""
     hints = get_type_hints(cls)

@@ -14,6 +14,7 @@ from filmgate.media.sinks import Output
 from filmgate.media.sources import File
 from filmgate.quality.verify import check
 from tests import films
+from tests.cases import crossed
 from tests.media.conftest import Reel
 
 SECONDS, RATE = 4, 48_000
@@ -92,28 +93,34 @@ def words_of(path: Path) -> list[tuple[float, float]]:
     return [(float(start), float(end)) for start, end in zip(starts, ends, strict=True)]
 
 
-KINDS = [
+AAC, PCM, OPUS = (
     ("aac", ".mp4", ".mp4"),
     ("pcm_s16le", ".mkv", ".mkv"),
-    pytest.param("aac", ".mp4", ".mkv", marks=pytest.mark.slow),
-    pytest.param("libopus", ".mkv", ".mkv", marks=pytest.mark.slow),
-    pytest.param("libmp3lame", ".mp4", ".mp4", marks=pytest.mark.slow),
-    pytest.param("flac", ".mkv", ".mkv", marks=pytest.mark.slow),
+    ("libopus", ".mkv", ".mkv"),
+)
+KINDS = [
+    AAC,
+    PCM,
+    ("aac", ".mp4", ".mkv"),
+    OPUS,
+    ("libmp3lame", ".mp4", ".mp4"),
+    ("flac", ".mkv", ".mkv"),
 ]
-TRIMS = [(None, None), (Fraction(1), Fraction(3)), (Fraction(33, 25), None)]
+WHOLE, INNER, REST = (None, None), (Fraction(1), Fraction(3)), (Fraction(33, 25), None)
+# Sound in packets with priming (aac) and without (pcm); each cut and each tempo with one of them.
+TRIMMED = [(AAC, INNER), (AAC, REST), (PCM, WHOLE)]
+SLOWED = [(AAC, Fraction(5, 2)), (AAC, Fraction(4, 5)), (PCM, Fraction(2))]
 
 
-@pytest.mark.parametrize(("codec", "suffix", "to"), KINDS)
 @pytest.mark.parametrize(
-    "trim", [(None, None), (Fraction(1), Fraction(3)), (Fraction(33, 25), None)]
+    ("codec", "suffix", "to", "begin", "end"), crossed(TRIMMED, KINDS, [WHOLE, INNER, REST])
 )
 def test_what_is_heard_and_read_stays_in_step_with_a_trimmed_picture(
-    codec: str, suffix: str, to: str, trim: tuple[Any, Any], tmp_path: Path
+    codec: str, suffix: str, to: str, begin: Any, end: Any, tmp_path: Path
 ) -> None:
     film, out = clicking(tmp_path / f"film{suffix}", codec), tmp_path / f"out{to}"
     if suffix == ".mp4" and to == ".mkv":  # which can't hold its words
         film = clicking(tmp_path / "film.mkv", codec)
-    begin, end = trim
     fg.run((), File(film, from_=begin, to=end), Output(out, preset="ultrafast"))
     first, last = float(begin or 0), float(end or SECONDS)
     before, heard = clicks_of(film), clicks_of(out)
@@ -134,8 +141,10 @@ def test_what_is_heard_and_read_stays_in_step_with_a_trimmed_picture(
     )
 
 
-@pytest.mark.parametrize("slow", [Fraction(2), Fraction(5, 2), Fraction(4, 5)])
-@pytest.mark.parametrize(("codec", "suffix", "to"), [KINDS[0], KINDS[1], KINDS[3]])
+@pytest.mark.parametrize(
+    ("codec", "suffix", "to", "slow"),
+    crossed(SLOWED, [AAC, PCM, OPUS], [Fraction(2), Fraction(5, 2), Fraction(4, 5)]),
+)
 def test_slowed_sound_lasts_as_long_as_the_picture_and_clicks_in_its_places(
     codec: str, suffix: str, to: str, slow: Fraction, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from filmgate.media.sinks import Output
 from filmgate.media.sources import File
 from filmgate.media.streams.selection import retell
 from filmgate.media.writing.video_writer import Recording
+from tests.cases import crossed
 from tests.films import FILMS, number_of
 from tests.media.conftest import Reel
 
@@ -50,10 +51,13 @@ def metadata(contents: Contents) -> dict[str, str]:
     return {key.lower(): value for key, value in contents.metadata.items()}
 
 
-@pytest.mark.parametrize(
-    ("codec", "suffix"), [("h264", ".mp4"), ("hevc", ".mov"), ("ffv1", ".mkv")]
-)
-@pytest.mark.parametrize("name", PLAIN)
+H264, HEVC, FFV1 = ("h264", ".mp4"), ("hevc", ".mov"), ("ffv1", ".mkv")
+# Every film into mp4; into mov and mkv, whose ticks are others, those with times of their own.
+TIMED = ["uneven", "held_first", "hidden_start", "late_start", "one_frame", "ten_bits"]
+KEPT = [(name, H264) for name in PLAIN] + [(name, way) for name in TIMED for way in (HEVC, FFV1)]
+
+
+@pytest.mark.parametrize(("name", "codec", "suffix"), crossed(KEPT, PLAIN, [H264, HEVC, FFV1]))
 def test_every_frame_keeps_its_time_and_its_end_within_half_a_tick(
     name: str, codec: Codec, suffix: str, reel: Reel, tmp_path: Path
 ) -> None:

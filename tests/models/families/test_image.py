@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from spandrel import ModelTiling
 
 import filmgate as fg
 from filmgate.cli.main import main
@@ -56,6 +55,8 @@ def test_other_numbers_give_nearly_the_same(dtype: Any, close: int) -> None:
 
 
 def test_what_a_network_does_not_bear_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spandrel import ModelTiling  # seconds: only where it is wanted
+
     found: Any = image.known(tiny.weights("image"))
     found.supports_half, found.tiling = False, ModelTiling.DISCOURAGED
     monkeypatch.setattr(image, "known", lambda path: found)
