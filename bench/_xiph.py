@@ -16,7 +16,7 @@ import av
 import cv2
 import numpy as np
 
-from filmgate.core.frame import Colour
+from filmgate.core.frame import ColorTags
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.metrics.psnr_ssim import psnr, ssim
 
@@ -91,7 +91,7 @@ def _threes(seen: Iterator[Rgb]) -> Iterator[tuple[Planes, Rgb, Planes]]:
 
 def _planes(picture: Rgb) -> Planes:
     green, blue, red = (np.ascontiguousarray(picture[..., n]) for n in (1, 2, 0))
-    return Planes((green, blue, red), "gbrp", Colour(matrix="rgb", range="pc"))
+    return Planes((green, blue, red), "gbrp", ColorTags(matrix="rgb", range="pc"))
 
 
 def _rgb(picture: Planes) -> Rgb:

@@ -18,13 +18,13 @@ import torch
 from _card import card
 from _film import clips, write_result
 
-from filmgate.core.frame import Colour
+from filmgate.core.frame import ColorTags
 from filmgate.media.pixels.av_frames import rows_of
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import to_planes, to_rgb
-from filmgate.media.sources import File
+from filmgate.media.sources import VideoFile
 
-HD = Colour("bt709", "bt709", "bt709", "tv", "left")
+HD = ColorTags("bt709", "bt709", "bt709", "tv", "left")
 FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le",
            "yuv444p12le")  # fmt: skip
 X265 = {"crf": "18", "x265-params": "log-level=none:pools=1"}
@@ -79,7 +79,7 @@ def encoded(image: Planes, codec: str, folder: Path) -> Planes:
             frame.pts, frame.time_base = n, Fraction(1, 25)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    with File(path).open(1) as film:
+    with VideoFile(path).open(1) as film:
         *_, (frames, _) = film.read(None, 8)
     found = frames[-1].image
     assert isinstance(found, Planes)
@@ -92,7 +92,7 @@ def encoded(image: Planes, codec: str, folder: Path) -> Planes:
 def clip(path: Path, every: int) -> dict[str, Any]:
     """The worst and the mean of every so manyth frame of a real film, through RGB and back."""
     rows = []
-    with File(path).open(1) as film:
+    with VideoFile(path).open(1) as film:
         for frames, _ in film.read(None, 8):
             for frame in frames:
                 if frame.index % every == 0:

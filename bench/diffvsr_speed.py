@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from filmgate.core.chain import Chain, is_out_of_memory
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.errors import OutOfMemory
 from filmgate.flow.stage import Flow
 from filmgate.models.diffusion.noise import noise
@@ -172,7 +172,7 @@ def ours(nets: Built, size: tuple[int, int], scale: Fraction) -> Step:
     raft = RaftFlow(nets.raft.to(nets.prompt.dtype), UPDATES)
     loop = DiffVsr(Nets.of(nets.unet, nets.control, nets.vae, nets.prompt), steps=STEPS)
     chain = Chain((Flow(raft, SCALE * scale, occlusion=False), loop))
-    spec = Spec(width=size[1], height=size[0], rate=None, time_base=Fraction(1), pixels="rgb")
+    spec = StreamSpec(width=size[1], height=size[0], rate=None, time_base=Fraction(1), pixels="rgb")
     state = chain.start(spec, Position(0, Fraction(0)))
 
     def step(n: int, picture: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from _film import clips, moving_texture, write_result
 
 import filmgate as fg
 from filmgate.backends import inline
-from filmgate.jobs.run_directory import Folder
+from filmgate.jobs.run_directory import RunDirectory
 
 LENGTHS_S = (1, 2, 4, 8, 10)
 FRAMES = 600
@@ -34,8 +34,8 @@ def plain(job: fg.Job) -> None:
 
 def durable(job: fg.Job, length_s: int) -> int:
     """Runs it; returns the bytes of its folder and its hidden result at their largest."""
-    assert isinstance(job.sink, fg.Output)
-    folder, most = Folder.beside(job.sink.path).path, 0
+    assert isinstance(job.sink, fg.VideoOutput)
+    folder, most = RunDirectory.beside(job.sink.path).path, 0
     for event in fg.events(job, limits=fg.Limits(segment=Fraction(length_s))):
         if isinstance(event, fg.Committed) and folder.exists():
             most = max(most, sum(entry.stat().st_size for entry in os.scandir(folder)))
@@ -45,7 +45,9 @@ def durable(job: fg.Job, length_s: int) -> int:
 def costs(source: Path, folder: Path, rounds: int, tasks: tuple[fg.Task, ...]) -> dict[str, Any]:
     """For each length: wall, bytes and disk of the durable run over those of the other."""
     job = fg.Job(
-        fg.File(source, frames=FRAMES), fg.Output(folder / "out.mp4", overwrite=True), tasks
+        fg.VideoFile(source, frames=FRAMES),
+        fg.VideoOutput(folder / "out.mp4", overwrite=True),
+        tasks,
     )
     walls: dict[int, list[float]] = {length: [] for length in LENGTHS_S}
     sizes: dict[int, float] = {}
@@ -72,7 +74,9 @@ def costs(source: Path, folder: Path, rounds: int, tasks: tuple[fg.Task, ...]) -
 
 def back_after_a_kill(source: Path, folder: Path) -> float:
     """Seconds from the SIGKILL of the worker to the next frame that goes through the chain."""
-    job = fg.Job(fg.File(source, frames=FRAMES), fg.Output(folder / "out.mp4", overwrite=True))
+    job = fg.Job(
+        fg.VideoFile(source, frames=FRAMES), fg.VideoOutput(folder / "out.mp4", overwrite=True)
+    )
     shot = 0.0
     limits = fg.Limits(segment=Fraction(2))
     with closing(fg.events(job, limits=limits, worker=True)) as events:

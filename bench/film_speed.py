@@ -28,7 +28,7 @@ import torch
 from _film import write_result
 from torch.utils.flop_counter import FlopCounterMode
 
-from filmgate.core.frame import Colour
+from filmgate.core.frame import ColorTags
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import to_planes, to_rgb
 from filmgate.models.families.film import HALF, Draw
@@ -50,7 +50,7 @@ def pictures(count: int) -> Iterator[Planes]:
     wide = torch.nn.functional.interpolate(coarse, (height, 2 * width), mode="bilinear")[0]
     for n in range(count):
         moved = wide[:, :, 4 * n : 4 * n + width].contiguous()
-        yield to_planes(moved, "yuv420p", Colour(matrix="bt709", range="tv"))
+        yield to_planes(moved, "yuv420p", ColorTags(matrix="bt709", range="tv"))
 
 
 def net() -> Film:

@@ -58,7 +58,7 @@ from filmgate.models.families.raft.net import LARGE, SMALL, UPDATES, Raft
 from filmgate.models.flow_model import Guide
 from filmgate.quality.metrics.motion_residual import luma
 from filmgate.quality.metrics.psnr_ssim import psnr
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 
 WHOLE, *FRACTIONS = SCALES = [Fraction(1, 1 << k) for k in range(5)]
 STILL = "no motion"  # the row of a previous frame that is taken as it is
@@ -136,7 +136,7 @@ def _large(field: Any, size: Sequence[int]) -> Tensor:
 
 def here(model: str) -> bool:
     """Whether the published weights of a RAFT lie in the models folder."""
-    return any(Shelf.here().place(w).is_file() for w in raft.weights() if w.name == model)
+    return any(WeightsStore.here().place(w).is_file() for w in raft.weights() if w.name == model)
 
 
 def loop(small: Film, seeds: Sequence[int]) -> Rows:

@@ -16,12 +16,12 @@ from types import MappingProxyType
 import av
 from _film import clips, write_result
 
-from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.snapshot import Cursor, Snapshot
-from filmgate.media.images.image_writer import Stills
+from filmgate.media.images.image_writer import ImageWriter
 from filmgate.media.pixels.av_frames import planes_of
 from filmgate.media.sinks import ImageOutput
-from filmgate.media.source_metadata import Origin
+from filmgate.media.source_metadata import SourceMetadata
 
 WIDTH, HEIGHT, MB = 832, 1216, 1e6
 FILMS = ("phalp_vid", "io_cockatoo", "nasa_13013", "sk_bikes", "sam2_bedroom", "pl_driving")
@@ -55,15 +55,15 @@ def pictures(path: Path, count: int) -> list[av.VideoFrame]:
 
 def as_images(taken: list[av.VideoFrame], kind: str, level: int) -> tuple[float, float]:
     """(MB, ms) of a frame written by our own sink with one thread."""
-    spec = Spec(
+    spec = StreamSpec(
         width=WIDTH, height=HEIGHT, rate=Fraction(25), time_base=Fraction(1, 25), pixels="gbrp"
     )
     with tempfile.TemporaryDirectory() as folder:
         output = ImageOutput(Path(folder) / f"%06d.{kind}", png_level=level)
         times = []
-        with Stills(output, spec, Origin(), tags={}, threads=1) as sink:
+        with ImageWriter(output, spec, SourceMetadata(), tags={}, threads=1) as sink:
             for n, frame in enumerate(taken):
-                image = planes_of(frame, "gbrp", Colour())
+                image = planes_of(frame, "gbrp", ColorTags())
                 begin = perf_counter()
                 sink.write([Frame(n, Fraction(n, 25), Fraction(1, 25), image)])
                 times.append(perf_counter() - begin)

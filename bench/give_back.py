@@ -28,7 +28,7 @@ def run(source: str, sink: str) -> dict[str, float]:
     """One run in this process."""
     plan = fg.Plan(chunk=2, queue_bytes=1 << 20, decode_threads=2, encode_threads=2)
     began = process_time()
-    fg.run(fg.Interpolate(factor=2), source, fg.Output(Path(sink), overwrite=True), plan=plan)
+    fg.run(fg.Interpolate(factor=2), source, fg.VideoOutput(Path(sink), overwrite=True), plan=plan)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"measured MB": peak / 1e6, "seconds of the processor": process_time() - began}
 

@@ -1,4 +1,4 @@
-"""Does `guarded` find what is wrong, and cry at nothing else? True and false positive rates.
+"""Does `check_outputs` find what is wrong, and cry at nothing else? True and false positive rates.
 
 Every film is run clean through ten stages that show what their input shows, and then with one
 fault in it, at places drawn at random, behind a stage that adds noise. Films are decoded to grey
@@ -22,21 +22,21 @@ from _film import CLIPS, write_result
 import filmgate as fg
 from filmgate.core.adapters import each
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
-from filmgate.core.wrappers.luma_grid import apart, glance
-from filmgate.core.wrappers.output_checks import guarded
-from filmgate.errors import BadPicture
+from filmgate.core.wrappers.luma_grid import difference, luma_grid
+from filmgate.core.wrappers.output_checks import check_outputs
+from filmgate.errors import BadOutput
 from filmgate.media.pixels.planes import Planes
 from filmgate.tasks.interpolate import Interpolate
-from filmgate.testing.laws import Film
+from filmgate.testing.laws import SampleVideo
 
 FAULTS = ("not finite", "black", "flashing", "frozen", "shuffled by 2", "shuffled by 4", "reversed")
 LENGTHS = {"frozen": 8, "shuffled by 2": 2, "shuffled by 4": 4, "reversed": 8}
 SHOWS = 0.012  # mean difference of what is seen, of full scale, below which nothing moves
 
 
-def opened(path: Path, most: int) -> Film:
+def opened(path: Path, most: int) -> SampleVideo:
     """The film's first frames, small and grey."""
     frames = []
     for frame in islice(fg.frames((), path), most):
@@ -48,8 +48,10 @@ def opened(path: Path, most: int) -> Film:
         small = small >> (frame.image.bits - 8)
         frames.append(replace(frame, image=Planes((small.astype(np.uint8),), "gray")))
     high, wide = frames[0].image.arrays[0].shape  # type: ignore[attr-defined]
-    spec = Spec(width=wide, height=high, rate=None, time_base=Fraction(1, 90000), pixels="gray")
-    return Film(spec, tuple(frames))
+    spec = StreamSpec(
+        width=wide, height=high, rate=None, time_base=Fraction(1, 90000), pixels="gray"
+    )
+    return SampleVideo(spec, tuple(frames))
 
 
 def levels(frame: Frame) -> Any:
@@ -72,7 +74,7 @@ def quantised(frame: Frame) -> Any:
     return cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE)
 
 
-CLEAN: dict[str, Callable[[Film], tuple[AnyStage, ...]]] = {
+CLEAN: dict[str, Callable[[SampleVideo], tuple[AnyStage, ...]]] = {
     "as it is": lambda film: (made_by(levels),),
     "noise of 2%": lambda film: (made_by(noisy),),
     "darker, flatter": lambda film: (made_by(lambda f: levels(f) * 0.6 + 0.1),),
@@ -92,7 +94,7 @@ CLEAN: dict[str, Callable[[Film], tuple[AnyStage, ...]]] = {
 class Faulty:
     """Noise, and from frame `at` on a fault."""
 
-    film: Film
+    film: SampleVideo
     kind: str
     at: int
 
@@ -122,30 +124,30 @@ class Faulty:
         if self.kind in ("not finite", "flashing"):
             return True
         long = LENGTHS.get(self.kind, 1)
-        seen = [glance(f, f.time) for f in self.film.frames[self.at : self.at + long]]
+        seen = [luma_grid(f, f.time) for f in self.film.frames[self.at : self.at + long]]
         held = [g for g in seen if g]
         if self.kind == "black":
             return held[0].contrast > 0.06
-        return min(apart(a, b) for a, b in pairwise(held)) > (
+        return min(difference(a, b) for a, b in pairwise(held)) > (
             SHOWS / 4 if self.kind == "frozen" else SHOWS / 2
         )
 
 
-def alarm(stages: Sequence[AnyStage], film: Film) -> str:
+def alarm(stages: Sequence[AnyStage], film: SampleVideo) -> str:
     """The kind that was found; empty: none."""
-    stage = guarded(Chain(tuple(stages)))
+    stage = check_outputs(Chain(tuple(stages)))
     try:
         state: Any = stage.start(film.spec, film.frames[0].position)
         for frame in film.frames:
             state, _ = stage.step(state, [frame])
         while state is not None:
             state, _ = stage.finish(state)
-    except BadPicture as error:
+    except BadOutput as error:
         return error.kind
     return ""
 
 
-def clean_rates(films: dict[str, Film]) -> dict[str, dict[str, Any]]:
+def clean_rates(films: dict[str, SampleVideo]) -> dict[str, dict[str, Any]]:
     rows = {}
     for name, stages in CLEAN.items():
         found = [(key, alarm(stages(film), film)) for key, film in films.items()]
@@ -156,14 +158,14 @@ def clean_rates(films: dict[str, Film]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def fault_rates(films: dict[str, Film], times: int) -> dict[str, dict[str, Any]]:
+def fault_rates(films: dict[str, SampleVideo], times: int) -> dict[str, dict[str, Any]]:
     chance, rows = np.random.default_rng(1), {}
     for kind in FAULTS:
         found = shown = told = silent = 0
         for film in films.values():
             for _ in range(times):
                 at = int(chance.integers(8, len(film.frames) - 16))
-                near = Film(film.spec, film.frames[: at + 16])
+                near = SampleVideo(film.spec, film.frames[: at + 16])
                 faulty = Faulty(near, kind, at)
                 kinds = alarm([each(faulty, name="faulty")], near)
                 shows = faulty.shows()
@@ -181,7 +183,7 @@ def costs() -> dict[str, dict[str, Any]]:
     for name, size in {"832x480": (480, 832), "1080p": (1080, 1920), "4K": (2160, 3840)}.items():
         luma = np.random.default_rng(1).integers(0, 255, size, np.uint8)
         frames = [Frame(i, Fraction(i), Fraction(1), Planes((luma,), "gray")) for i in range(20)]
-        stage = guarded(each(list))
+        stage = check_outputs(each(list))
         state = stage.start(opened_spec(size), frames[0].position)
         began = perf_counter()
         for frame in frames:
@@ -190,8 +192,10 @@ def costs() -> dict[str, dict[str, Any]]:
     return rows
 
 
-def opened_spec(size: tuple[int, int]) -> Spec:
-    return Spec(width=size[1], height=size[0], rate=None, time_base=Fraction(1), pixels="gray")
+def opened_spec(size: tuple[int, int]) -> StreamSpec:
+    return StreamSpec(
+        width=size[1], height=size[0], rate=None, time_base=Fraction(1), pixels="gray"
+    )
 
 
 def main() -> None:
@@ -210,7 +214,7 @@ def main() -> None:
     print(write_result("guard_rates", result).read_text())
 
 
-def _films(most: int) -> Iterator[tuple[str, Film]]:
+def _films(most: int) -> Iterator[tuple[str, SampleVideo]]:
     for path in sorted(CLIPS.glob("*.mp4")):
         film = opened(path, most)
         if len(film.frames) >= 32:

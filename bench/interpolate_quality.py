@@ -30,11 +30,11 @@ from filmgate.flow.shot_detection import cuts
 from filmgate.media.pixels.av_frames import planes_of, rows_of
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import to_rgb
-from filmgate.media.sources import File
+from filmgate.media.sources import VideoFile
 from filmgate.models.families import film
 from filmgate.models.families.dis import Dis
 from filmgate.quality.metrics.psnr_ssim import psnr, ssim
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 
 LONGEST = 960
 HALF = Fraction(1, 2)
@@ -121,7 +121,7 @@ WAYS: Ways = {"average": average, "minterpolate": minterpolate, "plain dis": pla
 
 def film_way(given: Path | None) -> Way | None:
     """FILM's way, float32 on the CPU and float16 on a GPU; None where its weights are not here."""
-    shelf, (published,) = Shelf.here(), film.weights()
+    shelf, (published,) = WeightsStore.here(), film.weights()
     if given is None and not shelf.place(published).is_file():
         return None
     path = shelf.verified(published, given)
@@ -138,7 +138,7 @@ def film_way(given: Path | None) -> Way | None:
 
 def shown(clip: Path, count: int) -> list[Frame]:
     """The first frames of a film, made small, with their cuts."""
-    with File(clip).open() as film:
+    with VideoFile(clip).open() as film:
         chunks = (frames for frames, _ in film.read(None, 16))
         frames = list(islice((frame for chunk in chunks for frame in chunk), count))
         width, height = film.spec.width, film.spec.height

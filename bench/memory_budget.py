@@ -30,8 +30,8 @@ SHARES = (0.0, 0.5)  # of the way from the smallest budget to the free plan's
 def run(source: str, sink: str, preset: str, codec: str, budget: int | None) -> dict[str, Any]:
     """Plans and runs in this process; what it predicted, and how high it rose."""
     job = fg.Job(
-        fg.File(Path(source)),
-        fg.Output(Path(sink), codec=codec, preset=preset or None, overwrite=True),  # type: ignore[arg-type]
+        fg.VideoFile(Path(source)),
+        fg.VideoOutput(Path(sink), codec=codec, preset=preset or None, overwrite=True),  # type: ignore[arg-type]
         (fg.Interpolate(factor=Fraction(2)),),
     )
     try:

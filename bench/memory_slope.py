@@ -49,7 +49,7 @@ class Slow:
 
 def slope(source: Path, sink: Path, which: str) -> dict[str, float]:
     """Bytes per frame, and the peak, of one run."""
-    job = fg.Job(fg.File(source), fg.Output(sink, preset="ultrafast", overwrite=True),
+    job = fg.Job(fg.VideoFile(source), fg.VideoOutput(sink, preset="ultrafast", overwrite=True),
                  (fg.Interpolate(factor=2),))  # fmt: skip
     plan, seen = fg.Plan(queue_bytes=4 << 20), list[tuple[int, int]]()
     with ExitStack() as stack:

@@ -47,12 +47,12 @@ def decoded(source: Path) -> Iterator[Rgb]:
 
 def between(a: Rgb, b: Rgb) -> Rgb:
     """The picture in the middle of two, by the model that one pass has too."""
-    from filmgate.core.frame import Colour
+    from filmgate.core.frame import ColorTags
     from filmgate.media.pixels.av_frames import planes_of, rows_of
     from filmgate.models.families.dis import Dis
 
     ends = (av.VideoFrame.from_ndarray(x, "rgb24").reformat(format="yuv420p") for x in (a, b))
-    first, second = (planes_of(frame, "yuv420p", Colour()) for frame in ends)
+    first, second = (planes_of(frame, "yuv420p", ColorTags()) for frame in ends)
     (made,) = Dis().between(first, second, [HALF])
     frame = av.VideoFrame(a.shape[1], a.shape[0], "yuv420p")
     for plane, array in zip(frame.planes, made.arrays, strict=True):
@@ -122,7 +122,7 @@ def _bytes(picture: Rgb) -> Rgb:
 def one_pass(source: Path, folder: Path) -> int:
     import filmgate as fg
 
-    sink = fg.Output(folder / "out.mp4", crf=CRF, preset=PRESET)
+    sink = fg.VideoOutput(folder / "out.mp4", crf=CRF, preset=PRESET)
     return fg.run(fg.Interpolate(factor=2), source, sink).written
 
 

@@ -25,7 +25,7 @@ from _film import clips, moving_texture, write_result
 import filmgate as fg
 from filmgate.backends import inline
 from filmgate.core.adapters import each
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.media.pixels import rgb
 
@@ -37,10 +37,10 @@ CRF = 18
 class Task:
     """A task of ready-made stages."""
 
-    made: Callable[[Spec], tuple[AnyStage, ...]]
+    made: Callable[[StreamSpec], tuple[AnyStage, ...]]
     stretch: int = 1
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         return self.made(spec)
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
@@ -48,8 +48,8 @@ class Task:
 
 
 def ours(source: Path, sink: Path, preset: str, *tasks: Task) -> fg.Done:
-    output = fg.Output(sink, crf=CRF, preset=preset, overwrite=True)
-    *_, done = inline.run(fg.Job(fg.File(source), output, tasks))
+    output = fg.VideoOutput(sink, crf=CRF, preset=preset, overwrite=True)
+    *_, done = inline.run(fg.Job(fg.VideoFile(source), output, tasks))
     assert isinstance(done, fg.Done)
     return done
 
@@ -77,7 +77,7 @@ def slow(frames: Sequence[Frame]) -> Sequence[Frame]:
     return frames
 
 
-def rgb_and_back(spec: Spec) -> tuple[AnyStage, ...]:
+def rgb_and_back(spec: StreamSpec) -> tuple[AnyStage, ...]:
     return (rgb.rgb(), rgb.planes(spec.pixels, spec.colour))
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from _film import CLIPS, clips, write_result
 
 from filmgate.core.serialization import dumps, loads
-from filmgate.media.sources import File
+from filmgate.media.sources import VideoFile
 from filmgate.quality.metrics.motion_residual import luma
 from filmgate.quality.report.plot import Line, plot, stacked
 from filmgate.quality.seams.score import Seams, highest, judged, measured, scores
@@ -102,7 +102,7 @@ WAYS: dict[str, Callable[[list[Picture]], Iterator[Picture]]] = {
 def grainy(path: Path, count: int) -> list[Picture]:
     """The luma of a film at half size or less, under grain that each frame has for itself."""
     found = []
-    with File(path, frames=count).open() as film:
+    with VideoFile(path, frames=count).open() as film:
         for frames, _ in film.read(None, 16):
             for frame in frames:
                 whole = luma(frame)
@@ -143,7 +143,7 @@ def encoded(pictures: Iterable[Picture], path: Path) -> Path:
 
 
 def looked_at(path: Path) -> tuple[Seams, Any]:
-    with File(path).open() as film:
+    with VideoFile(path).open() as film:
         signals = measured(film.spec, (frames for frames, _ in film.read(None, 16)))
     return judged(path, signals, [LENGTH]), highest(scores(signals))
 
@@ -164,7 +164,7 @@ def row(found: Seams) -> dict[str, Any]:
 
 def alarms(path: Path, count: int) -> dict[str, Any]:
     """What the meter says of a film that no model has seen, at every period from 8 to 64."""
-    with File(path, frames=count).open() as film:
+    with VideoFile(path, frames=count).open() as film:
         signals = measured(film.spec, (frames for frames, _ in film.read(None, 16)))
     asked = [n for n in range(8, 65) if n <= len(signals.times) // 2]
     found = judged(path, signals, asked)

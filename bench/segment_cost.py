@@ -15,27 +15,29 @@ from _film import moving_texture, write_result
 
 from filmgate.core.frame import Frame
 from filmgate.core.snapshot import Cursor, Snapshot
-from filmgate.jobs.checkpoints import Ledger
-from filmgate.jobs.run_directory import Folder
-from filmgate.media.sinks import Output
-from filmgate.media.sources import File
-from filmgate.media.writing.segment_writer import Segments
-from filmgate.media.writing.video_writer import Recording
+from filmgate.jobs.checkpoints import Checkpoints
+from filmgate.jobs.run_directory import RunDirectory
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import VideoFile
+from filmgate.media.writing.segment_writer import SegmentWriter
+from filmgate.media.writing.video_writer import VideoWriter
 
 LENGTHS_S = (1, 2, 4, 8, 10)
 KINDS = (("h264", "medium"), ("hevc", "veryfast"))
 
 
-def in_one_go(film: Any, frames: list[Frame], output: Output) -> None:
-    with Recording(output, film.spec, film.origin) as sink:
+def in_one_go(film: Any, frames: list[Frame], output: VideoOutput) -> None:
+    with VideoWriter(output, film.spec, film.origin) as sink:
         for at in range(0, len(frames), 8):
             sink.write(frames[at : at + 8])
         sink.finish()
 
 
-def in_pieces(film: Any, frames: list[Frame], output: Output, folder: Path, length: int) -> None:
-    ledger = Ledger(Folder(folder / "run"))
-    with ledger.folder.held(), Segments(ledger, output, film.spec, film.origin) as sink:
+def in_pieces(
+    film: Any, frames: list[Frame], output: VideoOutput, folder: Path, length: int
+) -> None:
+    ledger = Checkpoints(RunDirectory(folder / "run"))
+    with ledger.folder.held(), SegmentWriter(ledger, output, film.spec, film.origin) as sink:
         for at in range(0, len(frames), length):
             for part in range(at, min(at + length, len(frames)), 8):
                 sink.write(frames[part : min(part + 8, at + length)])
@@ -54,10 +56,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = options.film or moving_texture(folder / "made.mp4", 640, 360, options.frames)
-        film = File(source, frames=options.frames).open()
+        film = VideoFile(source, frames=options.frames).open()
         frames = [frame for chunk, _ in film.read(None, 8) for frame in chunk]
         for codec, preset in KINDS:
-            output = Output(folder / "out.mp4", codec, preset=preset, overwrite=True)  # type: ignore[arg-type]
+            output = VideoOutput(folder / "out.mp4", codec, preset=preset, overwrite=True)  # type: ignore[arg-type]
             seconds: dict[int, list[float]] = {length: [] for length in (0, *LENGTHS_S)}
             size: dict[int, int] = {}
             for _ in range(options.rounds):

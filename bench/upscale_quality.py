@@ -26,7 +26,7 @@ from filmgate.core.frame import Frame, Position
 from filmgate.flow.temporal_blend import Steady
 from filmgate.media.pixels.av_frames import planes_of, rows_of
 from filmgate.media.pixels.planes import Planes
-from filmgate.media.sources import File
+from filmgate.media.sources import VideoFile
 from filmgate.models.families.compact import Enlarge, opened
 from filmgate.models.families.compact.net import Compact
 from filmgate.quality.metrics.motion_residual import flow, luma, warped, with_cuts
@@ -40,7 +40,7 @@ Film = list[Frame]
 
 def shown(clip: Path, count: int, multiple: int) -> Film:
     """Some frames of a film, cut to sides that are multiples, with their cuts."""
-    with File(clip).open() as film:
+    with VideoFile(clip).open() as film:
         frames = with_cuts(film.spec, (frames for frames, _ in film.read(None, 16)))
         some = list(islice(frames, SKIPPED, SKIPPED + count))
         frames.close()  # type: ignore[attr-defined]

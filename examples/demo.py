@@ -17,7 +17,7 @@ def main(folder: Path) -> int:
     film, smooth = make(folder / "film.mp4"), folder / "smooth.mp4"
     print(f"made {film}: two shots, text, sound, and a frame rate that varies")
 
-    done = fg.run(fg.Interpolate(factor=2), film, fg.Output(smooth, overwrite=True))
+    done = fg.run(fg.Interpolate(factor=2), film, fg.VideoOutput(smooth, overwrite=True))
     print(f"made {smooth}: {done.read} frames became {done.written} in {done.seconds:.1f} s")
     for part, seconds in done.busy.items():
         print(f"    {part}: busy {seconds:.1f} s")

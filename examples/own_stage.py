@@ -15,7 +15,7 @@ class Mirror:
 
     stretch = 1
 
-    def stages(self, spec: fg.Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: fg.StreamSpec) -> tuple[AnyStage, ...]:
         return (each(mirrored),)
 
     def timeline(self, shown: Iterable[fg.Frame]) -> Iterator[fg.Frame]:

@@ -9,13 +9,13 @@ from os import PathLike
 from pathlib import Path
 
 from filmgate.core.events import Committed, Died, Done, Event, Progress, Replanned, Started, Warned
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.job import Job, SinkFile, SourceFile, Task
 from filmgate.core.plan import Plan
 from filmgate.errors import FilmgateError
-from filmgate.jobs.options import Durable
-from filmgate.media.sinks import ImageOutput, Output
-from filmgate.media.sources import File, Images
+from filmgate.jobs.options import ResumeOptions
+from filmgate.media.sinks import ImageOutput, VideoOutput
+from filmgate.media.sources import ImageSequence, VideoFile
 from filmgate.planning.limits import Limits
 from filmgate.tasks.interpolate import Interpolate
 from filmgate.tasks.upscale import Upscale
@@ -26,24 +26,24 @@ __all__ = [
     "Committed",
     "Died",
     "Done",
-    "Durable",
     "Event",
-    "File",
     "FilmgateError",
     "Frame",
     "ImageOutput",
-    "Images",
+    "ImageSequence",
     "Interpolate",
     "Job",
     "Limits",
-    "Output",
     "Plan",
     "Progress",
     "Replanned",
-    "Spec",
+    "ResumeOptions",
     "Started",
+    "StreamSpec",
     "Task",
     "Upscale",
+    "VideoFile",
+    "VideoOutput",
     "Warned",
     "events",
     "frames",
@@ -60,7 +60,7 @@ def run(
     *,
     plan: Plan | None = None,
     seed: int = 0,
-    durable: Durable | None = None,
+    durable: ResumeOptions | None = None,
     limits: Limits | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> Done:
@@ -83,7 +83,7 @@ def events(
     job: Job,
     plan: Plan | None = None,
     *,
-    durable: Durable | None = None,
+    durable: ResumeOptions | None = None,
     limits: Limits | None = None,
     trace: Path | None = None,
     worker: bool = False,

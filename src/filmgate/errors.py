@@ -1,20 +1,20 @@
 """Every error that Filmgate raises, drawn as a tree, each with its exit code.
 
-    FilmgateError                     3  ours: a bug, or a machine that failed us
-    ├── UserError                     2  the user's mistake: settings or files
-    │   ├── BadSetting                   a value that cannot be, or that contradicts another
-    │   ├── BadFilm                      the input is no film, is damaged, or ends too early
-    │   ├── Unsupported                  a right film, but not (yet) one that this can be done to
-    │   ├── OutputExists                 the result would overwrite a file
-    │   ├── DoesNotFit                   no plan keeps the memory budget
-    │   └── BadWeights                   a model's file is not here, damaged, or another model's
-    ├── Busy                         75  somebody else is at it
-    ├── NotFetched                    3  a download did not come to its end; what came is kept
-    ├── OutOfMemory                   3  one stage's batch did not fit; its state is still good
-    ├── DiskTrouble                   3  the disk is full or failed; what was committed is good
-    ├── BrokenStage                   3  a stage broke the contract: times, numbers, count, state
-    ├── BadPicture                    3  a stage made what no right picture of the film can be
-    └── Interrupted                 130  Ctrl-C, or a polite signal
+    FilmgateError                      3  internal: a bug, or the machine failed
+    ├── UserError                      2  settings or files that the user can change
+    │   ├── BadSetting                    an invalid value, or two that contradict each other
+    │   ├── BadInput                      not a video, damaged, or it ends too early
+    │   ├── Unsupported                   a valid video, but not one this can be done to
+    │   ├── OutputExists                  the result would overwrite a file
+    │   ├── DoesNotFit                    no plan keeps the memory budget
+    │   └── BadWeights                    a model's file is missing, damaged or another model's
+    ├── Busy                          75  another process works on the same result
+    ├── NotFetched                     3  a download did not finish; what arrived is kept
+    ├── OutOfMemory                    3  one stage's batch did not fit; its state is still valid
+    ├── DiskFull                       3  the disk is full or failed; committed work is kept
+    ├── StageContractError             3  a stage broke the contract: times, indices, count, state
+    ├── BadOutput                      3  a stage made images that cannot be right
+    └── Interrupted                  130  Ctrl-C, or SIGTERM
 
 A message says what was found, what was wanted and what to do, with the values. Exit codes: 0 done,
 1 the verdict is no, 2 the user's mistake, 3 ours, 4 done with repairs, 75 somebody else is at it,
@@ -58,7 +58,7 @@ class BadSetting(UserError):
     """A setting that cannot be, or that contradicts another."""
 
 
-class BadFilm(UserError):
+class BadInput(UserError):
     """The input is not a film, is damaged, or ends before it says it does."""
 
 
@@ -101,11 +101,11 @@ class OutOfMemory(FilmgateError):
         self.stage, self.batch, self.why = stage, batch, why
 
 
-class BrokenStage(FilmgateError):
+class StageContractError(FilmgateError):
     """A stage broke the contract: it lost count, left a hole in time, or gave no plain state."""
 
 
-class BadPicture(FilmgateError):
+class BadOutput(FilmgateError):
     """A stage's picture, or state, from `time` (seconds) on is `kind`: "black", "frozen" ..."""
 
     def __init__(self, message: str, kind: str, time: Fraction) -> None:
@@ -119,11 +119,11 @@ class Interrupted(FilmgateError):
     exit_code = Exit.INTERRUPTED
 
 
-class DiskTrouble(FilmgateError):
+class DiskFull(FilmgateError):
     """The disk is full or failed: what was committed is good, and the run can go on later."""
 
     @classmethod
-    def of(cls, place: Path, error: OSError) -> DiskTrouble:
+    def of(cls, place: Path, error: OSError) -> DiskFull:
         """What to tell of a system's error about `place`."""
         return cls(
             f"{place} could not be written: {error.strerror}{_free(place)}; make room, and the "
@@ -131,13 +131,13 @@ class DiskTrouble(FilmgateError):
         )
 
     @classmethod
-    def full(cls, place: Path, read: int) -> DiskTrouble:
+    def full(cls, place: Path, read: int) -> DiskFull:
         """The disk of `place` was full after source frame `read` was committed."""
         return cls(f"{place} could not be written, its disk is full{_free(place)}: paused at frame "
                    f"{read}; make room, and the same command goes on")  # fmt: skip
 
     @classmethod
-    def short(cls, place: Path, needed_bytes: int, read: int) -> DiskTrouble:
+    def short(cls, place: Path, needed_bytes: int, read: int) -> DiskFull:
         """The rest of the run would want more than there is."""
         return cls(f"the rest needs about {needed_bytes / 1e6:.0f} MB on the disk of {place}"
                    f"{_free(place)}: paused at frame {read}; make room, and the same command goes "

@@ -7,7 +7,7 @@ import re
 from filmgate.errors import BadSetting
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """75 -> "1:15", 3675 -> "1:01:15"."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
@@ -18,7 +18,7 @@ _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 
 
-def read_bytes(text: str) -> int:
+def parse_bytes(text: str) -> int:
     """Bytes from "800MB", "1.5 GiB", "12g" or "1048576". Raises BadSetting."""
     found = _SIZE.fullmatch(text)
     size = 0
@@ -35,7 +35,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 
-def in_words(size_bytes: float) -> str:
+def format_bytes(size_bytes: float) -> str:
     """68882302 -> "68.9 MB"."""
     for unit in ("bytes", "kB", "MB"):
         if size_bytes < 1000:

@@ -12,7 +12,7 @@ import pytest
 import filmgate as fg
 from filmgate.backends import inline
 from filmgate.core.adapters import each
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.plan import planned
 from filmgate.core.stage import AnyStage
 from filmgate.errors import BadSetting
@@ -27,7 +27,7 @@ class Breaks:
 
     stretch: int = 1
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         def fail(frames: Any) -> Any:
             if frames[0].index == 9:
                 raise ZeroDivisionError("on purpose")
@@ -65,7 +65,10 @@ def test_a_task_that_fails_leaves_nothing_behind(source: Path, tmp_path: Path) -
 
 
 def test_a_run_that_is_abandoned_leaves_nothing_behind(source: Path, tmp_path: Path) -> None:
-    threads, job = threading.active_count(), fg.Job(fg.File(source), fg.Output(tmp_path / "o.mp4"))
+    threads, job = (
+        threading.active_count(),
+        fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "o.mp4")),
+    )
     happenings = inline.run(job, fg.Plan(chunk=1))
     while not isinstance(next(happenings), fg.Progress):
         pass
@@ -96,9 +99,11 @@ def test_a_plan_for_another_chain_is_refused(source: Path, tmp_path: Path) -> No
 
 
 def test_big_pictures_and_many_of_them_move_in_small_chunks() -> None:
-    small = Spec(width=64, height=48, rate=None, time_base=Fraction(1, 25), pixels="yuv420p")
+    small = StreamSpec(width=64, height=48, rate=None, time_base=Fraction(1, 25), pixels="yuv420p")
     assert planned(small, small).chunk == 8
-    big = Spec(width=7680, height=4320, rate=None, time_base=small.time_base, pixels="yuv420p")
+    big = StreamSpec(
+        width=7680, height=4320, rate=None, time_base=small.time_base, pixels="yuv420p"
+    )
     assert planned(big, big).chunk == 1
     assert 0 < planned(small, big).queue_bytes <= 64 * MIB
 

@@ -16,7 +16,7 @@ from filmgate.core.instrumentation.timing import Clock
 from filmgate.core.plan import Plan
 from filmgate.core.run import run
 from filmgate.errors import BadSetting
-from tests.core.reel import Reel, Shelf
+from tests.core.reel import Reel, WeightsStore
 from tests.laws.synthetic import film_of
 
 
@@ -30,7 +30,7 @@ def traced(path: Path, largest_bytes: int = 1 << 20) -> list[dict[str, Any]]:
     with Trace(path, largest_bytes) as trace:
         clock = Clock(span=trace.span, level=trace.level)
         chain = Chain((each(hungry),), (2,), clock)
-        for event in run(Reel(film_of([25] * 8, 0)), chain, Shelf(), Plan(chunk=2)):
+        for event in run(Reel(film_of([25] * 8, 0)), chain, WeightsStore(), Plan(chunk=2)):
             trace.tell(event)
     found: list[dict[str, Any]] = json.loads(path.read_text())
     return [entry for entry in found if entry]

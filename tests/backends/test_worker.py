@@ -21,20 +21,20 @@ import pytest
 
 import filmgate as fg
 from filmgate.backends import inline, worker
-from filmgate.backends.worker_process import Patience
+from filmgate.backends.worker_process import WorkerTimeouts
 from filmgate.core.adapters import each
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.instrumentation import fault_injection
 from filmgate.core.job import Job
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.core.stage import AnyStage
 from filmgate.errors import FilmgateError, OutOfMemory
-from filmgate.jobs.run_directory import Folder
+from filmgate.jobs.run_directory import RunDirectory
 from tests import films
 from tests.house.tree import ROOT
 
-SPEC = Spec(width=2, height=2, rate=None, time_base=Fraction(1, 25), pixels="rgb")
-SWIFT = Patience(loading=20.0, running=0.5, stopping=0.5)
+SPEC = StreamSpec(width=2, height=2, rate=None, time_base=Fraction(1, 25), pixels="rgb")
+SWIFT = WorkerTimeouts(loading=20.0, running=0.5, stopping=0.5)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def heard_of(**asked: Any) -> tuple[list[fg.Event], FilmgateError | None]:
     """The events of a run in a worker, and how it broke."""
     events: list[fg.Event] = []
     try:
-        events.extend(worker.run(patience=SWIFT, **asked))
+        events.extend(worker.run(timeouts=SWIFT, **asked))
     except FilmgateError as error:
         return events, error
     return events, None
@@ -116,8 +116,8 @@ def test_the_same_events_and_the_same_film_as_inline(tmp_path: Path) -> None:
     source = films.make(films.Film(frames=20, sounds=("aac",)), tmp_path / "in.mp4")
 
     def events_of(run: Callable[..., Any], name: str) -> list[fg.Event]:
-        sink = fg.Output(tmp_path / name, codec="ffv1")
-        job = fg.Job(fg.File(source), sink, (fg.Interpolate(factor=2),))
+        sink = fg.VideoOutput(tmp_path / name, codec="ffv1")
+        job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(factor=2),))
         return [timeless(event) for event in run(job, fg.Plan(segment_frames=8))]
 
     here, there = events_of(inline.run, "a.mkv"), events_of(worker.run, "b.mkv")
@@ -151,9 +151,9 @@ def test_a_child_killed_in_the_middle_of_a_film_leaves_no_file(
 ) -> None:
     source = films.make(films.Film(frames=20), tmp_path / "in.mp4")
     monkeypatch.setenv("FILMGATE_FAULT", "encode.before_write=kill@3")
-    job = fg.Job(fg.File(source), fg.Output(tmp_path / "out.mp4"))
+    job = fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4"))
     events, error = heard_of(job=job, plan=fg.Plan(chunk=4, segment_frames=8))
-    certificate = died(events).certificate
+    certificate = died(events).crash
     assert certificate
     assert (certificate.cause, certificate.read, certificate.segment) == ("SIGKILL", 8, 1)
     assert certificate.lines == ("kill on purpose, at encode.before_write",)
@@ -172,7 +172,7 @@ def test_a_child_killed_in_the_middle_of_a_film_leaves_no_file(
 )
 def test_a_death_is_told_with_a_certificate(seed: int, cause: str) -> None:
     events, error = heard_of(job=replace(JOB, seed=seed), within=dies)
-    certificate = died(events).certificate
+    certificate = died(events).crash
     assert certificate
     assert certificate.cause.startswith(cause)
     assert (certificate.read, certificate.time, certificate.segment) == (4, Fraction(4, 25), 4)
@@ -192,7 +192,7 @@ def test_a_foreign_error_comes_over_with_its_traceback() -> None:
     events, error = heard_of(job=replace(JOB, seed=4), within=dies)
     assert str(error).startswith("MemoryError: 4 GB wanted; the machine ran out of memory")
     assert "in scripted" in str(error)
-    assert "certificate" not in repr(events)
+    assert "crash" not in repr(events)
 
 
 def test_another_child_goes_on_from_the_last_commit() -> None:
@@ -224,16 +224,16 @@ def test_a_crash_at_any_point_leaves_no_file(
 ) -> None:
     source = films.make(films.Film(frames=20), tmp_path / "in.mp4")
     monkeypatch.setenv("FILMGATE_FAULT", f"{point}=crash@2")
-    job = fg.Job(fg.File(source), fg.Output(tmp_path / "out.mp4"))
+    job = fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4"))
     events, error = heard_of(job=job, plan=fg.Plan(chunk=4, segment_frames=8))
     assert "SIGSEGV" in str(error)
-    assert died(events).certificate
+    assert died(events).crash
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_closing_stops_a_run_politely(tmp_path: Path) -> None:
     source = films.make(films.Film(frames=60), tmp_path / "in.mp4")
-    job = fg.Job(fg.File(source), fg.Output(tmp_path / "out.mp4"))
+    job = fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4"))
     happenings = worker.run(job, fg.Plan(chunk=1))
     while not isinstance(next(happenings), fg.Progress):
         pass
@@ -244,8 +244,8 @@ def test_closing_stops_a_run_politely(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_second_interrupt_does_not_wait_for_the_first() -> None:
-    patient = Patience(stopping=60.0)
-    happenings = worker.run(replace(JOB, seed=3), within=dies, patience=patient)
+    patient = WorkerTimeouts(stopping=60.0)
+    happenings = worker.run(replace(JOB, seed=3), within=dies, timeouts=patient)
     while not isinstance(next(happenings), fg.Committed):
         pass
     began = time.monotonic()
@@ -319,7 +319,7 @@ class Deadly:
     number: int
     stretch: int = 1
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         return (each(partial(die_of, self.number), name="deadly"),)
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
@@ -336,14 +336,17 @@ def die_of(number: int, frames: Sequence[Frame]) -> Sequence[Frame]:
 @pytest.mark.slow
 def test_frames_that_kill_again_and_again_are_stood_in_for(tmp_path: Path) -> None:
     source = films.make(films.Film(frames=24), tmp_path / "in.mp4")
-    sink = fg.Output(tmp_path / "out.mkv", codec="ffv1")
-    job, plan = fg.Job(fg.File(source), sink, (Deadly(14),)), fg.Plan(chunk=2, segment_frames=8)
+    sink = fg.VideoOutput(tmp_path / "out.mkv", codec="ffv1")
+    job, plan = (
+        fg.Job(fg.VideoFile(source), sink, (Deadly(14),)),
+        fg.Plan(chunk=2, segment_frames=8),
+    )
     with pytest.raises(FilmgateError, match="given up; --skip-bad goes on past it"):
         list(fg.events(job, plan, worker=True))
     events = list(fg.events(job, plan, worker=True, skip_bad=True))
     done = events[-1]
     assert isinstance(done, fg.Done)
-    assert (done.read, done.written, done.mended) == (24, 24, 2)
+    assert (done.read, done.written, done.concealed) == (24, 24, 2)
     shown = [films.number_of(frame) for frame in fg.frames((), sink.path)]
     assert shown == [*range(14), 13, 13, *range(16, 24)]
-    assert not Folder.beside(sink.path).path.exists()
+    assert not RunDirectory.beside(sink.path).path.exists()

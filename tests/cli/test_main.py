@@ -22,9 +22,9 @@ from filmgate.cli.main import command_line, main
 from filmgate.cli.views.tables import safe
 from filmgate.core.events import Done, Event
 from filmgate.core.job import Job
-from filmgate.errors import BadFilm, Exit
-from filmgate.media.sinks import Output
-from filmgate.media.sources import File
+from filmgate.errors import BadInput, Exit
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import VideoFile
 from filmgate.tasks.interpolate import Interpolate
 from tests import films
 
@@ -38,7 +38,7 @@ class Runs:
     jobs: list[Job]
     error: BaseException | None = None
     closed: bool = False
-    mended: int = 0
+    concealed: int = 0
     more: dict[str, Any] = field(default_factory=dict)  # what came with the last job
 
     def __call__(self, job: Job, **more: Any) -> Generator[Event, None, None]:
@@ -47,7 +47,7 @@ class Runs:
         try:
             if self.error is not None:
                 raise self.error
-            yield Done(1, 2, 0.5, {"decode": 0.1}, self.mended)
+            yield Done(1, 2, 0.5, {"decode": 0.1}, self.concealed)
         finally:
             self.closed = True
 
@@ -71,19 +71,24 @@ def test_every_field_of_task_file_and_output_is_a_flag(runs: Runs) -> None:
             "--preset fast --pix-fmt gray --container mkv --fit pad --overwrite --seed 7 "
             "--quiet")  # fmt: skip
     assert main(said.split()) == Exit.DONE
-    output = Output(Path("out.mkv"), codec="hevc", crf=20, preset="fast", pix_fmt="gray",
+    output = VideoOutput(Path("out.mkv"), codec="hevc", crf=20, preset="fast", pix_fmt="gray",
                     container="mkv", fit="pad", overwrite=True)  # fmt: skip
-    source = File(Path("in.mp4"), 3, Fraction(3, 2), Fraction(3), 9, True, True, True, 5)
+    source = VideoFile(Path("in.mp4"), 3, Fraction(3, 2), Fraction(3), 9, True, True, True, 5)
     task = Interpolate(factor=Fraction(5, 2), slow=2, sound="drop", ends="drop", model="dis",
                        weights=Path("w"), dtype="bfloat16", tile=64)  # fmt: skip
     assert runs.jobs == [Job(source, output, (task,), 7)]
-    flags = {f.name for part in (Interpolate, File, Output) for f in fields(part)} - {"path", "fps"}
+    flags = {f.name for part in (Interpolate, VideoFile, VideoOutput) for f in fields(part)} - {
+        "path",
+        "fps",
+    }
     assert all(flag_of(flag) in said for flag in flags)
 
 
 def test_without_flags_the_definitions_defaults_hold(runs: Runs) -> None:
     assert main(["interpolate", "in.mp4", "out.mp4", "--quiet"]) == Exit.DONE
-    assert runs.jobs == [Job(File(Path("in.mp4")), Output(Path("out.mp4")), (Interpolate(),), 0)]
+    assert runs.jobs == [
+        Job(VideoFile(Path("in.mp4")), VideoOutput(Path("out.mp4")), (Interpolate(),), 0)
+    ]
 
 
 @pytest.mark.parametrize(("words", "guard"), [((), True), (("--no-guard",), False)])
@@ -141,7 +146,7 @@ def test_one_trace_is_not_for_several_films(film: Path, capsys: pytest.CaptureFi
 
 
 def test_a_mended_film_ends_with_a_code_of_its_own(runs: Runs) -> None:
-    runs.mended = 2
+    runs.concealed = 2
     assert main(["convert", "a", "b", "--keep-going", "--quiet"]) == Exit.REPAIRED
 
 
@@ -167,10 +172,10 @@ def test_an_error_that_nobody_foresaw_asks_to_be_reported(
 
 
 def test_as_json_an_error_is_a_line_too(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
-    runs.error = BadFilm("in.mp4 is damaged")
+    runs.error = BadInput("in.mp4 is damaged")
     assert main(["interpolate", "a", "b", "--json"]) == Exit.USER
     out, error = capsys.readouterr()
-    said = {"error": "BadFilm", "message": "in.mp4 is damaged", "read": 0, "certificate": None}
+    said = {"error": "BadInput", "message": "in.mp4 is damaged", "read": 0, "crash": None}
     assert json.loads(out) == {"event": "Died", **said}
     assert error == "filmgate: in.mp4 is damaged\n"
 

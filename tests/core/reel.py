@@ -9,7 +9,7 @@ from filmgate.core.frame import Frame
 from filmgate.core.plan import Plan
 from filmgate.core.run import run
 from filmgate.core.snapshot import Cursor, Snapshot
-from filmgate.testing.laws import Film
+from filmgate.testing.laws import SampleVideo
 
 
 def nothing(_: object) -> None:
@@ -20,7 +20,7 @@ def nothing(_: object) -> None:
 class Reel:
     """An opened film from memory; `before` is told the number of each chunk's first frame."""
 
-    film: Film
+    film: SampleVideo
     before: Callable[[int], None] = nothing
     closed: bool = False
 
@@ -40,7 +40,7 @@ class Reel:
 
 
 @dataclass
-class Shelf:
+class WeightsStore:
     """A result in memory; `commits` says how many frames lay before each snapshot."""
 
     before: Callable[[Sequence[Frame]], None] = nothing
@@ -57,8 +57,8 @@ class Shelf:
 
 
 def shelved(
-    film: Film, chain: Chain, plan: Plan, resume: Snapshot | None = None
-) -> tuple[Shelf, list[Event]]:
+    film: SampleVideo, chain: Chain, plan: Plan, resume: Snapshot | None = None
+) -> tuple[WeightsStore, list[Event]]:
     """The result of a whole run, and what the run said."""
-    shelf = Shelf()
+    shelf = WeightsStore()
     return shelf, list(run(Reel(film), chain, shelf, plan, resume))

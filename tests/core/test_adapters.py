@@ -13,8 +13,8 @@ from filmgate.core.adapters import UntilNext, Window, blocks, each, repeat_edges
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame
 from filmgate.core.stage import AnyStage, Reach
-from filmgate.errors import BadSetting, BrokenStage
-from filmgate.testing.laws import Film, play
+from filmgate.errors import BadSetting, StageContractError
+from filmgate.testing.laws import SampleVideo, play
 from tests.laws.synthetic import SPEC, film_of
 
 
@@ -22,7 +22,9 @@ def number(frame: Frame | None) -> int | None:
     return None if frame is None else frame.index
 
 
-def shown(film: Film, before: int, after: int) -> list[tuple[tuple[int | None, ...], int, bool]]:
+def shown(
+    film: SampleVideo, before: int, after: int
+) -> list[tuple[tuple[int | None, ...], int, bool]]:
     """The numbers of the frames in every window, its centre's, and whether it is the last."""
     seen: list[tuple[tuple[int | None, ...], int, bool]] = []
 
@@ -87,7 +89,7 @@ def test_repeat_edges_takes_the_nearest_frame_that_is_there() -> None:
 
 def test_windowed_numbers_what_it_makes_and_may_start_anywhere() -> None:
     film = film_of([2] * 4, 0)
-    late = Film(SPEC, tuple(replace(f, index=f.index + 5) for f in film.frames))
+    late = SampleVideo(SPEC, tuple(replace(f, index=f.index + 5) for f in film.frames))
 
     def two(windows: Sequence[Window]) -> list[list[Frame]]:
         return [[w.centre, w.centre] for w in windows]
@@ -116,7 +118,7 @@ def fewer(items: Sequence[Any]) -> list[Any]:
 def test_a_function_that_breaks_its_word_is_named(
     stage: Callable[[], AnyStage], message: str
 ) -> None:
-    with pytest.raises(BrokenStage, match=message):
+    with pytest.raises(StageContractError, match=message):
         play(Chain((stage(),)), film_of([1] * 5, 0))
 
 
@@ -133,7 +135,7 @@ def test_blocks_sees_whole_clips_anchored_to_multiples_of_the_stride(
 
     film = film_of([1] * n, 0)
     frames = tuple(replace(f, index=f.index + start) for f in film.frames)
-    made = play(Chain((blocks(look, length, overlap),)), Film(SPEC, frames), range(0, n, 2))
+    made = play(Chain((blocks(look, length, overlap),)), SampleVideo(SPEC, frames), range(0, n, 2))
     assert [frame.index for frame in made] == [frame.index for frame in frames]
     if not frames:
         return
@@ -163,7 +165,7 @@ def test_blocks_refuses_clips_that_do_not_move_on(length: int, overlap: int) -> 
 
 def test_until_next_lets_each_frame_last_until_the_next_one() -> None:
     film = film_of([1, 2, 3, 4], 0)
-    some = Film(SPEC, (film.frames[0], film.frames[3]))
+    some = SampleVideo(SPEC, (film.frames[0], film.frames[3]))
     made = play(Chain((UntilNext(),)), some)
     assert [(f.time, f.duration) for f in made] == [(0, F(6, 600)), (F(6, 600), F(4, 600))]
 

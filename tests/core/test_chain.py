@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from filmgate.core.adapters import each, windowed
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, Position
-from filmgate.core.stage import Around
-from filmgate.core.wrappers.output_checks import guarded
+from filmgate.core.stage import StageWrapper
+from filmgate.core.wrappers.output_checks import check_outputs
 from filmgate.errors import BadSetting, OutOfMemory
 from filmgate.testing.laws import play, same
 from tests.laws.synthetic import STAGES, brighten, film_of
@@ -138,7 +138,7 @@ def test_every_kind_of_out_of_memory_names_its_stage_and_batch(kind: str) -> Non
     assert (caught.value.stage, caught.value.batch) == (1, 2)
 
 
-@pytest.mark.parametrize("around", [Around, guarded])
+@pytest.mark.parametrize("around", [StageWrapper, check_outputs])
 def test_out_of_memory_within_a_line_is_that_of_the_stage_which_the_line_is(
     around: Callable[[Any], Any],
 ) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from filmgate.core.prefetch import ahead, spread
+from filmgate.core.prefetch import map_threads, prefetch
 
 
 def one_byte(_: object) -> int:
@@ -39,39 +39,39 @@ class Counted:
 
 def test_the_producer_is_never_further_ahead_than_its_budget_and_one_item() -> None:
     source = Counted(allowed=3 + 1)
-    with ahead(source.items(), 3, one_byte) as items:
+    with prefetch(source.items(), 3, one_byte) as items:
         for _ in range(50):
             source.taken = next(items)
         assert not source.over.wait(0.1)  # long enough to run away in, were it free to
 
 
 def test_all_items_come_in_order_through_a_narrow_queue() -> None:
-    with ahead(iter(range(1000)), 1, one_byte) as items:
+    with prefetch(iter(range(1000)), 1, one_byte) as items:
         assert list(items) == list(range(1000))
 
 
 def test_an_item_bigger_than_the_budget_passes_alone() -> None:
-    with ahead(iter([5, 500, 5]), 10, lambda item: item) as items:
+    with prefetch(iter([5, 500, 5]), 10, lambda item: item) as items:
         assert list(items) == [5, 500, 5]
 
 
 def test_the_budget_is_in_bytes_not_in_items() -> None:
     source = Counted(allowed=2 + 1)
-    with ahead(source.items(), 250, lambda _: 100) as items:
+    with prefetch(source.items(), 250, lambda _: 100) as items:
         source.taken = next(items)
         assert not source.over.wait(0.1)
 
 
 def test_leaving_early_frees_a_blocked_producer_and_closes_its_source() -> None:
     source = Counted(allowed=10)
-    with ahead(source.items(), 1, one_byte) as items:
+    with prefetch(source.items(), 1, one_byte) as items:
         assert next(items) == 1
     assert source.closed
 
 
 def test_leaving_by_an_error_frees_the_producer_too() -> None:
     source = Counted(allowed=10)
-    with pytest.raises(ZeroDivisionError), ahead(source.items(), 1, one_byte):
+    with pytest.raises(ZeroDivisionError), prefetch(source.items(), 1, one_byte):
         raise ZeroDivisionError
     assert source.closed
 
@@ -85,7 +85,7 @@ def test_an_error_of_the_producer_comes_out_as_itself_after_the_items_before_it(
         raise Unheard("a reason")
 
     seen: list[int] = []
-    with pytest.raises(Unheard, match="a reason"), ahead(items(), 9, one_byte) as numbers:
+    with pytest.raises(Unheard, match="a reason"), prefetch(items(), 9, one_byte) as numbers:
         seen.extend(numbers)
     assert seen == [1]
 
@@ -97,7 +97,7 @@ def test_an_error_on_closing_the_source_is_not_swallowed_while_somebody_listens(
         finally:
             raise OSError("the disk went away")
 
-    with pytest.raises(OSError, match="went away"), ahead(items(), 9, one_byte) as numbers:
+    with pytest.raises(OSError, match="went away"), prefetch(items(), 9, one_byte) as numbers:
         list(numbers)
 
 
@@ -108,8 +108,8 @@ def test_one_ahead_feeds_another() -> None:
 
     source = Counted(allowed=99)
     with (
-        ahead(source.items(), 2, one_byte, "first") as first,
-        ahead(doubled(first), 2, one_byte, "second") as second,
+        prefetch(source.items(), 2, one_byte, "first") as first,
+        prefetch(doubled(first), 2, one_byte, "second") as second,
     ):
         assert [next(second) for _ in range(20)] == [2 * k for k in range(1, 21)]
     assert source.closed
@@ -117,7 +117,7 @@ def test_one_ahead_feeds_another() -> None:
 
 def test_items_are_made_on_another_thread_of_that_name() -> None:
     names = (threading.current_thread().name for _ in range(2))
-    with ahead(names, 9, one_byte, "decode") as items:
+    with prefetch(names, 9, one_byte, "decode") as items:
         assert list(items) == ["decode", "decode"]
 
 
@@ -130,7 +130,7 @@ def test_spread_keeps_the_order_though_the_last_is_done_first() -> None:
         later.set()
         return item * item
 
-    assert spread(fn, [0, 1, 2, 3], threads=2) == [0, 1, 4, 9]
+    assert map_threads(fn, [0, 1, 2, 3], threads=2) == [0, 1, 4, 9]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -141,4 +141,4 @@ def test_spread_raises_the_first_error(threads: int) -> None:
         return item
 
     with pytest.raises(KeyError, match="1"):
-        spread(fn, [0, 1, 2, 3], threads)
+        map_threads(fn, [0, 1, 2, 3], threads)

@@ -20,9 +20,9 @@ from filmgate.core.run import frames as frames_of
 from filmgate.core.run import run
 from filmgate.core.serialization import dumps, loads
 from filmgate.core.snapshot import Cursor
-from filmgate.errors import BadSetting, BrokenStage, OutOfMemory
-from filmgate.testing.laws import Film, play, same
-from tests.core.reel import Reel, Shelf, nothing, shelved
+from filmgate.errors import BadSetting, OutOfMemory, StageContractError
+from filmgate.testing.laws import SampleVideo, play, same
+from tests.core.reel import Reel, WeightsStore, nothing, shelved
 from tests.laws.synthetic import SPEC, STAGES, brighten, film_of, films
 
 SMALL = Plan(chunk=2, segment_frames=4, queue_bytes=1)
@@ -63,7 +63,7 @@ def test_events_come_in_order_and_tell_how_far_it_is() -> None:
     st.sampled_from([(1, 1), (2, 4), (3, 6), (4, 16)]),
 )
 def test_killed_at_any_snapshot_and_resumed_it_is_the_same_film(
-    film: Film, names: list[str], batch: int, grid: tuple[int, int]
+    film: SampleVideo, names: list[str], batch: int, grid: tuple[int, int]
 ) -> None:
     chain = Chain(tuple(STAGES[name]() for name in names), (batch,) * len(names))
     plan = Plan(chunk=grid[0], segment_frames=grid[1], queue_bytes=1)
@@ -104,7 +104,9 @@ def shortened(frames: Sequence[Frame]) -> list[Frame]:
 
 
 def test_a_hole_in_time_is_a_broken_stage() -> None:
-    with pytest.raises(BrokenStage, match="shortened gave frame 1 at 1/24 s where 1 at 1/48 s"):
+    with pytest.raises(
+        StageContractError, match="shortened gave frame 1 at 1/24 s where 1 at 1/48 s"
+    ):
         shelved(film_of([25] * 3, 0), Chain((each(shortened),)), SMALL)
 
 
@@ -131,7 +133,7 @@ def test_an_error_anywhere_ends_the_run_as_itself_and_closes_the_source(
         return frames
 
     reel = Reel(film_of([25] * 50, 0), breaks_at(index) if place == "source" else nothing)
-    shelf = Shelf(breaks_at(index) if place == "sink" else nothing)
+    shelf = WeightsStore(breaks_at(index) if place == "sink" else nothing)
     with pytest.raises(Broke):
         list(run(reel, Chain((each(stage),)), shelf, SMALL))
     assert reel.closed
@@ -140,7 +142,7 @@ def test_an_error_anywhere_ends_the_run_as_itself_and_closes_the_source(
 
 def test_a_caller_who_leaves_early_leaves_nothing_running() -> None:
     reel = Reel(film_of([25] * 50, 0))
-    events = run(reel, Chain((each(brighten),)), Shelf(), SMALL)
+    events = run(reel, Chain((each(brighten),)), WeightsStore(), SMALL)
     while not isinstance(next(events), Committed):
         pass
     events.close()
@@ -209,7 +211,7 @@ def brighter(frames: Sequence[Frame]) -> list[Frame]:
     return list(frames)
 
 
-class Drain(Shelf):
+class Drain(WeightsStore):
     """A sink that keeps nothing."""
 
     def write(self, frames: Sequence[Frame]) -> None:
@@ -224,7 +226,7 @@ def test_with_a_slow_source_what_is_ready_goes_out_at_once() -> None:
         assert out.acquire(timeout=10), "the frame before never came out"
 
     reel = Reel(film_of([25] * 20, 0), one_at_a_time)
-    shelf = Shelf(lambda _: out.release())
+    shelf = WeightsStore(lambda _: out.release())
     list(run(reel, Chain((each(brighten),)), shelf, Plan(chunk=1, segment_frames=1)))
     assert len(shelf.frames) == 20
 
@@ -244,9 +246,14 @@ def test_a_plan_that_cannot_be_is_refused(settings: dict[str, int], message: str
 
 def test_of_mended_frames_the_first_of_a_row_is_told_and_all_are_counted() -> None:
     film = film_of([25] * 9, 0)
-    told = {2: {"noted": "odd"}, 3: {"mended": "bad 3"}, 4: {"mended": "bad 4"}, 7: {"mended": "7"}}
+    told = {
+        2: {"noted": "odd"},
+        3: {"concealed": "bad 3"},
+        4: {"concealed": "bad 4"},
+        7: {"concealed": "7"},
+    }
     frames = tuple(f.learnt(**told.get(f.index, {})) for f in film.frames)
     _, events = shelved(replace(film, frames=frames), Chain(()), Plan(chunk=2, segment_frames=4))
     assert [e.message for e in events if isinstance(e, Warned)] == ["odd", "bad 3", "7"]
     assert isinstance(events[-1], Done)
-    assert events[-1].mended == 3
+    assert events[-1].concealed == 3

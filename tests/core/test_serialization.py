@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as npst
 from filmgate.core import serialization
 from filmgate.core.frame import Frame, Position
 from filmgate.core.serialization import dumps, loads
-from filmgate.errors import BrokenStage, FilmgateError
+from filmgate.errors import FilmgateError, StageContractError
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def test_a_picture_held_twice_is_written_once_and_still_held_twice() -> None:
     ],
 )
 def test_what_is_not_plain_is_refused_with_its_path(value: Any, path: str) -> None:
-    with pytest.raises(BrokenStage, match=f"^{path}.*wanted bool int float"):
+    with pytest.raises(StageContractError, match=f"^{path}.*wanted bool int float"):
         dumps(value)
 
 

@@ -5,12 +5,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.errors import Unsupported
 from filmgate.flow.shot_detection import cuts
 from tests.flow.scenes import Picture, film, texture, view
 
-SPEC = Spec(width=128, height=96, rate=None, time_base=Fraction(1), pixels="gray")
+SPEC = StreamSpec(width=128, height=96, rate=None, time_base=Fraction(1), pixels="gray")
 A, B = texture(1, blur=6.0), texture(2, blur=6.0)
 
 

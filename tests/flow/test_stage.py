@@ -10,30 +10,30 @@ import torch
 from torch import Tensor
 
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.values import nbytes
-from filmgate.core.wrappers.model_stage import Costly, leaner
+from filmgate.core.wrappers.model_stage import ModelStage, with_low_memory
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.flow.estimator import Dis
 from filmgate.flow.stage import Flow, enlarged, occluded
 from filmgate.flow.warp_torch import warp
 from filmgate.media.pixels.planes import Planes
 from filmgate.models.flow_model import Guide
-from filmgate.testing.laws import Film, play
+from filmgate.testing.laws import SampleVideo, play
 from tests.flow.scenes import texture, view
 from tests.models import tiny
 
 SCENE = texture(1, blur=2.0)
-SPEC = Spec(width=128, height=96, rate=Fraction(25), time_base=Fraction(1, 25), pixels="gray")
+SPEC = StreamSpec(width=128, height=96, rate=Fraction(25), time_base=Fraction(1, 25), pixels="gray")
 
 
-def film(pictures: list[Any], cut: int = -1) -> Film:
+def film(pictures: list[Any], cut: int = -1) -> SampleVideo:
     frames = []
     for i, picture in enumerate(pictures):
-        image = picture if isinstance(picture, Tensor) else Planes((picture,), "gray", Colour())
+        image = picture if isinstance(picture, Tensor) else Planes((picture,), "gray", ColorTags())
         extras = {"cut": True} if i == cut else {}
         frames.append(Frame(i, Fraction(i, 25), Fraction(1, 25), image, extras))
-    return Film(SPEC, tuple(frames))
+    return SampleVideo(SPEC, tuple(frames))
 
 
 def told(pictures: list[Any], cut: int = -1, **how: Any) -> list[Frame]:
@@ -86,16 +86,16 @@ def test_raft_keeps_less_where_nobody_asks_for_the_way_back() -> None:
 def test_flow_can_be_kept_and_can_do_with_less_memory() -> None:
     guide = Guide(model="raft_small", weights=tiny.weights("raft_small"))
     _, costly = guide.stages(SPEC)
-    assert isinstance(costly, Costly)
+    assert isinstance(costly, ModelStage)
     assert "raft_small" in costly.settings
     assert "tiny" not in costly.settings, "the file's content counts, and not its place"
     assert len(costly.weights) == 64
-    lean: Any = leaner(costly.stage)
+    lean: Any = with_low_memory(costly.stage)
     assert lean.estimator.volume is False
     told = replace(guide, volume=True).stage()
-    assert leaner(told) is told, "somebody's own word counts"
+    assert with_low_memory(told) is told, "somebody's own word counts"
     rough = Guide(model="dis").stage()
-    assert leaner(rough) is rough
+    assert with_low_memory(rough) is rough
 
 
 def test_what_a_thing_uncovers_was_not_to_be_seen_before() -> None:
@@ -181,7 +181,7 @@ def test_what_cannot_be_done_is_told() -> None:
         told([np.zeros((96, 128), np.uint8), np.zeros((48, 64), np.uint8)])
     with pytest.raises(Unsupported, match="object"):
         Flow(Dis()).step((), [Frame(0, Fraction(0), Fraction(1), object())])
-    hdr = Spec(width=64, height=64, rate=None, time_base=Fraction(1), pixels="yuv420p10le",
-               colour=Colour(matrix="bt2020nc", transfer="smpte2084"))  # fmt: skip
+    hdr = StreamSpec(width=64, height=64, rate=None, time_base=Fraction(1), pixels="yuv420p10le",
+               colour=ColorTags(matrix="bt2020nc", transfer="smpte2084"))  # fmt: skip
     with pytest.raises(Unsupported, match="HDR"):
         Guide(model="dis").stages(hdr)

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import Unsupported
 from filmgate.flow.temporal_blend import Past, Steady
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.metrics.psnr_ssim import psnr
 from tests.flow.scenes import film, texture, view
 
-SPEC = Spec(width=128, height=96, rate=Fraction(1), time_base=Fraction(1), pixels="gray")
+SPEC = StreamSpec(width=128, height=96, rate=Fraction(1), time_base=Fraction(1), pixels="gray")
 SCENE = texture(3, 200, 300)
 
 

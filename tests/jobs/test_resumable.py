@@ -18,7 +18,7 @@ import filmgate as fg
 from filmgate.cli.main import main
 from filmgate.errors import BadSetting, Busy, Exit, FilmgateError, Interrupted, OutputExists
 from filmgate.jobs import identity
-from filmgate.jobs.run_directory import Folder
+from filmgate.jobs.run_directory import RunDirectory
 from tests import films
 from tests.cases import crossed
 from tests.house.tree import code
@@ -41,24 +41,24 @@ def reference(source: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return out.read_bytes()
 
 
-def sink_of(out: Path) -> fg.Output:
-    return fg.Output(out, preset="veryfast")
+def sink_of(out: Path) -> fg.VideoOutput:
+    return fg.VideoOutput(out, preset="veryfast")
 
 
 def job_of(source: Path, out: Path) -> fg.Job:
-    return fg.Job(fg.File(source), sink_of(out), (fg.Interpolate(factor=2),))
+    return fg.Job(fg.VideoFile(source), sink_of(out), (fg.Interpolate(factor=2),))
 
 
-def leave(job: fg.Job, commits: int, **said: Any) -> Folder:
+def leave(job: fg.Job, commits: int, **said: Any) -> RunDirectory:
     """Runs the job and leaves it behind that many commits; the folder it leaves."""
     events = fg.events(job, PLAN, **said)
     for _ in range(commits):
         while not isinstance(next(events), fg.Committed):
             pass
     events.close()
-    assert isinstance(job.sink, fg.Output)
+    assert isinstance(job.sink, fg.VideoOutput)
     assert not job.sink.path.exists()
-    return Folder.beside(job.sink.path)
+    return RunDirectory.beside(job.sink.path)
 
 
 def go_on(job: fg.Job) -> tuple[int, list[str]]:
@@ -153,7 +153,7 @@ def test_other_settings_other_films_and_other_versions_are_refused_by_name(
     with pytest.raises(BadSetting, match=r"films.0.sha256_of_samples was"):
         list(fg.events(job, PLAN))
     turned(film)
-    events = list(fg.events(job, PLAN, durable=fg.Durable(restart=True)))
+    events = list(fg.events(job, PLAN, durable=fg.ResumeOptions(restart=True)))
     assert [event.read for event in events if isinstance(event, fg.Started)] == [0]
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
@@ -161,7 +161,7 @@ def test_other_settings_other_films_and_other_versions_are_refused_by_name(
 def test_other_weights_are_another_run(source: Path, tmp_path: Path) -> None:
     weights = Path(shutil.copy(tiny.weights("film"), tmp_path / "mine.safetensors"))
     task = fg.Interpolate(factor=2, model="film", weights=weights)
-    job = fg.Job(fg.File(source), sink_of(tmp_path / "out.mp4"), (task,))
+    job = fg.Job(fg.VideoFile(source), sink_of(tmp_path / "out.mp4"), (task,))
     leave(job, 1)
     turned(weights)
     with pytest.raises(BadSetting, match=r"weights.0.sha256_of_samples was"):
@@ -215,7 +215,7 @@ def test_killed_before_its_folder_is_gone_the_same_command_says_done(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: bytes
 ) -> None:
     job = job_of(source, tmp_path / "out.mp4")
-    monkeypatch.setattr(Folder, "remove", lambda self: None)
+    monkeypatch.setattr(RunDirectory, "remove", lambda self: None)
     list(fg.events(job, PLAN))
     monkeypatch.undo()
     assert sorted(os.listdir(tmp_path)) == ["out.mp4", "out.mp4.filmgate"]
@@ -227,7 +227,7 @@ def test_killed_before_its_folder_is_gone_the_same_command_says_done(
 
 
 def test_it_works_where_it_is_told_to(source: Path, tmp_path: Path, reference: bytes) -> None:
-    job, work = job_of(source, tmp_path / "out.mp4"), fg.Durable(work=tmp_path / "elsewhere")
+    job, work = job_of(source, tmp_path / "out.mp4"), fg.ResumeOptions(work=tmp_path / "elsewhere")
     leave(job, 1, durable=work)
     assert sorted(os.listdir(tmp_path)) == ["elsewhere"]
     list(fg.events(job, PLAN, durable=work))
@@ -237,7 +237,7 @@ def test_it_works_where_it_is_told_to(source: Path, tmp_path: Path, reference: b
 
 def test_where_no_folder_can_be_another_is_asked_for(source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    work = fg.Durable(work=tmp_path / "file" / "work")
+    work = fg.ResumeOptions(work=tmp_path / "file" / "work")
     with pytest.raises(BadSetting, match="name another with --work"):
         list(fg.events(job_of(source, tmp_path / "out.mp4"), PLAN, durable=work))
 
@@ -245,7 +245,7 @@ def test_where_no_folder_can_be_another_is_asked_for(source: Path, tmp_path: Pat
 def test_a_pause_is_at_a_commit(source: Path, tmp_path: Path, reference: bytes) -> None:
     job = job_of(source, tmp_path / "out.mp4")
     with pytest.raises(Interrupted, match="paused at frame 8: the same command goes on"):
-        list(fg.events(job, PLAN, durable=fg.Durable(pause_after=Fraction(0))))
+        list(fg.events(job, PLAN, durable=fg.ResumeOptions(pause_after=Fraction(0))))
     assert go_on(job)[0] == 8
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
@@ -265,15 +265,15 @@ def test_what_out_of_memory_made_smaller_stays_so(
 
     monkeypatch.setattr(Draw, "__call__", small)
     plan = replace(PLAN, chunk=4, batches=(1, 4, 1))
-    sink = fg.Output(tmp_path / "out.mkv", codec="ffv1")
-    job = fg.Job(fg.File(source), sink, (fg.Interpolate(factor=2),))
+    sink = fg.VideoOutput(tmp_path / "out.mkv", codec="ffv1")
+    job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(factor=2),))
     events = fg.events(job, plan)
     told = [next(events)]
     while not isinstance(told[-1], fg.Committed) or told[-1].snapshot.cursor.index < 16:
         told.append(next(events))
     events.close()
     (replanned,) = [event for event in told if isinstance(event, fg.Replanned)]
-    kept = json.loads((Folder.beside(sink.path).path / "plan.json").read_text())["plan"]
+    kept = json.loads((RunDirectory.beside(sink.path).path / "plan.json").read_text())["plan"]
     assert kept["shrunk"] == [{"index": replanned.index, "stage": 1, "batch": 2}]
     once = len(failed)
     rest = list(fg.events(job, plan))
@@ -314,7 +314,7 @@ def test_what_is_refused_is_the_users_mistake(
     said = ["interpolate", str(source), "out.mp4", "--segment", "0.3", "--quiet"]
     assert main([*said, "--preset", "fast"]) == Exit.USER
     assert 'output.preset was "veryfast", is "fast"' in capsys.readouterr().err
-    folder = Folder.beside(paused)
+    folder = RunDirectory.beside(paused)
     with folder.held():
         assert main([*said, "--preset", "veryfast", "--in-process"]) == Exit.BUSY
     assert main([*said, "--preset", "fast", "--restart", "--in-process"]) == Exit.DONE

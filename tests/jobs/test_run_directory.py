@@ -9,31 +9,31 @@ import pytest
 
 from filmgate.errors import BadSetting, Busy, FilmgateError
 from filmgate.jobs.identity import differences
-from filmgate.jobs.run_directory import Folder
+from filmgate.jobs.run_directory import RunDirectory
 from filmgate.storage.fingerprint import fingerprint
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder.beside(tmp_path / "out.mp4")
+def folder(tmp_path: Path) -> RunDirectory:
+    return RunDirectory.beside(tmp_path / "out.mp4")
 
 
-def test_it_lies_beside_the_result(folder: Folder) -> None:
+def test_it_lies_beside_the_result(folder: RunDirectory) -> None:
     assert folder.path.name == "out.mp4.filmgate"
 
 
-def test_a_second_holder_is_told_who_is_first(folder: Folder) -> None:
+def test_a_second_holder_is_told_who_is_first(folder: RunDirectory) -> None:
     with folder.held(), pytest.raises(Busy, match=f"in use by process {os.getpid()} on"):
         folder.held().__enter__()
     with folder.held():
         pass
 
 
-def test_a_holder_that_was_killed_holds_nothing(folder: Folder) -> None:
+def test_a_holder_that_was_killed_holds_nothing(folder: RunDirectory) -> None:
     script = (
         "import os, signal; from pathlib import Path\n"
-        "from filmgate.jobs.run_directory import Folder\n"
-        f"folder = Folder(Path({str(folder.path)!r}))\n"
+        "from filmgate.jobs.run_directory import RunDirectory\n"
+        f"folder = RunDirectory(Path({str(folder.path)!r}))\n"
         "with folder.held(): os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
@@ -44,12 +44,12 @@ def test_a_holder_that_was_killed_holds_nothing(folder: Folder) -> None:
 def test_where_no_folder_can_be_another_is_asked_for(tmp_path: Path) -> None:
     with (
         pytest.raises(BadSetting, match="name another with --work"),
-        Folder.beside(tmp_path / "no" / "out.mp4").held(),
+        RunDirectory.beside(tmp_path / "no" / "out.mp4").held(),
     ):
         pass
 
 
-def test_a_file_is_whole_or_absent(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_whole_or_absent(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     with folder.held():
         folder.write("plan.json", b"one")
         monkeypatch.setattr(os, "replace", _full)
@@ -101,14 +101,14 @@ def test_the_list_of_commits_goes_first_and_the_mark_of_a_run_last(
         unlink(path)
 
     monkeypatch.setattr(os, "unlink", noted)
-    folder = Folder(tmp_path / "out.mp4.filmgate")
+    folder = RunDirectory(tmp_path / "out.mp4.filmgate")
     folder.path.mkdir()
-    for act in (Folder.clear, Folder.remove):
+    for act in (RunDirectory.clear, RunDirectory.remove):
         gone.clear()
         for name in ("000001.nut", "000001.snapshot", "commits.json", "job.json", "plan.json"):
             (folder.path / name).touch()
         act(folder)
-        if act is Folder.clear:
+        if act is RunDirectory.clear:
             assert gone == ["commits.json", "000001.nut", "000001.snapshot", "plan.json"]
         else:
             assert gone == [

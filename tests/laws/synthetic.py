@@ -9,17 +9,17 @@ import numpy as np
 from hypothesis import strategies as st
 
 from filmgate.core.adapters import UntilNext, Window, blocks, each, repeat_edges, windowed
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.stage import AnyStage, Reach
 from filmgate.core.wrappers.cached import Memory, cached
-from filmgate.core.wrappers.output_checks import guarded
+from filmgate.core.wrappers.output_checks import check_outputs
 from filmgate.models.diffusion.noise import noise
-from filmgate.testing.laws import Film
+from filmgate.testing.laws import SampleVideo
 
-SPEC = Spec(width=3, height=2, rate=None, time_base=F(1, 600), pixels="rgb", dtype="float64")
+SPEC = StreamSpec(width=3, height=2, rate=None, time_base=F(1, 600), pixels="rgb", dtype="float64")
 
 
-def film_of(durations: Sequence[int], seed: int, cuts: frozenset[int] = frozenset()) -> Film:
+def film_of(durations: Sequence[int], seed: int, cuts: frozenset[int] = frozenset()) -> SampleVideo:
     """Tiny pictures that last `durations` sixhundredths of a second."""
     chance, frames, time = np.random.default_rng(seed), [], F(0)
     for i, ticks in enumerate(durations):
@@ -27,11 +27,11 @@ def film_of(durations: Sequence[int], seed: int, cuts: frozenset[int] = frozense
         image = np.round(chance.random((2, 3)), 6)
         frames.append(Frame(i, time, F(ticks, 600), image, extras))
         time += F(ticks, 600)
-    return Film(SPEC, tuple(frames))
+    return SampleVideo(SPEC, tuple(frames))
 
 
 @st.composite
-def films(draw: st.DrawFn, least: int = 0, most: int = 40) -> Film:
+def films(draw: st.DrawFn, least: int = 0, most: int = 40) -> SampleVideo:
     """A film of a few frames, of constant or variable rate, with cuts here and there."""
     n = draw(st.integers(least, most))
     steady = draw(st.booleans())
@@ -108,13 +108,13 @@ class Recurrent:
 
     name: str = "recurrent"
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         return Reach(past=None)
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return spec
 
-    def start(self, spec: Spec, first: Position) -> dict[str, Any]:
+    def start(self, spec: StreamSpec, first: Position) -> dict[str, Any]:
         return {"mean": np.zeros((2, 3)), "seen": 0}
 
     def step(
@@ -152,8 +152,8 @@ STAGES: dict[str, Callable[[], AnyStage]] = {
     "recurrent": Recurrent,
     "cached, recurrent": lambda: cached(Recurrent(), SHELF, KEY, every=4),
     "cached, feels its batch": lambda: cached(each(feel_batch), SHELF, KEY, every=4),
-    "guarded, smooths": lambda: guarded(windowed(smooth, 2, 2), checks=["finite", "black"]),
-    "guarded, cached": lambda: guarded(cached(Recurrent(), SHELF, KEY), checks=["finite"]),
+    "guarded, smooths": lambda: check_outputs(windowed(smooth, 2, 2), checks=["finite", "black"]),
+    "guarded, cached": lambda: check_outputs(cached(Recurrent(), SHELF, KEY), checks=["finite"]),
     "cached, doubles": lambda: cached(
         windowed(double, 0, 1, first=lambda at: 2 * at.index), SHELF, KEY, every=4
     ),

@@ -32,7 +32,7 @@ def test_law_1_file_however_it_is_planned(tmp_path: Path, codec: Any, plans: str
     preset = None if codec == "ffv1" else "veryfast"
     results = []
     for i, plan in enumerate(PLANS[plans]):
-        sink = fg.Output(tmp_path / f"{i}.mkv", codec=codec, preset=preset)
+        sink = fg.VideoOutput(tmp_path / f"{i}.mkv", codec=codec, preset=preset)
         fg.run(fg.Interpolate(factor=2), source, sink, plan=plan)
         results.append(decoded(sink.path))
     assert len(results[0]) == 40

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import filmgate
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.stage import Stage
 from filmgate.errors import Unsupported
 from filmgate.media.pixels.planes import Planes
@@ -29,8 +29,8 @@ from tests.cases import only
 from tests.models import tiny
 
 WIDE, HIGH, TICKS = 48, 40, (25, 25, 25, 10, 40, 25, 25, 25, 60, 5, 25, 25, 25, 25)
-COLOUR = Colour(matrix="bt709", range="tv")
-SPEC = Spec(width=WIDE, height=HIGH, rate=None, time_base=F(1, 600), pixels="yuv420p",
+COLOUR = ColorTags(matrix="bt709", range="tv")
+SPEC = StreamSpec(width=WIDE, height=HIGH, rate=None, time_base=F(1, 600), pixels="yuv420p",
             colour=COLOUR)  # fmt: skip
 # Their libraries take ten seconds to import: their laws are slow tests, in tests/models.
 HEAVY = frozenset({"diffvsr"})
@@ -49,7 +49,7 @@ def texture(seed: int, shift: int, shape: tuple[int, int]) -> Any:
 
 
 @cache
-def film() -> laws.Film:
+def film() -> laws.SampleVideo:
     """Fourteen pictures of variable rate: one texture slides, then, after a cut, another."""
     frames, time = [], F(0)
     for i, ticks in enumerate(TICKS):
@@ -59,7 +59,7 @@ def film() -> laws.Film:
         image = Planes((luma, chroma, 255 - chroma), "yuv420p", COLOUR)
         frames.append(Frame(i, time, F(ticks, 600), image))
         time += F(ticks, 600)
-    return laws.Film(SPEC, tuple(frames))
+    return laws.SampleVideo(SPEC, tuple(frames))
 
 
 def modules() -> list[str]:
@@ -85,7 +85,7 @@ def samples() -> dict[str, Any]:
 
 
 @cache  # many samples hand on the same spec
-def built(name: str, spec: Spec) -> Chain:
+def built(name: str, spec: StreamSpec) -> Chain:
     """The sample as it stands in a line where `spec` comes to it."""
     sample = samples()[name]
     return Chain((sample,)) if isinstance(sample, Stage) else Chain(sample.stages(spec))

@@ -26,43 +26,45 @@ def sizes_for(names: list[str]) -> st.SearchStrategy[list[int]]:
 
 @given(films(), lines, st.data(), places)
 def test_law_1_cut_exact(
-    film: laws.Film, names: list[str], data: st.DataObject, cuts: list[int]
+    film: laws.SampleVideo, names: list[str], data: st.DataObject, cuts: list[int]
 ) -> None:
     laws.check_cut(chain_of(names, data.draw(sizes_for(names))), film, cuts)
 
 
 @given(films(), lines, places, st.sets(st.integers(0, 8)))
 def test_law_2_sleep_exact(
-    film: laws.Film, names: list[str], cuts: list[int], sleeps: set[int]
+    film: laws.SampleVideo, names: list[str], cuts: list[int], sleeps: set[int]
 ) -> None:
     laws.check_sleep(chain_of(names, [1] * len(names)), film, cuts, sleeps)
 
 
 @given(films(), stages, st.integers(1, 4), batches)
-def test_law_3_retry_exact(film: laws.Film, name: str, fits: int, batch: int) -> None:
+def test_law_3_retry_exact(film: laws.SampleVideo, name: str, fits: int, batch: int) -> None:
     # A network's bits follow its batch: there, done again with a smaller one is close.
     tolerance = laws.CLOSE if "feels its batch" in name else 0.0
     laws.check_retry(STAGES[name](), film, fits, batch, tolerance)
 
 
 @given(films(), stages, batches)
-def test_law_4_batch_close(film: laws.Film, name: str, batch: int) -> None:
+def test_law_4_batch_close(film: laws.SampleVideo, name: str, batch: int) -> None:
     laws.check_batch(STAGES[name](), film, batch)
 
 
 @given(films(), lines)
-def test_law_5_time_exact(film: laws.Film, names: list[str]) -> None:
+def test_law_5_time_exact(film: laws.SampleVideo, names: list[str]) -> None:
     laws.check_time(chain_of(names, [1] * len(names)), film)
 
 
 @pytest.mark.parametrize("pair", sorted(PAIRS))
 @given(film=films(1))
-def test_law_5_time_exact_where_frames_are_left_out(pair: str, film: laws.Film) -> None:
+def test_law_5_time_exact_where_frames_are_left_out(pair: str, film: laws.SampleVideo) -> None:
     laws.check_time(Chain(PAIRS[pair]()), film)
 
 
 @given(films(30, 40), lines, st.data(), st.booleans())
-def test_law_6_bound(film: laws.Film, names: list[str], data: st.DataObject, warm: bool) -> None:
+def test_law_6_bound(
+    film: laws.SampleVideo, names: list[str], data: st.DataObject, warm: bool
+) -> None:
     chain = chain_of(names, data.draw(sizes_for(names)))
     SHELF.held.clear()  # what other films left there would be found in one half of this one
     if warm:
@@ -71,7 +73,7 @@ def test_law_6_bound(film: laws.Film, names: list[str], data: st.DataObject, war
 
 
 @given(films(most=25), stages, stages, stages)
-def test_law_7_chain_exact(film: laws.Film, a: str, b: str, c: str) -> None:
+def test_law_7_chain_exact(film: laws.SampleVideo, a: str, b: str, c: str) -> None:
     laws.check_chain(STAGES[a](), STAGES[b](), STAGES[c](), film)
 
 

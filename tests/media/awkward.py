@@ -9,7 +9,7 @@ import av
 
 from filmgate.core.frame import Frame
 from filmgate.media.pixels.planes import Planes
-from filmgate.media.reading.video_reader import Film
+from filmgate.media.reading.video_reader import VideoReader
 from tests import films
 from tests.films import GOP, X264
 
@@ -68,7 +68,7 @@ def pictures(path: Path, times: Sequence[int], sizes: Sequence[tuple[int, int]] 
     return path
 
 
-def frames(film: Film) -> list[Frame]:
+def frames(film: VideoReader) -> list[Frame]:
     return [frame for chunk, _ in film.read(None, 8) for frame in chunk]
 
 
@@ -78,7 +78,7 @@ def look(frame: Frame) -> tuple[object, ...]:
     return frame.index, frame.time, frame.duration, dict(frame.extras), planes
 
 
-def check_seek_is_read(film: Film) -> None:
+def check_seek_is_read(film: VideoReader) -> None:
     """Reading from any cursor gives what reading from the beginning gives, words included."""
     everything = [look(frame) for frame in frames(film)]
     for chunk, cursor in film.read(None, 1):

@@ -14,10 +14,10 @@ import pytest
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.codecs import CODECS
 from filmgate.media.options import Codec, Container
-from filmgate.media.reading.video_reader import Film
-from filmgate.media.sinks import Output
-from filmgate.media.sources import File
-from filmgate.media.writing.video_writer import Recording
+from filmgate.media.reading.video_reader import VideoReader
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import VideoFile
+from filmgate.media.writing.video_writer import VideoWriter
 from tests import films
 from tests.films import number_of
 from tests.media.conftest import Reel
@@ -33,20 +33,20 @@ HELD = {  # what each container is known to hold
 
 
 def copied(
-    film: Film, output: Output, light: tuple[bytes | None, bytes | None] = (None, None)
-) -> Recording:
+    film: VideoReader, output: VideoOutput, light: tuple[bytes | None, bytes | None] = (None, None)
+) -> VideoWriter:
     origin, spec = replace(film.origin, light=light), film.spec
     if any(light):
         spec = replace(spec, colour=replace(spec.colour, transfer="smpte2084"))
-    with Recording(output, spec, origin) as sink:
+    with VideoWriter(output, spec, origin) as sink:
         for chunk, _ in film.read(None, 8):
             sink.write(chunk)
         sink.finish()
     return sink
 
 
-def output(path: Path, codec: Any, **settings: Any) -> Output:
-    return Output(path, codec, preset=QUICK.get(codec), **settings)
+def output(path: Path, codec: Any, **settings: Any) -> VideoOutput:
+    return VideoOutput(path, codec, preset=QUICK.get(codec), **settings)
 
 
 def source_of(codec: str) -> str:
@@ -64,7 +64,7 @@ def test_every_codec_of_the_table_may_be_asked_for_and_no_other() -> None:
 def test_what_fits_keeps_times_and_pictures_and_what_does_not_is_told_what_would(
     codec: str, container: str, reel: Reel, tmp_path: Path
 ) -> None:
-    film = File(reel(source_of(codec))).open()
+    film = VideoFile(reel(source_of(codec))).open()
     path = tmp_path / f"out.{container}"
     if codec not in HELD[container]:
         able = [name for name in HELD if codec in HELD[name]]
@@ -75,7 +75,7 @@ def test_what_fits_keeps_times_and_pictures_and_what_does_not_is_told_what_would
         return
     sink = copied(film, output(path, codec))
     old = [f for chunk, _ in film.read(None, 8) for f in chunk]
-    new = [f for chunk, _ in File(path).open().read(None, 8) for f in chunk]
+    new = [f for chunk, _ in VideoFile(path).open().read(None, 8) for f in chunk]
     assert [number_of(f) for f in new] == [number_of(f) for f in old]
     assert max(abs(a.time - b.time) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
     assert max(abs(a.end - b.end) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
@@ -83,7 +83,7 @@ def test_what_fits_keeps_times_and_pictures_and_what_does_not_is_told_what_would
 
 @pytest.mark.parametrize("codec", SOFT)
 def test_the_same_frames_give_the_same_bytes(codec: str, reel: Reel, tmp_path: Path) -> None:
-    film = File(reel(source_of(codec))).open()
+    film = VideoFile(reel(source_of(codec))).open()
     for name in ("a.mkv", "b.mkv"):
         copied(film, output(tmp_path / name, codec))
     first, second = ([bytes(p) for p in _packets(tmp_path / n)] for n in ("a.mkv", "b.mkv"))
@@ -94,7 +94,7 @@ def test_the_same_frames_give_the_same_bytes(codec: str, reel: Reel, tmp_path: P
 def test_primaries_transfer_matrix_and_range_come_back(
     codec: str, reel: Reel, tmp_path: Path
 ) -> None:
-    film = File(reel(source_of(codec))).open()
+    film = VideoFile(reel(source_of(codec))).open()
     for colour in ("bt709", "bt2020"):
         matrix = {"bt2020": "bt2020nc"}.get(colour, colour)
         transfer = {"bt2020": "smpte2084"}.get(colour, colour)
@@ -104,7 +104,7 @@ def test_primaries_transfer_matrix_and_range_come_back(
         path = tmp_path / f"{colour}.mkv"
         changed = replace(film, spec=replace(film.spec, colour=tagged))
         copied(changed, output(path, codec))
-        found = File(path).open().spec.colour
+        found = VideoFile(path).open().spec.colour
         assert replace(found, siting="unknown", range="tv") == replace(tagged, siting="unknown")
         assert found.range in ("tv", "unknown")
 
@@ -117,7 +117,7 @@ def test_the_light_that_a_film_was_mastered_for_comes_back(
     ratios = [part for n in whole for part in (n, 50_000)] + [50, 10_000, 1000, 1]
     light = (struct.pack("=20i2i", *ratios, 1, 1), struct.pack("=2I", 1000, 400))
     path = tmp_path / "out.mp4"
-    sink = copied(File(reel("ten_bits")).open(), output(path, codec), light)
+    sink = copied(VideoFile(reel("ten_bits")).open(), output(path, codec), light)
     assert not sink.dropped
     with av.open(str(path)) as container:
         kinds: Any = next(container.decode(video=0)).side_data
@@ -131,7 +131,7 @@ def test_the_light_that_a_film_was_mastered_for_comes_back(
 
 def test_light_that_an_encoder_has_no_words_for_is_told(reel: Reel, tmp_path: Path) -> None:
     light = (None, struct.pack("=2I", 1000, 400))
-    sink = copied(File(reel("even")).open(), output(tmp_path / "out.webm", "vp9"), light)
+    sink = copied(VideoFile(reel("even")).open(), output(tmp_path / "out.webm", "vp9"), light)
     assert ["light level are left out" in word for word in sink.dropped] == [True]
 
 
@@ -148,27 +148,27 @@ def test_light_that_an_encoder_has_no_words_for_is_told(reel: Reel, tmp_path: Pa
 )
 def test_settings_that_can_not_be_are_told(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(BadSetting, match=said):
-        Output(Path("out.mp4"), **settings)
+        VideoOutput(Path("out.mp4"), **settings)
 
 
 def test_the_container_may_be_told_where_the_name_does_not(reel: Reel, tmp_path: Path) -> None:
-    copied(File(reel("even")).open(), Output(tmp_path / "out.film", container="mkv"))
+    copied(VideoFile(reel("even")).open(), VideoOutput(tmp_path / "out.film", container="mkv"))
     assert (tmp_path / "out.film").read_bytes()[:4] == b"\x1a\x45\xdf\xa3"
 
 
 def test_the_codec_is_chosen_by_the_container() -> None:
-    assert Output(Path("a.webm")).coded == "vp9"
-    assert Output(Path("a"), container="webm").coded == "vp9"
-    assert Output(Path("a.mp4")).coded == "h264"
+    assert VideoOutput(Path("a.webm")).coded == "vp9"
+    assert VideoOutput(Path("a"), container="webm").coded == "vp9"
+    assert VideoOutput(Path("a.mp4")).coded == "h264"
 
 
 @pytest.mark.parametrize("codec", [name for name, codec in CODECS.items() if not codec.exact])
 def test_an_encoder_whose_hardware_is_not_here_names_the_one_in_software(
     codec: str, reel: Reel, tmp_path: Path
 ) -> None:
-    film = File(reel("even")).open()
+    film = VideoFile(reel("even")).open()
     with pytest.raises(Unsupported, match=f"choose codec {codec.partition('_')[0]}"):
-        copied(film, Output(tmp_path / "out.mp4", codec))  # type: ignore[arg-type]
+        copied(film, VideoOutput(tmp_path / "out.mp4", codec))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
@@ -197,10 +197,11 @@ FILLED = """
 import hashlib, sys
 from dataclasses import replace
 from pathlib import Path
-from filmgate.media.sources import File, Output
-film = File(Path(sys.argv[1])).open()
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import VideoFile
+film = VideoFile(Path(sys.argv[1])).open()
 for codec in ("h264", "hevc"):
-    with Output(Path(sys.argv[2]), codec, overwrite=True).open(film, film.spec) as sink:
+    with VideoOutput(Path(sys.argv[2]), codec, overwrite=True).open(film, film.spec) as sink:
         for chunk, _ in film.read(None, 8):
             sink.write(chunk)
         sink.finish()

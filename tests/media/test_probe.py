@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from filmgate.media.probe import first_sound, probe, times
-from filmgate.media.reading.video_reader import Film
+from filmgate.media.reading.video_reader import VideoReader
 from tests.films import FILMS
 from tests.media.conftest import Reel
 
@@ -46,7 +46,7 @@ def test_sound_without_a_picture_can_be_probed(reel: Reel) -> None:
 def test_film_time_begins_at_nought_and_the_offset_says_where_that_is(
     name: str, offset: Fraction, reel: Reel
 ) -> None:
-    assert Film.of(reel(name)).offset == offset
+    assert VideoReader.of(reel(name)).offset == offset
     assert list(times(reel(name))) == [(time, length) for time, length, _ in FILMS[name].shown]
 
 

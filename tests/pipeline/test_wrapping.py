@@ -13,11 +13,11 @@ import filmgate as fg
 from filmgate.core.adapters import each
 from filmgate.core.chain import Chain
 from filmgate.core.events import Committed
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.core.stage import AnyStage
-from filmgate.core.wrappers.cached import Cached
-from filmgate.core.wrappers.model_stage import Costly, costlies
-from filmgate.errors import BadPicture, BadSetting
+from filmgate.core.wrappers.cached import CachedStage
+from filmgate.core.wrappers.model_stage import ModelStage, find_model_stages
+from filmgate.errors import BadOutput, BadSetting
 from filmgate.flow.stage import Flow
 from filmgate.models.families import raft
 from filmgate.pipeline.wrapping import dressed
@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> Path:
 
 def made(source: Path, task: fg.Task, **limits: object) -> bytes:
     """The result's bytes."""
-    sink = fg.Output(source.with_name("out.mkv"), codec="ffv1", overwrite=True)
+    sink = fg.VideoOutput(source.with_name("out.mkv"), codec="ffv1", overwrite=True)
     fg.run(task, source, sink, limits=fg.Limits(**limits))  # type: ignore[arg-type]
     return sink.path.read_bytes()
 
@@ -81,13 +81,13 @@ def test_damage_is_made_again(source: Path) -> None:
 
 def test_a_stopped_run_goes_on_from_a_cold_or_a_warm_cache(source: Path) -> None:
     def stopped() -> None:
-        job = fg.Job(fg.File(source), sink, (fg.Interpolate(),))
+        job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(),))
         events = fg.events(job, fg.Plan(chunk=4, segment_frames=8, cache=True))
         next(event for event in events if isinstance(event, Committed))
         events.close()
 
-    sink = fg.Output(source.with_name("out.mkv"), codec="ffv1", overwrite=True)
-    job = fg.Job(fg.File(source), sink, (fg.Interpolate(),))
+    sink = fg.VideoOutput(source.with_name("out.mkv"), codec="ffv1", overwrite=True)
+    job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(),))
     list(fg.events(job, fg.Plan(chunk=4, segment_frames=8)))
     wanted = sink.path.read_bytes()
     for _ in "cold", "warm":
@@ -100,7 +100,7 @@ def test_a_network_that_goes_black_is_told_with_its_time(source: Path) -> None:
     dark = {name: torch.zeros_like(tensor) for name, tensor in tiny.film_tensors().items()}
     save_file(dark, source.with_name("dark.safetensors"))
     task = fg.Interpolate(model="film", weights=source.with_name("dark.safetensors"))
-    with pytest.raises(BadPicture, match=r"interpolate, at 0\.\d+ s of its input: picture \d+ is "
+    with pytest.raises(BadOutput, match=r"interpolate, at 0\.\d+ s of its input: picture \d+ is "
                                          "blank") as told:  # fmt: skip
         made(source, task)
     assert told.value.kind == "black"
@@ -113,7 +113,7 @@ def test_numbers_that_are_not_finite_never_become_a_picture(source: Path) -> Non
     broken["fuse.output_conv.bias"][0] = torch.nan
     save_file(broken, source.with_name("broken.safetensors"))
     task = fg.Interpolate(model="film", weights=source.with_name("broken.safetensors"))
-    with pytest.raises(BadPicture, match=r"behind 0.000 s: .* NaN or infinite; another --dtype"):
+    with pytest.raises(BadOutput, match=r"behind 0.000 s: .* NaN or infinite; another --dtype"):
         made(source, task, guard=False)
 
 
@@ -128,19 +128,19 @@ def test_numbers_and_tiles_are_a_persons_own(source: Path) -> None:
 
 def test_of_what_is_costly_within_a_costly_stage_the_whole_is_kept(source: Path) -> None:
     """As a network led by flow: weights of both tell results apart; flow is not kept besides."""
-    inner, plain = Costly(each(list, name="flow"), settings="a", weights="one"), each(list)
-    outer = Costly(Chain((inner, plain)), settings="b", weights="two", called="whole")
-    assert list(costlies(Chain((plain, outer)))) == [outer, inner]
-    spec = Spec(width=8, height=8, rate=None, time_base=Fraction(1, 25), pixels="gray")
+    inner, plain = ModelStage(each(list, name="flow"), settings="a", weights="one"), each(list)
+    outer = ModelStage(Chain((inner, plain)), settings="b", weights="two", called="whole")
+    assert list(find_model_stages(Chain((plain, outer)))) == [outer, inner]
+    spec = StreamSpec(width=8, height=8, rate=None, time_base=Fraction(1, 25), pixels="gray")
 
-    def kept(flow: Costly) -> Cached:
+    def kept(flow: ModelStage) -> CachedStage:
         line = Chain((replace(outer, stage=Chain((flow, plain))),))
-        (stage,) = dressed(line, spec, fg.Plan(cache=True), fg.File(source))
-        assert isinstance(stage, Cached)
+        (stage,) = dressed(line, spec, fg.Plan(cache=True), fg.VideoFile(source))
+        assert isinstance(stage, CachedStage)
         within = stage.stage.stage  # type: ignore[attr-defined]
         assert stage.name == "whole"
         assert isinstance(within, Chain)
-        assert not isinstance(within.stages[0], Cached)
+        assert not isinstance(within.stages[0], CachedStage)
         return stage
 
     assert kept(inner).key == kept(inner).key
@@ -148,12 +148,12 @@ def test_of_what_is_costly_within_a_costly_stage_the_whole_is_kept(source: Path)
 
 
 def test_only_what_can_be_lean_is_another_result_when_it_is(source: Path) -> None:
-    spec = Spec(width=8, height=8, rate=None, time_base=Fraction(1, 25), pixels="gray")
+    spec = StreamSpec(width=8, height=8, rate=None, time_base=Fraction(1, 25), pixels="gray")
 
     def key(stage: AnyStage, lean: bool) -> str:
-        line = Chain((Costly(stage, settings="a"),))
-        (made,) = dressed(line, spec, fg.Plan(cache=True, lean=lean), fg.File(source))
-        assert isinstance(made, Cached)
+        line = Chain((ModelStage(stage, settings="a"),))
+        (made,) = dressed(line, spec, fg.Plan(cache=True, low_memory=lean), fg.VideoFile(source))
+        assert isinstance(made, CachedStage)
         return made.key
 
     flow = raft.RaftFlow(raft.opened(tiny.weights("raft_small"), torch.float32, "cpu"))

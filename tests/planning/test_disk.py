@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import filmgate as fg
-from filmgate.errors import DiskTrouble, DoesNotFit, Exit
+from filmgate.errors import DiskFull, DoesNotFit, Exit
 from filmgate.planning import disk
 from filmgate.planning.output_size import at_most, frame_bytes
 from tests import films
@@ -20,7 +20,7 @@ FILM = films.Film(frames=60)
 @pytest.fixture
 def job(tmp_path: Path) -> fg.Job:
     source = films.make(FILM, tmp_path / "in.mp4")
-    return fg.Job(fg.File(source), fg.Output(tmp_path / "out.mp4", preset="veryfast"))
+    return fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4", preset="veryfast"))
 
 
 def leave(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
@@ -28,8 +28,8 @@ def leave(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 
 
 def test_what_is_expected_is_about_what_comes(job: fg.Job) -> None:
-    assert isinstance(job.source, fg.File)
-    assert isinstance(job.sink, fg.Output)
+    assert isinstance(job.source, fg.VideoFile)
+    assert isinstance(job.sink, fg.VideoOutput)
     with job.source.open() as film:
         spec = film.spec
     each = frame_bytes(job.source, job.sink, spec, spec, 60)
@@ -65,7 +65,7 @@ def test_a_disk_that_fills_up_pauses_the_run_and_says_what_it_needs(
     while not isinstance(next(events), fg.Committed):
         pass
     leave(monkeypatch, 1000)
-    with pytest.raises(DiskTrouble, match=r"about \d+ MB .*paused at frame 16; make room"):
+    with pytest.raises(DiskFull, match=r"about \d+ MB .*paused at frame 16; make room"):
         list(events)
     leave(monkeypatch, 10**12)
     assert next(e.read for e in fg.events(job, plan) if isinstance(e, fg.Started)) == 16

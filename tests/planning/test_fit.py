@@ -16,27 +16,27 @@ import filmgate as fg
 from filmgate.core.adapters import blocks, each, windowed
 from filmgate.core.chain import Chain
 from filmgate.core.events import Replanned
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.instrumentation.memory import Peak
 from filmgate.core.plan import Plan
 from filmgate.core.run import run
-from filmgate.core.stage import AnyStage, Around
-from filmgate.core.wrappers.model_stage import Costly
+from filmgate.core.stage import AnyStage, StageWrapper
+from filmgate.core.wrappers.model_stage import ModelStage
 from filmgate.errors import BadSetting, DoesNotFit, OutOfMemory, Unsupported
 from filmgate.planning import encoder_memory
 from filmgate.planning import measure as probes
-from filmgate.planning.costs import Costs, Line, device_bytes, host_bytes, seconds_each
+from filmgate.planning.costs import Costs, LinearCost, device_bytes, host_bytes, seconds_each
 from filmgate.planning.fit import Fit, fit
 from filmgate.planning.limits import Budget, Limits
 from filmgate.planning.measure import probe, to_and_fro
 from filmgate.planning.optimizer import choose, smallest
 from tests import films
-from tests.core.reel import Reel, Shelf
+from tests.core.reel import Reel, WeightsStore
 from tests.house.tree import ROOT
 from tests.laws.synthetic import film_of
 
 MB = 10**6
-SPEC = Spec(width=8, height=8, rate=Fraction(25), time_base=Fraction(1, 25), pixels="grey")
+SPEC = StreamSpec(width=8, height=8, rate=Fraction(25), time_base=Fraction(1, 25), pixels="grey")
 PICTURE = np.zeros(MB, np.uint8)
 FRAMES = [Frame(i, Fraction(i, 25), Fraction(1, 25), PICTURE + i) for i in range(4)]
 
@@ -47,8 +47,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def job_of(source: Path, **output: Any) -> fg.Job:
-    sink = fg.Output(source.with_name("out.mp4"), **output)
-    return fg.Job(fg.File(source), sink, (fg.Interpolate(factor=2),))
+    sink = fg.VideoOutput(source.with_name("out.mp4"), **output)
+    return fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(factor=2),))
 
 
 def scratchy(frames: Sequence[Frame]) -> list[Frame]:
@@ -58,12 +58,12 @@ def scratchy(frames: Sequence[Frame]) -> list[Frame]:
 
 
 @dataclass(frozen=True)
-class Greedy(Around):
+class Greedy(StageWrapper):
     """A stage that holds 200 MB while it works, or little."""
 
     held: int = 200 * MB
 
-    def lean(self) -> "Greedy":
+    def low_memory(self) -> "Greedy":
         return replace(self, held=MB)
 
     def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
@@ -77,8 +77,8 @@ class Greed:
 
     stretch: Fraction = Fraction(1)
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
-        return (Costly(Greedy(each(list, name="greedy")), settings=""),)
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
+        return (ModelStage(Greedy(each(list, name="greedy")), settings=""),)
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
         yield from shown
@@ -87,18 +87,18 @@ class Greed:
 def test_a_stage_that_can_do_with_less_memory_does_where_the_budget_wants_it(source: Path) -> None:
     job = replace(job_of(source), tasks=(Greed(),))
     wide = fit(job, budget=Budget(10**12))
-    assert not wide.plan.lean
-    assert wide.choice.reasons["lean"] == "what is fastest fits"
+    assert not wide.plan.low_memory
+    assert wide.choice.reasons["low_memory"] == "what is fastest fits"
     tight = fit(job, budget=Budget(sum(wide.host.values()) - 100 * MB))
-    assert tight.plan.lean
-    assert tight.choice.reasons["lean"] == "made so to fit the budget"
+    assert tight.plan.low_memory
+    assert tight.choice.reasons["low_memory"] == "made so to fit the budget"
     assert sum(tight.host.values()) < sum(wide.host.values()) - 150 * MB
 
 
 def test_two_batches_tell_what_a_stage_takes_and_what_each_frame_adds() -> None:
     cost, made, more, _ = probe(each(scratchy), SPEC, FRAMES)
     assert cost.host.fixed == pytest.approx(20 * MB, abs=3 * MB)
-    assert cost.host.more == pytest.approx(11 * MB, abs=2 * MB)
+    assert cost.host.per_item == pytest.approx(11 * MB, abs=2 * MB)
     assert cost.made_bytes == MB
     assert cost.state_bytes < 1000
     assert (more, len(made)) == (Fraction(1), 4)
@@ -152,7 +152,7 @@ def test_a_fit_says_all_that_a_person_wants_to_know_first(source: Path) -> None:
     assert found.plan.batches == (2, 2, 2)
     assert [stage.name for stage in found.costs.stages] == ["cuts", "interpolate", "until next"]
     assert [stage.fed for stage in found.costs.stages] == [1, 1, 2]
-    assert found.costs.more == 2
+    assert found.costs.output_ratio == 2
     assert found.seconds
     assert found.disk_bytes
     assert sum(found.host.values()) <= found.budget.host
@@ -172,14 +172,14 @@ def test_a_budget_that_is_too_small_is_refused_with_one_that_would_do(source: Pa
 
 def test_a_film_of_variable_rate_and_one_of_a_single_frame_are_tried_too(tmp_path: Path) -> None:
     uneven = films.make(films.FILMS["uneven"], tmp_path / "in.mp4")
-    assert fit(job_of(uneven)).costs.more == 2
+    assert fit(job_of(uneven)).costs.output_ratio == 2
     single = films.make(films.Film(frames=1), tmp_path / "one.mp4")
     assert fit(job_of(single)).plan.chunk >= 1
 
 
 def test_a_pipe_is_refused_with_words() -> None:
     with pytest.raises(Unsupported, match="a pipe can be read only once"):
-        fit(fg.Job(fg.File(Path("-")), fg.Output(Path("out.mp4"))))
+        fit(fg.Job(fg.VideoFile(Path("-")), fg.VideoOutput(Path("out.mp4"))))
 
 
 def test_limits_are_read_as_a_person_writes_them() -> None:
@@ -226,8 +226,8 @@ def test_a_sweep_of_budgets_never_goes_above(monkeypatch: pytest.MonkeyPatch) ->
     device = Device()
     monkeypatch.setattr(probes, "_rising_on_device", device.rising)
     stage = each(device.net)
-    cost = replace(probe(stage, SPEC, FRAMES)[0], seconds=Line(1.0, 0.01))  # it pays to batch
-    assert (cost.device.fixed, cost.device.more) == (500 * MB, 70 * MB)
+    cost = replace(probe(stage, SPEC, FRAMES)[0], seconds=LinearCost(1.0, 0.01))  # it pays to batch
+    assert (cost.device.fixed, cost.device.per_item) == (500 * MB, 70 * MB)
     costs = Costs(program=MB, given_bytes=1000, result_bytes=1000, stages=(cost,))
     seen = set[int]()
     for budget in range(500 * MB, 3000 * MB, 90 * MB):
@@ -237,7 +237,7 @@ def test_a_sweep_of_budgets_never_goes_above(monkeypatch: pytest.MonkeyPatch) ->
             continue
         device.room, device.peak = budget, 0
         chain = Chain((stage,), choice.plan.batches)
-        events = list(run(Reel(film_of([25] * 70, 0)), chain, Shelf(), choice.plan))
+        events = list(run(Reel(film_of([25] * 70, 0)), chain, WeightsStore(), choice.plan))
         assert not any(isinstance(event, Replanned) for event in events)
         assert device.peak <= device_bytes(costs, choice.plan) <= budget
         seen.update(choice.plan.batches)
@@ -284,18 +284,18 @@ def test_what_the_table_does_not_hold_follows_from_it(
 ) -> None:
     found = json.loads((ROOT / "bench" / "results" / "codec_memory.json").read_text())
     spec = replace(SPEC, width=size[0], height=size[1], pixels=pixels)
-    said = encoder_memory.held(fg.Output(Path("o.mp4")), spec).at(threads)
+    said = encoder_memory.held(fg.VideoOutput(Path("o.mp4")), spec).at(threads)
     assert 1.0 <= said / (found["h264_medium_mb"][name] * MB) < 1.12
 
 
 def test_an_encoder_that_nobody_measured_weighs_as_the_largest_of_its_kind() -> None:
     spec = replace(SPEC, width=1280, height=720, pixels="yuv420p")
-    placebo = encoder_memory.held(fg.Output(Path("o.mp4"), preset="placebo"), spec)
-    assert placebo == encoder_memory.held(fg.Output(Path("o.mp4"), preset="veryslow"), spec)
-    names = [name for name, _ in encoder_memory.cheaper(fg.Output(Path("o.mp4")), spec)]
+    placebo = encoder_memory.held(fg.VideoOutput(Path("o.mp4"), preset="placebo"), spec)
+    assert placebo == encoder_memory.held(fg.VideoOutput(Path("o.mp4"), preset="veryslow"), spec)
+    names = [name for name, _ in encoder_memory.cheaper(fg.VideoOutput(Path("o.mp4")), spec)]
     assert names == ["fast", "ultrafast"]
-    assert not list(encoder_memory.cheaper(fg.Output(Path("o.mkv"), codec="ffv1"), spec))
-    assert not list(encoder_memory.cheaper(fg.Output(Path("o.mp4"), preset="ultrafast"), spec))
+    assert not list(encoder_memory.cheaper(fg.VideoOutput(Path("o.mkv"), codec="ffv1"), spec))
+    assert not list(encoder_memory.cheaper(fg.VideoOutput(Path("o.mp4"), preset="ultrafast"), spec))
 
 
 def test_the_least_that_is_named_counts_every_part() -> None:
@@ -311,7 +311,7 @@ def test_time_and_disk_follow_the_number_of_frames_and_memory_does_not(tmp_path:
     source = films.make(films.Film(frames=170), tmp_path / "in.mp4")
     found = {}
     for count in (25, 49, 81, 161):
-        job = replace(job_of(source), source=fg.File(source, frames=count))
+        job = replace(job_of(source), source=fg.VideoFile(source, frames=count))
         found[count] = fit(job, budget=Budget(2000 * MB))
         assert found[count].costs.frames == count
         assert found[count].made.frames == 2 * count

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from filmgate.core.plan import Plan, queue_fill
 from filmgate.errors import BadSetting
-from filmgate.planning.costs import Costs, Line, StageCost, device_bytes, host_bytes
+from filmgate.planning.costs import Costs, LinearCost, StageCost, device_bytes, host_bytes
 from filmgate.planning.optimizer import choose, smallest
 from filmgate.units import MIB
 
 NET = StageCost(
     name="net",
-    host=Line(2e6, 1e6),
-    seconds=Line(0.2, 0.05),
-    device=Line(1e9, 5e8),
+    host=LinearCost(2e6, 1e6),
+    seconds=LinearCost(0.2, 0.05),
+    device=LinearCost(1e9, 5e8),
     made_bytes=12e6,
     state_bytes=3_000_000,
 )
@@ -25,9 +25,12 @@ COSTS = Costs(
     program=100_000_000,
     given_bytes=3_000_000,
     result_bytes=12_000_000,
-    stages=(replace(NET, name="flow", device=Line(1e9, 1e8), seconds=Line(0, 0.02)), NET),
-    decode=Line(20e6, 7e6),
-    encode=Line(80e6, 2e6),
+    stages=(
+        replace(NET, name="flow", device=LinearCost(1e9, 1e8), seconds=LinearCost(0, 0.02)),
+        NET,
+    ),
+    decode=LinearCost(20e6, 7e6),
+    encode=LinearCost(80e6, 2e6),
 )
 
 
@@ -103,13 +106,13 @@ def test_a_queue_holds_whole_chunks_and_one_that_is_too_big_alone() -> None:
 
 
 def test_a_line_goes_through_what_was_measured_and_never_falls() -> None:
-    line = Line.through((1, 110.0), (4, 140.0))
-    assert (line.fixed, line.more, line.at(8)) == (100, 10, 180)
-    assert Line.through((1, 100.0), (4, 90.0)).at(16) == 100
-    steep = Line.through((1, 10.0), (4, 100.0))
+    line = LinearCost.through((1, 110.0), (4, 140.0))
+    assert (line.fixed, line.per_item, line.at(8)) == (100, 10, 180)
+    assert LinearCost.through((1, 100.0), (4, 90.0)).at(16) == 100
+    steep = LinearCost.through((1, 10.0), (4, 100.0))
     assert steep.fixed == 0
     assert steep.at(4) >= 100
-    assert Line.through((1, 7.0), (1, 7.0)).at(2) == 14
+    assert LinearCost.through((1, 7.0), (1, 7.0)).at(2) == 14
 
 
 def test_frames_that_multiply_on_the_way_cost_more_seconds() -> None:

@@ -11,10 +11,10 @@ import pytest
 import filmgate as fg
 from filmgate.core.frame import Frame
 from filmgate.core.job import Job, Task
-from filmgate.errors import BadFilm, Unsupported
-from filmgate.media.sinks import Output
-from filmgate.media.sources import File
-from filmgate.media.writing.video_writer import Recording
+from filmgate.errors import BadInput, Unsupported
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import VideoFile
+from filmgate.media.writing.video_writer import VideoWriter
 from filmgate.pipeline.build import stretched
 from filmgate.quality.verify import Report, check
 from filmgate.tasks.interpolate import Interpolate
@@ -59,10 +59,10 @@ def test_every_film_passes_and_another_reader_counts_the_same(
     suffix = NO_COVER.get(suffix, suffix) if kind.cover else suffix
     film, out = films.make(kind, tmp_path / f"film{kind.suffix}"), tmp_path / f"out{suffix}"
     try:
-        done = fg.run(tasks, film, Output(out, preset="ultrafast"))
+        done = fg.run(tasks, film, VideoOutput(out, preset="ultrafast"))
     except Unsupported:  # alpha, odd sides, deep RGB
         out = tmp_path / "out.mkv"
-        done = fg.run(tasks, film, Output(out, codec="ffv1"))
+        done = fg.run(tasks, film, VideoOutput(out, codec="ffv1"))
     report = check(out, film)
     assert not wrong(report), report
     assert report.ok
@@ -125,18 +125,18 @@ def test_what_differs_is_told_by_its_name(
     change: dict[str, object], names: set[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out.mp4"
-    fg.run((), films.make(BASE, tmp_path / "film.mp4"), Output(out, preset="ultrafast"))
+    fg.run((), films.make(BASE, tmp_path / "film.mp4"), VideoOutput(out, preset="ultrafast"))
     other = films.make(replace(BASE, **change), tmp_path / "other.mp4")  # type: ignore[arg-type]
     assert wrong(check(out, other)) == names
 
 
 def write(film: Path, out: Path, frames: Iterable[Frame], task: Task, tag: bool = True) -> Path:
     """A result as if `task` had made these frames."""
-    source, sink = File(film), Output(out, preset="ultrafast")
+    source, sink = VideoFile(film), VideoOutput(out, preset="ultrafast")
     tags = {TAG: job_tag(Job(source, sink, (task,)))} if tag else {}
     with source.open() as opened:
         spec = replace(opened.spec, rate=None)
-        with Recording(sink, spec, opened.origin, slow=stretched([task]), tags=tags) as result:
+        with VideoWriter(sink, spec, opened.origin, slow=stretched([task]), tags=tags) as result:
             result.write(list(frames))
             result.finish()
     return out
@@ -184,5 +184,5 @@ def test_without_a_tag_only_the_whole_is_compared_and_that_is_said(tmp_path: Pat
 
 def test_a_film_that_is_no_film_is_an_error(tmp_path: Path) -> None:
     film = films.make(films.Film(), tmp_path / "film.mp4")
-    with pytest.raises(BadFilm, match="does not exist"):
+    with pytest.raises(BadInput, match="does not exist"):
         check(tmp_path / "none.mp4", film)

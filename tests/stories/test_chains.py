@@ -11,7 +11,7 @@ import pytest
 
 import filmgate as fg
 from filmgate.core.adapters import each
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.verify import check
@@ -26,7 +26,7 @@ class Twice:
 
     stretch: Fraction = Fraction(1)
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         return (each(enlarged, name="twice", output=larger),)
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
@@ -42,7 +42,7 @@ def enlarged(frames: Sequence[Frame]) -> list[Frame]:
     return made
 
 
-def larger(spec: Spec) -> Spec:
+def larger(spec: StreamSpec) -> StreamSpec:
     return replace(spec, width=2 * spec.width, height=2 * spec.height)
 
 
@@ -61,7 +61,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("line", LINES)
 def test_one_pass_is_two_passes_without_a_film_between(line: str, source: Path) -> None:
     first, second = LINES[line]
-    between = fg.Output(source.with_name("between.mkv"), codec="ffv1")
+    between = fg.VideoOutput(source.with_name("between.mkv"), codec="ffv1")
     fg.run(first, source, between)
     wanted = list(fg.frames(second, between.path))
     made = list(fg.frames((first, second), source))
@@ -78,8 +78,10 @@ def test_one_pass_is_two_passes_without_a_film_between(line: str, source: Path) 
 def test_nothing_lies_on_the_disk_between(line: str, source: Path) -> None:
     opened = Opened(source.parent)
     sys.addaudithook(opened)
-    sink = fg.Output(source.with_name("out.mkv"), codec="ffv1")
-    done = fg.run(LINES[line], source, sink, durable=fg.Durable(work=source.with_name("work")))
+    sink = fg.VideoOutput(source.with_name("out.mkv"), codec="ffv1")
+    done = fg.run(
+        LINES[line], source, sink, durable=fg.ResumeOptions(work=source.with_name("work"))
+    )
     opened.end()
     assert done.written > done.read
     places = {path.relative_to(source.parent).parts[0] for path in opened.paths}
@@ -88,7 +90,7 @@ def test_nothing_lies_on_the_disk_between(line: str, source: Path) -> None:
 
 
 def test_check_knows_both_tasks(source: Path) -> None:
-    sink = fg.Output(source.with_name("out.mp4"), preset="ultrafast")
+    sink = fg.VideoOutput(source.with_name("out.mp4"), preset="ultrafast")
     fg.run((fg.Interpolate(factor=2), fg.Interpolate(fps=40)), source, sink)
     report = check(sink.path, source)
     assert report.ok, report.findings

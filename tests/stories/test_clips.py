@@ -34,7 +34,7 @@ def test_nothing_is_lost_and_all_is_in_step(name: str, tmp_path: Path) -> None:
     clip, out = CLIPS / f"{name}.mp4", tmp_path / "out.mp4"
     factor = FACTORS.get(name, 1)
     tasks = (fg.Interpolate(factor=2),) if factor == 2 else ()
-    done = fg.run(tasks, clip, fg.Output(out, preset="ultrafast"))
+    done = fg.run(tasks, clip, fg.VideoOutput(out, preset="ultrafast"))
     report = check(out, clip)
     assert report.ok, report
     assert (done.read, done.written) == (SHOWN[name], factor * SHOWN[name])

@@ -47,14 +47,14 @@ _CHILD = """
 import json, resource, signal, sys, time
 from pathlib import Path
 from filmgate.errors import UserError
-from filmgate.media.sources import File
+from filmgate.media.sources import VideoFile
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 for path in sys.stdin.read().split():
     signal.alarm(10)
     begin, said = time.perf_counter(), None
     found = []
     try:
-        for frames, _ in File(Path(path)).open(threads=1).read(None, 8):
+        for frames, _ in VideoFile(Path(path)).open(threads=1).read(None, 8):
             found += [(str(f.time), str(f.duration)) for f in frames]
             said = said or next((f.extras["noted"] for f in frames if "noted" in f.extras), None)
     except UserError as error:

@@ -60,7 +60,7 @@ class Run:
                     timer.start()
             elif event.get("event") == "Progress":
                 self.read = int(event["read"])
-            elif event.get("event") == "Died" and event.get("certificate"):
+            elif event.get("event") == "Died" and event.get("crash"):
                 self.deaths += 1
         _, said = process.communicate()
         if timer:

@@ -29,13 +29,13 @@ FORKS.set_forkserver_preload([__name__])
 
 
 def job_of(folder: Path, name: str = "out.mp4", *, overwrite: bool = False) -> fg.Job:
-    sink = fg.Output(folder / name, preset="veryfast", overwrite=overwrite)
+    sink = fg.VideoOutput(folder / name, preset="veryfast", overwrite=overwrite)
     if name.endswith(".mkv"):
         sink = replace(sink, codec="ffv1", preset=None)
-    return fg.Job(fg.File(folder.parent / "in.mp4"), sink, (fg.Interpolate(factor=2),))
+    return fg.Job(fg.VideoFile(folder.parent / "in.mp4"), sink, (fg.Interpolate(factor=2),))
 
 
-def shot_before(number: int, job: fg.Job, said: fg.Durable) -> None:
+def shot_before(number: int, job: fg.Job, said: fg.ResumeOptions) -> None:
     """A process's whole life: it runs the job and is shot before that file operation."""
     left, here = [number], str(job.sink.path.parent)  # type: ignore[attr-defined]
 
@@ -49,7 +49,7 @@ def shot_before(number: int, job: fg.Job, said: fg.Durable) -> None:
     list(fg.events(job, PLAN, durable=said))
 
 
-def shoot(number: int, job: fg.Job, said: fg.Durable) -> int | None:
+def shoot(number: int, job: fg.Job, said: fg.ResumeOptions) -> int | None:
     """How a process ended that was to be shot before that file operation; 0: it came to its end."""
     process = FORKS.Process(target=shot_before, args=(number, job, said))
     process.start()
@@ -67,7 +67,7 @@ def begin(job: fg.Job) -> None:
     events.close()
 
 
-def over(job: fg.Job, said: fg.Durable) -> None:
+def over(job: fg.Job, said: fg.ResumeOptions) -> None:
     """That run had ended: the next is a new one, and takes away what was left of it."""
     with suppress(OutputExists):
         list(fg.events(job, PLAN, durable=said))
@@ -89,7 +89,7 @@ def test_shot_before_any_file_operation_it_goes_on(name: str, way: str, home: Pa
     folder = home / way
     folder.mkdir()
     job, again = job_of(folder, name, overwrite=way == "restarted"), way == "restarted"
-    work = fg.Durable(work=folder / "work" if way == "elsewhere" else None)
+    work = fg.ResumeOptions(work=folder / "work" if way == "elsewhere" else None)
     out = folder / name
     list(fg.events(job, PLAN))
     reference, number = out.read_bytes(), 0

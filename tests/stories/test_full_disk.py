@@ -60,8 +60,8 @@ def test_wherever_a_disk_is_full_it_says_so_and_goes_on_when_there_is_room(
     """Somebody else fills it meanwhile, so nothing is foreseen."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Plenty())
     source = films.make(FILM, tmp_path / "in.mp4")
-    sink = fg.Output(disk / name, codec="ffv1" if name.endswith(".mkv") else None)
-    job = fg.Job(fg.File(source), sink, (fg.Interpolate(factor=2),))
+    sink = fg.VideoOutput(disk / name, codec="ffv1" if name.endswith(".mkv") else None)
+    job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(factor=2),))
     list(fg.events(job, PLAN))
     reference, pages = (disk / name).read_bytes(), 0
     resumed = set()

@@ -25,7 +25,7 @@ def mix(a: Any, b: Any, parts: Sequence[F]) -> list[Any]:
     return [a + (b - a) * float(part) for part in parts]
 
 
-def drawn(task: Interpolate, film: laws.Film) -> list[Frame]:
+def drawn(task: Interpolate, film: laws.SampleVideo) -> list[Frame]:
     """What the task makes of the film when its model is a plain mix and cuts are known."""
     draw = Draw(task.grid, task.ends == "drop", mix)
     stage = windowed(draw, 0, 1, name="interpolate", first=task.grid.first)
@@ -50,7 +50,7 @@ def test_n_frames_become_2n_less_1_when_ends_are_dropped() -> None:
 
 
 @given(films(1), fractions)
-def test_output_k_stands_at_input_k_over_factor(film: laws.Film, factor: F) -> None:
+def test_output_k_stands_at_input_k_over_factor(film: laws.SampleVideo, factor: F) -> None:
     made = drawn(Interpolate(factor=factor), film)
     assert len(made) == ceil(len(film.frames) * factor)
     for k, frame in enumerate(made):
@@ -62,14 +62,14 @@ def test_output_k_stands_at_input_k_over_factor(film: laws.Film, factor: F) -> N
 
 
 @given(films(1), st.sampled_from([F(24), F(60), F(60000, 1001), F(7), F(1, 2)]))
-def test_output_k_stands_at_k_over_fps_up_to_the_end(film: laws.Film, fps: F) -> None:
+def test_output_k_stands_at_k_over_fps_up_to_the_end(film: laws.SampleVideo, fps: F) -> None:
     made = drawn(Interpolate(fps=fps), film)
     assert [f.time for f in made] == [k / fps for k in range(ceil(film.frames[-1].end * fps))]
     assert made[-1].end == film.frames[-1].end
 
 
 @given(films(2), st.sampled_from([2, 3, F(5, 2)]))
-def test_nothing_is_mixed_across_a_cut(film: laws.Film, factor: F) -> None:
+def test_nothing_is_mixed_across_a_cut(film: laws.SampleVideo, factor: F) -> None:
     shots: list[list[Frame]] = [[]]
     for frame in film.frames:
         shots += [[]] if frame.extras.get("cut") else []
@@ -83,7 +83,7 @@ def test_nothing_is_mixed_across_a_cut(film: laws.Film, factor: F) -> None:
 
 @given(films(1), fractions, st.sampled_from(["hold", "drop"]), st.booleans(), fractions)
 def test_the_timeline_that_check_expects_is_what_comes_out(
-    film: laws.Film, number: F, ends: Any, by_rate: bool, slow: F
+    film: laws.SampleVideo, number: F, ends: Any, by_rate: bool, slow: F
 ) -> None:
     fps, factor = (number * 10, None) if by_rate else (None, number)
     task = Interpolate(fps=fps, factor=factor, ends=ends, slow=slow)

@@ -9,8 +9,8 @@ import pytest
 
 from filmgate.core.job import Job
 from filmgate.errors import BadSetting
-from filmgate.media.sinks import Output
-from filmgate.media.sources import File
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import VideoFile
 from filmgate.tasks import job_config
 from filmgate.tasks.interpolate import Interpolate
 from filmgate.tasks.job_config import (
@@ -21,7 +21,7 @@ from filmgate.tasks.job_config import (
     task_from,
     task_to,
 )
-from filmgate.tasks.provenance import Told, job_tag, read_tag
+from filmgate.tasks.provenance import Provenance, job_tag, read_tag
 from filmgate.tasks.registry import registry
 
 TOML = """
@@ -104,7 +104,7 @@ def test_wrong_forms_are_told_in_words(form: dict[str, object], said: str) -> No
 )
 def test_a_time_may_be_written_as_on_a_clock(given: object, wanted: int | str | Fraction) -> None:
     source = source_from({"path": "a.mp4", "from": given})
-    assert source == File(Path("a.mp4"), from_=Fraction(wanted))
+    assert source == VideoFile(Path("a.mp4"), from_=Fraction(wanted))
 
 
 def test_a_setting_of_films_is_told_so_where_the_input_is_images() -> None:
@@ -117,8 +117,11 @@ def test_a_setting_of_films_is_told_so_where_the_input_is_images() -> None:
 
 
 def test_a_tag_tells_settings_and_never_places(tmp_path: Path) -> None:
-    source = File(tmp_path / "in.mp4", from_=Fraction(1, 3), keep_going=True)
-    sink, task = Output(tmp_path / "out.mp4", crf=3, overwrite=True), Interpolate(weights=tmp_path)
+    source = VideoFile(tmp_path / "in.mp4", from_=Fraction(1, 3), keep_going=True)
+    sink, task = (
+        VideoOutput(tmp_path / "out.mp4", crf=3, overwrite=True),
+        Interpolate(weights=tmp_path),
+    )
     tag = job_tag(Job(source, sink, (task,)))
     assert str(tmp_path) not in tag
     told = read_tag(tag)
@@ -130,8 +133,8 @@ def test_a_job_file_is_read_with_paths_beside_it(tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text(TOML)
     job = job_from_toml(tmp_path / "job.toml")
     assert job == Job(
-        File(tmp_path / "in.mp4"),
-        Output(tmp_path / "made" / "out.mkv", codec="hevc", crf=20),
+        VideoFile(tmp_path / "in.mp4"),
+        VideoOutput(tmp_path / "made" / "out.mkv", codec="hevc", crf=20),
         (
             Interpolate(factor=Fraction(21, 10)),
             Interpolate(fps=Fraction(60000, 1001), ends="drop", weights=tmp_path / "w"),
@@ -164,9 +167,13 @@ def test_a_missing_job_file_is_the_users_mistake(tmp_path: Path) -> None:
 
 
 def test_the_tag_tells_the_job_and_no_path() -> None:
-    job = Job(File(Path("/home/me/in.mp4"), 3), Output(Path("secret.mp4")), (Interpolate(fps=60),))
+    job = Job(
+        VideoFile(Path("/home/me/in.mp4"), 3),
+        VideoOutput(Path("secret.mp4")),
+        (Interpolate(fps=60),),
+    )
     tag = job_tag(job)
-    assert read_tag(tag) == Told((Interpolate(fps=60),), {"video": 3}, {})
+    assert read_tag(tag) == Provenance((Interpolate(fps=60),), {"video": 3}, {})
     assert not any(word in tag for word in ("home", "in.mp4", "secret"))
 
 

@@ -11,7 +11,7 @@ import pytest
 import filmgate as fg
 from filmgate.cli.main import main
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Colour, Spec
+from filmgate.core.frame import ColorTags, StreamSpec
 from filmgate.errors import BadSetting, Exit, Unsupported
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.verify import check
@@ -31,7 +31,7 @@ def picture(frame: fg.Frame) -> Planes:
 
 
 def made(tasks: Any, source: Path, sink: Path) -> list[fg.Frame]:
-    fg.run(tasks, source, fg.Output(sink, preset="ultrafast"))
+    fg.run(tasks, source, fg.VideoOutput(sink, preset="ultrafast"))
     report = check(sink, source)
     assert report.ok, report
     return shown(sink)
@@ -65,7 +65,7 @@ def test_with_interpolate_it_goes_in_one_pass_either_way_round(order: int, tmp_p
 
 def test_the_stages_of_both_orders_say_what_they_pass_on(tmp_path: Path) -> None:
     source = films.make(films.FILMS["even"], tmp_path / "in.mp4")
-    with fg.File(source).open() as film:
+    with fg.VideoFile(source).open() as film:
         for order in (1, -1):
             chain = Chain(())
             for task in (fg.Interpolate(factor=2), Upscale())[::order]:
@@ -76,14 +76,14 @@ def test_the_stages_of_both_orders_say_what_they_pass_on(tmp_path: Path) -> None
 
 def test_a_matrix_that_was_never_told_is_that_of_the_small_picture() -> None:
     """A film of 640x360 without tags is BT.601; at 1280x720 it would be taken for BT.709."""
-    spec = Spec(width=640, height=360, rate=Fraction(25), time_base=Fraction(1, 25),
+    spec = StreamSpec(width=640, height=360, rate=Fraction(25), time_base=Fraction(1, 25),
                 pixels="yuv420p")  # fmt: skip
     chain = Chain(Upscale().stages(spec))
     assert chain.output(spec).colour.matrix == "smpte170m"
     grey = [np.full((360 // n, 640 // n), 128, np.uint8) for n in (1, 2, 2)]
     frame = fg.Frame(0, Fraction(0), Fraction(1, 25), Planes(tuple(grey), "yuv420p"))
     _, (large,) = chain.step(chain.start(spec, frame.position), [frame])
-    assert picture(large).colour == chain.output(spec).colour == Colour(matrix="smpte170m")
+    assert picture(large).colour == chain.output(spec).colour == ColorTags(matrix="smpte170m")
     assert len(Upscale().stages(chain.output(spec))) == 1
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from filmgate.core.adapters import each, windowed
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.stage import AnyStage, Reach
-from filmgate.errors import BrokenStage
+from filmgate.errors import StageContractError
 from filmgate.testing.laws import check_batch, check_stage, check_time
 from tests.laws.synthetic import film_of, keep_some, picture
 
@@ -23,13 +23,13 @@ class Sound:
 
     name: str = "sound"
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         return Reach(past=None)
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return spec
 
-    def start(self, spec: Spec, first: Position) -> Any:
+    def start(self, spec: StreamSpec, first: Position) -> Any:
         return np.zeros((2, 3))
 
     def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
@@ -44,7 +44,7 @@ class Sound:
 
 
 class ChangesItsState(Sound):
-    def start(self, spec: Spec, first: Position) -> Any:
+    def start(self, spec: StreamSpec, first: Position) -> Any:
         return {"seen": 0}
 
     def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
@@ -95,7 +95,7 @@ class KeepsAll(Sound):
 
 
 class SwallowsTheLast(Sound):
-    def start(self, spec: Spec, first: Position) -> Any:
+    def start(self, spec: StreamSpec, first: Position) -> Any:
         return ()
 
     def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
@@ -104,7 +104,7 @@ class SwallowsTheLast(Sound):
 
 
 class HasAListForState(Sound):
-    def start(self, spec: Spec, first: Position) -> Any:
+    def start(self, spec: StreamSpec, first: Position) -> Any:
         return [1]
 
     def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
@@ -135,7 +135,7 @@ def test_a_broken_stage_is_caught_by_name(kind: str) -> None:
 
 
 def test_a_state_that_is_not_plain_is_refused() -> None:
-    with pytest.raises(BrokenStage, match=r"state\[0\]\.state is \[1\] of type list"):
+    with pytest.raises(StageContractError, match=r"state\[0\]\.state is \[1\] of type list"):
         check_stage(HasAListForState(), FILM)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 from tests.weights.shop import Shop, opened
 
 
@@ -23,5 +23,5 @@ def shop() -> Iterator[Shop]:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "models")
+def shelf(tmp_path: Path) -> WeightsStore:
+    return WeightsStore(tmp_path / "models")

@@ -14,7 +14,7 @@ from typing import Any
 
 from filmgate.weights import download
 from filmgate.weights.definitions import Weights
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 
 DATA = Random(1).randbytes(300_001)
 SHA = sha256(DATA).hexdigest()
@@ -145,7 +145,7 @@ def serve(shop: Shop, to: BaseHTTPRequestHandler) -> None:
     to.wfile.write(body)
 
 
-def pulled(shop: Shop, shelf: Shelf, waits: list[float] | None = None, **more: Any) -> Path:
+def pulled(shop: Shop, shelf: WeightsStore, waits: list[float] | None = None, **more: Any) -> Path:
     """What is given away, fetched; pauses between tries are noted in `waits`, not made."""
     waited = [] if waits is None else waits
     return download.pull(shop.weights(**more), shelf, wait=waited.append)

@@ -16,15 +16,15 @@ import pytest
 
 from filmgate.errors import BadSetting, BadWeights, DoesNotFit, NotFetched
 from filmgate.weights import download
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 from tests.weights.shop import DATA, OTHER, SHA, Shop, opened, pulled
 
 
-def left(shelf: Shelf) -> list[str]:
+def left(shelf: WeightsStore) -> list[str]:
     return sorted(p.name for p in (shelf.path / "fake").iterdir() if p.suffix != ".lock")
 
 
-def test_a_file_is_fetched_once_and_then_it_is_here(shop: Shop, shelf: Shelf) -> None:
+def test_a_file_is_fetched_once_and_then_it_is_here(shop: Shop, shelf: WeightsStore) -> None:
     told: list[tuple[str, int, int]] = []
     path = download.pull(shop.weights(), shelf, tell=lambda *said: told.append(said))
     assert path == shelf.path / "fake" / "toy.safetensors"
@@ -36,7 +36,7 @@ def test_a_file_is_fetched_once_and_then_it_is_here(shop: Shop, shelf: Shelf) ->
 
 
 @pytest.mark.parametrize("at", [1, 2, 1000, 65_536, 150_000, len(DATA) - 1])
-def test_what_was_cut_anywhere_goes_on_from_there(shop: Shop, shelf: Shelf, at: int) -> None:
+def test_what_was_cut_anywhere_goes_on_from_there(shop: Shop, shelf: WeightsStore, at: int) -> None:
     shop.cuts = [at]
     assert pulled(shop, shelf).read_bytes() == DATA
     (_, first), (_, second) = shop.asked
@@ -44,7 +44,7 @@ def test_what_was_cut_anywhere_goes_on_from_there(shop: Shop, shelf: Shelf, at: 
     assert (second["Range"], second["If-Range"]) == (f"bytes={at}-", '"one"')
 
 
-def test_many_cuts_cost_nothing_but_connections(shop: Shop, shelf: Shelf) -> None:
+def test_many_cuts_cost_nothing_but_connections(shop: Shop, shelf: WeightsStore) -> None:
     shop.cuts = [7919] * 37
     waits: list[float] = []
     assert pulled(shop, shelf, waits).read_bytes() == DATA
@@ -60,7 +60,7 @@ def disturbed(chance: Random, folder: Path, data: bytes) -> None:
         shop.length, shop.redirects = chance.random() < 0.7, chance.random() < 0.5
         shop.cuts = [chance.randrange(len(data) + 1) for _ in range(chance.randrange(12))]
         shop.refusals = chance.choices([503, 416, 500], k=chance.randrange(4))
-        shelf = Shelf(folder)
+        shelf = WeightsStore(folder)
         for _ in range(9):
             try:
                 path = download.pull(shop.weights(sha256=wanted), shelf, wait=lambda _: None)
@@ -86,7 +86,7 @@ def test_the_same_five_hundred_times(tmp_path: Path) -> None:
         disturbed(chance, tmp_path / str(seed), DATA[: chance.randrange(1, 100_000)])
 
 
-def test_another_process_goes_on_where_one_gave_up(shop: Shop, shelf: Shelf) -> None:
+def test_another_process_goes_on_where_one_gave_up(shop: Shop, shelf: WeightsStore) -> None:
     shop.cuts, waits = [100_000, 0, 0, 0, 0, 0], list[float]()
     with pytest.raises(NotFetched, match=r"ended early; 100\.0 kB of 300\.0 kB are kept, and the"):
         pulled(shop, shelf, waits)
@@ -98,20 +98,22 @@ def test_another_process_goes_on_where_one_gave_up(shop: Shop, shelf: Shelf) -> 
     assert shop.asked[-1][1]["Range"] == "bytes=100000-"
 
 
-def test_a_half_download_does_not_disable_the_file_that_is_here(shop: Shop, shelf: Shelf) -> None:
+def test_a_half_download_does_not_disable_the_file_that_is_here(
+    shop: Shop, shelf: WeightsStore
+) -> None:
     path = pulled(shop, shelf)
     path.with_name("toy.safetensors.part").write_bytes(b"half")
     assert shelf.verified(shop.weights()) == path
 
 
-def test_a_server_that_can_not_go_on_begins_anew(shop: Shop, shelf: Shelf) -> None:
+def test_a_server_that_can_not_go_on_begins_anew(shop: Shop, shelf: WeightsStore) -> None:
     shop.ranges, shop.cuts = False, [200_000, 100_000]
     assert pulled(shop, shelf).read_bytes() == DATA
     assert len(shop.asked) == 3
 
 
 def test_a_file_that_was_changed_between_two_tries_is_not_pieced_together(
-    shop: Shop, shelf: Shelf
+    shop: Shop, shelf: WeightsStore
 ) -> None:
     weights = shop.weights(sha256=sha256(OTHER).hexdigest())
     shop.cuts = [50_000]
@@ -122,7 +124,9 @@ def test_a_file_that_was_changed_between_two_tries_is_not_pieced_together(
     assert download.pull(weights, shelf, wait=changed).read_bytes() == OTHER
 
 
-def test_a_server_that_lies_about_a_changed_file_is_found_out(shop: Shop, shelf: Shelf) -> None:
+def test_a_server_that_lies_about_a_changed_file_is_found_out(
+    shop: Shop, shelf: WeightsStore
+) -> None:
     weights = shop.weights(sha256=sha256(OTHER).hexdigest())
     shop.cuts, shop.honest, shop.etag = [50_000], False, ""
 
@@ -134,21 +138,23 @@ def test_a_server_that_lies_about_a_changed_file_is_found_out(shop: Shop, shelf:
 
 
 def test_without_a_hash_or_a_mark_of_the_file_nothing_is_pieced_together(
-    shop: Shop, shelf: Shelf
+    shop: Shop, shelf: WeightsStore
 ) -> None:
     shop.etag, shop.cuts = "", [50_000]
     assert pulled(shop, shelf, sha256=None).read_bytes() == DATA
     assert all("Range" not in headers for _, headers in shop.asked)
 
 
-def test_what_is_not_what_was_published_never_gets_the_name(shop: Shop, shelf: Shelf) -> None:
+def test_what_is_not_what_was_published_never_gets_the_name(
+    shop: Shop, shelf: WeightsStore
+) -> None:
     with pytest.raises(BadWeights, match=f"has the sha256 {SHA}, and {'0' * 64} is published"):
         pulled(shop, shelf, sha256="0" * 64)
     assert left(shelf) == []
     assert len(shop.asked) == 1
 
 
-def test_a_part_of_something_else_is_fetched_anew(shop: Shop, shelf: Shelf) -> None:
+def test_a_part_of_something_else_is_fetched_anew(shop: Shop, shelf: WeightsStore) -> None:
     shop.cuts = [1000, 0, 0, 0, 0, 0]
     with pytest.raises(NotFetched):
         pulled(shop, shelf)
@@ -158,7 +164,7 @@ def test_a_part_of_something_else_is_fetched_anew(shop: Shop, shelf: Shelf) -> N
 
 @pytest.mark.parametrize("size", [len(DATA), len(DATA) + 1])
 def test_a_part_that_is_too_long_or_damaged_and_complete_is_thrown_away(
-    shop: Shop, shelf: Shelf, size: int
+    shop: Shop, shelf: WeightsStore, size: int
 ) -> None:
     shelf.place(shop.weights()).parent.mkdir(parents=True)
     (shelf.path / "fake" / "toy.safetensors.part").write_bytes(b"x" * size)
@@ -168,14 +174,14 @@ def test_a_part_that_is_too_long_or_damaged_and_complete_is_thrown_away(
 
 @pytest.mark.parametrize("length", [True, False])
 def test_a_file_of_another_size_was_changed_and_is_told(
-    shop: Shop, shelf: Shelf, length: bool
+    shop: Shop, shelf: WeightsStore, length: bool
 ) -> None:
     shop.length = length
     with pytest.raises(BadWeights, match="it was changed since; get a newer Filmgate"):
         pulled(shop, shelf, size_bytes=1000)
 
 
-def test_a_size_that_was_published_rounded_is_asked_for(shop: Shop, shelf: Shelf) -> None:
+def test_a_size_that_was_published_rounded_is_asked_for(shop: Shop, shelf: WeightsStore) -> None:
     """Torchvision tells its files' sizes in thousandths of a MiB, and 8 digits of the sha256."""
     about: dict[str, Any] = {"size_bytes": len(DATA) - 500, "off_bytes": 600, "sha256": SHA[:8]}
     assert pulled(shop, shelf, **about).read_bytes() == DATA
@@ -186,7 +192,7 @@ def test_a_size_that_was_published_rounded_is_asked_for(shop: Shop, shelf: Shelf
         pulled(shop, shelf, **about | {"sha256": "01234567"})
 
 
-def test_the_hubs_own_hash_is_asked_of_what_it_sends(shop: Shop, shelf: Shelf) -> None:
+def test_the_hubs_own_hash_is_asked_of_what_it_sends(shop: Shop, shelf: WeightsStore) -> None:
     shop.redirects, shop.promise = True, "0" * 64
     with pytest.raises(BadWeights, match="the other side promised"):
         pulled(shop, shelf, sha256=None)
@@ -194,7 +200,7 @@ def test_the_hubs_own_hash_is_asked_of_what_it_sends(shop: Shop, shelf: Shelf) -
     assert pulled(shop, shelf, sha256=None).read_bytes() == DATA
 
 
-def test_passing_refusals_are_tried_again_and_others_told(shop: Shop, shelf: Shelf) -> None:
+def test_passing_refusals_are_tried_again_and_others_told(shop: Shop, shelf: WeightsStore) -> None:
     shop.refusals, waits = [503, 429, 500], list[float]()
     assert pulled(shop, shelf, waits).read_bytes() == DATA
     assert waits == [2.0, 4.0, 8.0]
@@ -205,7 +211,7 @@ def test_passing_refusals_are_tried_again_and_others_told(shop: Shop, shelf: She
             pulled(shop, shelf)
 
 
-def test_where_nobody_answers_it_is_told_after_some_tries(shelf: Shelf, shop: Shop) -> None:
+def test_where_nobody_answers_it_is_told_after_some_tries(shelf: WeightsStore, shop: Shop) -> None:
     weights = shop.weights(url="http://127.0.0.1:9/toy")
     with pytest.raises(NotFetched, match=r"did not come: .*refused.*; 0 bytes of 300\.0 kB"):
         download.pull(weights, shelf, wait=lambda _: None)
@@ -215,14 +221,14 @@ PULL = """
 import sys
 from pathlib import Path
 from filmgate.weights import download as fetch
-from filmgate.weights.store import Shelf, Weights
+from filmgate.weights.store import WeightsStore, Weights
 weights = Weights(name="toy", family="fake", file="toy.safetensors", size_bytes=int(sys.argv[3]),
                   licence="MIT", commercial=True, sha256=sys.argv[4], url=sys.argv[2])
-fetch.pull(weights, Shelf(Path(sys.argv[1])), tell=lambda *said: print(said[0], flush=True))
+fetch.pull(weights, WeightsStore(Path(sys.argv[1])), tell=lambda *said: print(said[0], flush=True))
 """
 
 
-def test_two_processes_at_once_fetch_it_once(shop: Shop, shelf: Shelf) -> None:
+def test_two_processes_at_once_fetch_it_once(shop: Shop, shelf: WeightsStore) -> None:
     shop.gate = Event()
     words = [sys.executable, "-c", PULL, str(shelf.path), shop.address, str(len(DATA)), SHA]
     with (
@@ -241,7 +247,7 @@ def test_two_processes_at_once_fetch_it_once(shop: Shop, shelf: Shelf) -> None:
     assert shelf.place(shop.weights()).read_bytes() == DATA
 
 
-def test_a_killed_download_goes_on(shop: Shop, shelf: Shelf) -> None:
+def test_a_killed_download_goes_on(shop: Shop, shelf: WeightsStore) -> None:
     shop.gate = Event()
     words = [sys.executable, "-c", PULL, str(shelf.path), shop.address, str(len(DATA)), SHA]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as one:
@@ -254,7 +260,9 @@ def test_a_killed_download_goes_on(shop: Shop, shelf: Shelf) -> None:
     assert int(shop.asked[-1][1]["Range"][6:-1]) > 0
 
 
-def test_room_is_asked_first(shop: Shop, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_is_asked_first(
+    shop: Shop, shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 300_000))
     with pytest.raises(DoesNotFit, match=r"needs room for 300\.0 kB and 300\.0 kB are") as error:
         pulled(shop, shelf)
@@ -263,7 +271,7 @@ def test_room_is_asked_first(shop: Shop, shelf: Shelf, monkeypatch: pytest.Monke
 
 
 def test_a_disk_that_fills_up_meanwhile_keeps_what_came(
-    shop: Shop, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inner = open
 
@@ -296,7 +304,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_came(
 
 @pytest.mark.parametrize("name", ["FILMGATE_OFFLINE", "HF_HUB_OFFLINE"])
 def test_offline_nothing_is_asked_and_the_cure_is_told(
-    name: str, shop: Shop, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    name: str, shop: Shop, shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "1")
     with pytest.raises(NotFetched) as error:
@@ -314,11 +322,11 @@ def test_offline_nothing_is_asked_and_the_cure_is_told(
 def test_a_folder_that_can_not_be_made_is_told(shop: Shop, tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file")
     with pytest.raises(BadSetting, match="name another folder for models with FILMGATE_MODELS"):
-        pulled(shop, Shelf(tmp_path / "models"))
+        pulled(shop, WeightsStore(tmp_path / "models"))
 
 
 def test_the_hub_is_a_place_too_and_may_be_another(
-    shop: Shop, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = replace(shop.weights(), url="", hub="them/toys", path="a/toy.safetensors")
     assert weights.address == "https://huggingface.co/them/toys/resolve/main/a/toy.safetensors"

@@ -11,14 +11,14 @@ import pytest
 
 from filmgate.errors import BadSetting, BadWeights, DoesNotFit, NotFetched
 from filmgate.weights import download, repository
-from filmgate.weights.definitions import Folder
+from filmgate.weights.definitions import WeightsRepository
 from filmgate.weights.repository import believed, listed
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 from tests.weights.shop import Shop, said
 
 ONE, TWO = "1" * 40, "2" * 40  # commits
 NET = "net/model"
-TOY = Folder(name="toy", family="fake", hub="them/toys", licence="MIT", commercial=True,
+TOY = WeightsRepository(name="toy", family="fake", hub="them/toys", licence="MIT", commercial=True,
              wanted=("net/config.json", f"{NET}.safetensors|{NET}.fp16.safetensors",
                      "words/*"))  # fmt: skip
 FILES = {
@@ -42,18 +42,18 @@ def hub(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
     return shop
 
 
-def pulled(shelf: Shelf, of: Folder = TOY, **more: Any) -> Path:
+def pulled(shelf: WeightsStore, of: WeightsRepository = TOY, **more: Any) -> Path:
     return repository.pull(of, shelf, wait=lambda _: None, **more)
 
 
-def here(shelf: Shelf) -> list[str]:
+def here(shelf: WeightsStore) -> list[str]:
     home = shelf.home(TOY)
     return sorted(p.relative_to(home).as_posix() for p in home.glob("*/*")
                   if p.suffix not in (".lock", ".sha256"))  # fmt: skip
 
 
 def test_what_is_wanted_comes_once_in_one_precision_and_nothing_that_could_run(
-    hub: Shop, shelf: Shelf
+    hub: Shop, shelf: WeightsStore
 ) -> None:
     told = list[str]()
     home = pulled(shelf, tell=lambda doing, *_: told.append(doing))
@@ -70,14 +70,14 @@ def test_what_is_wanted_comes_once_in_one_precision_and_nothing_that_could_run(
 
 
 def test_where_the_full_precision_is_not_published_the_half_one_will_do(
-    hub: Shop, shelf: Shelf
+    hub: Shop, shelf: WeightsStore
 ) -> None:
     del hub.commits[ONE][f"{NET}.safetensors"]
     pulled(shelf)
     assert f"{NET}.fp16.safetensors" in here(shelf)
 
 
-def test_what_need_not_be_there_is_taken_where_it_is(hub: Shop, shelf: Shelf) -> None:
+def test_what_need_not_be_there_is_taken_where_it_is(hub: Shop, shelf: WeightsStore) -> None:
     lax = replace(TOY, wanted=(*TOY.wanted[:2], "words/*|", "more/*.json|more.json|"))
     pulled(shelf, lax)
     assert here(shelf) == WANTED
@@ -90,7 +90,7 @@ def test_what_need_not_be_there_is_taken_where_it_is(hub: Shop, shelf: Shelf) ->
 
 
 def test_cut_between_and_within_files_it_goes_on_though_the_hub_has_moved_on(
-    hub: Shop, shelf: Shelf
+    hub: Shop, shelf: WeightsStore
 ) -> None:
     hub.cuts = [10**6, 10**6, 40_000, 0, 0, 0, 0, 0]  # the listing, a file, half of the next
     with pytest.raises(NotFetched, match=r"40\.0 kB of 70\.0 kB are kept, and the same command"):
@@ -105,7 +105,7 @@ def test_cut_between_and_within_files_it_goes_on_though_the_hub_has_moved_on(
 
 
 def test_a_listing_that_was_thrown_away_or_is_of_another_definition_is_asked_anew(
-    hub: Shop, shelf: Shelf
+    hub: Shop, shelf: WeightsStore
 ) -> None:
     pulled(shelf)
     hub.commits[TWO] = FILES | {f"{NET}.safetensors": b"new", "words/more.txt": b"more"}
@@ -121,7 +121,7 @@ def test_a_listing_that_was_thrown_away_or_is_of_another_definition_is_asked_ane
         pulled(shelf)
 
 
-def test_a_commit_that_is_gone_from_the_hub_is_told(hub: Shop, shelf: Shelf) -> None:
+def test_a_commit_that_is_gone_from_the_hub_is_told(hub: Shop, shelf: WeightsStore) -> None:
     pulled(shelf)
     (shelf.home(TOY) / WANTED[0]).unlink()
     hub.commits = {TWO: dict(FILES)}
@@ -129,7 +129,9 @@ def test_a_commit_that_is_gone_from_the_hub_is_told(hub: Shop, shelf: Shelf) -> 
         pulled(shelf)
 
 
-def test_offline_nothing_is_asked(hub: Shop, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_nothing_is_asked(
+    hub: Shop, shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FILMGATE_OFFLINE", "1")
     with pytest.raises(NotFetched, match=r"FILMGATE_OFFLINE is set and what toy .* is not known"):
         pulled(shelf)
@@ -147,7 +149,7 @@ def test_offline_nothing_is_asked(hub: Shop, shelf: Shelf, monkeypatch: pytest.M
     "path", ["/etc/passwd.json", "words/../../x.json", "..", "words\\..\\x.json"]
 )
 def test_a_path_that_leads_out_of_the_folder_is_refused_before_the_first_file(
-    path: str, hub: Shop, shelf: Shelf
+    path: str, hub: Shop, shelf: WeightsStore
 ) -> None:
     hub.commits[ONE][path] = b"evil"
     with pytest.raises(BadWeights, match="which leads out of its folder"):
@@ -157,7 +159,7 @@ def test_a_path_that_leads_out_of_the_folder_is_refused_before_the_first_file(
 
 
 def test_a_note_of_what_there_is_that_was_tampered_with_is_not_believed(
-    hub: Shop, shelf: Shelf
+    hub: Shop, shelf: WeightsStore
 ) -> None:
     pulled(shelf)
     note = json.loads(repository.listing(TOY, shelf).read_text())
@@ -166,7 +168,7 @@ def test_a_note_of_what_there_is_that_was_tampered_with_is_not_believed(
     assert not listed(TOY, shelf)
 
 
-def test_what_can_not_be_used_is_told_before_the_first_file(hub: Shop, shelf: Shelf) -> None:
+def test_what_can_not_be_used_is_told_before_the_first_file(hub: Shop, shelf: WeightsStore) -> None:
     files = hub.commits[ONE]
     del files["net/config.json"]
     with pytest.raises(BadWeights, match=r"has no net/config\.json: it was changed; get a newer"):
@@ -182,7 +184,7 @@ def test_what_can_not_be_used_is_told_before_the_first_file(hub: Shop, shelf: Sh
 
 
 def test_a_file_that_is_not_what_the_hub_lists_never_gets_the_name(
-    hub: Shop, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    hub: Shop, shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lie = said(ONE, FILES)
     monkeypatch.setattr("tests.weights.shop.said", lambda *_: lie)
@@ -193,7 +195,7 @@ def test_a_file_that_is_not_what_the_hub_lists_never_gets_the_name(
 
 
 def test_a_hub_that_falters_is_asked_again_and_one_that_refuses_or_is_none_is_told(
-    hub: Shop, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    hub: Shop, shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.refusals = [401]
     with pytest.raises(NotFetched, match=r"accept its licence at .*/them/toys and set HF_TOKEN"):
@@ -210,7 +212,7 @@ def test_a_hub_that_falters_is_asked_again_and_one_that_refuses_or_is_none_is_to
 
 
 def test_room_is_asked_for_all_of_it_before_the_first_file(
-    hub: Shop, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    hub: Shop, shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 70_001))
     with pytest.raises(DoesNotFit, match=r"needs room for 70\.0 kB") as error:
@@ -219,7 +221,7 @@ def test_room_is_asked_for_all_of_it_before_the_first_file(
     assert len(hub.asked) == 1
 
 
-def test_terms_are_those_of_the_folder(hub: Shop, shelf: Shelf) -> None:
+def test_terms_are_those_of_the_folder(hub: Shop, shelf: WeightsStore) -> None:
     bound = replace(TOY, terms="Be kind.")
     with pytest.raises(BadSetting, match=r"(?s)Be kind\..*filmgate models pull toy --accept"):
         pulled(shelf, bound)
@@ -232,7 +234,7 @@ def test_terms_are_those_of_the_folder(hub: Shop, shelf: Shelf) -> None:
 
 @pytest.mark.parametrize("path", [WANTED[0], WANTED[1]])
 def test_what_lies_there_is_believed_only_as_it_was_published(
-    path: str, shelf: Shelf, tmp_path: Path
+    path: str, shelf: WeightsStore, tmp_path: Path
 ) -> None:
     home = pulled(shelf)
     (home / "no_words.safetensors").write_bytes(b"made here")

@@ -10,14 +10,16 @@ import pytest
 from filmgate.errors import BadSetting, BadWeights
 from filmgate.storage import fingerprint
 from filmgate.storage.fingerprint import Tell
-from filmgate.units import in_words
+from filmgate.units import format_bytes
 from filmgate.weights import download
 from filmgate.weights import store as weights_
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 from tests.weights.shop import DATA, OTHER, SHA, Shop, pulled
 
 
-def test_an_unknown_hash_is_recorded_and_wanted_from_then_on(shop: Shop, shelf: Shelf) -> None:
+def test_an_unknown_hash_is_recorded_and_wanted_from_then_on(
+    shop: Shop, shelf: WeightsStore
+) -> None:
     path = pulled(shop, shelf, sha256=None)
     assert path.with_name("toy.safetensors.sha256").read_text() == f"{SHA}  toy.safetensors\n"
     path.write_bytes(OTHER)
@@ -28,7 +30,9 @@ def test_an_unknown_hash_is_recorded_and_wanted_from_then_on(shop: Shop, shelf: 
         pulled(shop, shelf, sha256=None)
 
 
-def test_terms_are_accepted_once_and_again_when_they_change(shop: Shop, shelf: Shelf) -> None:
+def test_terms_are_accepted_once_and_again_when_they_change(
+    shop: Shop, shelf: WeightsStore
+) -> None:
     with pytest.raises(BadSetting, match=r"(?s)nobody has accepted here:\nBe kind\..*toy --accept"):
         pulled(shop, shelf, terms="Be kind.")
     assert not shop.asked
@@ -40,7 +44,7 @@ def test_terms_are_accepted_once_and_again_when_they_change(shop: Shop, shelf: S
 
 
 def test_a_file_is_hashed_once_and_again_when_it_changes(
-    shop: Shop, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, read = pulled(shop, shelf), list[Path]()
     inner = fingerprint.sha256_of
@@ -65,14 +69,16 @@ def test_a_file_is_hashed_once_and_again_when_it_changes(
     assert len(read) == 3
 
 
-def test_what_is_damaged_is_fetched_again(shop: Shop, shelf: Shelf) -> None:
+def test_what_is_damaged_is_fetched_again(shop: Shop, shelf: WeightsStore) -> None:
     pulled(shop, shelf).write_bytes(DATA[:-1])
     with pytest.raises(BadWeights, match=r"has 300,000 bytes, and .* has 300,001: .*fetches it ag"):
         shelf.verified(shop.weights())
     assert pulled(shop, shelf).read_bytes() == DATA
 
 
-def test_a_folder_or_a_file_may_be_named_by_hand(shop: Shop, shelf: Shelf, tmp_path: Path) -> None:
+def test_a_folder_or_a_file_may_be_named_by_hand(
+    shop: Shop, shelf: WeightsStore, tmp_path: Path
+) -> None:
     weights, mine = shop.weights(), tmp_path / "mine"
     with pytest.raises(BadWeights, match="mine does not exist: wanted the file toy"):
         shelf.verified(weights, mine)
@@ -91,7 +97,7 @@ def test_a_folder_or_a_file_may_be_named_by_hand(shop: Shop, shelf: Shelf, tmp_p
 
 
 def test_a_file_that_can_not_be_read_is_told(
-    shop: Shop, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pulled(shop, shelf)
 
@@ -104,20 +110,20 @@ def test_a_file_that_can_not_be_read_is_told(
 
 
 def test_a_folder_that_can_not_be_written_costs_only_time(
-    shop: Shop, shelf: Shelf, tmp_path: Path
+    shop: Shop, shelf: WeightsStore, tmp_path: Path
 ) -> None:
     path = pulled(shop, shelf)
     (tmp_path / "other").write_text("no folder")
-    assert Shelf(tmp_path / "other").verified(shop.weights(), path) == path
+    assert WeightsStore(tmp_path / "other").verified(shop.weights(), path) == path
 
 
 def test_the_folder_is_chosen_by_a_variable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FILMGATE_MODELS", str(tmp_path))
-    assert Shelf.here().path == tmp_path
+    assert WeightsStore.here().path == tmp_path
     monkeypatch.delenv("FILMGATE_MODELS")
-    assert Shelf.here().path == Path.home() / ".cache" / "filmgate" / "models"
+    assert WeightsStore.here().path == Path.home() / ".cache" / "filmgate" / "models"
 
 
 @pytest.mark.parametrize(
@@ -131,6 +137,6 @@ def test_a_definition_that_can_not_be_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_sizes_read_well_and_a_definition_is_json(shop: Shop) -> None:
-    sizes = [in_words(n) for n in (5, 1500, 68_882_302, 5e9)]
+    sizes = [format_bytes(n) for n in (5, 1500, 68_882_302, 5e9)]
     assert sizes == ["5 bytes", "1.5 kB", "68.9 MB", "5.0 GB"]
     assert json.loads(json.dumps(weights_.plain(shop.weights())))["licence"] == "MIT"

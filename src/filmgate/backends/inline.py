@@ -12,7 +12,7 @@ from filmgate.core.job import Job, SourceFile, Task
 from filmgate.core.plan import Plan
 from filmgate.core.run import frames as made_frames
 from filmgate.core.run import run as run_film
-from filmgate.core.snapshot import Keep, Snapshot
+from filmgate.core.snapshot import CheckpointStore, Snapshot
 from filmgate.pipeline.build import build, stretched
 from filmgate.pipeline.threads import pinned
 from filmgate.tasks.provenance import TAG, job_tag
@@ -23,7 +23,7 @@ def run(
     plan: Plan | None = None,
     resume: Snapshot | None = None,
     *,
-    keep: Keep | None = None,
+    keep: CheckpointStore | None = None,
     trace: Path | None = None,
 ) -> Generator[Event, None, None]:
     """Does the job; says what happens, and draws it in `trace`. The result is whole at the end.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from filmgate.backends import inline
-from filmgate.backends.worker_process import Patience, Run, start_child
+from filmgate.backends.worker_process import Run, WorkerTimeouts, start_child
 from filmgate.core.events import Committed, Died, Event, Started, Warned
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
@@ -23,7 +23,7 @@ def run(
     within: Run = inline.run,
     durable: bool = False,
     skip_bad: bool = False,
-    patience: Patience | None = None,
+    timeouts: WorkerTimeouts | None = None,
 ) -> Generator[Event, None, None]:
     """Does what `within` does, in a child process; says the same events, raises the same errors.
 
@@ -35,7 +35,7 @@ def run(
     deaths, last, reached, begun = 0, resume, Fraction(0), 0
     suspects: Iterator[tuple[int, int]] | None = None
     while True:
-        with start_child(within, job, plan, last, patience or Patience()) as child:
+        with start_child(within, job, plan, last, timeouts or WorkerTimeouts()) as child:
             for event in child.events():
                 if isinstance(event, Committed):
                     deaths, last, suspects = 0, event.snapshot, None
@@ -45,7 +45,7 @@ def run(
                 yield event
             if child.ended:
                 return
-            certificate = child.certificate()
+            certificate = child.crash()
         reached = max(reached, certificate.time)  # a child that died at once has told no time
         certificate = replace(certificate, time=reached)
         deaths += 1

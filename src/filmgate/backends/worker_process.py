@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from time import monotonic
 
-from filmgate.core.events import Certificate, Committed, Event, Progress, Started
+from filmgate.core.events import Committed, CrashReport, Event, Progress, Started
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Snapshot
@@ -29,7 +29,7 @@ KEPT_LINES = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WorkerTimeouts:
     """How long a child may say nothing, in seconds, before it is taken for hung.
 
     `loading` until the first progress (weights are loaded and compiled), then `running` or ten
@@ -84,7 +84,7 @@ class _Child:
     control: Connection
     stderr: Connection
     stacks: Connection
-    patience: Patience
+    timeouts: WorkerTimeouts
     plan: Plan | None = None  # as it said when it began
     shot: str = ""  # why we killed it
     ended: bool = False
@@ -114,7 +114,7 @@ class _Child:
     def _next(self) -> Event | Raised | None:
         """Waits, but not for ever; None: nothing more will come."""
         began = monotonic()
-        p = self.patience
+        p = self.timeouts
         limit = p.loading if self.loading else max(p.running, 10 * self.longest)
         while (left := began + limit - monotonic()) > 0:
             ready = wait([self.said, *self._open()], left)
@@ -169,7 +169,7 @@ class _Child:
                 if self.stack.count(b"\n") and not self.stacks.poll(0.1):
                     break
 
-    def certificate(self) -> Certificate:
+    def crash(self) -> CrashReport:
         """How it died; the process has ended."""
         self._drain()
         code = self.process.exitcode
@@ -180,7 +180,7 @@ class _Child:
                 sure = "" if _oom_kills() > self.oom_kills else "probably "
                 hint = f"{sure}killed by the kernel: {_OUT_OF_RAM}"
         lines = (*self.lines, *([self.tail.decode(errors="replace")] if self.tail else []))
-        return Certificate(cause, self.read, self.time, self.segment, lines,
+        return CrashReport(cause, self.read, self.time, self.segment, lines,
                            self.stack.decode(errors="replace"), hint)  # fmt: skip
 
     def stop(self) -> None:
@@ -189,7 +189,7 @@ class _Child:
             if self.process.is_alive():
                 with suppress(OSError):
                     self.control.send("stop")
-                end = monotonic() + self.patience.stopping
+                end = monotonic() + self.timeouts.stopping
                 while self.process.is_alive() and (left := end - monotonic()) > 0:
                     ready = wait([self.process.sentinel, self.said, *self._open()], left)
                     self._listen(ready)
@@ -207,7 +207,7 @@ class _Child:
 
 @contextmanager
 def start_child(
-    within: Run, job: Job, plan: Plan | None, resume: Snapshot | None, patience: Patience
+    within: Run, job: Job, plan: Plan | None, resume: Snapshot | None, timeouts: WorkerTimeouts
 ) -> Generator[_Child, None, None]:
     """A child for as long as the `with` lasts; neither it nor its hidden files outlive it."""
     spawn, name = multiprocessing.get_context("spawn"), secrets.token_hex(4)
@@ -224,7 +224,7 @@ def start_child(
         process.start()
         for end in child_ends:
             end.close()
-        child = _Child(process, said, control, stderr, stacks, patience)
+        child = _Child(process, said, control, stderr, stacks, timeouts)
         try:
             yield child
         finally:

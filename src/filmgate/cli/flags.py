@@ -12,10 +12,10 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from cyclopts import Parameter, Token
 from docstring_parser import parse_from_object
 
-from filmgate.cli.request import Order, Shown
+from filmgate.cli.request import DisplayOptions, Request
 from filmgate.core.job import Job, Task
 from filmgate.errors import Exit
-from filmgate.jobs.options import Durable
+from filmgate.jobs.options import ResumeOptions
 from filmgate.models.registry import chosen
 from filmgate.planning.limits import Limits
 from filmgate.tasks.job_config import SINKS, SOURCES, exact, sink_from, source_from
@@ -34,7 +34,7 @@ T = TypeVar("T")
 def verb(
     task: type[Task] | None,
     help: str,
-    act: Callable[[Order], Exit],
+    act: Callable[[Request], Exit],
     more: Sequence[type[Any]] = (),
 ) -> Callable[..., Exit]:
     """A verb that makes an order of its flags and acts on it; `more` classes have flags too."""
@@ -64,20 +64,21 @@ def verb(
             )
 
         return act(
-            Order(
+            Request(
                 paths,
                 given.get("out"),
                 given.get("container"),
                 job,
                 filled(Limits),
-                filled(Durable),
-                filled(Shown),
+                filled(ResumeOptions),
+                filled(DisplayOptions),
                 {cls.__name__: filled(cls) for cls in more},
             )
         )
 
     settings: dict[str, Argument] = {}
-    for cls in (*((task,) if task else ()), *SOURCES, *SINKS, Limits, Durable, *more, Shown):
+    own = (task,) if task else ()
+    for cls in (*own, *SOURCES, *SINKS, Limits, ResumeOptions, *more, DisplayOptions):
         settings |= {flag.name: flag for flag in flags_of(cls) if flag.name not in settings}
     called.__dict__["__signature__"] = Signature([
         Argument("films", Argument.POSITIONAL_ONLY, annotation=Paths, default=()),
@@ -98,7 +99,7 @@ def with_flags(function: Callable[..., Exit], *classes: type[Any]) -> Callable[.
                   for cls in classes]  # fmt: skip
         return function(*given, *filled)
 
-    flags = {flag.name: flag for cls in classes for flag in flags_of(cls)}
+    flags = {flag.name: flag for cls in classes for flag in flags_of(cls)}  # type: ignore[arg-type]  # mypy#16261: a class is hashable
     called.__dict__["__signature__"] = Signature([*own, *flags.values()])
     called.__doc__, called.__name__ = function.__doc__, function.__name__
     return called

@@ -13,9 +13,9 @@ import filmgate as fg
 from filmgate.cli.commands import bench, cache, jobs, models, plan
 from filmgate.cli.commands import run as act
 from filmgate.cli.flags import verb, with_flags
-from filmgate.cli.request import Sampled, Shown
+from filmgate.cli.request import DisplayOptions, Sampled
 from filmgate.errors import Exit, FilmgateError
-from filmgate.jobs.options import Durable
+from filmgate.jobs.options import ResumeOptions
 from filmgate.planning.limits import Limits
 from filmgate.tasks.job_config import job_from_toml
 from filmgate.tasks.registry import registry
@@ -97,14 +97,14 @@ def command_line() -> App:
     app.command(jobs.verbs())
     app.command(models.verbs())
     app.command(cache.verbs())
-    app.command(with_flags(run, Limits, Durable, Shown), name="run")
-    app.command(with_flags(jobs.resume, Shown), name="resume")
+    app.command(with_flags(run, Limits, ResumeOptions, DisplayOptions), name="run")
+    app.command(with_flags(jobs.resume, DisplayOptions), name="resume")
     for other in (probe, check, compare, doctor):
         app.command(other)
     return app
 
 
-def run(job: JobFile, /, limits: Limits, durable: Durable, shown: Shown) -> Exit:
+def run(job: JobFile, /, limits: Limits, durable: ResumeOptions, shown: DisplayOptions) -> Exit:
     """Do what a job file says: several tasks in one pass."""
     return act.do_one(job_from_toml(job), limits, durable, shown)
 

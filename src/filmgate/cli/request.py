@@ -9,12 +9,12 @@ from typing import Any
 from filmgate.cli.paths import pairs
 from filmgate.core.job import Job
 from filmgate.errors import BadSetting
-from filmgate.jobs.options import Durable
+from filmgate.jobs.options import ResumeOptions
 from filmgate.planning.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class DisplayOptions:
     """How a run is shown, and where it runs; each field is a flag."""
 
     json: bool = False
@@ -35,7 +35,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Request:
     """All that a command line asks for: places, what is done there, and how."""
 
     places: Sequence[Path]
@@ -43,8 +43,8 @@ class Order:
     container: str | None
     job: Callable[[Path, Path], Job]
     limits: Limits
-    durable: Durable
-    shown: Shown
+    durable: ResumeOptions
+    shown: DisplayOptions
     more: Mapping[str, Any]
 
 
@@ -61,7 +61,7 @@ class Sampled:
             raise BadSetting(f"sample is {self.sample} s: wanted more than 0")
 
 
-def jobs_of(order: Order) -> Mapping[str, Job]:
+def jobs_of(order: Request) -> Mapping[str, Job]:
     """Every job that is asked for, by what it does in words."""
     return {
         f"{source} -> {sink}": order.job(source, sink)

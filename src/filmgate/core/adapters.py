@@ -6,13 +6,13 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Protocol
 
-from filmgate.core.frame import Frame, Position, Spec
-from filmgate.core.prefetch import spread
+from filmgate.core.frame import Frame, Position, StreamSpec
+from filmgate.core.prefetch import map_threads
 from filmgate.core.stage import Reach, frames_long
-from filmgate.errors import BadSetting, BrokenStage
+from filmgate.errors import BadSetting, StageContractError
 
 
-def _same(spec: Spec) -> Spec:
+def _same(spec: StreamSpec) -> StreamSpec:
     return spec
 
 
@@ -51,27 +51,29 @@ class Each:
 
     fn: EachFn
     name: str
-    spec: Callable[[Spec], Spec]
+    spec: Callable[[StreamSpec], StreamSpec]
     threads: int
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         return Reach()
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return self.spec(spec)
 
-    def start(self, spec: Spec, first: Position) -> tuple[()]:
+    def start(self, spec: StreamSpec, first: Position) -> tuple[()]:
         return ()
 
     def step(self, state: tuple[()], frames: Sequence[Frame]) -> tuple[tuple[()], list[Frame]]:
         if self.threads == 1:
             made = list(self.fn(frames))
         else:
-            parts = spread(self.fn, [[frame] for frame in frames], self.threads)
+            parts = map_threads(self.fn, [[frame] for frame in frames], self.threads)
             made = [frame for part in parts for frame in part]
         if len(made) != len(frames):
-            raise BrokenStage(f"{self.name}: {len(frames)} frames went in and {len(made)} came "
-                              "out; `each` is one for one, use `windowed`")  # fmt: skip
+            raise StageContractError(
+                f"{self.name}: {len(frames)} frames went in and {len(made)} came "
+                "out; `each` is one for one, use `windowed`"
+            )
         pairs = zip(frames, made, strict=True)
         return (), [replace(new, index=old.index) for old, new in pairs]
 
@@ -83,7 +85,7 @@ def each(
     fn: EachFn,
     *,
     name: str = "",
-    output: Callable[[Spec], Spec] = _same,
+    output: Callable[[StreamSpec], StreamSpec] = _same,
     threads: int = 1,
 ) -> Each:
     """A stage of frames that have nothing to do with each other.
@@ -116,16 +118,16 @@ class Windowed:
     before: int
     after: int
     name: str
-    spec: Callable[[Spec], Spec]
+    spec: Callable[[StreamSpec], StreamSpec]
     first: Callable[[Position], int]
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         return Reach(frames_long(self.before, spec), frames_long(self.after, spec))
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return self.spec(spec)
 
-    def start(self, spec: Spec, first: Position) -> Held:
+    def start(self, spec: StreamSpec, first: Position) -> Held:
         return Held((), 0, self.first(first))
 
     def step(self, state: Held, frames: Sequence[Frame]) -> tuple[Held, list[Frame]]:
@@ -145,8 +147,10 @@ class Windowed:
         windows = [self._window(held, c, last=ended and c == len(held) - 1) for c in centres]
         results = self.fn(windows) if windows else []
         if len(results) != len(windows):
-            raise BrokenStage(f"{self.name}: {len(windows)} windows went in and {len(results)} "
-                              "results came out; give a list, empty or not, for each")  # fmt: skip
+            raise StageContractError(
+                f"{self.name}: {len(windows)} windows went in and {len(results)} "
+                "results came out; give a list, empty or not, for each"
+            )
         made = [frame for result in results for frame in result]
         made = [replace(frame, index=state.number + i) for i, frame in enumerate(made)]
         drop = max(0, ready - self.before)
@@ -171,7 +175,7 @@ def windowed(
     after: int = 0,
     *,
     name: str = "",
-    output: Callable[[Spec], Spec] = _same,
+    output: Callable[[StreamSpec], StreamSpec] = _same,
     first: Callable[[Position], int] = _index,
 ) -> Windowed:
     """A stage of frames and their fixed neighbourhood: flow, interpolation, smoothing.
@@ -213,23 +217,23 @@ class Blocks:
     length: int
     overlap: int
     name: str
-    spec: Callable[[Spec], Spec]
+    spec: Callable[[StreamSpec], StreamSpec]
     keep: tuple[str, ...]
 
     @property
     def stride(self) -> int:
         return self.length - self.overlap
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         # Blending hands values on from block to block while the overlap exceeds the stride.
         chained = -(-self.overlap // self.stride)
         past = frames_long(self.length - 1 + chained * self.stride, spec)
         return Reach(past, frames_long(self.length - 1, spec))
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return self.spec(spec)
 
-    def start(self, spec: Spec, first: Position) -> Clip:
+    def start(self, spec: StreamSpec, first: Position) -> Clip:
         return Clip((), (), first.index % self.stride)
 
     def step(self, state: Clip, frames: Sequence[Frame]) -> tuple[Clip, list[Frame]]:
@@ -253,7 +257,7 @@ class Blocks:
     def _values(self, clip: Sequence[Frame], made: Sequence[Blendable]) -> list[Any]:
         new = list(self.fn(clip))
         if len(new) != self.length:
-            raise BrokenStage(f"{self.name}: a clip of {self.length} frames went in and "
+            raise StageContractError(f"{self.name}: a clip of {self.length} frames went in and "
                               f"{len(new)} results came out; give one for each")  # fmt: skip
         for i, old in enumerate(made):
             new[i] = old + (new[i] - old) * ((i + 1) / (len(made) + 1))
@@ -270,7 +274,7 @@ def blocks(
     overlap: int = 0,
     *,
     name: str = "",
-    output: Callable[[Spec], Spec] = _same,
+    output: Callable[[StreamSpec], StreamSpec] = _same,
     keep: tuple[str, ...] = (),
 ) -> Blocks:
     """A stage of a model that works on clips of fixed length, anchored to multiples of the stride.
@@ -296,13 +300,13 @@ class UntilNext:
 
     name: str = "until next"
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         return Reach(Fraction(0), frames_long(1, spec))
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return spec
 
-    def start(self, spec: Spec, first: Position) -> tuple[Frame, ...]:
+    def start(self, spec: StreamSpec, first: Position) -> tuple[Frame, ...]:
         return ()
 
     def step(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.instrumentation.timing import Clock
 from filmgate.core.stage import AnyStage, Reach
 from filmgate.errors import BadSetting, OutOfMemory
@@ -16,16 +16,16 @@ Phase = Literal["waiting", "running", "done"]  # a stage waits until its first f
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class StageState:
     """What the chain remembers of one stage: its stream, its state, frames short of a batch."""
 
-    spec: Spec
+    spec: StreamSpec
     phase: Phase = "waiting"
     state: Any = ()
     queue: tuple[Frame, ...] = ()
 
 
-Links = tuple[Link, ...]
+ChainState = tuple[StageState, ...]
 
 
 @dataclass(frozen=True)
@@ -72,27 +72,27 @@ class Chain:
             name if plain.count(name) == 1 else f"{name} {k + 1}" for k, name in enumerate(plain)
         )
 
-    def specs(self, spec: Spec) -> tuple[Spec, ...]:
+    def specs(self, spec: StreamSpec) -> tuple[StreamSpec, ...]:
         """What goes into each stage, and last what comes out."""
         every = [spec]
         for stage in self.stages:
             every.append(stage.output(every[-1]))
         return tuple(every)
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         pairs = zip(self.stages, self.specs(spec), strict=False)
         return sum((stage.reach(given) for stage, given in pairs), Reach())
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return self.specs(spec)[-1]
 
-    def start(self, spec: Spec, first: Position) -> Links:
-        return tuple(Link(given) for given in self.specs(spec)[:-1])
+    def start(self, spec: StreamSpec, first: Position) -> ChainState:
+        return tuple(StageState(given) for given in self.specs(spec)[:-1])
 
-    def step(self, state: Links, frames: Sequence[Frame]) -> tuple[Links, list[Frame]]:
+    def step(self, state: ChainState, frames: Sequence[Frame]) -> tuple[ChainState, list[Frame]]:
         return self._pour(state, frames, 0)
 
-    def finish(self, state: Links) -> tuple[Links | None, list[Frame]]:
+    def finish(self, state: ChainState) -> tuple[ChainState | None, list[Frame]]:
         """One move: the first stage that is not done gives a last short batch, or finishes."""
         k = next((k for k, link in enumerate(state) if link.phase != "done"), len(state))
         if k == len(state):
@@ -118,7 +118,9 @@ class Chain:
         halved = (size // 2 if k == stage else size for k, size in enumerate(self.batches))
         return replace(self, batches=tuple(halved))
 
-    def _pour(self, state: Links, frames: Iterable[Frame], first: int) -> tuple[Links, list[Frame]]:
+    def _pour(
+        self, state: ChainState, frames: Iterable[Frame], first: int
+    ) -> tuple[ChainState, list[Frame]]:
         """Frames into stage `first`; what it gives goes on to the end before its next batch."""
         if first == len(state):
             return state, list(frames)
@@ -133,7 +135,7 @@ class Chain:
     def _wanted(self, k: int, first: Frame) -> int:
         return self.batches[k] - first.index % self.batches[k]
 
-    def _batch(self, k: int, link: Link, size: int) -> tuple[Link, list[Frame]]:
+    def _batch(self, k: int, link: StageState, size: int) -> tuple[StageState, list[Frame]]:
         stage, frames = self.stages[k], link.queue[:size]
         if link.phase == "waiting":
             begun = self._call(k, 1, lambda: stage.start(link.spec, frames[0].position))

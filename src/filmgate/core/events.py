@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Snapshot
 
@@ -16,8 +16,8 @@ class Started:
     `read`: source frames that an earlier run had done; this one goes on from there.
     """
 
-    source: Spec
-    result: Spec
+    source: StreamSpec
+    result: StreamSpec
     stages: tuple[str, ...]
     plan: Plan = field(default_factory=Plan)
     read: int = 0
@@ -60,7 +60,7 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class CrashReport:
     """How a worker process died, and what it had said before."""
 
     cause: str  # the signal's name, "exit code 9", or why it was killed
@@ -76,27 +76,27 @@ class Certificate:
 class Died:
     """The run broke: the error's name, its message, and the source frame it had reached.
 
-    `certificate` if a process died of it; then the run may go on in another, from the last commit.
+    `crash` if a process died of it; then the run may go on in another, from the last commit.
     """
 
     error: str
     message: str
     read: int
-    certificate: Certificate | None = None
+    crash: CrashReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
     """The film is whole: frames in and out, wall seconds, and where they went.
 
-    `mended` source frames stood in for damaged ones.
+    `concealed` source frames stood in for damaged ones.
     """
 
     read: int
     written: int
     seconds: float
     busy: Mapping[str, float] = field(default_factory=dict)
-    mended: int = 0
+    concealed: int = 0
 
     @property
     def overlap(self) -> float:

@@ -10,7 +10,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
     {
         "cut": "bool; true on the first frame of a new shot, never on the first of the film",
         "flow_prev": "tensor (2, H, W) float32, x first; pixels from here to the frame before",
-        "mended": "str; the source is damaged here and this frame stands in: what is wrong",
+        "concealed": "str; the source is damaged here and this frame stands in: what is wrong",
         "occluded": "tensor (H, W) bool; what is seen here was not seen in the frame before",
         "noted": "str; what a person should know of the source from this frame on",
     }
@@ -26,7 +26,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Colour:
+class ColorTags:
     """How numbers mean colours, in FFmpeg's words ("bt709", "tv" ...); "unknown" where untold.
 
     `matrix` (colorspace), `primaries`, `transfer` (trc), `range` ("tv" limited, "pc" full),
@@ -41,7 +41,7 @@ class Colour:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
+class StreamSpec:
     """What a stream looks like, known before its first frame.
 
     `rate` is frames per second, None where it varies; every time in the stream is a multiple of
@@ -57,7 +57,7 @@ class Spec:
     pixels: str
     dtype: str = "uint8"
     device: str = "cpu"
-    colour: Colour = Colour()
+    colour: ColorTags = ColorTags()
     frames: int | None = None
     seed: int = 0
 

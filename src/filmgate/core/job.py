@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
-from filmgate.core.frame import Frame, Spec
-from filmgate.core.snapshot import Cursor, Keep, Snapshot
+from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.snapshot import CheckpointStore, Cursor, Snapshot
 from filmgate.core.stage import AnyStage
 
 
@@ -15,14 +15,14 @@ class Source(Protocol):
     """An opened film."""
 
     @property
-    def spec(self) -> Spec:
+    def spec(self) -> StreamSpec:
         """What it looks like; size, pixels and colour as its first frame showed them."""
         ...
 
     def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
         """Chunks that end at multiples of `size`, each with the place after it.
 
-        From `cursor` on (None: the beginning). Raises BadFilm where the film is damaged.
+        From `cursor` on (None: the beginning). Raises BadInput where the film is damaged.
         """
         ...
 
@@ -61,7 +61,7 @@ class Task(Protocol):
         """How many times as long the tracks beside the picture last; None: they no longer fit."""
         ...
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """Built stages for the stream `spec`; weights are loaded here. Raises UserError."""
         ...
 
@@ -77,7 +77,7 @@ class SourceFile(Protocol):
         """The film, its first frame looked at; `threads` decode it. Raises UserError."""
         ...
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """What is done to the film before any task. Raises UserError."""
         ...
 
@@ -85,19 +85,19 @@ class SourceFile(Protocol):
 class SinkFile(Protocol):
     """Where a result goes: a definition."""
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """What is done to the result before it is written. Raises UserError."""
         ...
 
     def open(
         self,
         film: Any,
-        spec: Spec,
+        spec: StreamSpec,
         *,
         slow: Fraction | None,
         tags: Mapping[str, str],
         threads: int,
-        keep: Keep | None = None,
+        keep: CheckpointStore | None = None,
     ) -> AbstractContextManager[Result]:
         """The result of `film` being written; its other tracks last `slow` times as long.
 

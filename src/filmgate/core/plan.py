@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.errors import BadSetting
 from filmgate.units import MIB
 
@@ -50,10 +50,10 @@ class Plan:
     encode_threads: int = field(default_factory=_cores)
     shrunk: tuple[Shrunk, ...] = ()
     bad: tuple[tuple[int, int], ...] = ()
-    give_back: bool = False  # freed memory goes back at once (glibc), 5 % slower
+    return_freed_memory: bool = False  # freed memory goes back at once (glibc), 5 % slower
     cache: bool = False  # results of costly stages are taken from disk where they are
     guard: bool = True  # those of networks are looked at
-    lean: bool = False  # costly stages hold less and take longer, where they can
+    low_memory: bool = False  # costly stages hold less and take longer, where they can
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.segment_frames % self.chunk or self.segment_frames < 1:
@@ -67,7 +67,7 @@ class Plan:
                 raise BadSetting(f"{name} is {getattr(self, name)}: wanted at least 1")
 
 
-def planned(given: Spec, made: Spec) -> Plan:
+def planned(given: StreamSpec, made: StreamSpec) -> Plan:
     """A plan set by rule, where nothing is measured: chunks of about 32 MiB of pictures.
 
     `given` goes into the chain and `made` comes out of it; eight bits or sixteen, three planes.

@@ -69,7 +69,7 @@ class _Queue(Generic[T]):
 
 
 @contextmanager
-def ahead(
+def prefetch(
     items: Iterable[T],
     budget_bytes: int,
     size: Callable[[T], int],
@@ -111,7 +111,7 @@ def ahead(
         thread.join()
 
 
-def spread(fn: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
+def map_threads(fn: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
     """`fn` of each item on several threads, in order; the first error comes out here."""
     if threads == 1 or len(items) == 1:
         return [fn(item) for item in items]

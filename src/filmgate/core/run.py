@@ -6,17 +6,17 @@ from fractions import Fraction
 from time import perf_counter
 from typing import Any
 
-from filmgate.core.chain import Chain, Links
+from filmgate.core.chain import Chain, ChainState
 from filmgate.core.events import Committed, Done, Event, Progress, Replanned, Started, Warned
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.instrumentation.fault_injection import fault
 from filmgate.core.instrumentation.memory import resident_meter
 from filmgate.core.job import Sink, Source
 from filmgate.core.plan import Plan
-from filmgate.core.prefetch import ahead
+from filmgate.core.prefetch import prefetch
 from filmgate.core.snapshot import Cursor, Snapshot
-from filmgate.core.values import flat, nbytes
-from filmgate.errors import BrokenStage, OutOfMemory
+from filmgate.core.values import flatten_image, nbytes
+from filmgate.errors import OutOfMemory, StageContractError
 
 Chunk = tuple[list[Frame], Cursor]
 
@@ -28,7 +28,7 @@ class Made:
     frames: list[Frame]
     read: int
     time: Fraction
-    mended: int = 0
+    concealed: int = 0
 
 
 Item = Made | Snapshot | Replanned | Warned
@@ -44,12 +44,12 @@ def run(
     """
     began, clock, spec, resident_bytes = perf_counter(), chain.clock, source.spec, resident_meter()
     here = resume or Snapshot(Cursor(0, 0), None, (), 0)
-    read, written, mended = here.cursor.index, here.written, here.mended
+    read, written, mended = here.cursor.index, here.written, here.concealed
     yield Started(spec, chain.output(spec), chain.names, plan, read)
     chunks = clock.each("decode", _read(source, resume.cursor if resume else None, plan.chunk))
     with (
-        ahead(chunks, plan.queue_bytes, nbytes, "decode", clock.level) as decoded,
-        ahead(_compute(decoded, spec, chain, plan, resume), plan.queue_bytes, nbytes,
+        prefetch(chunks, plan.queue_bytes, nbytes, "decode", clock.level) as decoded,
+        prefetch(_compute(decoded, spec, chain, plan, resume), plan.queue_bytes, nbytes,
               "compute", clock.level) as items,
     ):  # fmt: skip
         for item in items:
@@ -66,7 +66,7 @@ def run(
                     fault("encode.before_write")
                     sink.write(item.frames)
                 read, written = item.read, written + len(item.frames)
-                mended = item.mended
+                mended = item.concealed
                 seconds, busy = perf_counter() - began, dict(clock.seconds)
                 yield Progress(read, written, item.time, seconds, resident_bytes(), busy)
     yield Done(read, written, perf_counter() - began, dict(clock.seconds), mended)
@@ -77,7 +77,7 @@ def frames(
 ) -> Generator[Frame, None, None]:
     """The result's frames as they are made, for Python code in place of a sink."""
     chunks = source.read(resume.cursor if resume else None, plan.chunk)
-    with ahead(chunks, plan.queue_bytes, nbytes, "decode") as decoded:
+    with prefetch(chunks, plan.queue_bytes, nbytes, "decode") as decoded:
         for item in _compute(decoded, source.spec, chain, plan, resume):
             if isinstance(item, Made):
                 yield from item.frames
@@ -91,16 +91,16 @@ def _read(source: Source, cursor: Cursor | None, size: int) -> Iterator[Chunk]:
 
 
 def _compute(
-    chunks: Iterator[Chunk], spec: Spec, chain: Chain, plan: Plan, resume: Snapshot | None
+    chunks: Iterator[Chunk], spec: StreamSpec, chain: Chain, plan: Plan, resume: Snapshot | None
 ) -> Generator[Item, None, None]:
     """Frames through the chain, and a snapshot whenever one is due."""
     here = resume or Snapshot(Cursor(0, 0), None, (), 0)
     cursor, state, due, segment, time = here.cursor, here.state, here.due, here.segment, Fraction(0)
-    whole, mended = True, here.mended  # the frame before is not mended; how many are
+    whole, mended = True, here.concealed  # the frame before is not mended; how many are
     for given, cursor in _shown(chunks, plan):
         for frame in given:
             yield from _told(frame, whole)
-            whole = "mended" not in frame.extras
+            whole = "concealed" not in frame.extras
             mended += not whole
         fault("compute.step")
         state = state or chain.start(spec, given[0].position)
@@ -134,8 +134,8 @@ def _shown(chunks: Iterator[Chunk], plan: Plan) -> Iterator[Chunk]:
             last = None if frame.index % plan.segment_frames == 0 else last
             if any(begin <= frame.index < end for begin, end in plan.bad):
                 why = f"the frame at {float(frame.time):.3f} s ended the worker: it is stood in for"
-                image = last.image if last else flat(frame.image)
-                frame = frame.made(image).learnt(mended=why)
+                image = last.image if last else flatten_image(frame.image)
+                frame = frame.made(image).learnt(concealed=why)
             else:
                 last = frame
             frames.append(frame)
@@ -146,18 +146,18 @@ def _told(frame: Frame, whole: bool) -> Iterator[Warned]:
     """What the source says of this frame; of many mended ones in a row the first speaks."""
     if "noted" in frame.extras:
         yield Warned(str(frame.extras["noted"]))
-    if "mended" in frame.extras and whole:
-        yield Warned(str(frame.extras["mended"]))
+    if "concealed" in frame.extras and whole:
+        yield Warned(str(frame.extras["concealed"]))
 
 
 Move = Callable[[Chain], tuple[Any, list[Frame]]]
 
 
-def _step(state: Links, given: list[Frame]) -> Move:
+def _step(state: ChainState, given: list[Frame]) -> Move:
     return lambda chain: chain.step(state, given)
 
 
-def _finish(state: Links) -> Move:
+def _finish(state: ChainState) -> Move:
     return lambda chain: chain.finish(state)
 
 
@@ -185,10 +185,12 @@ def _fitted(
 
 
 def _follow(due: tuple[Position, ...], made: list[Frame], chain: Chain) -> tuple[Position, ...]:
-    """Where the next frame must stand. Raises BrokenStage at a hole in time or in the numbers."""
+    """Return where the next frame must be. Raises StageContractError at a gap in time or index."""
     for frame in made:
         if due and frame.position != due[0]:
-            raise BrokenStage(f"{chain.name} gave frame {frame.index} at {frame.time} s where "
-                              f"{due[0].index} at {due[0].time} s was due")  # fmt: skip
+            raise StageContractError(
+                f"{chain.name} gave frame {frame.index} at {frame.time} s where "
+                f"{due[0].index} at {due[0].time} s was due"
+            )
         due = (Position(frame.index + 1, frame.end),)
     return due

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from filmgate.errors import BrokenStage, FilmgateError
+from filmgate.errors import FilmgateError, StageContractError
 
 _TREE = "tree"
 
 
 def dumps(value: object) -> bytes:
-    """The value as bytes. Raises BrokenStage with the path of anything that is not plain."""
+    """The value as bytes. Raises StageContractError with the path of anything that is not plain."""
     from safetensors.numpy import save
 
     blobs: dict[str, bytes] = {}
@@ -72,9 +72,11 @@ def _encode(value: Any, path: str, blobs: dict[str, bytes], names: dict[int, str
         entry = _blob(value, raw, blobs, names)
         entry |= {"dtype": str(value.dtype).removeprefix("torch."), "shape": list(value.shape)}
         return {"tensor": entry | {"device": str(value.device)}}
-    raise BrokenStage(f"{path} is {value!r:.60} of type {kind.__name__}, which is no plain value: "
-                      "wanted bool int float str bytes Fraction tuple dict, array, tensor or a "
-                      "frozen dataclass of these")  # fmt: skip
+    raise StageContractError(
+        f"{path} is {value!r:.60} of type {kind.__name__}, which is no plain value: "
+        "wanted bool int float str bytes Fraction tuple dict, array, tensor or a "
+        "frozen dataclass of these"
+    )
 
 
 def _blob(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from filmgate.core.chain import Links
+from filmgate.core.chain import ChainState
 from filmgate.core.frame import Position
 
 
@@ -13,12 +13,12 @@ from filmgate.core.frame import Position
 class Cursor:
     """Where a source goes on: the number of the next frame and its `pts` in the stream's ticks.
 
-    `mended`: something before it was put right, so only reading from the beginning gives the same.
+    `concealed`: damage before it was concealed, so only reading from the start gives the same.
     """
 
     index: int
     pts: int
-    mended: bool = False
+    concealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,15 @@ class Snapshot:
     """A place to go on from; everything before it is written.
 
     `state` is the chain's; None: the film has ended. `due` is where the next frame out must stand
-    (empty: none came out yet). `segment` counts what was committed before, `mended` the source
+    (empty: none came out yet). `segment` counts what was committed before, `concealed` the source
     frames that stood in for damaged ones.
     """
 
     cursor: Cursor
-    state: Links | None
+    state: ChainState | None
     due: tuple[Position, ...]
     segment: int
-    mended: int = 0
+    concealed: int = 0
 
     @property
     def written(self) -> int:
@@ -50,7 +50,7 @@ class Commit:
     pieces: tuple[Any, ...] = ()
 
 
-class Keep(Protocol):
+class CheckpointStore(Protocol):
     """Where commits outlive the process: a sink writes pieces there, and asks what was kept."""
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 
 S = TypeVar("S")
 
@@ -26,7 +26,7 @@ def _sum(a: Fraction | None, b: Fraction | None) -> Fraction | None:
     return None if a is None or b is None else a + b
 
 
-def frames_long(count: int, spec: Spec) -> Fraction | None:
+def frames_long(count: int, spec: StreamSpec) -> Fraction | None:
     """How long `count` frames are, in seconds; None where the rate varies and count is not 0."""
     if not count:
         return Fraction(0)
@@ -46,15 +46,15 @@ class Stage(Protocol[S]):
         """What people call it, in plans, traces and errors."""
         ...
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         """How far one result sees, for the stream `spec`."""
         ...
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         """What comes out, known before frame one: twice the rate, four times the size."""
         ...
 
-    def start(self, spec: Spec, first: Position) -> S:
+    def start(self, spec: StreamSpec, first: Position) -> S:
         """The state when its first frame arrives."""
         ...
 
@@ -71,7 +71,7 @@ AnyStage = Stage[Any]
 
 
 @dataclass(frozen=True)
-class Around:
+class StageWrapper:
     """A stage around another, which it is in all that it does not say otherwise."""
 
     stage: AnyStage
@@ -80,13 +80,13 @@ class Around:
     def name(self) -> str:
         return self.stage.name
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         return self.stage.reach(spec)
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return self.stage.output(spec)
 
-    def start(self, spec: Spec, first: Position) -> Any:
+    def start(self, spec: StreamSpec, first: Position) -> Any:
         return self.stage.start(spec, first)
 
     def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:

@@ -8,35 +8,35 @@ from typing import Any
 import numpy as np
 
 
-def flat(image: Any) -> Any:
+def flatten_image(image: Any) -> Any:
     """A picture of the same kind, every plane of it its own mean."""
     if is_dataclass(image) and not isinstance(image, type):
-        return replace(image, **{item.name: flat(getattr(image, item.name))
+        return replace(image, **{item.name: flatten_image(getattr(image, item.name))
                                  for item in fields(image)})  # fmt: skip
     if isinstance(image, tuple):
-        return tuple(flat(part) for part in image)
+        return tuple(flatten_image(part) for part in image)
     if hasattr(image, "dtype"):
         mean = float(image.sum()) / max(1, prod(image.shape))
         return image * 0 + (mean if "float" in str(image.dtype) else round(mean))
     return image
 
 
-def arrays(value: object) -> Iterator[Any]:
+def iter_arrays(value: object) -> Iterator[Any]:
     """Every array and tensor in a plain value."""
     if hasattr(value, "ndim") and hasattr(value, "dtype"):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from arrays(item)
+            yield from iter_arrays(item)
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from arrays(item)
+            yield from iter_arrays(item)
     elif is_dataclass(value):
         for item in fields(value):
-            yield from arrays(getattr(value, item.name))
+            yield from iter_arrays(getattr(value, item.name))
 
 
-def unfinite(value: object) -> int:
+def count_nonfinite(value: object) -> int:
     """How many numbers of a plain value are NaN or infinite."""
     if isinstance(value, float):
         return int(not np.isfinite(value))
@@ -49,11 +49,11 @@ def unfinite(value: object) -> int:
         finite = kind.isfinite()
         return 0 if bool(finite.all()) else int(finite.numel() - finite.sum())
     if isinstance(value, Mapping):
-        return sum(map(unfinite, value.values()))
+        return sum(map(count_nonfinite, value.values()))
     if isinstance(value, tuple | list):
-        return sum(map(unfinite, value))
+        return sum(map(count_nonfinite, value))
     if is_dataclass(value):
-        return sum(unfinite(getattr(value, item.name)) for item in fields(value))
+        return sum(count_nonfinite(getattr(value, item.name)) for item in fields(value))
     return 0
 
 

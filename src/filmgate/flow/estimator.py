@@ -20,7 +20,7 @@ class Estimator(Protocol):
         """Where it works: pictures are brought there before they are made larger or smaller."""
         ...
 
-    def lean(self) -> Estimator:
+    def low_memory(self) -> Estimator:
         """The same, holding less and taking longer, or itself where it can't."""
         ...
 
@@ -46,7 +46,7 @@ class Dis:
     flow: DisFlow = DisFlow(cell=1)
     device: str = "cpu"
 
-    def lean(self) -> Dis:
+    def low_memory(self) -> Dis:
         """Itself: it holds little."""
         return self
 

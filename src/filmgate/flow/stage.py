@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.stage import Reach, frames_long
 from filmgate.errors import Unsupported
 from filmgate.flow.estimator import Estimator
@@ -47,20 +47,20 @@ class Flow:
     occlusion: bool = True
     name: str = "flow"
 
-    def lean(self) -> Flow:
+    def low_memory(self) -> Flow:
         """With RAFT: pairs are looked up and never correlated beforehand."""
-        lean = self.estimator.lean()
+        lean = self.estimator.low_memory()
         return self if lean is self.estimator else replace(self, estimator=lean)
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         return Reach(frames_long(1, spec), Fraction(0))
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         if spec.pixels != "rgb":
             rgb.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
         return spec
 
-    def start(self, spec: Spec, first: Position) -> tuple[Last, ...]:
+    def start(self, spec: StreamSpec, first: Position) -> tuple[Last, ...]:
         return ()
 
     def step(

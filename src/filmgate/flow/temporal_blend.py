@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.stage import Reach
 from filmgate.errors import Unsupported
 from filmgate.flow.dis import DisFlow, Field, Gray, shrunk
@@ -45,13 +45,13 @@ class Steady:
     levels: float = 1.5
     name: str = "steady"
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         return Reach(past=None)
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return spec
 
-    def start(self, spec: Spec, first: Position) -> tuple[()]:
+    def start(self, spec: StreamSpec, first: Position) -> tuple[()]:
         return ()
 
     def step(

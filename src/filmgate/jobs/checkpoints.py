@@ -13,17 +13,17 @@ from filmgate.core import serialization
 from filmgate.core.events import Done
 from filmgate.core.instrumentation.fault_injection import fault
 from filmgate.core.snapshot import Commit
-from filmgate.jobs.run_directory import COMMITS, Folder
+from filmgate.jobs.run_directory import COMMITS, RunDirectory
 from filmgate.storage.fingerprint import fingerprint
 
 KEPT = 2  # snapshots: the latest, and the one before it should that be torn
 
 
 @dataclass
-class Ledger:
+class Checkpoints:
     """The commits in a run's folder (a core Keep). Every one is durable before it counts."""
 
-    folder: Folder
+    folder: RunDirectory
     playable: bool = False
     told: list[str] = field(default_factory=list)  # what was found torn
 
@@ -53,7 +53,7 @@ class Ledger:
                 self.told.append(f"{self.path / entry['name']} is not what was written")
 
     def keep(self, commit: Commit) -> None:
-        """Makes a commit durable; its pieces are already. Raises DiskTrouble."""
+        """Makes a commit durable; its pieces are already. Raises DiskFull."""
         name = f"{commit.snapshot.segment:06}.snapshot"
         data = serialization.dumps(commit)
         self.folder.write(name, data)
@@ -63,7 +63,7 @@ class Ledger:
             "sha256": hashlib.sha256(data).hexdigest(),
             "frames": commit.snapshot.cursor.index,
             "written": commit.snapshot.written,
-            "mended": commit.snapshot.mended,
+            "concealed": commit.snapshot.concealed,
         }
         before = [one for one in self._list()["snapshots"] if one["frames"] < entry["frames"]]
         kept = [entry, *before][:KEPT]
@@ -85,7 +85,7 @@ class Ledger:
         if found["whole"] is None or not found["snapshots"]:
             return None
         last = found["snapshots"][0]
-        return found["whole"], Done(last["frames"], last["written"], 0.0, {}, last["mended"])
+        return found["whole"], Done(last["frames"], last["written"], 0.0, {}, last["concealed"])
 
     def _list(self) -> dict[str, Any]:
         """The list as it is on disk; a torn one counts as none."""

@@ -17,8 +17,8 @@ from filmgate.core.instrumentation.memory import cuda_in_use
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.errors import BadSetting, BadWeights
-from filmgate.jobs.run_directory import Folder
-from filmgate.media.sources import File, Images
+from filmgate.jobs.run_directory import RunDirectory
+from filmgate.media.sources import ImageSequence, VideoFile
 from filmgate.models.registry import files
 from filmgate.planning.limits import Limits
 from filmgate.storage.fingerprint import fingerprint
@@ -29,7 +29,7 @@ LIBRARIES = ("filmgate", "av", "numpy", "opencv-contrib-python-headless", "torch
              "spandrel")  # fmt: skip
 
 
-def same_run(folder: Folder, job: Job, plan: Plan | None, limits: Limits) -> Plan | None:
+def same_run(folder: RunDirectory, job: Job, plan: Plan | None, limits: Limits) -> Plan | None:
     """The plan of the run that was begun here. Raises BadSetting if that was another run."""
     told = json.loads(folder.read("job.json") or b"{}")
     told.pop("given", None)
@@ -54,7 +54,7 @@ def same_run(folder: Folder, job: Job, plan: Plan | None, limits: Limits) -> Pla
 def run_identity(job: Job, limits: Limits) -> dict[str, Any]:
     """All that the result depends on, as JSON."""
     source = job.source
-    assert isinstance(source, File | Images)
+    assert isinstance(source, VideoFile | ImageSequence)
     form = _numbers(job_to(job))
     for end in ("input", "output"):
         form[end]["path"] = os.path.abspath(form[end]["path"])

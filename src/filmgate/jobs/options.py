@@ -7,11 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from filmgate.errors import BadSetting
-from filmgate.jobs.run_directory import Folder
+from filmgate.jobs.run_directory import RunDirectory
 
 
 @dataclass(frozen=True, slots=True)
-class Durable:
+class ResumeOptions:
     """What a person may say of how a run outlives its process; each field is a flag."""
 
     work: Path | None = None
@@ -30,6 +30,6 @@ class Durable:
         if self.pause_after is not None and self.pause_after < 0:
             raise BadSetting(f"pause_after is {self.pause_after} s: wanted 0 or more")
 
-    def folder(self, result: Path) -> Folder:
+    def folder(self, result: Path) -> RunDirectory:
         """Where the run for this result keeps what it needs."""
-        return Folder(Path(self.work)) if self.work else Folder.beside(result)
+        return RunDirectory(Path(self.work)) if self.work else RunDirectory.beside(result)

@@ -15,14 +15,14 @@ from filmgate.core.events import Committed, Done, Event, Replanned, Started, War
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan, Shrunk
 from filmgate.core.snapshot import Snapshot
-from filmgate.errors import DiskTrouble, FilmgateError, Interrupted
-from filmgate.jobs.checkpoints import Ledger
+from filmgate.errors import DiskFull, FilmgateError, Interrupted
+from filmgate.jobs.checkpoints import Checkpoints
 from filmgate.jobs.event_log import Log
 from filmgate.jobs.identity import run_identity, same_run
-from filmgate.jobs.options import Durable
-from filmgate.jobs.run_directory import Folder
-from filmgate.media.sinks import Output
-from filmgate.media.sources import File, Images
+from filmgate.jobs.options import ResumeOptions
+from filmgate.jobs.run_directory import RunDirectory
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import ImageSequence, VideoFile
 from filmgate.planning import disk
 from filmgate.planning.fit import planned_within
 from filmgate.planning.limits import Limits
@@ -33,9 +33,9 @@ from filmgate.tasks.job_config import plain
 
 def passing(job: Job) -> str | None:
     """Why a run of this job can't be gone on with by another process; None: it can."""
-    if not isinstance(job.source, File | Images):
+    if not isinstance(job.source, VideoFile | ImageSequence):
         return "a pipe can't be read twice: if this run is stopped, it begins anew"
-    if isinstance(job.sink, Output) and job.sink.piped:
+    if isinstance(job.sink, VideoOutput) and job.sink.piped:
         return "what has gone into a pipe is gone: if this run is stopped, it begins anew"
     return None
 
@@ -45,7 +45,7 @@ def run(
     plan: Plan | None = None,
     resume: Snapshot | None = None,
     *,
-    durable: Durable | None = None,
+    durable: ResumeOptions | None = None,
     limits: Limits | None = None,
     trace: Path | None = None,
 ) -> Generator[Event, None, None]:
@@ -55,15 +55,15 @@ def run(
     it goes on; a `resume` only says that it is not to start over. Raises FilmgateError: Busy,
     BadSetting if the folder is of a run with other settings, Interrupted for a pause.
     """
-    durable, limits = durable or Durable(), limits or Limits()
-    if passing(job) or not isinstance(job.sink, Output):
+    durable, limits = durable or ResumeOptions(), limits or Limits()
+    if passing(job) or not isinstance(job.sink, VideoOutput):
         if said := passing(job):
             yield Warned(said)
         yield from inline.run(job, plan or planned_within(job, limits), resume, trace=trace)
         return
     folder = durable.folder(Path(job.sink.path))
     with folder.held() as created:
-        ledger = Ledger(folder, durable.playable)
+        ledger = Checkpoints(folder, durable.playable)
         try:
             if durable.restart and resume is None:
                 folder.clear()
@@ -91,7 +91,11 @@ def run(
 
 
 def _logged(
-    job: Job, plan: Plan | None, ledger: Ledger, trace: Path | None, pause_after: Fraction | None
+    job: Job,
+    plan: Plan | None,
+    ledger: Checkpoints,
+    trace: Path | None,
+    pause_after: Fraction | None,
 ) -> Generator[Event, None, None]:
     """The run itself: its plan is written down before its first frame, and each time it shrinks."""
     folder, began = ledger.folder, perf_counter()
@@ -127,17 +131,17 @@ def _logged(
             else:
                 yield event
     except (FilmgateError, OSError) as error:
-        if _of_a_full_disk(error) and not isinstance(error, DiskTrouble):
-            raise DiskTrouble.full(folder.path, ledger.frames) from error
+        if _of_a_full_disk(error) and not isinstance(error, DiskFull):
+            raise DiskFull.full(folder.path, ledger.frames) from error
         raise
 
 
-def _write_plan(folder: Folder, plan: Plan, frames: int | None) -> None:
+def _write_plan(folder: RunDirectory, plan: Plan, frames: int | None) -> None:
     form = {"plan": plain(plan), "frames": frames}
     folder.write("plan.json", json.dumps(form, indent=1).encode())
 
 
-def _only_unnamed(ledger: Ledger, sink: Output) -> Done | None:
+def _only_unnamed(ledger: Checkpoints, sink: VideoOutput) -> Done | None:
     """If all that was left to do is to give the result its name, does so."""
     found = ledger.result()
     if found is None:

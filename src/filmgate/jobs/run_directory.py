@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filmgate.errors import BadSetting, Busy, DiskTrouble
+from filmgate.errors import BadSetting, Busy, DiskFull
 from filmgate.storage.atomic import sync
 from filmgate.storage.file_lock import same_file, try_lock
 
@@ -28,13 +28,13 @@ _HOLDER = re.compile(rb"(process \d+ on .*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class RunDirectory:
     """The folder of one run; every file in it is whole or absent."""
 
     path: Path
 
     @classmethod
-    def beside(cls, result: Path) -> Folder:
+    def beside(cls, result: Path) -> RunDirectory:
         """Where the run that makes `result` keeps what it needs to go on."""
         return cls(result.with_name(result.name + SUFFIX))
 
@@ -123,7 +123,7 @@ class Folder:
             os.replace(aside, self.path / name)
             sync(self.path)
         except OSError as error:
-            raise DiskTrouble.of(self.path, error) from error
+            raise DiskFull.of(self.path, error) from error
 
     def read(self, name: str) -> bytes | None:
         """What is in a file; None if it is not there."""

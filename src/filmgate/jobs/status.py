@@ -10,14 +10,14 @@ from typing import Any
 
 from filmgate.core.job import Job
 from filmgate.errors import BadSetting
-from filmgate.jobs.checkpoints import Ledger
-from filmgate.jobs.run_directory import Folder
+from filmgate.jobs.checkpoints import Checkpoints
+from filmgate.jobs.run_directory import RunDirectory
 from filmgate.planning.limits import Limits
 from filmgate.tasks.job_config import fill, job_from, plain
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RunStatus:
     """How a run stands that was begun: source frames done, of how many, and who is at it."""
 
     place: Path
@@ -32,21 +32,21 @@ class Standing:
         return {item.name: plain(getattr(self, item.name)) for item in fields(self)}
 
 
-def standing(folder: Folder) -> Standing:
+def run_status(folder: RunDirectory) -> RunStatus:
     """How the run in a folder stands; what can't be read there counts as not done."""
     told = _json(folder, "job.json")
     size_bytes = sum(entry.stat().st_size for entry in os.scandir(folder.path))
-    return Standing(
+    return RunStatus(
         folder.path,
         str(told.get("job", {}).get("output", {}).get("path", "unknown")),
-        Ledger(folder).frames,
+        Checkpoints(folder).frames,
         _json(folder, "plan.json").get("frames"),
         size_bytes,
         folder.holder(),
     )
 
 
-def told_of(folder: Folder) -> tuple[Job, Limits]:
+def stored_job(folder: RunDirectory) -> tuple[Job, Limits]:
     """The job that was begun in a folder, and its limits. Raises BadSetting."""
     told = _json(folder, "job.json")
     if not {"job", "limits"} <= told.keys():
@@ -55,7 +55,7 @@ def told_of(folder: Folder) -> tuple[Job, Limits]:
     return job_from(told["job"], folder.path.parent), fill(Limits, told["limits"], "the limits")
 
 
-def _json(folder: Folder, name: str) -> dict[str, Any]:
+def _json(folder: RunDirectory, name: str) -> dict[str, Any]:
     try:
         return dict(json.loads(folder.read(name) or b"{}"))
     except (ValueError, TypeError, RecursionError):

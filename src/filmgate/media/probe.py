@@ -13,12 +13,12 @@ from av.audio.stream import AudioStream
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from filmgate.core.frame import Colour
-from filmgate.errors import BadFilm, UserError
+from filmgate.core.frame import ColorTags
+from filmgate.errors import BadInput, UserError
 from filmgate.media.containers.open import opened, translated
 from filmgate.media.pixels import formats
 from filmgate.media.reading.decoder import pick
-from filmgate.media.reading.video_reader import Film
+from filmgate.media.reading.video_reader import VideoReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Picture:
     height: int
     rate: Fraction | None
     pixels: str
-    colour: Colour
+    colour: ColorTags
     aspect: Fraction | None
     turn: int | None
 
@@ -83,11 +83,11 @@ class Contents:
 
 
 def probe(path: Path, header: bool = False) -> Contents:
-    """What is in `path`; with `header`, without decoding a picture. Raises BadFilm."""
+    """What is in `path`; with `header`, without decoding a picture. Raises BadInput."""
     with opened(path) as container:
         try:
             best: int | None = pick(path, container, None).index
-        except BadFilm:
+        except BadInput:
             best = None  # sound only: still worth showing
         return Contents(
             path=path,
@@ -108,7 +108,7 @@ def probe(path: Path, header: bool = False) -> Contents:
 
 def times(path: Path, video: int | None = None) -> Iterator[tuple[Fraction, Fraction]]:
     """(time, duration) of every frame decoded and shown, in seconds of film time."""
-    return Film.of(path, video).times()
+    return VideoReader.of(path, video).times()
 
 
 def first_sound(path: Path, track: int | None = None) -> Fraction | None:
@@ -154,7 +154,7 @@ def _picture(path: Path, stream: VideoStream, header: bool) -> Picture:
         height=context.height,
         rate=stream.average_rate,
         pixels=context.pix_fmt or "unknown",
-        colour=Colour(
+        colour=ColorTags(
             matrix=formats.MATRICES.get(context.colorspace, "unknown"),
             primaries=formats.PRIMARIES.get(context.color_primaries, "unknown"),
             transfer=formats.TRANSFERS.get(context.color_trc, "unknown"),

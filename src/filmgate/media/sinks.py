@@ -13,16 +13,16 @@ from filmgate.media.codecs import CODECS
 from filmgate.media.options import SUFFIXES, Codec, Container, Fit
 
 if TYPE_CHECKING:
-    from filmgate.core.frame import Spec
-    from filmgate.core.snapshot import Keep
+    from filmgate.core.frame import StreamSpec
+    from filmgate.core.snapshot import CheckpointStore
     from filmgate.core.stage import AnyStage
-    from filmgate.media.images.image_writer import Stills
-    from filmgate.media.writing.segment_writer import Segments
-    from filmgate.media.writing.video_writer import Recording
+    from filmgate.media.images.image_writer import ImageWriter
+    from filmgate.media.writing.segment_writer import SegmentWriter
+    from filmgate.media.writing.video_writer import VideoWriter
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class VideoOutput:
     """A result on disk: .mp4, .m4v, .mov, .mkv or .webm, encoded anew; - writes to a pipe."""
 
     path: Path
@@ -95,7 +95,7 @@ class Output:
         usual = {".webm": "vp9", ".y4m": "rawvideo"}
         return self.codec or usual.get(self.suffix, "h264")
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """What is done to the result before it is encoded. Raises Unsupported."""
         pixels = self.pix_fmt or spec.pixels
         if pixels.startswith("gbrp") and not (self.pix_fmt or self.codec):
@@ -110,22 +110,22 @@ class Output:
     def open(
         self,
         film: Any,
-        spec: Spec,
+        spec: StreamSpec,
         *,
         slow: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
-        keep: Keep | None = None,
-    ) -> Recording | Segments:
+        keep: CheckpointStore | None = None,
+    ) -> VideoWriter | SegmentWriter:
         """The result being written, beside the other tracks of `film`, `slow`
         times as long (None: without those that have times); in pieces that outlive a crash if
         there is a `keep`. Raises UserError."""
-        from filmgate.media.writing.segment_writer import Segments
-        from filmgate.media.writing.video_writer import Recording
+        from filmgate.media.writing.segment_writer import SegmentWriter
+        from filmgate.media.writing.video_writer import VideoWriter
 
         if keep is None:
-            return Recording(self, spec, film.origin, slow=slow, tags=tags, threads=threads)
-        return Segments(keep, self, spec, film.origin, slow=slow, tags=tags, threads=threads)
+            return VideoWriter(self, spec, film.origin, slow=slow, tags=tags, threads=threads)
+        return SegmentWriter(keep, self, spec, film.origin, slow=slow, tags=tags, threads=threads)
 
     def leftovers(self, run: str) -> list[Path]:
         """Hidden files of a run that was killed; `run` is what FILMGATE_RUN was for it."""
@@ -148,7 +148,7 @@ class ImageOutput:
         if not 0 <= self.png_level <= 9:
             raise BadSetting(f"png_level is {self.png_level}: wanted 0 (quick) to 9 (small)")
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """What is done to the result before it is written: made RGB of 8 or 16 bits."""
         from filmgate.media.images.image_writer import as_stills
 
@@ -157,15 +157,15 @@ class ImageOutput:
     def open(
         self,
         film: Any,
-        spec: Spec,
+        spec: StreamSpec,
         *,
         slow: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
-        keep: Keep | None = None,
-    ) -> Stills:
+        keep: CheckpointStore | None = None,
+    ) -> ImageWriter:
         """The pictures being written; those of an interrupted run stay, with or without a `keep`.
         Raises UserError."""
-        from filmgate.media.images.image_writer import Stills
+        from filmgate.media.images.image_writer import ImageWriter
 
-        return Stills(self, spec, film.origin, tags=tags or {}, threads=threads)
+        return ImageWriter(self, spec, film.origin, tags=tags or {}, threads=threads)

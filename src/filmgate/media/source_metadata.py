@@ -8,7 +8,7 @@ from filmgate.media.options import MAX_PIXELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class SourceMetadata:
     """Where other tracks, chapters and metadata come from, and what the picture says of itself.
 
     `path` None: nothing else goes along. Film time 0 lies at `offset` on the container's timeline

@@ -12,15 +12,15 @@ from filmgate.errors import BadSetting
 from filmgate.media.options import IMAGE_SUFFIXES, MAX_PIXELS, check_trim
 
 if TYPE_CHECKING:
-    from filmgate.core.frame import Spec
+    from filmgate.core.frame import StreamSpec
     from filmgate.core.job import Source
     from filmgate.core.stage import AnyStage
-    from filmgate.media.images.image_reader import Album
-    from filmgate.media.reading.video_reader import Film
+    from filmgate.media.images.image_reader import ImageReader
+    from filmgate.media.reading.video_reader import VideoReader
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class VideoFile:
     """A film on disk."""
 
     path: Path
@@ -55,18 +55,18 @@ class File:
         if self.max_pixels < 1:
             raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
 
-    def open(self, threads: int | None = None) -> Film:
-        """The film, its first frame looked at. `threads` decode it. Raises BadFilm, Unsupported."""
-        from filmgate.media.reading.video_reader import Film
+    def open(self, threads: int | None = None) -> VideoReader:
+        """Open the video and decode its first frame, on `threads`. Raises BadInput, Unsupported."""
+        from filmgate.media.reading.video_reader import VideoReader
 
-        return Film.of(self, threads=threads)
+        return VideoReader.of(self, threads=threads)
 
     @property
     def files(self) -> tuple[Path, ...]:
         """What it is read from; the same files are the same film."""
         return (Path(self.path),)
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """What is done to the film before any task. Raises Unsupported."""
         from filmgate.media.pixels.planes import is_hdr
 
@@ -78,7 +78,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImageSequence:
     """Pictures on disk as a film: a folder, a pattern (%06d.png, *.jpg), PNG JPEG WebP TIFF."""
 
     path: Path
@@ -105,26 +105,26 @@ class Images:
         if self.max_pixels < 1:
             raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
 
-    def open(self, threads: int | None = None) -> Album:
-        """The pictures, the first one looked at. Raises BadFilm, Unsupported."""
-        from filmgate.media.images.image_reader import Album
+    def open(self, threads: int | None = None) -> ImageReader:
+        """The pictures, the first one looked at. Raises BadInput, Unsupported."""
+        from filmgate.media.images.image_reader import ImageReader
 
-        return Album.of(self, threads)
+        return ImageReader.of(self, threads)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What they are read from. Raises BadFilm."""
+        """What they are read from. Raises BadInput."""
         from filmgate.media.images.numbering import found
 
         return found(Path(self.path))
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """What is done to the film before any task: nothing."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
-class Pipe:
+class VideoPipe:
     """A film that comes through a pipe, - for standard input: y4m, nut or ts."""
 
     path: Path = Path("-")
@@ -153,12 +153,12 @@ class Pipe:
             raise BadSetting(f"the folder {self.spool} does not exist: make it, to spool there")
 
     def open(self, threads: int | None = None) -> AbstractContextManager[Source]:
-        """The film, its first frame looked at; read once. Raises BadFilm, Unsupported."""
+        """The film, its first frame looked at; read once. Raises BadInput, Unsupported."""
         from filmgate.media.reading.pipe_reader import piped
 
         return piped(self, threads)
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """What is done to the film before any task: nothing."""
         return ()
 

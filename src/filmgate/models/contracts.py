@@ -6,12 +6,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.errors import BadSetting
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
+class MemoryPrediction:
     """What a family would hold on a card: predicted, not measured.
 
     `way`: "ours", or "plain", the usual loop. `batch`: frames at a time, None for any. `parts`:
@@ -31,10 +31,10 @@ class Foreseen:
 
 
 @runtime_checkable
-class Foreseeing(Protocol):
+class PredictsMemory(Protocol):
     """A task that can say what it would hold on a card, without its weights."""
 
-    def foreseen(self, spec: Spec) -> Sequence[Foreseen]:
+    def foreseen(self, spec: StreamSpec) -> Sequence[MemoryPrediction]:
         """Predicted for the stream `spec`; empty: nobody can say. Raises UserError."""
         ...
 
@@ -78,7 +78,7 @@ class ByHand:
     licence: str
 
 
-class Between(Protocol):
+class FrameInterpolator(Protocol):
     """Draws the pictures at `positions` (0 to 1, both excluded) of the way from `a` to `b`.
 
     Raises FloatingPointError for pictures that are not finite.
@@ -89,7 +89,7 @@ class Between(Protocol):
     ) -> Sequence[object]: ...
 
 
-class Enlarge(Protocol):
+class ImageUpscaler(Protocol):
     """Draws a picture larger: planes to planes of the same format."""
 
     def __call__(self, image: object, /) -> object: ...

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
-from filmgate.core.wrappers.model_stage import Costly
+from filmgate.core.wrappers.model_stage import ModelStage
 from filmgate.errors import BadSetting
 from filmgate.flow.estimator import Dis
 from filmgate.flow.shot_detection import cuts
@@ -60,13 +60,16 @@ class Guide:
         found = raft.estimator(self.model, self.weights, self.updates, self.volume)
         return Flow(found, Fraction(self.scale), self.occlusion)
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """Cuts are looked for, then flow within each shot. Raises BadWeights, Unsupported."""
         flow, weights = self.stage(), ""
         flow.output(spec)
         if self.model != "dis":
             weights = raft.sha256(self.model, self.weights)
-        return (cuts(), Costly(flow, settings=repr(replace(self, weights=None)), weights=weights))
+        return (
+            cuts(),
+            ModelStage(flow, settings=repr(replace(self, weights=None)), weights=weights),
+        )
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
         """Frames stay when they are."""

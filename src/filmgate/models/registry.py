@@ -21,16 +21,22 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, cast
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.errors import BadSetting, BadWeights
 from filmgate.models import families as _families
-from filmgate.models.contracts import Between, ByHand, Enlarge, Foreseen, Knobs
+from filmgate.models.contracts import (
+    ByHand,
+    FrameInterpolator,
+    ImageUpscaler,
+    Knobs,
+    MemoryPrediction,
+)
 from filmgate.weights.definitions import Weights
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 
 if TYPE_CHECKING:
-    from filmgate.weights.definitions import Folder
+    from filmgate.weights.definitions import WeightsRepository
 
 
 FILES = (".safetensors", ".pt", ".pth", ".ckpt")
@@ -54,13 +60,13 @@ def interpolators() -> tuple[str, ...]:
     return tuple(name for name in families() if hasattr(_family(name), "interpolator"))
 
 
-def interpolator(name: str, spec: Spec, knobs: Knobs = Knobs()) -> Between:
+def interpolator(name: str, spec: StreamSpec, knobs: Knobs = Knobs()) -> FrameInterpolator:
     """The family's way to draw frames between frames of a stream like `spec`.
 
     Raises BadSetting where there is no such family, or it has no such knob, Unsupported where it
     cannot do this stream, BadWeights.
     """
-    return cast(Between, _able(name, "interpolator", knobs).interpolator(spec, knobs))
+    return cast(FrameInterpolator, _able(name, "interpolator", knobs).interpolator(spec, knobs))
 
 
 def upscalers() -> tuple[str, ...]:
@@ -68,16 +74,22 @@ def upscalers() -> tuple[str, ...]:
     return tuple(name for name in families() if hasattr(_family(name), "upscaler"))
 
 
-def upscaler(name: str, spec: Spec, scale: int, knobs: Knobs = Knobs()) -> Enlarge | AnyStage:
+def upscaler(
+    name: str, spec: StreamSpec, scale: int, knobs: Knobs = Knobs()
+) -> ImageUpscaler | AnyStage:
     """The family's way to make pictures of a stream like `spec` `scale` times as wide and high.
 
     A function of one picture, or, where the model remembers, a stage of planes to planes. Raises
     BadSetting, Unsupported, BadWeights.
     """
-    return cast(Enlarge | AnyStage, _able(name, "upscaler", knobs).upscaler(spec, scale, knobs))
+    return cast(
+        ImageUpscaler | AnyStage, _able(name, "upscaler", knobs).upscaler(spec, scale, knobs)
+    )
 
 
-def foreseen(name: str, spec: Spec, scale: int, knobs: Knobs = Knobs()) -> tuple[Foreseen, ...]:
+def foreseen(
+    name: str, spec: StreamSpec, scale: int, knobs: Knobs = Knobs()
+) -> tuple[MemoryPrediction, ...]:
     """What the family's upscaler would hold on a card, by shapes; empty where it does not say.
 
     Wants no weights. Raises BadSetting, Unsupported.
@@ -91,7 +103,7 @@ def files(name: str, knobs: Knobs = Knobs()) -> Iterator[Path]:
 
     Raises BadWeights at one that is not here.
     """
-    family, shelf, declared = _family(name), Shelf.here(), weights(name)
+    family, shelf, declared = _family(name), WeightsStore.here(), weights(name)
     yield from (shelf.find(one, knobs.weights) for one in declared)
     places = [knobs.weights] if knobs.weights else map(shelf.home, folders(name))
     for place in () if declared else places:
@@ -110,7 +122,7 @@ def weights_hash(name: str, knobs: Knobs = Knobs()) -> str:
 
     Raises BadWeights where they are not here.
     """
-    shelf = Shelf.here()
+    shelf = WeightsStore.here()
     return " ".join(shelf.sha256(file) for file in files(name, knobs))
 
 
@@ -122,7 +134,7 @@ def weights(family: str | None = None) -> tuple[Weights, ...]:
     return _declared("weights", family)
 
 
-def folders(family: str | None = None) -> "tuple[Folder, ...]":
+def folders(family: str | None = None) -> "tuple[WeightsRepository, ...]":
     """Every published folder that a family declares, or those of one family (none: empty)."""
     return _declared("folders", family)
 
@@ -176,9 +188,9 @@ def chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "model": family_of(path), "weights": path}
 
 
-def weights_of(name: str) -> "Weights | Folder":
+def weights_of(name: str) -> "Weights | WeightsRepository":
     """The file, or the folder, of weights of this name. Raises BadSetting, with the nearest."""
-    every: list[Weights | Folder] = [*weights(), *folders()]
+    every: list[Weights | WeightsRepository] = [*weights(), *folders()]
     known = {one.name: one for one in every}
     if name in known:
         return known[name]

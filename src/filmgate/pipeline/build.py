@@ -5,7 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.core.job import SinkFile, SourceFile, Task
 from filmgate.core.plan import Plan, planned
 from filmgate.pipeline.wrapping import dressed
@@ -14,7 +14,7 @@ from filmgate.pipeline.wrapping import dressed
 def build(
     source: SourceFile,
     tasks: Sequence[Task],
-    spec: Spec,
+    spec: StreamSpec,
     plan: Plan | None,
     sink: SinkFile | None = None,
     seed: int = 0,
@@ -28,7 +28,7 @@ def build(
 def line(
     source: SourceFile,
     tasks: Sequence[Task],
-    spec: Spec,
+    spec: StreamSpec,
     sink: SinkFile | None = None,
     seed: int = 0,
 ) -> Chain:

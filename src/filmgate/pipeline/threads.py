@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from filmgate.core.instrumentation.memory import give_back
+from filmgate.core.instrumentation.memory import return_freed_memory
 from filmgate.core.plan import Plan
 
 
@@ -18,8 +18,8 @@ def pinned(plan: Plan) -> Iterator[None]:
 
     before, torch = cv2.getNumThreads(), sys.modules.get("torch")
     torch_before = torch.get_num_threads() if torch else 0
-    if plan.give_back:
-        give_back()
+    if plan.return_freed_memory:
+        return_freed_memory()
     try:
         cv2.setNumThreads(plan.opencv_threads)
         if torch:

@@ -7,25 +7,25 @@ from math import ceil
 
 from filmgate.core.chain import Chain
 from filmgate.core.plan import LARGEST_BATCH, SMALL_CHANGE, Plan, queue_fill
-from filmgate.core.wrappers.model_stage import Costly
+from filmgate.core.wrappers.model_stage import ModelStage
 from filmgate.pipeline.wrapping import HELD_BYTES
 
 # --- what things cost -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What is `fixed`, and what each frame (of a batch) or thread costs `more`: bytes, seconds."""
+class LinearCost:
+    """A `fixed` cost and a cost `per_item` (a frame of a batch, a thread): bytes or seconds."""
 
     fixed: float = 0.0
-    more: float = 0.0
+    per_item: float = 0.0
 
     def at(self, count: float) -> float:
         """The cost of so many."""
-        return self.fixed + self.more * count
+        return self.fixed + self.per_item * count
 
     @classmethod
-    def through(cls, few: tuple[int, float], many: tuple[int, float]) -> "Line":
+    def through(cls, few: tuple[int, float], many: tuple[int, float]) -> "LinearCost":
         """The line through two (count, cost); it falls nowhere, and starts nowhere below 0."""
         (a, low), (b, high) = few, many
         slope = max(0.0, (high - low) / (b - a)) if b > a else low / a
@@ -44,9 +44,9 @@ class StageCost:
     """
 
     name: str
-    host: Line
-    seconds: Line
-    device: Line = Line()
+    host: LinearCost
+    seconds: LinearCost
+    device: LinearCost = LinearCost()
     weights_bytes: int = 0
     state_bytes: int = 0
     made_bytes: float = 0.0
@@ -71,7 +71,7 @@ class Costs:
 
     `decode`, `encode`: bytes held, over threads; `decode_s`, `encode_s`: seconds for one source
     frame, alone; `cpu_s`: of all parts, on one core. `given_bytes`, `result_bytes`: one picture in
-    and out; `more`: frames out for one in. `rate`, `frames`: of the source, if known.
+    and out; `output_ratio`: frames out for one in. `rate`, `frames`: of the source, if known.
     `file_bytes`: on disk, for one frame out.
     """
 
@@ -79,12 +79,12 @@ class Costs:
     given_bytes: int
     result_bytes: int
     stages: tuple[StageCost, ...] = ()
-    decode: Line = Line()
-    encode: Line = Line()
+    decode: LinearCost = LinearCost()
+    encode: LinearCost = LinearCost()
     decode_s: float = 0.0
     encode_s: float = 0.0
     cpu_s: float = 0.0
-    more: Fraction = Fraction(1)
+    output_ratio: Fraction = Fraction(1)
     rate: Fraction | None = None
     frames: int | None = None
     file_bytes: float = 0.0
@@ -92,7 +92,7 @@ class Costs:
     @property
     def chunk_bytes(self) -> tuple[float, float]:
         """Bytes of pictures for one source frame: what goes in, and what comes out."""
-        return self.given_bytes, float(self.more) * self.result_bytes
+        return self.given_bytes, float(self.output_ratio) * self.result_bytes
 
     @property
     def new_bytes(self) -> float:
@@ -153,7 +153,7 @@ def seconds_each(costs: Costs, plan: Plan) -> dict[str, float]:
 def with_held(costs: Costs, chain: Chain) -> Costs:
     """The costs where results are kept; stages are tried without, so that nothing is found."""
     stages = (
-        replace(cost, state_bytes=cost.state_bytes + isinstance(stage, Costly) * HELD_BYTES)
+        replace(cost, state_bytes=cost.state_bytes + isinstance(stage, ModelStage) * HELD_BYTES)
         for cost, stage in zip(costs.stages, chain.stages, strict=True)
     )
     return replace(costs, stages=tuple(stages))

@@ -10,9 +10,9 @@ from typing import Any
 
 from filmgate.core.events import Started
 from filmgate.core.job import Job
-from filmgate.errors import DiskTrouble, DoesNotFit
-from filmgate.media.sinks import Output
-from filmgate.media.sources import File, Images
+from filmgate.errors import DiskFull, DoesNotFit
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import ImageSequence, VideoFile
 from filmgate.planning.fit import Fit
 from filmgate.planning.output_size import at_most, frame_bytes
 
@@ -29,7 +29,7 @@ class Disk:
     @classmethod
     def of(cls, sink: Any, result: float, snapshot: int) -> "Disk":
         """What a result of so many bytes takes on its way; pictures and pipes have no pieces."""
-        if not isinstance(sink, Output) or sink.piped:
+        if not isinstance(sink, VideoOutput) or sink.piped:
             return cls(int(result), 0, int(result), Path(sink.path).absolute().parent)
 
         pieces = int(PIECES * result) + 2 * snapshot
@@ -56,11 +56,11 @@ def foreseen(found: Fit) -> Disk | None:
     costs, job = found.costs, found.job
     if costs.frames is None or not costs.file_bytes:
         return None
-    frames, each = float(costs.frames * costs.more), costs.file_bytes
-    if isinstance(job.sink, Output) and isinstance(job.source, File | Images):
+    frames, each = float(costs.frames * costs.output_ratio), costs.file_bytes
+    if isinstance(job.sink, VideoOutput) and isinstance(job.source, VideoFile | ImageSequence):
         from filmgate.planning.output_size import frame_bytes
 
-        key = min(frames, float(found.plan.segment_frames * costs.more))
+        key = min(frames, float(found.plan.segment_frames * costs.output_ratio))
         each = frame_bytes(job.source, job.sink, found.given, found.made, max(1, int(key)))
     return Disk.of(job.sink, each * frames, costs.snapshot_bytes)
 
@@ -73,7 +73,11 @@ def for_all(folder: Path, job: Job, started: Started) -> None:
     """Raises DoesNotFit if the whole run would not find room. Tries the encoder only in doubt."""
     given, made, free = started.source, started.result, shutil.disk_usage(folder).free
     source, output = job.source, job.sink
-    if not given.frames or not isinstance(output, Output) or not isinstance(source, File | Images):
+    if (
+        not given.frames
+        or not isinstance(output, VideoOutput)
+        or not isinstance(source, VideoFile | ImageSequence)
+    ):
         return
     more = made.rate / given.rate if made.rate and given.rate else Fraction(2)
     frames = float(given.frames * more)
@@ -91,10 +95,10 @@ def for_all(folder: Path, job: Job, started: Started) -> None:
 
 
 def for_the_rest(folder: Path, read: int, frames: int | None) -> None:
-    """Raises DiskTrouble if what is left to do would not find room, as the pieces so far tell."""
+    """Raises DiskFull if what is left to do would not find room, as the pieces so far tell."""
     if not frames or not read:
         return
     made = sum(entry.stat().st_size for entry in os.scandir(folder))
     needed = int(made * (frames - read) / read + JOINED * made * frames / read)
     if needed > shutil.disk_usage(folder).free:
-        raise DiskTrouble.short(folder, needed, read)
+        raise DiskFull.short(folder, needed, read)

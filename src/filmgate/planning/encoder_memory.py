@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.media.pixels.planes import bits_of
-from filmgate.media.sinks import Output
-from filmgate.planning.costs import Line
+from filmgate.media.sinks import VideoOutput
+from filmgate.planning.costs import LinearCost
 
 PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
@@ -53,7 +53,7 @@ def padded_samples(width: int, height: int, pixels: str) -> float:
     return (width + 64) * (height + 64) * (1 + 0.56 * chroma)
 
 
-def held(output: Output, spec: Spec) -> Line:
+def held(output: VideoOutput, spec: StreamSpec) -> LinearCost:
     """Bytes that the encoder holds at most, over its threads; of unknown ones as of the largest."""
     codec = output.codec or ("vp9" if output.path.suffix == ".webm" else "h264")
     preset = output.preset or USUAL.get(codec, "")
@@ -67,10 +67,10 @@ def held(output: Output, spec: Spec) -> Line:
         fixed_mb * 1e6 + deep * each * padded_samples(spec.width, spec.height, spec.pixels)
     )
     thread = THREAD_BYTES * spec.width * spec.height
-    return Line(max(0.0, size - 2 * thread), thread)
+    return LinearCost(max(0.0, size - 2 * thread), thread)
 
 
-def cheaper(output: Output, spec: Spec) -> Iterator[tuple[str, Line]]:
+def cheaper(output: VideoOutput, spec: StreamSpec) -> Iterator[tuple[str, LinearCost]]:
     """Presets of the same codec that hold less, each with what it holds; the nearest, the last."""
     codec = output.codec or "h264"
     if codec not in ("h264", "hevc"):
@@ -78,4 +78,4 @@ def cheaper(output: Output, spec: Spec) -> Iterator[tuple[str, Line]]:
     mine = output.preset or USUAL[codec]
     quicker = PRESETS[: PRESETS.index(mine)] if mine in PRESETS else ()
     for preset in dict.fromkeys((quicker[-1], quicker[0]) if quicker else ()):
-        yield preset, held(Output(output.path, codec=codec, preset=preset), spec)
+        yield preset, held(VideoOutput(output.path, codec=codec, preset=preset), spec)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
-from filmgate.core.wrappers.model_stage import can_be_lean
+from filmgate.core.wrappers.model_stage import has_low_memory
 from filmgate.errors import DoesNotFit, OutOfMemory, Unsupported
-from filmgate.media.sinks import Output
+from filmgate.media.sinks import VideoOutput
 from filmgate.pipeline.build import build, line
 from filmgate.pipeline.wrapping import dressed
 from filmgate.planning import encoder_memory
@@ -25,8 +25,8 @@ class Fit:
     """A plan with its reasons, what was measured to choose it, and what it may hold."""
 
     job: Job
-    given: Spec
-    made: Spec
+    given: StreamSpec
+    made: StreamSpec
     budget: Budget
     costs: Costs
     choice: Choice
@@ -56,7 +56,7 @@ class Fit:
         """Expected of the result, from a few frames of its beginning; None where it is unknown."""
         if self.costs.frames is None or not self.costs.file_bytes:
             return None
-        return int(self.costs.frames * self.costs.more * self.costs.file_bytes)
+        return int(self.costs.frames * self.costs.output_ratio * self.costs.file_bytes)
 
 
 def fit(job: Job, limits: Limits | None = None, budget: Budget | None = None) -> Fit:
@@ -70,14 +70,17 @@ def fit(job: Job, limits: Limits | None = None, budget: Budget | None = None) ->
                           "read only once: give a file, or leave the budget out")  # fmt: skip
     limits = limits or Limits()
     budget = budget or limits.budget
-    plan = replace(Plan(give_back=True, guard=limits.guard), **limits.threads_of_plan)
+    plan = replace(Plan(return_freed_memory=True, guard=limits.guard), **limits.threads_of_plan)
     with job.source.open(plan.decode_threads) as film:
         chain = line(job.source, job.tasks, film.spec, job.sink, job.seed)
         made = chain.output(film.spec)
         fixed = limits.fixed(film.spec, len(chain.stages))
-        thrifty = can_be_lean(chain)
+        thrifty = has_low_memory(chain)
         for lean in (False, True) if thrifty else (False,):
-            plan, fixed = replace(plan, lean=lean), fixed | ({"lean": True} if lean else {})
+            plan, fixed = (
+                replace(plan, low_memory=lean),
+                fixed | ({"low_memory": True} if lean else {}),
+            )
             ours = Chain(dressed(chain, film.spec, plan, job.source))
             try:
                 costs = measured(film, ours, job.sink, plan)
@@ -89,7 +92,7 @@ def fit(job: Job, limits: Limits | None = None, budget: Budget | None = None) ->
                 costs = with_held(costs, chain)
             if choice := choose(costs, budget.host, budget.device, fixed):
                 if lean:
-                    choice = choice.because("lean", "made so to fit the budget")
+                    choice = choice.because("low_memory", "made so to fit the budget")
                 return Fit(job, film.spec, made, budget, costs, choice)
     raise _refused(job, made, costs, budget, limits, fixed)
 
@@ -109,7 +112,12 @@ def planned_within(job: Job, limits: Limits) -> Plan | None:
 
 
 def _refused(
-    job: Job, made: Spec, costs: Costs, budget: Budget, limits: Limits, fixed: Mapping[str, Any]
+    job: Job,
+    made: StreamSpec,
+    costs: Costs,
+    budget: Budget,
+    limits: Limits,
+    fixed: Mapping[str, Any],
 ) -> DoesNotFit:
     """What would be needed, and what a person might give up for less."""
     least = smallest(costs, fixed)
@@ -125,7 +133,7 @@ def _refused(
     offers = [f"give --ram {_mb(needed)}"]
     if own := [name for name in ("batch", "chunk", "threads") if getattr(limits, name)]:
         offers.append(f"leave {', '.join(own)} to us")
-    if isinstance(job.sink, Output):
+    if isinstance(job.sink, VideoOutput):
         for preset, less in encoder_memory.cheaper(job.sink, made):
             spared = int(host["encoder"] - less.at(least.encode_threads))
             if spared > 0:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from filmgate.core.frame import Spec
-from filmgate.core.instrumentation.memory import cuda_in_use, resident_meter, spare_bytes
+from filmgate.core.frame import StreamSpec
+from filmgate.core.instrumentation.memory import available_bytes, cuda_in_use, resident_meter
 from filmgate.core.plan import segment_of
 from filmgate.errors import BadSetting
-from filmgate.units import read_bytes
+from filmgate.units import parse_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Budget:
         if cuda := cuda_in_use():
             free, total = cuda.mem_get_info()
             device = int(free + cuda.memory_reserved() - total / 20)
-        return cls(int(own + 0.9 * spare_bytes()), device)
+        return cls(int(own + 0.9 * available_bytes()), device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,8 @@ class Limits:
         """In bytes; what is not said is the machine's. Raises BadSetting."""
         free = Budget.of_machine()
         return Budget(
-            read_bytes(self.ram) if self.ram else free.host,
-            read_bytes(self.vram) if self.vram else free.device,
+            parse_bytes(self.ram) if self.ram else free.host,
+            parse_bytes(self.vram) if self.vram else free.device,
         )
 
     @property
@@ -86,7 +86,7 @@ class Limits:
         names = ("decode_threads", "encode_threads", "opencv_threads")
         return dict.fromkeys(names, self.threads) if self.threads else {}
 
-    def fixed(self, spec: Spec, stages: int) -> dict[str, Any]:
+    def fixed(self, spec: StreamSpec, stages: int) -> dict[str, Any]:
         """The fields of the Plan that are a person's own, for a film through so many stages."""
         segment = {"segment_frames": segment_of(self.segment, spec.rate, self.chunk or 1)}
         return {

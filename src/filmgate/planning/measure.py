@@ -11,17 +11,17 @@ from time import perf_counter, process_time
 from typing import Any
 
 from filmgate.core.adapters import Blocks
-from filmgate.core.chain import Chain, Links
-from filmgate.core.frame import Frame, Position, Spec
-from filmgate.core.instrumentation.memory import Peak, cuda_in_use, resident_meter, rising
+from filmgate.core.chain import Chain, ChainState
+from filmgate.core.frame import Frame, Position, StreamSpec
+from filmgate.core.instrumentation.memory import Peak, cuda_in_use, measure_peak, resident_meter
 from filmgate.core.plan import Plan
 from filmgate.core.stage import AnyStage
 from filmgate.core.values import nbytes
 from filmgate.errors import OutOfMemory
-from filmgate.media.sinks import ImageOutput, Output
+from filmgate.media.sinks import ImageOutput, VideoOutput
 from filmgate.pipeline.threads import pinned
 from filmgate.planning import encoder_memory
-from filmgate.planning.costs import Costs, Line, StageCost
+from filmgate.planning.costs import Costs, LinearCost, StageCost
 
 KEPT = 4  # real frames that every stage is tried with, to and fro
 DECODED = 24  # frames: by then every thread of a decoder has its own
@@ -50,27 +50,27 @@ def measured(film: Any, chain: Chain, sink: Any, plan: Plan) -> Costs:
             fed *= more
         made = chain.output(spec)
         result_bytes = max(nbytes(frame.image) for frame in frames)
-        encode, encode_s, encode_cpu, file_bytes = Line(), 0.0, 0.0, 0.0
-        if isinstance(sink, Output):
+        encode, encode_s, encode_cpu, file_bytes = LinearCost(), 0.0, 0.0, 0.0
+        if isinstance(sink, VideoOutput):
             encode = encoder_memory.held(sink, made)
             encode_s, encode_cpu, file_bytes = _encoded(film, sink, made, frames, plan)
         elif isinstance(sink, ImageOutput):
-            encode = Line(0.0, STILL_COPIES * result_bytes)
+            encode = LinearCost(0.0, STILL_COPIES * result_bytes)
             encode_s, encode_cpu, file_bytes = _stilled(film, sink, made, frames, plan)
         del frames
-    with rising(), _rising_on_device():
+    with measure_peak(), _rising_on_device():
         pass  # what was freed is given back: the program alone is left
     return Costs(
         program=resident_meter()(),
         given_bytes=given_bytes,
         result_bytes=result_bytes,
         stages=tuple(costs),
-        decode=Line(max(0.0, decode_bytes - plan.decode_threads * a_thread), a_thread),
+        decode=LinearCost(max(0.0, decode_bytes - plan.decode_threads * a_thread), a_thread),
         encode=encode,
         decode_s=decode_s,
         encode_s=float(fed) * encode_s,
         cpu_s=cpu_s + float(fed) * encode_cpu,
-        more=fed,
+        output_ratio=fed,
         rate=spec.rate,
         frames=spec.frames,
         file_bytes=file_bytes,
@@ -78,7 +78,7 @@ def measured(film: Any, chain: Chain, sink: Any, plan: Plan) -> Costs:
 
 
 def probe(
-    stage: AnyStage, spec: Spec, frames: Sequence[Frame]
+    stage: AnyStage, spec: StreamSpec, frames: Sequence[Frame]
 ) -> tuple[StageCost, list[Frame], Fraction, float]:
     """What one stage takes for a stream that looks like `frames`: two batches make a line.
 
@@ -92,7 +92,7 @@ def probe(
     for batch in (1, MANY):
         trial = _Trial(stage, batch, spec, frames)
         try:
-            with rising() as host, _rising_on_device() as device:
+            with measure_peak() as host, _rising_on_device() as device:
                 trial.run(wanted=0)
         except OutOfMemory:
             if batch == 1:
@@ -102,29 +102,31 @@ def probe(
     (few, low, low_device), (many, high, high_device) = trials[0], trials[-1]
     cost = StageCost(
         name=stage.name,
-        host=Line.through((1, low.bytes), (many.batch, high.bytes)),
-        device=Line.through((1, low_device.bytes), (many.batch, high_device.bytes)),
-        seconds=Line.through((1, few.seconds), (many.batch, many.seconds)),
+        host=LinearCost.through((1, low.bytes), (many.batch, high.bytes)),
+        device=LinearCost.through((1, low_device.bytes), (many.batch, high_device.bytes)),
+        seconds=LinearCost.through((1, few.seconds), (many.batch, many.seconds)),
         weights_bytes=_weights(stage),
         state_bytes=max(few.state_bytes, many.state_bytes),
-        made_bytes=float(few.more) * few.new_bytes / max(1, few.out),
+        made_bytes=float(few.output_ratio) * few.new_bytes / max(1, few.out),
         recompute=Fraction(stage.length, stage.stride)
         if isinstance(stage, Blocks)
         else Fraction(1),
     )
-    return cost, made, few.more, few.cpu_s / few.fed
+    return cost, made, few.output_ratio, few.cpu_s / few.fed
 
 
 class _Trial:
     """A stage at work on frames that go to and fro for ever: what it took, and what came out."""
 
-    def __init__(self, stage: AnyStage, batch: int, spec: Spec, frames: Sequence[Frame]) -> None:
+    def __init__(
+        self, stage: AnyStage, batch: int, spec: StreamSpec, frames: Sequence[Frame]
+    ) -> None:
         self.batch, self.fed, self.kept = batch, 0, list[Frame]()
         self.seconds = self.cpu_s = 0.0  # of one step; of all
         self.new_bytes = self.state_bytes = 0
         made = stage.output(spec)
         self._ratio = made.rate / spec.rate if made.rate and spec.rate else None
-        self.more, self.out = self._ratio or Fraction(1), 0
+        self.output_ratio, self.out = self._ratio or Fraction(1), 0
         self._chain, self._feed = Chain((stage,), (batch,)), to_and_fro(frames, spec)
         self._given = {id(frame.image) for frame in frames}
         self._spec = spec
@@ -148,7 +150,7 @@ class _Trial:
             enough |= bool(came and self._ratio) and perf_counter() - began > LONG_S
             if enough and len(self.kept) >= wanted:
                 break
-        rest: Links | None = state
+        rest: ChainState | None = state
         while len(self.kept) < wanted and rest:
             rest, made = self._chain.finish(rest)
             self.kept += made
@@ -158,10 +160,10 @@ class _Trial:
         self.seconds = (perf_counter() - began) / steps
         self.cpu_s = process_time() - cpu
         if self._ratio is None and len(came) > 1:
-            self.more = Fraction(came[-1][1] - came[0][1], came[-1][0] - came[0][0])
+            self.output_ratio = Fraction(came[-1][1] - came[0][1], came[-1][0] - came[0][0])
 
 
-def to_and_fro(frames: Sequence[Frame], spec: Spec) -> Iterator[Frame]:
+def to_and_fro(frames: Sequence[Frame], spec: StreamSpec) -> Iterator[Frame]:
     """The frames forwards and backwards for ever, as one film without a cut."""
     lasts = 1 / spec.rate if spec.rate else frames[0].duration or Fraction(1, 25)
     there_and_back = [*frames, *frames[-2:0:-1]]
@@ -174,7 +176,7 @@ def to_and_fro(frames: Sequence[Frame], spec: Spec) -> Iterator[Frame]:
 def _decoded(film: Any) -> tuple[list[Frame], int, float, float]:
     """The first frames, bytes that decoding holds beside them, seconds a frame, of the CPU."""
     kept, seen = list[Frame](), 0
-    with rising() as peak:
+    with measure_peak() as peak:
         began, cpu = perf_counter(), process_time()
         chunks = film.read(None, 1)
         for frames, _ in chunks:
@@ -189,7 +191,7 @@ def _decoded(film: Any) -> tuple[list[Frame], int, float, float]:
 
 
 def _encoded(
-    film: Any, sink: Output, spec: Spec, frames: Sequence[Frame], plan: Plan
+    film: Any, sink: VideoOutput, spec: StreamSpec, frames: Sequence[Frame], plan: Plan
 ) -> tuple[float, float, float]:
     """Seconds, seconds of the processor, and bytes on disk for one frame of the result."""
     from filmgate.media.writing.encoder import Encoder
@@ -206,7 +208,7 @@ def _encoded(
 
 
 def _stilled(
-    film: Any, sink: ImageOutput, spec: Spec, frames: Sequence[Frame], plan: Plan
+    film: Any, sink: ImageOutput, spec: StreamSpec, frames: Sequence[Frame], plan: Plan
 ) -> tuple[float, float, float]:
     """The same, where the result is pictures: some are written into a folder that goes."""
     many, feed = max(KEPT, plan.encode_threads), to_and_fro(frames, spec)

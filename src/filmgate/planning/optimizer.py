@@ -7,7 +7,7 @@ from math import ceil
 from typing import Any
 
 from filmgate.core.plan import AHEAD, CHUNK_BYTES, SEGMENT_S, Plan, chunk_of, segment_of
-from filmgate.planning.costs import Costs, Line, device_bytes, host_bytes
+from filmgate.planning.costs import Costs, LinearCost, device_bytes, host_bytes
 from filmgate.units import MIB
 
 # --- choosing -------------------------------------------------------------------------------------
@@ -40,8 +40,8 @@ def choose(
     reasons["batches"] = "more at a time would save no time"
     reasons["cache"] = "--cache keeps what was slow to make"
     reasons["guard"] = "what a network makes is looked at; --no-guard"
-    reasons["lean"] = "what is fastest fits"
-    reasons["give_back"] = "else the C library keeps what was freed"
+    reasons["low_memory"] = "what is fastest fits"
+    reasons["return_freed_memory"] = "else the C library keeps what was freed"
     reasons["segment_frames"] = f"about {SEGMENT_S} s of the film: what a stop may cost twice"
     reasons["torch_threads"] = "more only wait for each other"
     while device_budget is not None and device_bytes(costs, plan) > device_budget:
@@ -71,7 +71,7 @@ def wished(costs: Costs, fixed: Mapping[str, Any]) -> Plan:
     chunk = fixed.get("chunk", chunk)
     whole_s = sum(stage.seconds_each(1) for stage in costs.stages)
     wish = {
-        "give_back": True,
+        "return_freed_memory": True,
         "chunk": chunk,
         "batches": tuple(stage.worthwhile(whole_s) for stage in costs.stages),
         "queue_bytes": max(1, AHEAD * chunk * ceil(max(costs.chunk_bytes))),
@@ -112,7 +112,7 @@ def _less_chunk(costs: Costs, plan: Plan) -> Plan:
     return replace(plan, chunk=chunk, queue_bytes=min(plan.queue_bytes, queue))
 
 
-def _less_batch(peaks: Sequence[Line], plan: Plan) -> Plan:
+def _less_batch(peaks: Sequence[LinearCost], plan: Plan) -> Plan:
     """Half the batch of the stage with the highest peak of those that can give."""
     able = [k for k, batch in enumerate(plan.batches) if batch > 1]
     if not able:

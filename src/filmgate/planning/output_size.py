@@ -5,13 +5,13 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from filmgate.core.chain import Chain, Links
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.chain import Chain, ChainState
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import UserError
 from filmgate.media.pixels.planes import steps_of
-from filmgate.media.sinks import Output
-from filmgate.media.source_metadata import Origin
-from filmgate.media.sources import File, Images
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.source_metadata import SourceMetadata
+from filmgate.media.sources import ImageSequence, VideoFile
 
 PLACES = (Fraction(1, 10), Fraction(1, 2), Fraction(9, 10))  # of the film
 FRAMES = 16  # at each place
@@ -20,14 +20,20 @@ TICK = Fraction(1, 1_000_000)
 AT_MOST, LOSSLESS = 0.2, 0.8
 
 
-def at_most(output: Output, made: Spec) -> int:
+def at_most(output: VideoOutput, made: StreamSpec) -> int:
     """Bytes of a result frame that will hardly be exceeded; nothing is tried for that."""
     lossless = output.coded in ("ffv1", "rawvideo", "prores") or (output.crf or 18) < 8
     raw = made.width * made.height * 3 * (1 if made.dtype == "uint8" else 2)
     return int(raw * (LOSSLESS if lossless else AT_MOST))
 
 
-def frame_bytes(source: File | Images, output: Output, given: Spec, made: Spec, key: int) -> float:
+def frame_bytes(
+    source: VideoFile | ImageSequence,
+    output: VideoOutput,
+    given: StreamSpec,
+    made: StreamSpec,
+    key: int,
+) -> float:
     """Bytes of a result frame, about: those of the source, at the size of the result.
 
     `key`: frames from one key picture to the next. What a model adds is not known yet.
@@ -41,7 +47,9 @@ def frame_bytes(source: File | Images, output: Output, given: Spec, made: Spec, 
     return sum(sizes) / max(1, len(sizes))
 
 
-def _snippet(source: File | Images, spec: Spec, place: Fraction) -> Iterator[Frame]:
+def _snippet(
+    source: VideoFile | ImageSequence, spec: StreamSpec, place: Fraction
+) -> Iterator[Frame]:
     rate, count = spec.rate or Fraction(25), spec.frames or 1
     begin = (source.from_ or Fraction(0)) + place * max(0, count - FRAMES) / rate
     try:
@@ -52,16 +60,18 @@ def _snippet(source: File | Images, spec: Spec, place: Fraction) -> Iterator[Fra
         return
 
 
-def _encoded(frames: Sequence[Frame], output: Output, given: Spec, made: Spec) -> list[int]:
+def _encoded(
+    frames: Sequence[Frame], output: VideoOutput, given: StreamSpec, made: StreamSpec
+) -> list[int]:
     """Bytes of each packet."""
     spec = replace(given, width=made.width, height=made.height)
     chain = Chain(output.stages(spec))  # of pictures, for one, RGB becomes what the codec takes
     from filmgate.media.writing.encoder import Encoder
 
-    encoder = Encoder(output, chain.output(spec), TICK, Origin(), 1)
+    encoder = Encoder(output, chain.output(spec), TICK, SourceMetadata(), 1)
     try:
         begun = chain.start(spec, frames[0].position)
-        links: Links | None
+        links: ChainState | None
         links, ready = chain.step(begun, [_sized(frame, spec) for frame in frames])
         while links:
             links, rest = chain.finish(links)
@@ -71,7 +81,7 @@ def _encoded(frames: Sequence[Frame], output: Output, given: Spec, made: Spec) -
         encoder.close()
 
 
-def _sized(frame: Frame, spec: Spec) -> Frame:
+def _sized(frame: Frame, spec: StreamSpec) -> Frame:
     """The frame at the size of the result."""
     import cv2
 

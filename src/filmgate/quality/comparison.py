@@ -8,10 +8,10 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import BadSetting
 from filmgate.media.pixels.planes import Planes
-from filmgate.media.sources import File, Images, Pipe
+from filmgate.media.sources import ImageSequence, VideoFile, VideoPipe
 from filmgate.quality.metrics import lpips, vmaf
 from filmgate.quality.metrics.motion_residual import Luma, flow, luma, small, warped, with_cuts
 from filmgate.quality.metrics.psnr_ssim import ssim
@@ -70,7 +70,7 @@ class Comparison:
 def compare_films(a: Path, b: Path) -> Comparison:
     """Reads both in step; frames are a pair if their times are less than half a frame apart.
 
-    Raises BadFilm, Unsupported; BadSetting if sizes differ or no two frames share a time.
+    Raises BadInput, Unsupported; BadSetting if sizes differ or no two frames share a time.
     """
     asked = {"vmaf": vmaf.no_vmaf(), "lpips": lpips.no_lpips()}
     left_out = {name: why for name, why in asked.items() if why}
@@ -136,14 +136,14 @@ def alone_words(found: Comparison) -> str:
     return f"alone stand {found.alone_a} of A and {found.alone_b} of B"
 
 
-def _source(path: Path) -> File | Images:
+def _source(path: Path) -> VideoFile | ImageSequence:
     source = source_from({"path": path})
-    if isinstance(source, Pipe):
+    if isinstance(source, VideoPipe):
         raise BadSetting("films are compared that lie on disk: name two files")
     return source
 
 
-def _alike(a: Path, b: Path, one: Spec, two: Spec) -> None:
+def _alike(a: Path, b: Path, one: StreamSpec, two: StreamSpec) -> None:
     if (one.width, one.height) != (two.width, two.height):
         raise BadSetting(
             f"{a} is {one.width}x{one.height} and {b} is {two.width}x{two.height}: films that are "

@@ -6,19 +6,19 @@ from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.job import Task
 from filmgate.errors import BadSetting
 from filmgate.media.audio.sync import first_heard, heard_again
-from filmgate.media.images.image_reader import Album
+from filmgate.media.images.image_reader import ImageReader
 from filmgate.media.pixels.rgb import resized
 from filmgate.media.probe import Contents, Track, probe
-from filmgate.media.reading.video_reader import Film
-from filmgate.media.sources import File, Pipe
+from filmgate.media.reading.video_reader import VideoReader
+from filmgate.media.sources import VideoFile, VideoPipe
 from filmgate.media.streams.selection import QUICKTIME, TEXT
 from filmgate.pipeline.build import stretched
 from filmgate.tasks.job_config import sink_from, source_from, task_to
-from filmgate.tasks.provenance import TAG, Told, read_tag
+from filmgate.tasks.provenance import TAG, Provenance, read_tag
 
 # What tells of the file that was, and not of the film.
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", TAG)
@@ -62,18 +62,18 @@ class Pair:
     out: Contents
     taken: Track | None
     made: Track
-    film: Film | Album
-    result: Film
-    wanted: Spec
+    film: VideoReader | ImageReader
+    result: VideoReader
+    wanted: StreamSpec
 
     @classmethod
-    def of(cls, out: Path, against: Path, told: Told | None) -> "Pair":
+    def of(cls, out: Path, against: Path, told: Provenance | None) -> "Pair":
         """Looks at both. The result's stream is the one that stands where the source's does."""
         origin = source_from({**(told.input if told else {}), "path": against})
-        if isinstance(origin, Pipe):
+        if isinstance(origin, VideoPipe):
             raise BadSetting("the film came through a pipe, which can't be read again: name a file")
         film, result = origin.open(), probe(out)
-        source = probe(against) if isinstance(film, Film) else None
+        source = probe(against) if isinstance(film, VideoReader) else None
         taken = made = None
         if source:
             taken = next(t for t in source.tracks if t.index == film.origin.video)
@@ -81,14 +81,14 @@ class Pair:
             solid = _solid(result)
             made = solid[place] if len(solid) == len(_solid(source)) else None
         if made is None or made.kind != "video":
-            best = File(out).open().video
+            best = VideoFile(out).open().video
             made = next(t for t in result.tracks if t.index == best)
         spec = film.spec
         sink = sink_from({**(told.output if told else {}), "path": out})
         for part in (origin, sink):
             for stage in part.stages(spec):
                 spec = stage.output(spec)
-        return cls(source, result, taken, made, film, File(out, made.index).open(), spec)
+        return cls(source, result, taken, made, film, VideoFile(out, made.index).open(), spec)
 
     @property
     def tick(self) -> Fraction:
@@ -97,7 +97,7 @@ class Pair:
 
 
 def check(out: Path, against: Path) -> Report:
-    """Compares the result `out` with the film `against`. Raises BadFilm if one can't be read.
+    """Compares the result `out` with the film `against`. Raises BadInput if one can't be read.
 
     With the job's tag in `out`: the number of frames and every time within half a tick of the
     container. With or without: duration, sync of each sound, streams, chapters, tags.
@@ -116,7 +116,7 @@ def check(out: Path, against: Path) -> Report:
     return Report(out, against, done, tuple(findings), note)
 
 
-def _told(out: Contents) -> tuple[Told | None, str]:
+def _told(out: Contents) -> tuple[Provenance | None, str]:
     """What the tag tells, and why nothing if it tells nothing."""
     tag = next((text for key, text in out.metadata.items() if key.lower() == TAG), None)
     if tag is None:
@@ -277,7 +277,7 @@ def _picture(pair: Pair) -> Finding:
     return Finding("picture", found == wanted, found, wanted)
 
 
-def _colour(spec: Spec) -> str:
+def _colour(spec: StreamSpec) -> str:
     colour, rgb = spec.colour, spec.pixels.startswith("gbr")
     # encoders leave out what is usual
     matrix = "gbr" if rgb and colour.matrix == "unknown" else colour.matrix

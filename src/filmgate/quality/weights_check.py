@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from filmgate.backends.inline import frames as made_of
-from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.snapshot import Cursor
 from filmgate.core.stage import AnyStage
 from filmgate.errors import BadWeights, FilmgateError
@@ -29,7 +29,7 @@ from filmgate.storage.fingerprint import Tell, nobody
 from filmgate.tasks.interpolate import Interpolate
 from filmgate.weights.definitions import Weights
 from filmgate.weights.state_dict import Difference, tensors
-from filmgate.weights.store import Shelf, plain
+from filmgate.weights.store import WeightsStore, plain
 
 FRAMES, SIDE, STEP = 16, 256, 8  # pixels of luma that the picture slides in a frame
 Report = dict[str, Any]
@@ -39,16 +39,22 @@ Report = dict[str, Any]
 class Slide:
     """A film made in memory: one texture slides, so what stands between two frames is known."""
 
-    spec: Spec = Spec(width=SIDE, height=SIDE, rate=Fraction(25), time_base=Fraction(1, 25),
-                      pixels="yuv420p", colour=Colour(matrix="bt709", range="tv"),
-                      frames=FRAMES)  # fmt: skip
+    spec: StreamSpec = StreamSpec(
+        width=SIDE,
+        height=SIDE,
+        rate=Fraction(25),
+        time_base=Fraction(1, 25),
+        pixels="yuv420p",
+        colour=ColorTags(matrix="bt709", range="tv"),
+        frames=FRAMES,
+    )
 
     @contextmanager
     def open(self, threads: int | None = None) -> Iterator[Slide]:
         """Nothing has to be opened."""
         yield self
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """Nothing is done to it."""
         return ()
 
@@ -74,7 +80,9 @@ class Slide:
         return Planes(tuple(arrays), self.spec.pixels, self.spec.colour)
 
 
-def trial(weights: Weights, shelf: Shelf, given: Path | None = None, tell: Tell = nobody) -> Report:
+def trial(
+    weights: Weights, shelf: WeightsStore, given: Path | None = None, tell: Tell = nobody
+) -> Report:
     """What came of trying the real file; `ok` is the verdict. It tells no path of this machine.
 
     The picture between two frames must come closer to the true one than their mean does. Raises

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filmgate.errors import BadSetting
 from filmgate.storage.atomic import ASIDE, put_in_place
-from filmgate.units import read_bytes
+from filmgate.units import parse_bytes
 
 FOLDER, SIZE = "FILMGATE_CACHE", "FILMGATE_CACHE_SIZE"  # of the environment
 BUDGET_BYTES = 10 * 1024**3
@@ -182,7 +182,7 @@ def opened(folder: Path | None = None, environ: Mapping[str, str] = os.environ) 
     """The cache of this machine's user, or one in `folder`; $FILMGATE_CACHE_SIZE is its budget."""
     size = environ.get(SIZE)
     try:
-        budget = read_bytes(size) if size else BUDGET_BYTES
+        budget = parse_bytes(size) if size else BUDGET_BYTES
     except BadSetting as error:
         raise BadSetting(f"{SIZE} is no size: {error}") from error
     return Cache(default_folder(environ) if folder is None else folder, budget)

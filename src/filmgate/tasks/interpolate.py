@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from filmgate.core.adapters import UntilNext, Window, windowed
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
-from filmgate.core.wrappers.model_stage import CHECKS, Costly
-from filmgate.errors import BadPicture, BadSetting
-from filmgate.models.contracts import Between, Dtype, Knobs
+from filmgate.core.wrappers.model_stage import CHECKS, ModelStage
+from filmgate.errors import BadOutput, BadSetting
+from filmgate.models.contracts import Dtype, FrameInterpolator, Knobs
 from filmgate.models.registry import interpolator, interpolators, weights_hash
 from filmgate.tasks.output_times import Grid
 
@@ -73,7 +73,7 @@ class Interpolate:
         factor = self.factor or (self.slow if self.slow != 1 else 2)
         return Grid(factor=Fraction(factor), slow=Fraction(self.slow))
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """Cuts are looked for, frames drawn between, and each made to last until the next."""
         from filmgate.flow.shot_detection import cuts
 
@@ -82,7 +82,7 @@ class Interpolate:
             draw, 0, 1, name="interpolate", output=self.grid.output, first=self.grid.first
         )
         learned = weights_hash(self.model, self.knobs)
-        costly = Costly(
+        costly = ModelStage(
             between,
             settings=repr(replace(self, weights=None)),
             weights=learned,
@@ -117,7 +117,7 @@ class Draw:
 
     grid: Grid
     drop: bool
-    between: Between
+    between: FrameInterpolator
 
     def __call__(self, windows: Sequence[Window]) -> list[list[Frame]]:
         return [self._one(window) for window in windows]
@@ -132,7 +132,7 @@ class Draw:
             try:
                 drawn = iter(self.between(frame.image, following.image, parts))
             except FloatingPointError as error:
-                raise BadPicture(f"interpolate, behind {float(frame.time):.3f} s: {error}; another "
+                raise BadOutput(f"interpolate, behind {float(frame.time):.3f} s: {error}; another "
                                  "--dtype may do", "not finite", frame.time) from error  # fmt: skip
             images = [next(drawn) if place.part else frame.image for place in places]
         return [

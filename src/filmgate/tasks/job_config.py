@@ -15,25 +15,25 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 
 from filmgate.core.job import Job, Task
 from filmgate.errors import BadSetting
-from filmgate.media.sinks import ImageOutput, Output
-from filmgate.media.sources import File, Images, Pipe, is_images
+from filmgate.media.sinks import ImageOutput, VideoOutput
+from filmgate.media.sources import ImageSequence, VideoFile, VideoPipe, is_images
 from filmgate.models.registry import FILES, chosen
 from filmgate.tasks.registry import registry
 
 T = TypeVar("T")
-Source = File | Images | Pipe
-Sink = Output | ImageOutput
-SOURCES = (File, Images, Pipe)
-SINKS = (Output, ImageOutput)
+Source = VideoFile | ImageSequence | VideoPipe
+Sink = VideoOutput | ImageOutput
+SOURCES = (VideoFile, ImageSequence, VideoPipe)
+SINKS = (VideoOutput, ImageOutput)
 _CLOCK = re.compile(r"(\d+:)?\d+:\d+(\.\d*)?")
 WEIGHTS = frozenset({"weights", "flow_weights"})  # settings of tasks that say where those lie
 PLACES = ("path", "overwrite", *WEIGHTS)  # where files lay is nobody's business
 _KINDS = MappingProxyType(
     {
-        "File": "a film",
-        "Images": "images",
-        "Pipe": "a pipe",
-        "Output": "a film",
+        "VideoFile": "a film",
+        "ImageSequence": "images",
+        "VideoPipe": "a pipe",
+        "VideoOutput": "a film",
         "ImageOutput": "images",
     }
 )
@@ -66,13 +66,15 @@ def exact(value: object) -> object:
 def source_from(form: Mapping[str, object]) -> Source:
     """Where a film comes from, by what its `path` looks like. Raises BadSetting."""
     path = Path(str(form.get("path")))
-    kind: type[Source] = Pipe if str(path) == "-" else Images if is_images(path) else File
+    kind: type[Source] = (
+        VideoPipe if str(path) == "-" else ImageSequence if is_images(path) else VideoFile
+    )
     return _one_of(kind, SOURCES, form, "input")
 
 
 def sink_from(form: Mapping[str, object]) -> Sink:
     """Where a result goes, by what its `path` looks like. Raises BadSetting."""
-    kind: type[Sink] = ImageOutput if is_images(Path(str(form.get("path")))) else Output
+    kind: type[Sink] = ImageOutput if is_images(Path(str(form.get("path")))) else VideoOutput
     return _one_of(kind, SINKS, form, "output")
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Grid:
         """The number of the first result from the frame at `at` on."""
         return ceil(at.time * self.slow * self.fps if self.fps else at.index * self.factor)
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         """The stream that comes out."""
         if self.fps:
             long = None if spec.rate is None or spec.frames is None else spec.frames / spec.rate

@@ -13,7 +13,7 @@ TAG = "filmgate"  # the metadata key under which a result carries its job
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Provenance:
     """What a result's tag tells of its making: tasks, and settings of its input and output."""
 
     tasks: tuple[Task, ...]
@@ -33,11 +33,11 @@ def job_tag(job: Job) -> str:
     return json.dumps(form)
 
 
-def read_tag(tag: str) -> Told:
+def read_tag(tag: str) -> Provenance:
     """What a tag tells. Raises BadSetting."""
     try:
         form = json.loads(tag)
         tasks = tuple(task_from(task) for task in form["tasks"])
-        return Told(tasks, dict(form["input"]), dict(form["output"]))
+        return Provenance(tasks, dict(form["input"]), dict(form["output"]))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadSetting(f"{tag[:80]!r} is no tag of Filmgate: {error!r}") from error

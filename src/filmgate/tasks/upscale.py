@@ -6,11 +6,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from filmgate.core.adapters import each
-from filmgate.core.frame import EXTRAS, Frame, Spec
+from filmgate.core.frame import EXTRAS, Frame, StreamSpec
 from filmgate.core.stage import AnyStage, Stage
-from filmgate.core.wrappers.model_stage import CHECKS, Costly
+from filmgate.core.wrappers.model_stage import CHECKS, ModelStage
 from filmgate.errors import BadSetting
-from filmgate.models.contracts import Dtype, Flow, Foreseen, Knobs
+from filmgate.models.contracts import Dtype, Flow, Knobs, MemoryPrediction
 from filmgate.models.registry import foreseen, upscaler, upscalers, weights_hash
 
 
@@ -59,14 +59,14 @@ class Upscale:
     def stretch(self) -> Fraction:
         return Fraction(1)
 
-    def stages(self, spec: Spec) -> tuple[AnyStage, ...]:
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """The model's stage, or its function of a picture, frame by frame; then `steady`."""
         from filmgate.flow.shot_detection import cuts
         from filmgate.flow.temporal_blend import Steady
         from filmgate.media.pixels.rgb import named, resized
 
         made = upscaler(self.model, spec, self.scale, self.knobs)
-        costly = Costly(
+        costly = ModelStage(
             made if isinstance(made, Stage) else drawn(made, self.scale),
             settings=f"{replace(self, weights=None, flow_weights=None)} {spec.seed}",
             weights=weights_hash(self.model, self.knobs),
@@ -79,7 +79,7 @@ class Upscale:
             stages = (named(colour), *stages)
         return (cuts(), *stages, Steady(cell=self.scale)) if self.steady else stages
 
-    def foreseen(self, spec: Spec) -> tuple[Foreseen, ...]:
+    def foreseen(self, spec: StreamSpec) -> tuple[MemoryPrediction, ...]:
         """What the model would hold on a card, predicted without weights; empty: nobody can say."""
         return foreseen(self.model, spec, self.scale, self.knobs)
 
@@ -100,7 +100,7 @@ def drawn(picture: Callable[[object], object], scale: int) -> AnyStage:
     def enlarge(frames: Sequence[Frame]) -> list[Frame]:
         return [frame.made(picture(frame.image), keep=tuple(EXTRAS)) for frame in frames]
 
-    def output(spec: Spec) -> Spec:
+    def output(spec: StreamSpec) -> StreamSpec:
         return replace(spec, width=spec.width * scale, height=spec.height * scale)
 
     return each(enlarge, name="upscale", output=output)

@@ -1,7 +1,7 @@
 """For authors of stages: the laws as functions, and a device that fails."""
 
 from filmgate.testing.laws import (
-    Film,
+    SampleVideo,
     check_batch,
     check_bound,
     check_chain,
@@ -13,7 +13,7 @@ from filmgate.testing.laws import (
 )
 
 __all__ = [
-    "Film",
+    "SampleVideo",
     "check_batch",
     "check_bound",
     "check_chain",

@@ -7,7 +7,7 @@ from typing import Any
 
 from filmgate.core.frame import Frame
 from filmgate.core.instrumentation.fault_injection import Fault
-from filmgate.core.stage import AnyStage, Around
+from filmgate.core.stage import AnyStage, StageWrapper
 from filmgate.core.values import nbytes
 
 
@@ -55,7 +55,7 @@ def _spoilt(image: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Failing(Around):
+class Failing(StageWrapper):
     """A stage on a fake device."""
 
     device: FakeDevice

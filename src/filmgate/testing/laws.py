@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from filmgate.core.chain import Chain, Links
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.chain import Chain, ChainState
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.serialization import dumps, loads
 from filmgate.core.stage import AnyStage, Reach
 from filmgate.core.values import nbytes
@@ -23,25 +23,25 @@ CLOSE = 1e-4  # of full scale: how far another batch size may move a float32 sta
 
 
 @dataclass(frozen=True)
-class Film:
+class SampleVideo:
     """A stream for trials: what it looks like and its frames, numbered from 0, from time 0 on."""
 
-    spec: Spec
+    spec: StreamSpec
     frames: tuple[Frame, ...]
 
-    def part(self, count: int) -> "Film":
+    def part(self, count: int) -> "SampleVideo":
         """Its first frames."""
-        return Film(self.spec, self.frames[:count])
+        return SampleVideo(self.spec, self.frames[:count])
 
-    def twice(self) -> "Film":
+    def twice(self) -> "SampleVideo":
         """The film, and the film again."""
         n, end = len(self.frames), self.frames[-1].end if self.frames else Fraction(0)
         again = (replace(f, index=f.index + n, time=f.time + end) for f in self.frames)
-        return Film(self.spec, (*self.frames, *again))
+        return SampleVideo(self.spec, (*self.frames, *again))
 
 
 def play(
-    chain: Chain, film: Film, cuts: Iterable[int] = (), sleeps: Iterable[int] = ()
+    chain: Chain, film: SampleVideo, cuts: Iterable[int] = (), sleeps: Iterable[int] = ()
 ) -> list[Frame]:
     """The whole result, fed in pieces that end at `cuts`; after pieces in `sleeps` it sleeps.
 
@@ -57,7 +57,7 @@ def play(
         chain, state, made = _retried(chain, state, lambda c, s, g=given: c.step(s, g))  # type: ignore[misc]
         out, begin = out + made, end
         state = loads(dumps(state)) if piece in sleeping else state
-    ended: Links | None = state
+    ended: ChainState | None = state
     while ended is not None:
         chain, ended, made = _retried(chain, ended, lambda c, s: c.finish(s))
         out += made
@@ -125,32 +125,36 @@ def _batched(stage: AnyStage, batch: int) -> Chain:
 # --- the laws -------------------------------------------------------------------------------------
 
 
-def check_cut(stage: AnyStage, film: Film, cuts: Iterable[int], batch: int = 1) -> None:
+def check_cut(stage: AnyStage, film: SampleVideo, cuts: Iterable[int], batch: int = 1) -> None:
     """Law 1, exact: however the film is cut into chunks, the output is the same film."""
     chain = _batched(stage, batch)
     same(play(chain, film, cuts), play(chain, film), "law 1 (cut)")
 
 
-def check_sleep(stage: AnyStage, film: Film, cuts: Iterable[int], sleeps: Iterable[int]) -> None:
+def check_sleep(
+    stage: AnyStage, film: SampleVideo, cuts: Iterable[int], sleeps: Iterable[int]
+) -> None:
     """Law 2, exact: the state to bytes anywhere and back, go on: the same film."""
     chain = Chain((stage,))
     same(play(chain, film, cuts, sleeps), play(chain, film), "law 2 (sleep)")
 
 
-def check_retry(stage: AnyStage, film: Film, fits: int, batch: int, tolerance: float = 0.0) -> None:
+def check_retry(
+    stage: AnyStage, film: SampleVideo, fits: int, batch: int, tolerance: float = 0.0
+) -> None:
     """Law 3, exact: a step that ran out of memory changed nothing; a smaller batch succeeds."""
     half = len(film.frames) // 2
     chain = Chain((_Hungry(stage, fits, half),), (batch,))
     same(play(chain, film, [half]), play(Chain((stage,)), film), "law 3 (retry)", tolerance)
 
 
-def check_batch(stage: AnyStage, film: Film, batch: int, tolerance: float = CLOSE) -> None:
+def check_batch(stage: AnyStage, film: SampleVideo, batch: int, tolerance: float = CLOSE) -> None:
     """Law 4, close: another batch size moves nothing further than `tolerance`."""
     chain = _batched(stage, batch)
     same(play(chain, film), play(Chain((stage,)), film), "law 4 (batch)", tolerance)
 
 
-def check_time(stage: AnyStage, film: Film, total: Fraction | None = None) -> None:
+def check_time(stage: AnyStage, film: SampleVideo, total: Fraction | None = None) -> None:
     """Law 5, exact: times are contiguous from 0 on and last `total` (None: the film's length)."""
     due = Position(0, Fraction(0))
     for frame in play(Chain((stage,)), film):
@@ -162,7 +166,7 @@ def check_time(stage: AnyStage, film: Film, total: Fraction | None = None) -> No
     assert due.time == wanted, f"law 5 (time): the film ends at {due.time} s, wanted {wanted} s"
 
 
-def check_bound(stage: AnyStage, film: Film, batch: int = 1) -> None:
+def check_bound(stage: AnyStage, film: SampleVideo, batch: int = 1) -> None:
     """Law 6: when the film has run twice, to run it twice again makes the state no bigger."""
     chain, sizes = _batched(stage, batch), list[int]()
     state = chain.start(film.spec, Position(0, Fraction(0)))
@@ -174,19 +178,19 @@ def check_bound(stage: AnyStage, film: Film, batch: int = 1) -> None:
     assert whole <= allowed, f"law 6 (bound): the state grew from {half} to {whole} bytes"
 
 
-def check_chain(a: AnyStage, b: AnyStage, c: AnyStage, film: Film) -> None:
+def check_chain(a: AnyStage, b: AnyStage, c: AnyStage, film: SampleVideo) -> None:
     """Law 7, exact: (a, b), c = a, (b, c) = first a, then b, then c."""
     want = film
     for stage in (a, b, c):
         chain = Chain((stage,))
-        want = Film(chain.output(want.spec), tuple(play(chain, want)))
+        want = SampleVideo(chain.output(want.spec), tuple(play(chain, want)))
     for nested in (Chain((Chain((a, b)), c)), Chain((a, Chain((b, c))))):
         same(play(nested, film), want.frames, "law 7 (chain)")
 
 
 def check_stage(
     stage: AnyStage,
-    film: Film,
+    film: SampleVideo,
     *,
     tolerance: float = CLOSE,
     total: Fraction | None = None,
@@ -221,13 +225,13 @@ class _Hungry:
     since: int
     name: str = "hungry"
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         return self.inner.reach(spec)
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return self.inner.output(spec)
 
-    def start(self, spec: Spec, first: Position) -> Any:
+    def start(self, spec: StreamSpec, first: Position) -> Any:
         return self.inner.start(spec, first)
 
     def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
@@ -246,13 +250,13 @@ class _Same:
 
     name: str = "same"
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         return Reach()
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return spec
 
-    def start(self, spec: Spec, first: Position) -> tuple[()]:
+    def start(self, spec: StreamSpec, first: Position) -> tuple[()]:
         return ()
 
     def step(self, state: tuple[()], frames: Sequence[Frame]) -> tuple[tuple[()], list[Frame]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from filmgate.errors import BadSetting, BadWeights
-from filmgate.units import in_words
+from filmgate.units import format_bytes
 
 HUB = "https://huggingface.co"
 _PLAIN = r"[A-Za-z0-9][\w.+-]*"  # a name without a place in it
@@ -91,7 +91,7 @@ class Weights(Published):
     @property
     def told(self) -> str:
         """Name, file, size and licence, in words."""
-        return f"{self.name} ({self.file}, {in_words(self.size_bytes)}, {self.licence})"
+        return f"{self.name} ({self.file}, {format_bytes(self.size_bytes)}, {self.licence})"
 
 
 OPENED = (".safetensors", ".json", ".txt")  # nothing in them is ever run
@@ -99,7 +99,7 @@ Sizes = Mapping[str, tuple[int, str | None]]  # size in bytes and sha256, by pat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Folder(Published):
+class WeightsRepository(Published):
     """A published folder, whose place is its family's. What lies in it, the hub is asked.
 
     `wanted` are patterns of paths in it, and each must find something; of "one|other" the first

@@ -24,9 +24,9 @@ from filelock import FileLock, Timeout
 
 from filmgate.errors import BadSetting, BadWeights, DoesNotFit, NotFetched
 from filmgate.storage.fingerprint import Tell, nobody, sha256_of
-from filmgate.units import in_words
+from filmgate.units import format_bytes
 from filmgate.weights.definitions import Published, Weights
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 
 SILENCE_S = 30.0  # of the other side, until it counts as gone
 TRIES = 5  # in a row without a byte
@@ -37,7 +37,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 def pull(
     weights: Weights,
-    shelf: Shelf,
+    shelf: WeightsStore,
     *,
     accept: bool = False,
     tell: Tell = nobody,
@@ -151,7 +151,7 @@ class _Redirects(HTTPRedirectHandler):
 
 
 def _checked(
-    weights: Weights, shelf: Shelf, part: Part, tell: Tell, wait: Callable[[float], object]
+    weights: Weights, shelf: WeightsStore, part: Part, tell: Tell, wait: Callable[[float], object]
 ) -> str:
     """The whole file lies in `part`, and its sha256 is as wanted. What went wrong is thrown away.
 
@@ -207,8 +207,8 @@ def _whole(weights: Weights, part: Part, tell: Tell, wait: Callable[[float], obj
             furthest = max(furthest, part.size)
             if tries >= TRIES:
                 raise NotFetched(
-                    f"{weights.address} did not come: {error}; {in_words(part.size)} of "
-                    f"{in_words(weights.size_bytes)} are kept, and the same command goes on"
+                    f"{weights.address} did not come: {error}; {format_bytes(part.size)} of "
+                    f"{format_bytes(weights.size_bytes)} are kept, and the same command goes on"
                 ) from error
             tell(f"trying again: {error}", part.size, weights.size_bytes)
             wait(min(30.0, 2.0**tries))
@@ -327,8 +327,8 @@ def room(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise DoesNotFit(
-            f"{folder} needs room for {in_words(needed_bytes)} and {in_words(free)} are free: "
-            "make room, or name a folder on another disk with FILMGATE_MODELS",
+            f"{folder} needs room for {format_bytes(needed_bytes)} and {format_bytes(free)} are "
+            "free: make room, or name a folder on another disk with FILMGATE_MODELS",
             needed_bytes,
         )
 

@@ -13,15 +13,15 @@ from typing import Any
 from filmgate.errors import BadWeights, NotFetched
 from filmgate.storage.fingerprint import Tell, nobody
 from filmgate.weights import download
-from filmgate.weights.definitions import Folder, Sizes, Weights, endpoint
-from filmgate.weights.store import Shelf
+from filmgate.weights.definitions import Sizes, Weights, WeightsRepository, endpoint
+from filmgate.weights.store import WeightsStore
 
 MOST_BYTES = 8 << 20  # of what the hub says of a folder
 
 
 def pull(
-    folder: Folder,
-    shelf: Shelf,
+    folder: WeightsRepository,
+    shelf: WeightsStore,
     *,
     accept: bool = False,
     tell: Tell = nobody,
@@ -51,7 +51,7 @@ def pull(
     return shelf.home(folder)
 
 
-def listed(folder: Folder, shelf: Shelf) -> tuple[Weights, ...]:
+def listed(folder: WeightsRepository, shelf: WeightsStore) -> tuple[Weights, ...]:
     """What the hub said lies in the folder; empty: it was not asked yet, or for another one."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BadWeights):
         told = json.loads(listing(folder, shelf).read_text(encoding="utf-8"))
@@ -60,12 +60,12 @@ def listed(folder: Folder, shelf: Shelf) -> tuple[Weights, ...]:
     return ()
 
 
-def listing(folder: Folder, shelf: Shelf) -> Path:
+def listing(folder: WeightsRepository, shelf: WeightsStore) -> Path:
     """Where it stands what the hub said; it may go if a change is meant."""
     return shelf.home(folder) / f"{folder.name}.listed.json"
 
 
-def believed(folder: Folder, shelf: Shelf, path: Path) -> Path:
+def believed(folder: WeightsRepository, shelf: WeightsStore, path: Path) -> Path:
     """`path`; where that is the folder's place, what was listed and lies there is as published.
 
     A folder elsewhere is its owner's affair. Raises BadWeights, BadSetting for terms that nobody
@@ -80,7 +80,7 @@ def believed(folder: Folder, shelf: Shelf, path: Path) -> Path:
 
 
 def _asked(
-    folder: Folder, shelf: Shelf, tell: Tell, wait: Callable[[float], object]
+    folder: WeightsRepository, shelf: WeightsStore, tell: Tell, wait: Callable[[float], object]
 ) -> tuple[Weights, ...]:
     """Asks the hub, once for all who fetch this, and writes down what it says."""
     place = listing(folder, shelf)
@@ -102,7 +102,9 @@ def _asked(
     return files
 
 
-def _said(folder: Folder, tell: Tell, wait: Callable[[float], object]) -> tuple[str, Sizes]:
+def _said(
+    folder: WeightsRepository, tell: Tell, wait: Callable[[float], object]
+) -> tuple[str, Sizes]:
     """The commit that the revision is now, and what it holds."""
     address = f"{endpoint()}/api/models/{folder.hub}/revision/{folder.revision}?blobs=true"
     for tries in range(1, download.TRIES + 1):
@@ -130,7 +132,7 @@ def _size(told: Mapping[str, Any]) -> tuple[int, str | None]:
     return int(told["size"]), large.get("sha256")
 
 
-def _of(folder: Folder) -> list[object]:
+def _of(folder: WeightsRepository) -> list[object]:
     return [folder.hub, folder.revision, list(folder.wanted)]
 
 

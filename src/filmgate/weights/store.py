@@ -15,13 +15,13 @@ from filmgate.weights.definitions import Published, Weights
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class WeightsStore:
     """The models folder: files of weights, whose terms were accepted, and what was hashed."""
 
     path: Path
 
     @classmethod
-    def here(cls) -> Shelf:
+    def here(cls) -> WeightsStore:
         """The folder that FILMGATE_MODELS names; without, ~/.cache/filmgate/models."""
         told = os.environ.get("FILMGATE_MODELS")
         return cls(

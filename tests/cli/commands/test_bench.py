@@ -9,7 +9,7 @@ import pytest
 from filmgate.cli.commands import bench
 from filmgate.cli.main import main
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.errors import Exit
 from filmgate.flow.shot_detection import cuts
 from filmgate.models.contracts import Knobs
@@ -61,7 +61,7 @@ def led(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small upscaler as a line: cuts, then the network."""
     alone = compact.upscaler
 
-    def upscaler(spec: Spec, scale: int, knobs: Knobs) -> Chain:
+    def upscaler(spec: StreamSpec, scale: int, knobs: Knobs) -> Chain:
         enlarge: Any = alone(spec, scale, knobs)
         return Chain((cuts(), drawn(enlarge, scale)))
 

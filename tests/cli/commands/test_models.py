@@ -14,13 +14,13 @@ from safetensors.torch import save, save_file
 
 from filmgate.cli.commands.models import show
 from filmgate.cli.main import main
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.errors import BadSetting, Exit
 from filmgate.models import families
 from filmgate.models.contracts import Knobs
 from filmgate.models.registry import folders, interpolator, weights_of
 from filmgate.quality.weights_check import SIDE, Slide
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 from tests import films
 from tests.weights.conftest import nothing_said
 from tests.weights.shop import Shop, opened
@@ -35,7 +35,7 @@ from dataclasses import replace
 import numpy as np
 
 from filmgate.weights.state_dict import fitting, tensors
-from filmgate.weights.store import Shelf, Weights
+from filmgate.weights.store import WeightsStore, Weights
 
 TOLD = {told}
 
@@ -50,7 +50,7 @@ def shapes(weights):
 
 
 def interpolator(spec, knobs):
-    file = Shelf.here().verified(weights()[0], knobs.weights)
+    file = WeightsStore.here().verified(weights()[0], knobs.weights)
     move = int(fitting(tensors(file), shapes(None), file)["move"])
 
     def between(a, b, positions):
@@ -72,14 +72,14 @@ def shop() -> Iterator[Shop]:
 
 
 @pytest.fixture
-def shelf(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+def shelf(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsStore]:
     """A models folder, and the registry with one family more."""
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "fake.py").write_text(FAMILY.format(told=told_by(shop)))
     monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path / "more")])
     monkeypatch.setenv("FILMGATE_MODELS", str(tmp_path / "models"))
     monkeypatch.chdir(tmp_path)
-    yield Shelf(tmp_path / "models")
+    yield WeightsStore(tmp_path / "models")
     sys.modules.pop("filmgate.models.families.fake", None)
     families.__dict__.pop("fake", None)
 
@@ -113,7 +113,7 @@ def test_without_weights_there_is_what_needs_none(
 
 
 def test_weights_are_shown_fetched_and_verified(
-    shelf: Shelf, shop: Shop, capsys: pytest.CaptureFixture[str]
+    shelf: WeightsStore, shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def is_() -> dict[str, Any]:
         show(json=True)
@@ -141,7 +141,7 @@ def test_weights_are_shown_fetched_and_verified(
 
 
 def test_terms_are_shown_and_accepted_once(
-    shelf: Shelf, capsys: pytest.CaptureFixture[str]
+    shelf: WeightsStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = said(capsys, "pull", "bound", code=Exit.USER)
     assert "Be kind." in told
@@ -163,13 +163,13 @@ def test_terms_are_shown_and_accepted_once(
     ],
 )
 def test_a_mistake_is_told(
-    words: str, told: str, shelf: Shelf, capsys: pytest.CaptureFixture[str]
+    words: str, told: str, shelf: WeightsStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert told in said(capsys, *words.split(), code=Exit.USER)
 
 
 def test_offline_the_file_and_its_place_are_told(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FILMGATE_OFFLINE", "1")
     told = said(capsys, "pull", "toy", code=Exit.OURS)
@@ -178,7 +178,7 @@ def test_offline_the_file_and_its_place_are_told(
 
 
 def test_try_runs_16_frames_and_writes_a_report_without_places(
-    shelf: Shelf, shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shelf: WeightsStore, shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said(capsys, "pull", "toy")
     assert "please send it" in said(capsys, "try", "toy")
@@ -205,7 +205,7 @@ def test_try_says_no_to_other_weights(
     held: dict[str, torch.Tensor],
     part: str,
     told: str,
-    shelf: Shelf,
+    shelf: WeightsStore,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -218,14 +218,16 @@ def test_try_says_no_to_other_weights(
 
 
 def test_a_report_that_can_not_be_written_is_told(
-    shelf: Shelf, capsys: pytest.CaptureFixture[str]
+    shelf: WeightsStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said(capsys, "pull", "toy")
     told = said(capsys, "try", "toy", "--report", "no/r.json", code=Exit.USER)
     assert "name another file with --report" in told
 
 
-def test_a_family_with_weights_is_used_with_those_given(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_family_with_weights_is_used_with_those_given(
+    shelf: WeightsStore, tmp_path: Path
+) -> None:
     save_file(SHIFTED, tmp_path / "own.safetensors")
     film = Slide()
     between = interpolator("fake", film.spec, Knobs(tmp_path / "own.safetensors"))
@@ -236,7 +238,7 @@ def test_a_family_with_weights_is_used_with_those_given(shelf: Shelf, tmp_path: 
 
 
 def test_a_film_is_made_with_weights_by_hand_and_its_tag_tells_no_place(
-    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shelf: WeightsStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_file(SHIFTED, tmp_path / "own.safetensors")
     films.make(films.FILMS["even"], tmp_path / "in.mp4")
@@ -251,7 +253,7 @@ def test_a_film_is_made_with_weights_by_hand_and_its_tag_tells_no_place(
 
 
 def test_a_bar_is_drawn_where_there_is_a_terminal(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shelf: WeightsStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert main(["models", "pull", "toy"]) == Exit.DONE
@@ -261,7 +263,10 @@ def test_a_bar_is_drawn_where_there_is_a_terminal(
 
 
 def test_a_published_folder_is_shown_fetched_and_verified(
-    shelf: Shelf, shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    shelf: WeightsStore,
+    shop: Shop,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def is_() -> tuple[str, int | None]:
         show(json=True)
@@ -294,7 +299,7 @@ def test_a_published_folder_is_shown_fetched_and_verified(
     assert "models try knows single files" in said(capsys, "try", "diffvsr", code=Exit.USER)
 
 
-def test_two_files_of_one_name_are_refused(shelf: Shelf, tmp_path: Path) -> None:
+def test_two_files_of_one_name_are_refused(shelf: WeightsStore, tmp_path: Path) -> None:
     text = (tmp_path / "more" / "fake.py").read_text()
     (tmp_path / "more" / "twin.py").write_text(text)
     with pytest.raises(BadSetting, match="two files of weights are called bound: name them apart"):
@@ -309,5 +314,5 @@ def test_the_film_of_a_trial_is_exact_half_way_and_of_its_size() -> None:
     assert a.shape == (SIDE, SIDE)
     assert (a[:, 8:] == b[:, :-8]).all()
     assert (a[:, 4:] == between[:, :-4]).all()
-    spec: Spec = film.spec
+    spec: StreamSpec = film.spec
     assert sum(len(frames) for frames, _ in film.read(None, 5)) == spec.frames

@@ -23,7 +23,9 @@ from tests import films
 def found(tmp_path_factory: pytest.TempPathFactory) -> Fit:
     folder = tmp_path_factory.mktemp("plan")
     source = films.make(films.Film(frames=20), folder / "in.mp4")
-    job = fg.Job(fg.File(source), fg.Output(folder / "out.mp4"), (fg.Interpolate(factor=2),))
+    job = fg.Job(
+        fg.VideoFile(source), fg.VideoOutput(folder / "out.mp4"), (fg.Interpolate(factor=2),)
+    )
     return fit(job, Limits(chunk=2))
 
 
@@ -56,7 +58,7 @@ def test_a_machine_reads_the_same(found: Fit, capsys: pytest.CaptureFixture[str]
 
 
 def test_disk_is_at_most_pieces_and_snapshots_and_then_the_result_beside_them() -> None:
-    disk = Disk.of(fg.Output(Path("out.mp4")), 1000, 10)
+    disk = Disk.of(fg.VideoOutput(Path("out.mp4")), 1000, 10)
     assert (disk.result, disk.pieces, disk.joining) == (1000, 1120, 2120)
     pictures = Disk.of(fg.ImageOutput(Path("frames/%06d.png")), 1000, 10)
     assert (pictures.pieces, pictures.joining) == (0, 1000)

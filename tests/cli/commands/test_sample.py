@@ -12,7 +12,7 @@ from filmgate.cli.commands.sample import Snippet, Whole, picture_of, places
 from filmgate.cli.main import main
 from filmgate.core.events import Done
 from filmgate.errors import Exit
-from filmgate.media.sinks import ImageOutput, Output
+from filmgate.media.sinks import ImageOutput, VideoOutput
 from tests import films
 
 HERE = ["--in-process", "--json"]
@@ -121,13 +121,13 @@ def test_what_cannot_be_sampled_is_refused_with_what_to_do(
 
 def test_the_whole_takes_as_much_for_each_second_as_the_snippets() -> None:
     snippet = Snippet("beginning", Fraction(0), Fraction(5), Done(125, 250, 10.0), 1000, 7)
-    whole = Whole.of([snippet, snippet], Fraction(100), Output(Path("out.mp4")))
+    whole = Whole.of([snippet, snippet], Fraction(100), VideoOutput(Path("out.mp4")))
     assert (whole.frames, whole.seconds, whole.disk.result) == (2500, 200.0, 20_000)
     assert whole.disk.pieces == 22_000 + 2 * 7
-    assert "3:20 for the whole film" in whole.words()[1]
+    assert "3:20 for the whole video" in whole.words()[1]
 
 
 def test_the_picture_lies_beside_the_result_or_beside_its_folder() -> None:
-    assert picture_of(Output(Path("a/out.mp4"))) == Path("a/out.mp4.sample.png")
+    assert picture_of(VideoOutput(Path("a/out.mp4"))) == Path("a/out.mp4.sample.png")
     assert picture_of(ImageOutput(Path("/a/f/%06d.png"))) == Path("/a/f.sample.png")
     assert picture_of(ImageOutput(Path("/a/f"))) == Path("/a/f.sample.png")

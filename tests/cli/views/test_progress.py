@@ -9,15 +9,16 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from filmgate.cli.views.progress import Words
+from filmgate.cli.views.progress import ProgressView
 from filmgate.core.events import Committed, Died, Done, Event, Progress, Replanned, Started, Warned
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.jobs.event_log import json_line
-from filmgate.units import clock
+from filmgate.units import format_duration
 
-SPEC = Spec(width=64, height=48, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p",
-            frames=2400)  # fmt: skip
+SPEC = StreamSpec(
+    width=64, height=48, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p", frames=2400
+)
 
 
 def progress(second: float) -> Progress:
@@ -30,7 +31,7 @@ def progress(second: float) -> Progress:
 def told(events: list[Event], terminal: bool, width: int = 80, quiet: bool = False) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=width, highlight=False)
-    with Words(console, None, quiet) as words:
+    with ProgressView(console, None, quiet) as words:
         for event in events:
             words.tell(event)
     return out.getvalue()
@@ -39,7 +40,7 @@ def told(events: list[Event], terminal: bool, width: int = 80, quiet: bool = Fal
 def line(events: list[Event], width: int) -> str:
     """The live line after these events."""
     console = Console(file=io.StringIO(), width=width)
-    words = Words(console, None)
+    words = ProgressView(console, None)
     for event in events:
         words.tell(event)
     with console.capture() as seen:
@@ -88,7 +89,7 @@ def test_elsewhere_a_line_is_said_every_ten_seconds_and_a_table_at_the_end() -> 
 
 
 def test_a_film_of_unknown_length_has_neither_percent_nor_time_left() -> None:
-    started = Started(Spec(width=64, height=48, rate=None, time_base=Fraction(1, 1000),
+    started = Started(StreamSpec(width=64, height=48, rate=None, time_base=Fraction(1, 1000),
                            pixels="yuv420p"), SPEC, ())  # fmt: skip
     line = told([started, progress(20)], terminal=False)
     assert "480 frames" in line
@@ -97,7 +98,7 @@ def test_a_film_of_unknown_length_has_neither_percent_nor_time_left() -> None:
 
 
 def test_quiet_says_warnings_only() -> None:
-    events: list[Event] = [*RUN, Warned("sound is [left] out"), Died("BadFilm", "why", 3)]
+    events: list[Event] = [*RUN, Warned("sound is [left] out"), Died("BadInput", "why", 3)]
     assert told(events, terminal=False, quiet=True) == "warning: sound is [left] out\n"
 
 
@@ -117,8 +118,8 @@ def test_events_as_json_have_their_fields() -> None:
         "segment": 3,
         "ended": True,
     }
-    died = json.loads(json_line(Died("BadFilm", "no film", 0)))
-    said = {"error": "BadFilm", "message": "no film", "read": 0, "certificate": None}
+    died = json.loads(json_line(Died("BadInput", "no film", 0)))
+    said = {"error": "BadInput", "message": "no film", "read": 0, "crash": None}
     assert died == {"event": "Died", **said}
 
 
@@ -135,4 +136,4 @@ def test_every_field_is_documented() -> None:
 
 
 def test_times_are_read_as_clocks_show_them() -> None:
-    assert [clock(s) for s in (0, 9.6, 75, 3675)] == ["0:00", "0:10", "1:15", "1:01:15"]
+    assert [format_duration(s) for s in (0, 9.6, 75, 3675)] == ["0:00", "0:10", "1:15", "1:01:15"]

@@ -13,7 +13,7 @@ from filmgate.core.adapters import each
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame
 from filmgate.core.stage import AnyStage
-from filmgate.core.wrappers.cached import Cached, Memory, cached
+from filmgate.core.wrappers.cached import CachedStage, Memory, cached
 from filmgate.errors import BadSetting
 from filmgate.testing import laws
 from tests.laws.synthetic import STAGES, Recurrent, brighten, film_of, films
@@ -55,7 +55,7 @@ class Counted:
         return brighten(frames)
 
 
-def played(stage: AnyStage, film: laws.Film, batch: int = 1) -> list[Frame]:
+def played(stage: AnyStage, film: laws.SampleVideo, batch: int = 1) -> list[Frame]:
     return laws.play(Chain((stage,), (batch,)), film)
 
 
@@ -64,7 +64,7 @@ def played(stage: AnyStage, film: laws.Film, batch: int = 1) -> list[Frame]:
     st.integers(0, 10**6),
 )  # fmt: skip
 def test_whatever_the_store_does_the_film_is_the_same(
-    film: laws.Film, name: str, batch: int, every: int, seed: int
+    film: laws.SampleVideo, name: str, batch: int, every: int, seed: int
 ) -> None:
     store = Careless(Random(seed))
     want = played(STAGES[name](), film, batch)
@@ -116,7 +116,7 @@ def test_a_key_that_lies_gives_no_wrong_picture() -> None:
     played(cached(each(fn), store, KEY, every=4), film)
     image: Any = film.frames[8].image
     changed = (*film.frames[:8], replace(film.frames[8], image=image + 1e-9), *film.frames[9:])
-    other = laws.Film(film.spec, changed)
+    other = laws.SampleVideo(film.spec, changed)
     got = played(cached(each(fn), store, KEY, every=4), other)
     laws.same(got, played(each(brighten), other), "cached")
     assert fn.frames == 12 + 4
@@ -159,7 +159,7 @@ def test_what_is_held_is_bounded_when_only_pictures_are_found() -> None:
 
 def test_the_stage_is_called_what_it_was() -> None:
     stage = cached(Recurrent(), Memory(), KEY)
-    assert isinstance(stage, Cached)
+    assert isinstance(stage, CachedStage)
     assert stage.name == "recurrent"
     film = film_of([25], 1)
     assert stage.reach(film.spec) == Recurrent().reach(film.spec)

@@ -1,4 +1,4 @@
-"""`guarded`: what can't be right is an error with its time; what can be passes untouched."""
+"""`check_outputs`: what can't be right is an error with its time; what can be passes untouched."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,24 +11,26 @@ import torch
 
 from filmgate.core.adapters import UntilNext, each, windowed
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Colour, Frame, Position, Spec
+from filmgate.core.frame import ColorTags, Frame, Position, StreamSpec
 from filmgate.core.stage import AnyStage
-from filmgate.core.values import nbytes, unfinite
-from filmgate.core.wrappers.luma_grid import Glance, apart, glance
-from filmgate.core.wrappers.output_checks import guarded
-from filmgate.errors import BadPicture, BadSetting
+from filmgate.core.values import count_nonfinite, nbytes
+from filmgate.core.wrappers.luma_grid import LumaGrid, difference, luma_grid
+from filmgate.core.wrappers.output_checks import check_outputs
+from filmgate.errors import BadOutput, BadSetting
 from filmgate.media.pixels.planes import Planes
 from filmgate.testing import laws
 from filmgate.testing.fake_device import FakeDevice
 from tests.films import picture
 from tests.laws.synthetic import Recurrent, double, film_of
 
-SPEC = Spec(width=96, height=64, rate=F(25), time_base=F(1, 25), pixels="rgb", dtype="float32")
+SPEC = StreamSpec(
+    width=96, height=64, rate=F(25), time_base=F(1, 25), pixels="rgb", dtype="float32"
+)
 
 
-def moving(count: int = 40, speed: int = 4) -> laws.Film:
+def moving(count: int = 40, speed: int = 4) -> laws.SampleVideo:
     """Texture that moves, as floats in 0 to 1."""
-    return laws.Film(SPEC, tuple(
+    return laws.SampleVideo(SPEC, tuple(
         Frame(i, F(i, 25), F(1, 25), (scene(speed * i) / np.float32(255)).astype(np.float32))
         for i in range(count)
     ))  # fmt: skip
@@ -39,9 +41,9 @@ def scene(shift: int) -> Any:
     return 128 + 60 * np.sin((x + shift) / 17) + 40 * np.cos((y - shift / 2) / 11)
 
 
-def still(film: laws.Film) -> laws.Film:
+def still(film: laws.SampleVideo) -> laws.SampleVideo:
     first = film.frames[0].image
-    return laws.Film(film.spec, tuple(replace(f, image=first) for f in film.frames))
+    return laws.SampleVideo(film.spec, tuple(replace(f, image=first) for f in film.frames))
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,13 @@ class Tampering:
     change: Callable[[list[Any], int], Any]
     name: str = "model"
 
-    def reach(self, spec: Spec) -> Any:
+    def reach(self, spec: StreamSpec) -> Any:
         return UntilNext().reach(spec)
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         return spec
 
-    def start(self, spec: Spec, first: Position) -> tuple[Any, ...]:
+    def start(self, spec: StreamSpec, first: Position) -> tuple[Any, ...]:
         return ()
 
     def step(self, state: tuple[Any, ...], frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
@@ -71,7 +73,7 @@ class Tampering:
         return None, []
 
 
-def played(stage: AnyStage, film: laws.Film, batch: int = 1) -> list[Frame]:
+def played(stage: AnyStage, film: laws.SampleVideo, batch: int = 1) -> list[Frame]:
     return laws.play(Chain((stage,), (batch,)), film)
 
 
@@ -87,8 +89,8 @@ BAD: dict[str, Callable[[list[Any], int], Any]] = {
 @pytest.mark.parametrize("batch", [1, 8])
 @pytest.mark.parametrize("kind", sorted(BAD))
 def test_what_cannot_be_right_is_an_error_with_its_time(kind: str, batch: int) -> None:
-    with pytest.raises(BadPicture, match=r"model, at 0\.800 s of its input") as told:
-        played(guarded(Tampering(BAD[kind])), moving(), batch)
+    with pytest.raises(BadOutput, match=r"model, at 0\.800 s of its input") as told:
+        played(check_outputs(Tampering(BAD[kind])), moving(), batch)
     assert told.value.kind == kind
     assert told.value.time == F(20, 25)
 
@@ -98,8 +100,8 @@ def test_a_check_that_is_not_asked_for_is_not_made(kind: str) -> None:
     others = [name for name in ("finite", "black", "flashing", "frozen", "shuffled")
               if name != kind]  # fmt: skip
     if kind != "black":  # a black picture is a flash too
-        played(guarded(Tampering(BAD[kind]), checks=others), moving())
-    played(guarded(Tampering(BAD[kind]), checks=["finite"]), moving())
+        played(check_outputs(Tampering(BAD[kind]), checks=others), moving())
+    played(check_outputs(Tampering(BAD[kind]), checks=["finite"]), moving())
 
 
 @pytest.mark.parametrize("kind", ["frozen", "shuffled"])
@@ -107,8 +109,8 @@ def test_what_the_input_does_too_is_right(kind: str) -> None:
     film, change = moving(), BAD[kind]
     images = [f.image for f in film.frames]
     same = tuple(replace(f, image=change(images, f.index)) for f in film.frames)
-    played(guarded(each(list)), laws.Film(film.spec, same))
-    played(guarded(Tampering(change)), still(film))
+    played(check_outputs(each(list)), laws.SampleVideo(film.spec, same))
+    played(check_outputs(Tampering(change)), still(film))
 
 
 CLEAN: dict[str, Callable[[list[Any], int], Any]] = {
@@ -125,29 +127,29 @@ CLEAN: dict[str, Callable[[list[Any], int], Any]] = {
 @pytest.mark.parametrize("kind", sorted(CLEAN))
 def test_a_clean_film_passes_untouched(kind: str) -> None:
     for film in (moving(), moving(speed=1), still(moving()), cut_film()):
-        got = played(guarded(Tampering(CLEAN[kind])), film)
+        got = played(check_outputs(Tampering(CLEAN[kind])), film)
         laws.same(got, played(Tampering(CLEAN[kind]), film), "guarded")
 
 
-def cut_film() -> laws.Film:
+def cut_film() -> laws.SampleVideo:
     """A bright shot, a dark one, a black picture, a flash and a still: all in the film itself."""
     film, frames = moving(), []
     for f in film.frames:
         image: Any = f.image
         dark = image * np.float32(0.2 if 10 <= f.index < 20 else 0 if f.index == 25 else 1)
         frames.append(replace(f, image=dark + np.float32(0.4 * (f.index == 30))))
-    return laws.Film(film.spec, tuple(frames))
+    return laws.SampleVideo(film.spec, tuple(frames))
 
 
 def test_twice_the_frames_and_three_times_the_length_pass() -> None:
     film = moving()
     stage = windowed(double, 0, 1, first=lambda at: 2 * at.index)
-    assert len(played(guarded(stage), film)) == 80
+    assert len(played(check_outputs(stage), film)) == 80
 
     def slower(frames: Sequence[Frame]) -> list[Frame]:
         return [f.made(f.image, time=3 * f.time, duration=3 * f.duration) for f in frames]
 
-    assert len(played(guarded(each(slower), stretch=3), film)) == 40
+    assert len(played(check_outputs(each(slower), stretch=3), film)) == 40
 
 
 def test_a_state_that_is_not_finite_is_never_handed_on() -> None:
@@ -160,24 +162,24 @@ def test_a_state_that_is_not_finite_is_never_handed_on() -> None:
             return sick, made
 
     film = film_of([25] * 12, 1)
-    stage = guarded(Sick(), checks=["finite"])
+    stage = check_outputs(Sick(), checks=["finite"])
     state = stage.start(film.spec, film.frames[0].position)
     for frame in film.frames[:5]:
         state, _ = stage.step(state, [frame])
-    with pytest.raises(BadPicture, match="6 numbers of its state are NaN"):
+    with pytest.raises(BadOutput, match="6 numbers of its state are NaN"):
         stage.step(state, [film.frames[5]])
-    assert unfinite(state) == 0
+    assert count_nonfinite(state) == 0
 
 
 def test_a_device_that_gives_nan_is_found() -> None:
-    stage = guarded(FakeDevice(nan_at=3).on(each(list)))
-    with pytest.raises(BadPicture, match=r"at 0\.080 s"):
+    stage = check_outputs(FakeDevice(nan_at=3).on(each(list)))
+    with pytest.raises(BadOutput, match=r"at 0\.080 s"):
         played(stage, moving(6))
 
 
 def test_memory_does_not_grow_and_is_small() -> None:
     film, sizes = moving(200), list[int]()
-    stage = guarded(each(list))
+    stage = check_outputs(each(list))
     state = stage.start(film.spec, film.frames[0].position)
     for frame in film.frames:
         state, _ = stage.step(state, [frame])
@@ -188,25 +190,25 @@ def test_memory_does_not_grow_and_is_small() -> None:
 def test_planes_of_any_depth_and_tensors_are_seen_alike() -> None:
     luma = picture(5, 96, 64)
     chroma = np.full((32, 48), 128, np.uint8)
-    eight = Planes((luma, chroma, chroma), "yuv420p", Colour())
-    ten = Planes((luma.astype(np.uint16) * 4,) * 3, "yuv444p10le", Colour())
+    eight = Planes((luma, chroma, chroma), "yuv420p", ColorTags())
+    ten = Planes((luma.astype(np.uint16) * 4,) * 3, "yuv444p10le", ColorTags())
     tensor = torch.from_numpy(luma / np.float32(255)).expand(3, 64, 96)
     seen = [looked(image) for image in (eight, ten, tensor, luma)]
     for other in seen[1:]:
         assert np.abs(other.grid - seen[0].grid).max() < 0.005
-        assert apart(other, seen[0]) < 0.005
+        assert difference(other, seen[0]) < 0.005
     assert abs(seen[0].level - luma.mean() / 255) < 0.005
 
 
-def looked(image: object) -> Glance:
-    seen = glance(Frame(0, F(0), F(1), image), F(0))
+def looked(image: object) -> LumaGrid:
+    seen = luma_grid(Frame(0, F(0), F(1), image), F(0))
     assert seen is not None
     return seen
 
 
 def test_an_image_that_is_no_picture_is_left_alone() -> None:
     frames = tuple(Frame(i, F(i), F(1), "no picture") for i in range(12))
-    assert len(played(guarded(each(list)), laws.Film(SPEC, frames))) == 12
+    assert len(played(check_outputs(each(list)), laws.SampleVideo(SPEC, frames))) == 12
 
 
 @pytest.mark.parametrize(
@@ -221,11 +223,11 @@ def test_an_image_that_is_no_picture_is_left_alone() -> None:
     ],
 )
 def test_numbers_that_are_not_finite_are_counted(value: object, count: int) -> None:
-    assert unfinite(value) == count
+    assert count_nonfinite(value) == count
 
 
 def test_a_check_that_nobody_knows_is_refused() -> None:
     with pytest.raises(BadSetting, match="checks are colour"):
-        guarded(each(list), checks=["colour"])
+        check_outputs(each(list), checks=["colour"])
     with pytest.raises(BadSetting, match="stretch is 0"):
-        guarded(each(list), stretch=0)
+        check_outputs(each(list), stretch=0)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filmgate.core.wrappers.tiled import Tile, tile_for, tiled
-from filmgate.errors import BadSetting, BrokenStage, DoesNotFit
+from filmgate.errors import BadSetting, DoesNotFit, StageContractError
 
 NEAR = 1e-6
 
@@ -168,5 +168,5 @@ def test_what_cannot_be_is_refused() -> None:
         tiled(net, halo=1, tile=Tile(8, 8))(picture(9, 9), picture(9, 9))
     with pytest.raises(BadSetting, match="a picture of scale 1/2"):
         tiled(net, halo=1, scales=[1, F(1, 2)], tile=Tile(8, 8))(picture(9, 9), picture(9, 9))
-    with pytest.raises(BrokenStage, match="1 results came out"):
+    with pytest.raises(StageContractError, match="1 results came out"):
         tiled(net, halo=1, out=[1, 1], tile=Tile(8, 8))(picture(9, 9))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from filmgate.errors import BadFilm
+from filmgate.errors import BadInput
 from filmgate.media.containers.open import opened
 from tests.films import FILMS, make
 
@@ -25,13 +25,13 @@ _CHILD = """
 import json, os, re, sys, time
 from pathlib import Path
 from filmgate.errors import UserError
-from filmgate.media.sources import File
-list(File(Path(sys.argv[1])).open().times())  # FFmpeg is loaded and warm
+from filmgate.media.sources import VideoFile
+list(VideoFile(Path(sys.argv[1])).open().times())  # FFmpeg is loaded and warm
 for path in sys.argv[2:]:
     os.access(f"/marker/{path}", os.R_OK)
     begin = time.perf_counter()
     try:
-        for _ in File(Path(path)).open(threads=1).read(None, 8):
+        for _ in VideoFile(Path(path)).open(threads=1).read(None, 8):
             pass
         said = None
     except UserError as error:
@@ -206,21 +206,21 @@ def test_no_other_file_is_opened_and_no_packet_is_sent(
 
 @pytest.mark.parametrize("name", ["-", "-i", "file:x", "pipe:0", "http://127.0.0.1/a", "a\0b"])
 def test_a_name_is_only_ever_a_name(name: str) -> None:
-    with pytest.raises(BadFilm, match=r"does not exist|can't be read"), opened(Path(name)):
+    with pytest.raises(BadInput, match=r"does not exist|can't be read"), opened(Path(name)):
         pass
 
 
 def test_what_is_no_plain_file_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(BadFilm, match="a pipe or a device"), opened(tmp_path / "fifo"):
+    with pytest.raises(BadInput, match="a pipe or a device"), opened(tmp_path / "fifo"):
         pass
-    with pytest.raises(BadFilm, match="a pipe or a device"), opened(Path("/dev/zero")):
+    with pytest.raises(BadInput, match="a pipe or a device"), opened(Path("/dev/zero")):
         pass
-    with pytest.raises(BadFilm, match="a folder"), opened(tmp_path):
+    with pytest.raises(BadInput, match="a folder"), opened(tmp_path):
         pass
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.path.relpath(tmp_path / "s"))
-        with pytest.raises(BadFilm, match="can't be read"), opened(tmp_path / "s"):
+        with pytest.raises(BadInput, match="can't be read"), opened(tmp_path / "s"):
             pass
     make(FILMS["even"], tmp_path / "film.mp4")
     (tmp_path / "link").symlink_to("film.mp4")
@@ -230,5 +230,5 @@ def test_what_is_no_plain_file_is_refused_without_waiting_for_it(tmp_path: Path)
 
 def test_a_picture_that_is_too_large_names_the_flag(tmp_path: Path) -> None:
     path = make(FILMS["even"], tmp_path / "film.mp4")
-    with pytest.raises(BadFilm, match=r"pass --max-pixels \d+"), opened(path, max_pixels=99):
+    with pytest.raises(BadInput, match=r"pass --max-pixels \d+"), opened(path, max_pixels=99):
         pass

@@ -5,9 +5,9 @@ from pathlib import Path
 import av
 import pytest
 
-from filmgate.errors import BadFilm
+from filmgate.errors import BadInput
 from filmgate.media.containers.integrity import flaw
-from filmgate.media.sources import File
+from filmgate.media.sources import VideoFile
 from tests.films import BROKEN, FILMS
 from tests.media.conftest import Reel
 
@@ -20,8 +20,8 @@ def test_a_whole_film_has_no_flaw(name: str, reel: Reel) -> None:
 @pytest.mark.parametrize("name", [name for name in BROKEN if name.startswith("cut")])
 def test_a_film_that_is_cut_short_is_told_before_its_first_frame(name: str, reel: Reel) -> None:
     assert "cut short: at least" in flaw(reel(name))
-    with pytest.raises(BadFilm, match=r"cut short: at least \d+ bytes of it are missing"):
-        File(reel(name)).open()
+    with pytest.raises(BadInput, match=r"cut short: at least \d+ bytes of it are missing"):
+        VideoFile(reel(name)).open()
 
 
 def test_a_hole_in_a_matroska_file_is_found_although_ffmpeg_finds_its_way_around_it(
@@ -36,14 +36,14 @@ def test_a_hole_in_a_matroska_file_is_found_although_ffmpeg_finds_its_way_around
     hurt = tmp_path / "hurt.mkv"
     hurt.write_bytes(data)
     assert "damaged: no element begins at byte" in flaw(hurt)
-    with pytest.raises(BadFilm, match=r"near 0\.000 s; pictures can be found up to 0\.\d+ s"):
-        File(hurt).open()
+    with pytest.raises(BadInput, match=r"near 0\.000 s; pictures can be found up to 0\.\d+ s"):
+        VideoFile(hurt).open()
 
 
 def test_rubbish_behind_a_whole_mp4_does_no_harm(reel: Reel, tmp_path: Path) -> None:
     path = tmp_path / "padded.mp4"
     path.write_bytes(reel("even").read_bytes() + bytes(100))
-    assert len(list(File(path).open().times())) == 12
+    assert len(list(VideoFile(path).open().times())) == 12
 
 
 def test_rubbish_between_fragments_hides_what_follows(reel: Reel, tmp_path: Path) -> None:
@@ -51,5 +51,5 @@ def test_rubbish_between_fragments_hides_what_follows(reel: Reel, tmp_path: Path
     at = data.rindex(b"moof") - 4
     path = tmp_path / "holed.mp4"
     path.write_bytes(data[:at] + bytes(16) + data[at:])
-    with pytest.raises(BadFilm, match=f"no box begins at byte {at}"):
-        File(path).open()
+    with pytest.raises(BadInput, match=f"no box begins at byte {at}"):
+        VideoFile(path).open()

@@ -14,14 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.snapshot import Cursor, Snapshot
-from filmgate.errors import BadFilm, BadSetting, FilmgateError, OutputExists, Unsupported, UserError
-from filmgate.media.images.image_writer import Stills
+from filmgate.errors import (
+    BadInput,
+    BadSetting,
+    FilmgateError,
+    OutputExists,
+    Unsupported,
+    UserError,
+)
+from filmgate.media.images.image_writer import ImageWriter
 from filmgate.media.pixels.planes import Plane, Planes, bits_of
 from filmgate.media.sinks import ImageOutput
-from filmgate.media.source_metadata import Origin
-from filmgate.media.sources import Images, is_images
+from filmgate.media.source_metadata import SourceMetadata
+from filmgate.media.sources import ImageSequence, is_images
 
 END = Snapshot(Cursor(0, 0), None, (), 0)
 MIDDLE = Snapshot(Cursor(0, 0), (), (), 0)
@@ -31,8 +38,8 @@ TAGS = {"job": "a"}
 class _Origin:
     """What a sink wants of a film."""
 
-    def __init__(self, origin: Origin | None = None) -> None:
-        self.origin = origin or Origin()
+    def __init__(self, origin: SourceMetadata | None = None) -> None:
+        self.origin = origin or SourceMetadata()
 
 
 def _texture(
@@ -64,12 +71,12 @@ def _planes(pixels: str, seed: int = 0, width: int = 24, height: int = 16) -> Pl
     arrays: list[Plane] = [
         chance.integers(0, 1 << bits_of(pixels), (height, width)).astype(wide) for _ in range(count)
     ]
-    return Planes(tuple(arrays), pixels, Colour(matrix="gbr", range="pc"))
+    return Planes(tuple(arrays), pixels, ColorTags(matrix="gbr", range="pc"))
 
 
-def _spec(pixels: str, **more: Any) -> Spec:
-    given: dict[str, Any] = {"width": 24, "height": 16, "colour": Colour(range="pc"), **more}
-    return Spec(rate=Fraction(25), time_base=Fraction(1, 25), pixels=pixels, **given)
+def _spec(pixels: str, **more: Any) -> StreamSpec:
+    given: dict[str, Any] = {"width": 24, "height": 16, "colour": ColorTags(range="pc"), **more}
+    return StreamSpec(rate=Fraction(25), time_base=Fraction(1, 25), pixels=pixels, **given)
 
 
 def _frames(pixels: str, count: int) -> list[Frame]:
@@ -78,7 +85,7 @@ def _frames(pixels: str, count: int) -> list[Frame]:
 
 
 def _read(path: Path, **more: Any) -> list[Frame]:
-    with Images(path, **more).open(threads=2) as album:
+    with ImageSequence(path, **more).open(threads=2) as album:
         return [frame for chunk, _ in album.read(None, 4) for frame in chunk]
 
 
@@ -87,7 +94,7 @@ def _arrays(frame: Frame) -> tuple[Plane, ...]:
     return frame.image.arrays
 
 
-def _write(output: ImageOutput, pixels: str, count: int = 3, end: Snapshot = END) -> Stills:
+def _write(output: ImageOutput, pixels: str, count: int = 3, end: Snapshot = END) -> ImageWriter:
     with output.open(_Origin(), _spec(pixels), tags=TAGS) as sink:
         sink.write(_frames(pixels, count))
         sink.commit(end)
@@ -99,7 +106,7 @@ def test_two_comes_before_ten_and_hidden_files_are_passed_over(tmp_path: Path) -
     _folder(tmp_path, names)
     (tmp_path / ".hidden.png").write_bytes(b"no picture")
     (tmp_path / "notes.txt").write_text("nor this")
-    with Images(tmp_path).open() as album:
+    with ImageSequence(tmp_path).open() as album:
         assert [path.name for path in album.paths] == names
         assert album.spec.frames == 11
         assert album.spec.rate == 25
@@ -117,7 +124,7 @@ def test_a_pattern_finds_what_it_matches(tmp_path: Path, pattern: str) -> None:
 def test_missing_numbers_are_named(tmp_path: Path) -> None:
     _folder(tmp_path, [f"{n:06d}.png" for n in (5, 6, 10, 12)])
     for path in (tmp_path, tmp_path / "%06d.png"):
-        with pytest.raises(BadFilm, match="frames 000007 to 000009 are missing, frame 000011 is"):
+        with pytest.raises(BadInput, match="frames 000007 to 000009 are missing, frame 000011 is"):
             _read(path)
     assert len(_read(tmp_path / "*.png")) == 4
 
@@ -136,7 +143,7 @@ def test_what_names_no_sequence_is_refused(
     tmp_path: Path, names: list[str], path: str, said: str
 ) -> None:
     _folder(tmp_path, names)
-    with pytest.raises(BadFilm, match=said):
+    with pytest.raises(BadInput, match=said):
         _read(tmp_path / path)
 
 
@@ -152,7 +159,7 @@ def test_another_size_or_format_among_them_names_the_file(tmp_path: Path) -> Non
 
 def test_reading_from_any_place_gives_the_same(tmp_path: Path) -> None:
     _folder(tmp_path, [f"{n}.png" for n in range(7)])
-    with Images(tmp_path, in_fps=Fraction(24000, 1001)).open(threads=3) as album:
+    with ImageSequence(tmp_path, in_fps=Fraction(24000, 1001)).open(threads=3) as album:
         whole = list(album.read(None, 2))
         frames = [frame for chunk, _ in whole for frame in chunk]
         assert [frame.time for frame in frames] == [Fraction(1001 * n, 24000) for n in range(7)]
@@ -173,7 +180,7 @@ def test_a_trim_is_exact_and_time_begins_at_zero(tmp_path: Path) -> None:
         (Fraction(5, 50), Fraction(5, 25), None, [3, 4]),
         (None, Fraction(1, 100), None, [0]),
     ):
-        trim = Images(tmp_path, from_=first, to=last, frames=frames)
+        trim = ImageSequence(tmp_path, from_=first, to=last, frames=frames)
         with trim.open() as album:
             assert [int(path.stem) for path in album.paths] == kept
             assert next(album.read(None, 1))[0][0].time == 0
@@ -285,12 +292,12 @@ def test_a_rotation_is_carried_and_a_picture_written_upright(tmp_path: Path) -> 
         path = tmp_path / f"{orientation}.jpg"
         head = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
         path.write_bytes(head + plain[2:])
-        with Images(path).open() as album:
+        with ImageSequence(path).open() as album:
             assert album.origin.turn is not None
             frames = next(album.read(None, 1))[0]
             grey = album.spec.pixels.replace("yuvj", "yuv")[:3] == "yuv"
             assert grey
-            luma = Planes(_arrays(frames[0])[:1], "gray", Colour(range="pc"))
+            luma = Planes(_arrays(frames[0])[:1], "gray", ColorTags(range="pc"))
             output = ImageOutput(tmp_path / str(orientation) / "%d.png")
             with output.open(album, _spec("gray", width=32, height=16)) as sink:
                 sink.write([frames[0].made(luma)])
@@ -335,7 +342,7 @@ def test_a_bomb_is_refused_before_it_unpacks(tmp_path: Path, bomb: Callable[[], 
     path = tmp_path / "bomb.png"
     path.write_bytes(bomb())
     with pytest.raises(UserError, match=r"bomb\.png is (16000|60000|65000|16384)x.*--max-pixels"):
-        Images(path).open()
+        ImageSequence(path).open()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff"])
@@ -345,7 +352,7 @@ def test_a_picture_cut_short_anywhere_is_refused(tmp_path: Path, suffix: str) ->
     after = 5 if suffix == ".tiff" else 1  # behind it is where no other picture lies
     for size in [*range(0, len(data) - after, max(1, len(data) // 50)), len(data) - after]:
         path.write_bytes(data[:size])
-        with pytest.raises((BadFilm, Unsupported), match="cut"):
+        with pytest.raises((BadInput, Unsupported), match="cut"):
             _read(path)
 
 

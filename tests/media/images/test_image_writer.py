@@ -7,14 +7,14 @@ import pytest
 from filmgate.core.snapshot import Snapshot
 from filmgate.errors import OutputExists
 from filmgate.media.sinks import ImageOutput
-from filmgate.media.source_metadata import Origin
+from filmgate.media.source_metadata import SourceMetadata
 from tests import films
 from tests.media.images.test_image_reader import END, MIDDLE, TAGS, _frames, _Origin, _spec
 
 
 def test_an_interrupted_folder_is_gone_on_with_from_what_is_whole(tmp_path: Path) -> None:
     film, folder = films.make(films.Film(), tmp_path / "film.mp4"), tmp_path / "made"
-    output, origin = ImageOutput(folder / "%d.png"), _Origin(Origin(path=film))
+    output, origin = ImageOutput(folder / "%d.png"), _Origin(SourceMetadata(path=film))
 
     def go(tags: dict[str, str], end: Snapshot) -> tuple[str, ...]:
         with output.open(origin, _spec("gray"), tags=tags) as sink:
@@ -37,7 +37,7 @@ def test_an_interrupted_folder_is_gone_on_with_from_what_is_whole(tmp_path: Path
 
 def test_a_folder_of_another_film_is_not_gone_on_with(tmp_path: Path) -> None:
     film = films.make(films.Film(), tmp_path / "film.mp4")
-    output, origin = ImageOutput(tmp_path / "made" / "%d.png"), _Origin(Origin(path=film))
+    output, origin = ImageOutput(tmp_path / "made" / "%d.png"), _Origin(SourceMetadata(path=film))
     with output.open(origin, _spec("gray"), tags=TAGS) as sink:
         sink.write(_frames("gray", 2))
         sink.commit(MIDDLE)

@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from filmgate.core.frame import Colour, Frame, Position, Spec
+from filmgate.core.frame import ColorTags, Frame, Position, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.pixels.formats import misfit
 from filmgate.media.pixels.planes import Planes, bits_of, has_alpha, steps_of
 from filmgate.media.pixels.reformat import converted, fitted
-from filmgate.media.sinks import Output
+from filmgate.media.sinks import VideoOutput
 
-HD = Colour("bt709", "bt709", "bt709", "tv", "left")
+HD = ColorTags("bt709", "bt709", "bt709", "tv", "left")
 
 
-def spec_of(pixels: str, width: int = 20, height: int = 12, colour: Colour = HD) -> Spec:
-    return Spec(width=width, height=height, rate=Fraction(25), time_base=Fraction(1, 25),
+def spec_of(pixels: str, width: int = 20, height: int = 12, colour: ColorTags = HD) -> StreamSpec:
+    return StreamSpec(width=width, height=height, rate=Fraction(25), time_base=Fraction(1, 25),
                 pixels=pixels, colour=colour)  # fmt: skip
 
 
-def planes_of(spec: Spec, smooth: bool = False) -> Planes:
+def planes_of(spec: StreamSpec, smooth: bool = False) -> Planes:
     """Noise, or a slope without an edge, in legal limited codes."""
     bits, (across, down) = bits_of(spec.pixels), steps_of(spec.pixels)
     small = (-(-spec.height // down), -(-spec.width // across))
@@ -41,7 +41,7 @@ def planes_of(spec: Spec, smooth: bool = False) -> Planes:
     return Planes(tuple(arrays), spec.pixels, spec.colour)
 
 
-def run(stage: AnyStage, spec: Spec, image: Planes) -> Planes:
+def run(stage: AnyStage, spec: StreamSpec, image: Planes) -> Planes:
     """One picture through a stage; what it makes is what it said it would."""
     frame = Frame(0, Fraction(0), Fraction(1, 25), image)
     _, (made,) = stage.step(stage.start(spec, Position(0, Fraction(0))), [frame])
@@ -56,7 +56,7 @@ def run(stage: AnyStage, spec: Spec, image: Planes) -> Planes:
     return found
 
 
-def there_and_back(spec: Spec, pixels: str, image: Planes) -> Planes:
+def there_and_back(spec: StreamSpec, pixels: str, image: Planes) -> Planes:
     there = converted(pixels)
     middle = run(there, spec, image)
     return run(converted(spec.pixels), there.output(spec), middle)
@@ -86,22 +86,22 @@ def test_the_error_names_both_ways_out() -> None:
         fitted(0, 8)
 
 
-def names(output: Output, spec: Spec) -> list[str]:
+def names(output: VideoOutput, spec: StreamSpec) -> list[str]:
     return [stage.name for stage in output.stages(spec)]
 
 
 def test_an_output_asks_for_what_is_due_and_nothing_else() -> None:
     path, odd = Path("a.mp4"), spec_of("yuv420p", 19, 11)
-    assert names(Output(path), odd) == []
-    assert names(Output(path, fit="pad"), odd) == ["fit"]
-    assert names(Output(path, fit="pad", codec="ffv1"), odd) == []
-    assert names(Output(path, fit="crop"), spec_of("yuv420p")) == []
-    assert names(Output(path, pix_fmt="yuv420p"), odd) == []
-    assert names(Output(path, pix_fmt="yuv444p", fit="pad"), odd) == ["to yuv444p"]
-    assert names(Output(path, pix_fmt="yuv420p", fit="pad"), spec_of("yuv444p", 19, 11)) == [
+    assert names(VideoOutput(path), odd) == []
+    assert names(VideoOutput(path, fit="pad"), odd) == ["fit"]
+    assert names(VideoOutput(path, fit="pad", codec="ffv1"), odd) == []
+    assert names(VideoOutput(path, fit="crop"), spec_of("yuv420p")) == []
+    assert names(VideoOutput(path, pix_fmt="yuv420p"), odd) == []
+    assert names(VideoOutput(path, pix_fmt="yuv444p", fit="pad"), odd) == ["to yuv444p"]
+    assert names(VideoOutput(path, pix_fmt="yuv420p", fit="pad"), spec_of("yuv444p", 19, 11)) == [
         "fit", "to yuv420p"]  # fmt: skip
     with pytest.raises(BadSetting, match="pix_fmt is fog: wanted a format of 8 to 16 bits"):
-        names(Output(path, pix_fmt="fog"), odd)
+        names(VideoOutput(path, pix_fmt="fog"), odd)
 
 
 @pytest.mark.parametrize("extent", ["tv", "pc"])
@@ -165,7 +165,7 @@ def test_rgb_and_grey_come_by_their_own_ways() -> None:
     assert grey.colour.range == "tv"
     coloured = run(converted("yuv420p"), spec_of("gray"), grey)
     assert (coloured.arrays[1] == 128).all()
-    untold = spec_of("gbrp", colour=Colour("gbr"))
+    untold = spec_of("gbrp", colour=ColorTags("gbr"))
     assert converted("yuv420p").output(untold).colour.matrix == "smpte170m"
 
 

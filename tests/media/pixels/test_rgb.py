@@ -11,14 +11,16 @@ import torch
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 
-from filmgate.core.frame import Colour, Frame, Position, Spec
+from filmgate.core.frame import ColorTags, Frame, Position, StreamSpec
 from filmgate.errors import Unsupported
 from filmgate.media.pixels.av_frames import rows_of
 from filmgate.media.pixels.planes import Planes, bits_of
 from filmgate.media.pixels.rgb import _to_rgb_matrix, planes, rgb, to_planes, to_rgb
 
 MATRICES = {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 5, "smpte240m": 7, "bt2020nc": 9}
-SPEC = Spec(width=66, height=50, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p")
+SPEC = StreamSpec(
+    width=66, height=50, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p"
+)
 
 
 def smooth(width: int = 66, height: int = 50) -> torch.Tensor:
@@ -56,7 +58,7 @@ def by_swscale(picture: Planes, matrix: int, full: bool) -> npt.NDArray[np.float
 def test_rgb_is_what_swscale_makes_of_it(pixels: str, matrix: str, extent: str) -> None:
     # swscale takes chroma to lie between the samples across, and cuts 8 bits off instead of
     # rounding them: up to one code value
-    colour = Colour(matrix=matrix, range=extent, siting="center")
+    colour = ColorTags(matrix=matrix, range=extent, siting="center")
     picture = to_planes(smooth(), pixels, colour)
     ours = to_rgb(picture).numpy()
     theirs = by_swscale(picture, MATRICES[matrix], extent == "pc")
@@ -83,14 +85,14 @@ def test_known_codes_are_known_colours(
 ) -> None:
     dtype = np.uint8 if bits_of(pixels) == 8 else np.uint16
     arrays = tuple(np.full((4, 4), code, dtype) for code in codes)
-    found = to_rgb(Planes(arrays, pixels, Colour(matrix=matrix, range=extent)))
+    found = to_rgb(Planes(arrays, pixels, ColorTags(matrix=matrix, range=extent)))
     assert torch.allclose(found[:, 0, 0], torch.tensor(wanted).float(), atol=0.006)
 
 
 def test_an_unknown_matrix_goes_by_the_size() -> None:
     codes = (63, 102, 240)
     small, large = (
-        to_rgb(Planes(tuple(np.full(size, c, np.uint8) for c in codes), "yuv444p", Colour()))
+        to_rgb(Planes(tuple(np.full(size, c, np.uint8) for c in codes), "yuv444p", ColorTags()))
         for size in ((48, 720), (48, 1280))
     )
     assert torch.allclose(large[:, 0, 0], torch.tensor([1.0, 0, 0]), atol=0.006)
@@ -105,7 +107,7 @@ def test_an_unknown_matrix_goes_by_the_size() -> None:
 def test_without_subsampling_every_code_inside_the_gamut_comes_back(
     pixels: str, matrix: str, extent: str
 ) -> None:
-    colour = Colour(matrix=matrix, range=extent)
+    colour = ColorTags(matrix=matrix, range=extent)
     picture = to_planes(smooth(), pixels, colour)
     again = to_planes(to_rgb(picture), pixels, colour)
     assert all(map(np.array_equal, picture.arrays, again.arrays))
@@ -119,7 +121,7 @@ def test_code_triples_inside_the_gamut_come_back_exactly(
 ) -> None:
     """A hundred thousand triples each; inside means that R, G and B lie in [0, 1]."""
     pixels = "yuv444p" if bits == 8 else f"yuv444p{bits}le"
-    colour = Colour(matrix=matrix, range=extent)
+    colour = ColorTags(matrix=matrix, range=extent)
     triples = np.random.default_rng(bits).integers(0, 2**bits, (3, 300, 400))
     arrays: tuple[Any, ...] = tuple(triples.astype(np.uint8 if bits == 8 else np.uint16))
     exact, zero = _to_rgb_matrix(pixels, colour, 400, 300)
@@ -138,7 +140,7 @@ def test_code_triples_inside_the_gamut_come_back_exactly(
 def test_with_subsampling_smooth_pictures_come_back_within_one_code(
     size: tuple[int, int], pixels: str, siting: str
 ) -> None:
-    colour = Colour(matrix="bt709", range="tv", siting=siting)
+    colour = ColorTags(matrix="bt709", range="tv", siting=siting)
     picture = to_planes(smooth(*size), pixels, colour)
     assert picture.size == size
     again = to_planes(to_rgb(picture), pixels, colour)
@@ -152,7 +154,7 @@ def test_chroma_lies_where_the_film_says(siting: str) -> None:
     """A ramp in colour comes back as the same ramp, not moved by half a sample."""
     ramp = torch.linspace(0.2, 0.8, 64)
     picture = torch.stack((ramp.expand(64, 64), torch.full((64, 64), 0.5), ramp.expand(64, 64).T))
-    colour = Colour(matrix="bt709", range="pc", siting=siting)
+    colour = ColorTags(matrix="bt709", range="pc", siting=siting)
     made = to_planes(picture, "yuv420p16le", colour)
     inside = np.s_[:, 4:-4, 4:-4]
     assert torch.allclose(to_rgb(made)[inside], picture[inside], atol=1e-4)
@@ -164,7 +166,7 @@ def test_no_strip_of_rows_shows() -> None:
     noise = np.random.default_rng(3)
     arrays = tuple(noise.integers(60, 200, size, np.uint8) for size in [(200, 8), *[(100, 4)] * 2])
     for siting in ("left", "topleft"):
-        whole = Planes(arrays, "yuv420p", Colour(siting=siting, matrix="bt709"))
+        whole = Planes(arrays, "yuv420p", ColorTags(siting=siting, matrix="bt709"))
         part = Planes(tuple(a[-len(a) // 2 :] for a in arrays), "yuv420p", whole.colour)
         assert torch.equal(to_rgb(whole)[:, 104:], to_rgb(part)[:, 4:])
         picture = to_rgb(whole)
@@ -184,17 +186,17 @@ def test_no_strip_of_rows_shows() -> None:
     ],
 )
 def test_what_would_come_out_wrong_is_refused(pixels: str, matrix: str, words: str) -> None:
-    picture = Planes((np.zeros((4, 4), np.uint8),) * 3, pixels, Colour(matrix=matrix))
+    picture = Planes((np.zeros((4, 4), np.uint8),) * 3, pixels, ColorTags(matrix=matrix))
     with pytest.raises(Unsupported, match=words):
         to_rgb(picture)
 
 
 def test_the_stages_keep_times_and_what_was_learnt() -> None:
-    there, back = rgb(), planes("yuv420p", Colour(matrix="bt709"))
+    there, back = rgb(), planes("yuv420p", ColorTags(matrix="bt709"))
     middle = there.output(SPEC)
     assert (middle.pixels, middle.dtype) == ("rgb", "float32")
     assert back.output(middle).pixels == "yuv420p"
-    image = to_planes(smooth(), "yuv420p", Colour(matrix="bt709"))
+    image = to_planes(smooth(), "yuv420p", ColorTags(matrix="bt709"))
     frame = Frame(5, Fraction(1, 5), Fraction(1, 25), image, {"cut": True})
     position = Position(5, Fraction(1, 5))
     _, made = there.step(there.start(SPEC, position), [frame])
@@ -207,13 +209,13 @@ def test_the_stages_keep_times_and_what_was_learnt() -> None:
 
 
 def test_half_precision_is_made_where_it_is_wanted() -> None:
-    made = to_rgb(to_planes(smooth(), "yuv420p", Colour()), torch.float16)
+    made = to_rgb(to_planes(smooth(), "yuv420p", ColorTags()), torch.float16)
     assert made.dtype is torch.float16
 
 
 @pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
 def test_hdr_is_kept_from_a_model_made_for_sdr(transfer: str) -> None:
-    spec = replace(SPEC, colour=Colour(matrix="bt2020nc", transfer=transfer))
+    spec = replace(SPEC, colour=ColorTags(matrix="bt2020nc", transfer=transfer))
     with pytest.raises(Unsupported, match=f"HDR .transfer {transfer}.*--tonemap"):
         rgb().output(spec)
     assert rgb(hdr=True).output(spec).pixels == "rgb"
@@ -222,4 +224,4 @@ def test_hdr_is_kept_from_a_model_made_for_sdr(transfer: str) -> None:
 @pytest.mark.parametrize("matrix", ["ycgco", "bt2020c", "ictcp"])
 def test_a_matrix_that_is_no_matrix_is_refused_before_the_first_frame(matrix: str) -> None:
     with pytest.raises(Unsupported, match=f"matrix is {matrix}"):
-        rgb().output(replace(SPEC, colour=Colour(matrix=matrix)))
+        rgb().output(replace(SPEC, colour=ColorTags(matrix=matrix)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from filmgate.core.frame import Colour, Frame, Position, Spec
+from filmgate.core.frame import ColorTags, Frame, Position, StreamSpec
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.tonemap import (
@@ -20,12 +20,19 @@ from filmgate.media.pixels.tonemap import (
     toned,
     tonemapped,
 )
-from filmgate.media.sources import File
+from filmgate.media.sources import VideoFile
 
-PQ = Colour("bt2020nc", "bt2020", "smpte2084", "tv", "left")
+PQ = ColorTags("bt2020nc", "bt2020", "smpte2084", "tv", "left")
 HLG = replace(PQ, transfer="arib-std-b67")
-SPEC = Spec(width=8, height=6, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p10le",
-            dtype="uint16", colour=PQ)  # fmt: skip
+SPEC = StreamSpec(
+    width=8,
+    height=6,
+    rate=Fraction(25),
+    time_base=Fraction(1, 25),
+    pixels="yuv420p10le",
+    dtype="uint16",
+    colour=PQ,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +73,7 @@ def test_the_curve_is_the_eetf_of_bt_2390() -> None:
 
 
 @pytest.mark.parametrize("colour", [PQ, HLG])
-def test_grey_stays_grey_and_nothing_leaves_the_range(colour: Colour) -> None:
+def test_grey_stays_grey_and_nothing_leaves_the_range(colour: ColorTags) -> None:
     grey = torch.linspace(0, 1, 64).expand(3, 2, 64)
     made = to_sdr(grey, colour, 1000)
     assert float((made[0] - made[1]).abs().max()) < 2e-4
@@ -89,11 +96,11 @@ def test_a_bt_709_colour_in_bt_2020_comes_out_as_itself() -> None:
 
 
 @pytest.mark.parametrize("colour", [PQ, HLG])
-def test_the_stage_keeps_the_format_and_says_what_it_made(colour: Colour) -> None:
+def test_the_stage_keeps_the_format_and_says_what_it_made(colour: ColorTags) -> None:
     spec = replace(SPEC, colour=colour)
     stage = tonemapped(colour)
     made_spec = stage.output(spec)
-    assert made_spec == replace(spec, colour=Colour("bt709", "bt709", "bt709", "tv", "left"))
+    assert made_spec == replace(spec, colour=ColorTags("bt709", "bt709", "bt709", "tv", "left"))
     arrays = tuple(np.full(size, 512, np.uint16) for size in ((6, 8), (3, 4), (3, 4)))
     frame = Frame(0, Fraction(0), Fraction(1, 25), Planes(arrays, "yuv420p10le", colour))
     _, made = stage.step(stage.start(spec, Position(0, Fraction(0))), [frame])
@@ -105,17 +112,17 @@ def test_the_stage_keeps_the_format_and_says_what_it_made(colour: Colour) -> Non
 
 
 def test_a_file_gives_the_stage_to_hdr_only(tmp_path: Path) -> None:
-    asked = File(tmp_path / "a.mp4", tonemap=True)
+    asked = VideoFile(tmp_path / "a.mp4", tonemap=True)
     assert [stage.name for stage in asked.stages(SPEC)] == ["tonemap"]
-    assert asked.stages(replace(SPEC, colour=Colour())) == ()
-    assert File(tmp_path / "a.mp4").stages(SPEC) == ()
+    assert asked.stages(replace(SPEC, colour=ColorTags())) == ()
+    assert VideoFile(tmp_path / "a.mp4").stages(SPEC) == ()
 
 
 def test_what_cannot_be_mapped_is_refused() -> None:
     with pytest.raises(BadSetting, match=r"peak_nits is 80: wanted more than 203"):
         tonemapped(PQ, 80)
     with pytest.raises(Unsupported, match="transfer is unknown, wanted HDR"):
-        tonemapped(Colour())
+        tonemapped(ColorTags())
     with pytest.raises(Unsupported, match="HDR in smpte432 colours, wanted bt2020"):
         tonemapped(replace(PQ, primaries="smpte432"))
     with pytest.raises(Unsupported, match="matrix is ictcp"):

@@ -10,7 +10,7 @@ import pytest
 from av.packet import Packet
 
 from filmgate.errors import BadSetting
-from filmgate.media.sources import File
+from filmgate.media.sources import VideoFile
 from tests import films
 from tests.films import number_of
 from tests.media.awkward import MORE, check_seek_is_read, frames, pictures
@@ -19,7 +19,7 @@ from tests.media.conftest import Reel
 
 @pytest.mark.parametrize("name", [name for name in MORE if not name.startswith("fields")])
 def test_other_containers_give_every_frame_with_its_exact_time(name: str, shelf: Reel) -> None:
-    film = File(shelf(name)).open()
+    film = VideoFile(shelf(name)).open()
     kind = MORE[name]
     found = [(frame.time, frame.duration, number_of(frame)) for frame in frames(film)]
     assert found == list(kind.shown)
@@ -42,11 +42,11 @@ def test_a_trim_keeps_exactly_the_frames_whose_times_lie_in_it(
     name: str, begin: str | None, end: str | None, count: int | None, shelf: Reel
 ) -> None:
     path = shelf(name)
-    everything = File(path).open()
+    everything = VideoFile(path).open()
     first, last = Fraction(begin or 0), Fraction(end or 10**6)
     seen = frames(everything)
     kept = [frame for frame in seen if first <= frame.time < last][:count]
-    film = File(
+    film = VideoFile(
         path, from_=Fraction(begin) if begin else None, to=Fraction(end) if end else None,
         frames=count,
     ).open()  # fmt: skip
@@ -64,14 +64,14 @@ def test_a_trim_keeps_exactly_the_frames_whose_times_lie_in_it(
 
 @pytest.mark.parametrize("name", ["open_gop", "uneven_mkv", "refreshed", "h264_avi", "h264_ts"])
 def test_a_trimmed_film_can_be_read_from_anywhere(name: str, shelf: Reel) -> None:
-    check_seek_is_read(File(shelf(name), from_=Fraction("0.13"), to=Fraction("0.5")).open())
+    check_seek_is_read(VideoFile(shelf(name), from_=Fraction("0.13"), to=Fraction("0.5")).open())
 
 
 def test_a_trim_beyond_the_end_is_told_with_the_film_s_length(shelf: Reel) -> None:
     with pytest.raises(BadSetting, match=r"no frame from 7\.000 s on: its last one .* 0\.440 s"):
-        File(shelf("even"), from_=Fraction(7)).open()
+        VideoFile(shelf("even"), from_=Fraction(7)).open()
     with pytest.raises(BadSetting, match=r"no frame from 0\.121 s to 0\.159 s"):
-        File(shelf("even"), from_=Fraction("0.121"), to=Fraction("0.159")).open()
+        VideoFile(shelf("even"), from_=Fraction("0.121"), to=Fraction("0.159")).open()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_trim_beyond_the_end_is_told_with_the_film_s_length(shelf: Reel) -> No
 def test_times_that_repeat_or_go_back_are_put_right(
     given: tuple[int, ...], wanted: tuple[int, ...], tmp_path: Path
 ) -> None:
-    film = File(pictures(tmp_path / "film.mkv", given)).open()
+    film = VideoFile(pictures(tmp_path / "film.mkv", given)).open()
     found = frames(film)
     assert [frame.time * 1000 for frame in found] == list(wanted)
     assert [number_of(frame) for frame in found] == list(range(len(given)))
@@ -99,7 +99,7 @@ def test_times_that_repeat_or_go_back_are_put_right(
 
 def test_what_was_put_right_is_noted_once_for_each_kind(tmp_path: Path) -> None:
     times = (900, 940, 940, 980, 0, 40, 40, 80, 900, 0)
-    found = frames(File(pictures(tmp_path / "film.mkv", times)).open())
+    found = frames(VideoFile(pictures(tmp_path / "film.mkv", times)).open())
     noted = [(frame.index, frame.extras["noted"]) for frame in found if frame.extras]
     assert noted == [
         (2, "after 0.040 s a picture comes too early and is moved, as are later ones"),
@@ -110,7 +110,7 @@ def test_what_was_put_right_is_noted_once_for_each_kind(tmp_path: Path) -> None:
 
 def test_a_trim_behind_a_jump_counts_time_as_the_whole_film_does(tmp_path: Path) -> None:
     path = pictures(tmp_path / "film.mkv", (900, 940, 980, 0, 40, 80))
-    film = File(path, from_=Fraction("0.16")).open()
+    film = VideoFile(path, from_=Fraction("0.16")).open()
     found = frames(film)
     assert [number_of(frame) for frame in found] == [4, 5]
     assert "time jumps back" in str(found[0].extras["noted"])
@@ -123,12 +123,12 @@ def test_captures_that_were_strung_together_are_one_film(
 ) -> None:
     path = tmp_path / "both.ts"
     path.write_bytes(2 * shelf("h264_ts").read_bytes())
-    film = File(path, keep_going=keep_going).open()
+    film = VideoFile(path, keep_going=keep_going).open()
     found = frames(film)
     assert [number_of(frame) for frame in found] == [n % 40 for n in range(80)]
     assert [frame.time * 25 for frame in found] == list(range(80))
     assert [frame.index for frame in found if frame.extras] == [40]
-    part = File(path, from_=Fraction(45, 25), frames=5, keep_going=keep_going).open()
+    part = VideoFile(path, from_=Fraction(45, 25), frames=5, keep_going=keep_going).open()
     assert [number_of(frame) for frame in frames(part)] == list(range(5, 10))
 
 
@@ -154,7 +154,7 @@ def test_an_avi_may_hold_two_pictures_in_one_packet(tmp_path: Path) -> None:
             packet.pts = packet.dts = n
             packet.is_keyframe = n == 0
             out.mux(packet)
-    film = File(path).open()
+    film = VideoFile(path).open()
     assert [number_of(frame) for frame in frames(film)] == list(range(12))
     assert [frame.time * 25 for frame in frames(film)] == list(range(12))
     check_seek_is_read(film)

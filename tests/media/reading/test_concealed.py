@@ -13,10 +13,10 @@ from PIL import Image
 
 import filmgate
 from filmgate.core.frame import Position
-from filmgate.errors import BadFilm
+from filmgate.errors import BadInput
 from filmgate.media.pixels.planes import Planes
-from filmgate.media.reading.video_reader import Film
-from filmgate.media.sources import File
+from filmgate.media.reading.video_reader import VideoReader
+from filmgate.media.sources import VideoFile
 from tests import films
 from tests.films import BROKEN, FILMS, GOP, X264, number_of
 from tests.media.awkward import MORE, check_seek_is_read, frames, look, pictures
@@ -26,7 +26,7 @@ from tests.media.conftest import Reel
 def test_pictures_of_another_size_are_fitted_into_the_first_one(tmp_path: Path) -> None:
     sizes = [(64, 48)] * 3 + [(128, 64)] * 3 + [(64, 48)] * 2
     path = pictures(tmp_path / "film.mkv", [40 * n for n in range(8)], sizes)
-    film = File(path).open()
+    film = VideoFile(path).open()
     found = frames(film)
     assert [frame.extras.get("noted") for frame in found if frame.index != 3] == [None] * 7
     assert found[3].extras["noted"] == (
@@ -59,7 +59,7 @@ def test_a_film_may_change_its_pixel_format_too(tmp_path: Path) -> None:
                 packet.pts = packet.dts = 40 * n
                 packet.duration = 40
                 out.mux(packet)
-    film = File(path).open()
+    film = VideoFile(path).open()
     assert [number_of(frame) for frame in frames(film)] == [0, 1, 2, 3]
     assert "to 64x48 yuv444p" in str(frames(film)[2].extras["noted"])
     check_seek_is_read(film)
@@ -68,14 +68,14 @@ def test_a_film_may_change_its_pixel_format_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in BROKEN if name.startswith(("cut", "scratched"))])
 def test_a_damaged_film_can_go_on_with_stand_ins(name: str, reel: Reel) -> None:
     try:
-        film = File(reel(name), keep_going=True).open()
-    except BadFilm:
+        film = VideoFile(reel(name), keep_going=True).open()
+    except BadInput:
         assert name.startswith("cut")
         assert name.endswith(".mp4")  # its index is what was cut off
         return
     kind = FILMS["hevc"] if "hevc" in name else films.Film(frames=40)
     found = frames(film)
-    told = [str(frame.extras.get("mended", "")) for frame in found]
+    told = [str(frame.extras.get("concealed", "")) for frame in found]
     good = [n for n, text in enumerate(told) if "shown again" not in text]
     assert all(a.end == b.time for a, b in pairwise(found))
     for n, frame in enumerate(found):
@@ -102,9 +102,9 @@ def test_where_pictures_are_counted_a_damaged_one_keeps_its_place(
     at = data.index(bytes(packets[9]))
     data[at + 6 : at + 40] = bytes(34)
     path.write_bytes(data)
-    with pytest.raises(BadFilm, match="damaged"):
-        frames(File(path).open())
-    film = File(path, keep_going=True).open()
+    with pytest.raises(BadInput, match="damaged"):
+        frames(VideoFile(path).open())
+    film = VideoFile(path, keep_going=True).open()
     found = frames(film)
     assert [frame.time * 25 for frame in found] == list(range(20))
     mended = [frame.index for frame in found if frame.extras]
@@ -116,7 +116,10 @@ def test_where_pictures_are_counted_a_damaged_one_keeps_its_place(
 
 @pytest.mark.parametrize("name", ["fields", "fields_ts", "fields_10"])
 def test_interlaced_films_say_so_and_can_be_deinterlaced(name: str, shelf: Reel) -> None:
-    plain, made = frames(File(shelf(name)).open()), File(shelf(name), deinterlace=True).open()
+    plain, made = (
+        frames(VideoFile(shelf(name)).open()),
+        VideoFile(shelf(name), deinterlace=True).open(),
+    )
     assert plain[0].extras["noted"] == (
         "the film is interlaced (top field first): --deinterlace makes whole pictures of it"
     )
@@ -129,7 +132,7 @@ def test_interlaced_films_say_so_and_can_be_deinterlaced(name: str, shelf: Reel)
 
 
 def test_a_film_that_tells_nothing_of_fields_is_deinterlaced_if_asked(shelf: Reel) -> None:
-    film = File(shelf("even"), deinterlace=True, from_=Fraction("0.12")).open()
+    film = VideoFile(shelf("even"), deinterlace=True, from_=Fraction("0.12")).open()
     found = frames(film)
     assert "every picture is deinterlaced" in str(found[0].extras["noted"])
     assert [number_of(frame) for frame in found] == list(range(3, 12))
@@ -149,11 +152,11 @@ def animation(path: Path, clear: int) -> Path:
 
 
 def test_a_gif_is_opaque_until_it_shows_otherwise(tmp_path: Path) -> None:
-    opaque = File(animation(tmp_path / "opaque.gif", clear=9)).open()
+    opaque = VideoFile(animation(tmp_path / "opaque.gif", clear=9)).open()
     assert opaque.spec.pixels == "gbrp"
     assert not any(frame.extras for frame in frames(opaque))
-    assert File(animation(tmp_path / "clear.gif", clear=0)).open().spec.pixels == "gbrap"
-    later = File(animation(tmp_path / "later.gif", clear=2)).open()
+    assert VideoFile(animation(tmp_path / "clear.gif", clear=0)).open().spec.pixels == "gbrap"
+    later = VideoFile(animation(tmp_path / "later.gif", clear=2)).open()
     found = frames(later)
     # FFmpeg clears what lay under picture 2 only behind it
     assert [frame.extras.get("noted") for frame in found] == [None] * 3 + [
@@ -169,13 +172,13 @@ def test_the_light_of_an_hdr_film_is_told_as_ffmpeg_lays_it_out(tmp_path: Path) 
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
     options = {**X264, "x264-params": f"mastering-display={display}:cll=1000,400"}
     kind = films.Film(frames=2, pixels="yuv420p10le", options=options)
-    mastering, level = Film.of(films.make(kind, tmp_path / "hdr.mp4")).origin.light
+    mastering, level = VideoReader.of(films.make(kind, tmp_path / "hdr.mp4")).origin.light
     assert level is not None
     assert list(np.frombuffer(level[:8], np.uint32)) == [1000, 400]
     assert mastering is not None
     red_x = np.frombuffer(mastering[:8], np.int32)  # the first of ten rationals
     assert Fraction(int(red_x[0]), int(red_x[1])) == Fraction(34000, 50000)
-    assert Film.of(films.make(films.Film(frames=2), tmp_path / "sdr.mp4")).origin.light == (
+    assert VideoReader.of(films.make(films.Film(frames=2), tmp_path / "sdr.mp4")).origin.light == (
         None, None,
     )  # fmt: skip
 
@@ -188,12 +191,12 @@ def test_where_chroma_lies_is_told(suffix: str, tmp_path: Path) -> None:
             tick=Fraction(1, 1000 if suffix == ".mkv" else 90000),
         )  # fmt: skip
         path = films.make(kind, tmp_path / f"{siting}{suffix}")
-        assert Film.of(path).spec.colour.siting == siting
+        assert VideoReader.of(path).spec.colour.siting == siting
 
 
 @pytest.mark.parametrize("name", ["b_frames", "late_start", "open_gop_mkv", "gif", "h264_ts"])
 def test_one_frame_is_a_film(name: str, shelf: Reel) -> None:
-    film = File(shelf(name), frames=1, keep_going=True, deinterlace=True).open()
+    film = VideoFile(shelf(name), frames=1, keep_going=True, deinterlace=True).open()
     assert [frame.position for frame in frames(film)] == [Position(0, Fraction(0))]
     assert film.spec.frames == 1
 
@@ -207,19 +210,19 @@ def test_damage_before_the_first_good_picture_is_left_out_and_said(tmp_path: Pat
     assert first.size
     data[at + 4 : at + first.size] = bytes(first.size - 4)
     path.write_bytes(data)
-    film = File(path, keep_going=True).open()
+    film = VideoFile(path, keep_going=True).open()
     found = frames(film)
     assert [number_of(frame) for frame in found] == list(range(7, 24))
     assert film.offset == Fraction(7, 25)
     assert [n for n, frame in enumerate(found) if frame.extras] == [0]
-    assert "damaged pictures before it are left out" in str(found[0].extras["mended"])
+    assert "damaged pictures before it are left out" in str(found[0].extras["concealed"])
     check_seek_is_read(film)
 
 
 def test_too_many_pixels_are_refused(shelf: Reel) -> None:
-    with pytest.raises(BadFilm):
-        File(shelf("even"), max_pixels=64 * 48 - 1).open()
-    assert File(shelf("even"), max_pixels=64 * 48).open().spec.width == 64
+    with pytest.raises(BadInput):
+        VideoFile(shelf("even"), max_pixels=64 * 48 - 1).open()
+    assert VideoFile(shelf("even"), max_pixels=64 * 48).open().spec.width == 64
 
 
 def test_nothing_outside_media_opens_a_video() -> None:

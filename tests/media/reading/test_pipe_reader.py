@@ -15,9 +15,9 @@ import pytest
 
 from filmgate.core.frame import Frame
 from filmgate.core.snapshot import Cursor
-from filmgate.errors import BadFilm, BadSetting, Unsupported, UserError
+from filmgate.errors import BadInput, BadSetting, Unsupported, UserError
 from filmgate.media.pixels.planes import Planes
-from filmgate.media.sources import File, Pipe
+from filmgate.media.sources import VideoFile, VideoPipe
 from tests.films import Film, make
 
 
@@ -62,13 +62,13 @@ def _pipe(data: bytes) -> Iterator[Path]:
         thread.join()
 
 
-def _read(pipe: Pipe) -> list[Frame]:
+def _read(pipe: VideoPipe) -> list[Frame]:
     with pipe.open(threads=1) as film:
         return [frame for chunk, _ in film.read(None, 4) for frame in chunk]
 
 
 def _whole(film: Path, **trim: Fraction) -> list[Frame]:
-    with File(film).open(threads=1) as opened:
+    with VideoFile(film).open(threads=1) as opened:
         return [frame for chunk, _ in opened.read(None, 4) for frame in chunk]
 
 
@@ -79,7 +79,7 @@ def _whole(film: Path, **trim: Fraction) -> list[Frame]:
 def test_every_frame_comes_through(film: Path, format: str, codec: str) -> None:
     codec = "wrapped_avframe" if format == "yuv4mpegpipe" else codec
     with _pipe(_as(film, format, codec)) as path:
-        frames = _read(Pipe(path))
+        frames = _read(VideoPipe(path))
     wanted = _whole(film)
     assert [(f.index, f.time) for f in frames] == [(f.index, f.time) for f in wanted]
     assert "--spool" in str(frames[0].extras["noted"])
@@ -97,14 +97,14 @@ def test_every_frame_comes_through(film: Path, format: str, codec: str) -> None:
 def test_a_trim_keeps_the_same_frames(film: Path) -> None:
     data = _as(film, "nut", "ffv1")
     with _pipe(data) as path:
-        frames = _read(Pipe(path, from_=Fraction(2, 25), to=Fraction(7, 25), frames=4))
+        frames = _read(VideoPipe(path, from_=Fraction(2, 25), to=Fraction(7, 25), frames=4))
     assert [f.time for f in frames] == [Fraction(n, 25) for n in range(4)]
-    with _pipe(data) as path, pytest.raises(BadFilm, match="no picture from 99 s"):
-        _read(Pipe(path, from_=Fraction(99)))
+    with _pipe(data) as path, pytest.raises(BadInput, match="no picture from 99 s"):
+        _read(VideoPipe(path, from_=Fraction(99)))
 
 
 def test_it_is_read_once(film: Path) -> None:
-    with _pipe(_as(film, "nut", "ffv1")) as path, Pipe(path).open(threads=1) as opened:
+    with _pipe(_as(film, "nut", "ffv1")) as path, VideoPipe(path).open(threads=1) as opened:
         with pytest.raises(BadSetting, match="--spool"):
             next(opened.read(Cursor(3, 3), 4))
         assert len(list(opened.read(None, 4))) == 3
@@ -114,7 +114,10 @@ def test_it_is_read_once(film: Path) -> None:
 
 
 def test_a_spooled_pipe_is_a_film_as_any_other(film: Path, tmp_path: Path) -> None:
-    with _pipe(film.read_bytes()) as path, Pipe(path, spool=tmp_path).open(threads=1) as opened:
+    with (
+        _pipe(film.read_bytes()) as path,
+        VideoPipe(path, spool=tmp_path).open(threads=1) as opened,
+    ):
         chunks = list(opened.read(None, 4))
         assert len(list(opened.read(chunks[0][1], 4))) == len(chunks) - 1
         assert list(tmp_path.iterdir())
@@ -125,15 +128,15 @@ def test_a_y4m_cut_short_is_refused_with_the_time(film: Path) -> None:
     data = _as(film, "yuv4mpegpipe", "wrapped_avframe")
     frame = (len(data) - data.index(b"\n") - 1) // 12
     for less in (1, frame // 2, 2 * frame - 3):
-        with _pipe(data[:-less]) as path, pytest.raises(BadFilm, match=r"cut short: after 0\.\d+"):
-            _read(Pipe(path))
+        with _pipe(data[:-less]) as path, pytest.raises(BadInput, match=r"cut short: after 0\.\d+"):
+            _read(VideoPipe(path))
 
 
 @pytest.mark.parametrize(
     ("data", "error", "said"),
     [
-        (b"", BadFilm, "empty pipe"),
-        (b"#EXTM3U\nfile:///etc/passwd\n", BadFilm, "begins with b'#EXTM3U"),
+        (b"", BadInput, "empty pipe"),
+        (b"#EXTM3U\nfile:///etc/passwd\n", BadInput, "begins with b'#EXTM3U"),
         (b"\0\0\0\x18ftypisom" + bytes(200), Unsupported, "--spool"),
         (b"\x1a\x45\xdf\xa3" + bytes(200), Unsupported, "whether it is whole"),
         (b"YUV4MPEG2 W60000 H60000 F25:1\nFRAME\n" + bytes(99), UserError, "/dev/fd"),
@@ -141,4 +144,4 @@ def test_a_y4m_cut_short_is_refused_with_the_time(film: Path) -> None:
 )
 def test_what_is_no_film_is_refused(data: bytes, error: type[UserError], said: str) -> None:
     with _pipe(data) as path, pytest.raises(error, match=said):
-        _read(Pipe(path))
+        _read(VideoPipe(path))

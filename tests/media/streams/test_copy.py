@@ -10,8 +10,8 @@ import pytest
 
 import filmgate as fg
 from filmgate.media.probe import probe
-from filmgate.media.sinks import Output
-from filmgate.media.sources import File
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import VideoFile
 from filmgate.quality.verify import check
 from tests import films
 from tests.cases import crossed
@@ -65,7 +65,7 @@ def chapter(n: int) -> Any:
 
 def clicks_of(path: Path) -> list[float]:
     """When clicks are heard, in seconds after the first picture is shown."""
-    offset = File(path).open().origin.offset
+    offset = VideoFile(path).open().origin.offset
     found: list[float] = []
     with av.open(str(path)) as container:
         for frame in container.decode(audio=0):
@@ -85,7 +85,7 @@ def clicks_of(path: Path) -> list[float]:
 
 def words_of(path: Path) -> list[tuple[float, float]]:
     """(start, end) of every subtitle, in seconds after the first picture is shown."""
-    offset = File(path).open().origin.offset
+    offset = VideoFile(path).open().origin.offset
     with av.open(str(path)) as container:
         packets: list[Any] = [p for p in container.demux(subtitles=0) if p.size > 2]
         starts = [p.pts * p.time_base - offset for p in packets]
@@ -121,7 +121,7 @@ def test_what_is_heard_and_read_stays_in_step_with_a_trimmed_picture(
     film, out = clicking(tmp_path / f"film{suffix}", codec), tmp_path / f"out{to}"
     if suffix == ".mp4" and to == ".mkv":  # which can't hold its words
         film = clicking(tmp_path / "film.mkv", codec)
-    fg.run((), File(film, from_=begin, to=end), Output(out, preset="ultrafast"))
+    fg.run((), VideoFile(film, from_=begin, to=end), VideoOutput(out, preset="ultrafast"))
     first, last = float(begin or 0), float(end or SECONDS)
     before, heard = clicks_of(film), clicks_of(out)
     wanted = [time - first for time in before if first + 0.05 < time < last - 0.05]
@@ -150,7 +150,7 @@ def test_slowed_sound_lasts_as_long_as_the_picture_and_clicks_in_its_places(
 ) -> None:
     film, out = clicking(tmp_path / f"film{suffix}", codec), tmp_path / f"out{to}"
     factor = 1
-    fg.run(fg.Interpolate(slow=slow, factor=factor), film, Output(out, preset="ultrafast"))
+    fg.run(fg.Interpolate(slow=slow, factor=factor), film, VideoOutput(out, preset="ultrafast"))
     heard, wanted = clicks_of(out), [time * float(slow) for time in clicks_of(film)]
     assert heard == pytest.approx(wanted, abs=0.03)
     report = check(out, film)
@@ -166,7 +166,7 @@ def test_several_tracks_are_each_stretched_and_the_second_picture_is_left_out(
 ) -> None:
     for name, kinds in (("rich_mp4", "video audio audio subtitle"), ("two_videos", "video audio")):
         out = tmp_path / f"{name}.mp4"
-        fg.run(fg.Interpolate(slow=2), reel(name), Output(out, preset="ultrafast"))
+        fg.run(fg.Interpolate(slow=2), reel(name), VideoOutput(out, preset="ultrafast"))
         assert " ".join(t.kind for t in probe(out).tracks if t.kind != "data") == kinds
 
 
@@ -185,5 +185,5 @@ def test_sound_behind_a_gap_is_stretched_in_its_place(slow: Fraction, tmp_path: 
                 made.mux(packet)
     before = clicks_of(film)
     assert len(before) == len(CLICKS) - 2
-    fg.run(fg.Interpolate(slow=slow, factor=1), film, Output(out, preset="ultrafast"))
+    fg.run(fg.Interpolate(slow=slow, factor=1), film, VideoOutput(out, preset="ultrafast"))
     assert clicks_of(out) == pytest.approx([time * float(slow) for time in before], abs=0.03)

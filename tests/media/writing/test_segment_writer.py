@@ -11,11 +11,11 @@ from filmgate.core.job import Job
 from filmgate.core.snapshot import Commit, Cursor, Snapshot
 from filmgate.errors import FilmgateError, OutputExists
 from filmgate.media.probe import probe
-from filmgate.media.sinks import Output
-from filmgate.media.sources import File
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import VideoFile
 from filmgate.media.writing.encoder import Encoder
-from filmgate.media.writing.segment_join import Piece
-from filmgate.media.writing.segment_writer import Segments
+from filmgate.media.writing.segment_join import Segment
+from filmgate.media.writing.segment_writer import SegmentWriter
 from filmgate.quality.verify import check
 from filmgate.tasks.provenance import TAG, job_tag
 from tests.films import number_of
@@ -32,7 +32,7 @@ def snapshot(index: int, last: bool = False) -> Snapshot:
 class Run:
     """A run in pieces that can be left anywhere and gone on with; its commits are held here."""
 
-    def __init__(self, source: Path, output: Output) -> None:
+    def __init__(self, source: Path, output: VideoOutput) -> None:
         self.source, self.output = source, output
         self.path = self.folder = output.path.with_name("pieces")
         self.folder.mkdir(exist_ok=True)
@@ -41,7 +41,7 @@ class Run:
         self.told: list[str] = []
 
     @property
-    def pieces(self) -> tuple[Piece, ...]:
+    def pieces(self) -> tuple[Segment, ...]:
         return self.kept[-1].pieces if self.kept else ()
 
     def commits(self) -> Iterator[Commit]:
@@ -54,10 +54,10 @@ class Run:
         assert part.stat().st_size > 0
 
     def go(self, length: int, leave_after: int | None = None) -> None:
-        film = File(self.source).open()
+        film = VideoFile(self.source).open()
         frames = [f for chunk, _ in film.read(None, 8) for f in chunk]
-        tags = {TAG: job_tag(Job(File(self.source), self.output))}
-        with Segments(self, self.output, film.spec, film.origin, tags=tags) as sink:
+        tags = {TAG: job_tag(Job(VideoFile(self.source), self.output))}
+        with SegmentWriter(self, self.output, film.spec, film.origin, tags=tags) as sink:
             first = sink.resume.cursor.index if sink.resume else 0
             self.told = list(sink.dropped)
             for at in range(first, len(frames), length):
@@ -69,11 +69,11 @@ class Run:
 
 
 def frames(path: Path) -> list[Frame]:
-    return [frame for chunk, _ in File(path).open().read(None, 8) for frame in chunk]
+    return [frame for chunk, _ in VideoFile(path).open().read(None, 8) for frame in chunk]
 
 
-def output(path: Path, codec: Any) -> Output:
-    return Output(path, codec, preset=QUICK.get(codec))
+def output(path: Path, codec: Any) -> VideoOutput:
+    return VideoOutput(path, codec, preset=QUICK.get(codec))
 
 
 @pytest.mark.parametrize("length", [1, 5, 12])
@@ -164,9 +164,9 @@ def test_a_piece_that_is_not_what_was_written_is_named_and_made_again(
 
 
 def test_pieces_of_other_settings_are_told(reel: Reel, tmp_path: Path) -> None:
-    run = Run(reel("b_frames"), Output(tmp_path / "out.mp4", preset="ultrafast"))
+    run = Run(reel("b_frames"), VideoOutput(tmp_path / "out.mp4", preset="ultrafast"))
     run.go(10, 20)
-    run.output = Output(tmp_path / "out.mp4", preset="slow")
+    run.output = VideoOutput(tmp_path / "out.mp4", preset="slow")
     with pytest.raises(FilmgateError, match="was encoded with other settings"):
         run.go(10)
 
@@ -194,7 +194,7 @@ def test_a_piece_of_one_frame_needs_no_decoding_times(
 def test_what_can_not_be_is_told_before_the_first_frame(reel: Reel, tmp_path: Path) -> None:
     (tmp_path / "out.mp4").touch()
     with pytest.raises(OutputExists):
-        Run(reel("even"), Output(tmp_path / "out.mp4")).go(5)
+        Run(reel("even"), VideoOutput(tmp_path / "out.mp4")).go(5)
 
 
 @pytest.mark.parametrize("name", ["sound", "late_start"])
@@ -211,8 +211,8 @@ def test_what_is_done_so_far_can_be_watched(name: str, reel: Reel, tmp_path: Pat
 
 
 def test_a_film_without_frames_leaves_no_piece(reel: Reel, tmp_path: Path) -> None:
-    run = Run(reel("even"), Output(tmp_path / "o.mkv"))
-    film = File(reel("even")).open()
-    with Segments(run, run.output, film.spec, film.origin) as sink:
+    run = Run(reel("even"), VideoOutput(tmp_path / "o.mkv"))
+    film = VideoFile(reel("even")).open()
+    with SegmentWriter(run, run.output, film.spec, film.origin) as sink:
         sink.commit(snapshot(0))
     assert run.pieces == ()

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from filmgate.core.frame import Frame
-from filmgate.errors import BadSetting, BrokenStage, OutputExists, Unsupported
+from filmgate.errors import BadSetting, OutputExists, StageContractError, Unsupported
 from filmgate.media.options import Codec
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.probe import Contents, first_sound, probe
-from filmgate.media.reading.video_reader import Film
-from filmgate.media.sinks import Output
-from filmgate.media.sources import File
+from filmgate.media.reading.video_reader import VideoReader
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import VideoFile
 from filmgate.media.streams.selection import retell
-from filmgate.media.writing.video_writer import Recording
+from filmgate.media.writing.video_writer import VideoWriter
 from tests.cases import crossed
 from tests.films import FILMS, number_of
 from tests.media.conftest import Reel
@@ -33,17 +33,17 @@ PLAIN = [
 ]
 
 
-def copy(source: Path, output: Output, tracks: bool = True) -> Recording:
-    film = File(source).open()
+def copy(source: Path, output: VideoOutput, tracks: bool = True) -> VideoWriter:
+    film = VideoFile(source).open()
     slow, tags = Fraction(1) if tracks else None, {"FILMGATE": '{"x": "é"}'}
-    with Recording(output, film.spec, film.origin, slow=slow, tags=tags) as sink:
+    with VideoWriter(output, film.spec, film.origin, slow=slow, tags=tags) as sink:
         for chunk, _ in film.read(None, 8):
             sink.write(chunk)
         sink.finish()
     return sink
 
 
-def frames(film: Film) -> list[Frame]:
+def frames(film: VideoReader) -> list[Frame]:
     return [frame for chunk, _ in film.read(None, 8) for frame in chunk]
 
 
@@ -62,8 +62,8 @@ def test_every_frame_keeps_its_time_and_its_end_within_half_a_tick(
     name: str, codec: Codec, suffix: str, reel: Reel, tmp_path: Path
 ) -> None:
     path = tmp_path / f"out{suffix}"
-    sink = copy(reel(name), Output(path, codec, preset=QUICK.get(codec)))
-    before, after = File(reel(name)).open(), File(path).open()
+    sink = copy(reel(name), VideoOutput(path, codec, preset=QUICK.get(codec)))
+    before, after = VideoFile(reel(name)).open(), VideoFile(path).open()
     old, new = frames(before), frames(after)
     assert [number_of(f) for f in new] == [number_of(f) for f in old]
     assert max(abs(a.time - b.time) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
@@ -79,15 +79,18 @@ def test_every_frame_keeps_its_time_and_its_end_within_half_a_tick(
             assert all(map(np.array_equal, a.image.arrays, b.image.arrays))
 
 
-def _lead(film: Film) -> Fraction:
+def _lead(film: VideoReader) -> Fraction:
     heard = first_sound(film.path)
     assert heard is not None
     return heard - film.offset
 
 
 def test_rgb_is_kept_bit_for_bit_in_ffv1(reel: Reel, tmp_path: Path) -> None:
-    copy(reel("ffv1_rgb"), Output(tmp_path / "out.mkv", "ffv1"))
-    old, new = frames(File(reel("ffv1_rgb")).open()), frames(File(tmp_path / "out.mkv").open())
+    copy(reel("ffv1_rgb"), VideoOutput(tmp_path / "out.mkv", "ffv1"))
+    old, new = (
+        frames(VideoFile(reel("ffv1_rgb")).open()),
+        frames(VideoFile(tmp_path / "out.mkv").open()),
+    )
     for a, b in zip(old, new, strict=True):
         assert isinstance(a.image, Planes)
         assert isinstance(b.image, Planes)
@@ -104,7 +107,7 @@ def test_all_tracks_chapters_and_metadata_come_along(
     name: str, suffix: str, reel: Reel, tmp_path: Path
 ) -> None:
     path = tmp_path / f"out{suffix}"
-    assert copy(reel(name), Output(path, preset="ultrafast")).dropped == []
+    assert copy(reel(name), VideoOutput(path, preset="ultrafast")).dropped == []
     old, new = probe(reel(name)), probe(path)
     assert _tracks(new) == _tracks(old)
     assert [(c.start, c.end, c.metadata) for c in new.chapters] == [
@@ -129,8 +132,8 @@ def _tracks(contents: Contents) -> list[tuple[object, ...]]:
 
 
 def test_a_film_that_went_through_before_carries_one_job_only(reel: Reel, tmp_path: Path) -> None:
-    copy(reel("even"), Output(tmp_path / "once.mkv", preset="ultrafast"))
-    copy(tmp_path / "once.mkv", Output(tmp_path / "twice.mp4", preset="ultrafast"))
+    copy(reel("even"), VideoOutput(tmp_path / "once.mkv", preset="ultrafast"))
+    copy(tmp_path / "once.mkv", VideoOutput(tmp_path / "twice.mp4", preset="ultrafast"))
     keys = [key.lower() for key in probe(tmp_path / "twice.mp4").metadata]
     assert keys.count("filmgate") == 1
 
@@ -143,7 +146,7 @@ def test_rotation_pixel_aspect_and_colour_are_kept(
 ) -> None:
     for name in ("turned", "tagged", "full_range"):
         path = tmp_path / f"{name}{suffix}"
-        copy(reel(name), Output(path, codec, preset=QUICK.get(codec)))
+        copy(reel(name), VideoOutput(path, codec, preset=QUICK.get(codec)))
         old, new = probe(reel(name)).tracks[0].picture, probe(path).tracks[0].picture
         assert old is not None
         assert new is not None
@@ -153,7 +156,7 @@ def test_rotation_pixel_aspect_and_colour_are_kept(
 
 
 def test_hevc_in_mp4_is_tagged_as_players_want_it(reel: Reel, tmp_path: Path) -> None:
-    copy(reel("even"), Output(tmp_path / "out.mp4", "hevc", preset="ultrafast"))
+    copy(reel("even"), VideoOutput(tmp_path / "out.mp4", "hevc", preset="ultrafast"))
     assert b"hvc1" in (tmp_path / "out.mp4").read_bytes()
 
 
@@ -161,7 +164,7 @@ def test_a_track_that_the_container_can_t_hold_is_told_before_the_first_frame(
     reel: Reel, tmp_path: Path
 ) -> None:
     with pytest.raises(Unsupported, match=r"\.webm can't hold track 1 \(aac.*\.mkv or \.mp4"):
-        copy(reel("sound"), Output(tmp_path / "out.webm"))
+        copy(reel("sound"), VideoOutput(tmp_path / "out.webm"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -173,7 +176,7 @@ def test_words_are_told_anew_where_the_container_wants_another_codec(
     name: str, suffix: str, codec: str, reel: Reel, tmp_path: Path
 ) -> None:
     path = tmp_path / f"out{suffix}"
-    sink = copy(reel(name), Output(path))
+    sink = copy(reel(name), VideoOutput(path))
     assert any(f"becomes {codec}: its styles are left out" in word for word in sink.dropped)
     with av.open(str(path)) as container:
         packets: list[Any] = [p for p in container.demux(subtitles=0) if p.size > 2]
@@ -189,7 +192,7 @@ def test_styles_of_words_do_not_become_words() -> None:
 
 
 def test_tracks_that_no_longer_fit_are_left_out_with_a_word(reel: Reel, tmp_path: Path) -> None:
-    sink = copy(reel("rich"), Output(tmp_path / "out.mkv", preset="ultrafast"), tracks=False)
+    sink = copy(reel("rich"), VideoOutput(tmp_path / "out.mkv", preset="ultrafast"), tracks=False)
     assert [word.split(" is ")[0].split(" are ")[0] for word in sink.dropped] == [
         "track 1 (aac audio, fra)", "track 2 (opus audio, fra)", "track 3 (subrip subtitle, eng)",
         "chapters",
@@ -198,7 +201,7 @@ def test_tracks_that_no_longer_fit_are_left_out_with_a_word(reel: Reel, tmp_path
 
 
 def test_a_cover_that_an_mp4_can_t_hold_is_named(reel: Reel, tmp_path: Path) -> None:
-    sink = copy(reel("cover_mkv"), Output(tmp_path / "out.mp4", preset="ultrafast"))
+    sink = copy(reel("cover_mkv"), VideoOutput(tmp_path / "out.mp4", preset="ultrafast"))
     assert sink.dropped == ["track 1 (mjpeg cover) is left out: .mp4 can't hold it"]
 
 
@@ -206,28 +209,28 @@ def test_the_last_frame_of_an_uneven_film_keeps_its_duration_behind_b_frames(
     reel: Reel, tmp_path: Path
 ) -> None:
     """Decoding order ends with another frame: an mp4's last duration came out as 40 ms."""
-    sink = copy(reel("held_first"), Output(tmp_path / "out.mp4", preset="veryfast"))
-    last = frames(File(tmp_path / "out.mp4").open())[-1]
+    sink = copy(reel("held_first"), VideoOutput(tmp_path / "out.mp4", preset="veryfast"))
+    last = frames(VideoFile(tmp_path / "out.mp4").open())[-1]
     assert abs(last.duration - FILMS["held_first"].shown[-1][1]) <= sink.tick
 
 
 def test_frames_on_the_same_tick_of_the_container_are_refused(reel: Reel, tmp_path: Path) -> None:
-    film = File(reel("even")).open()
+    film = VideoFile(reel("even")).open()
     first = frames(film)[0]
     fast = [replace(first, index=n, time=Fraction(n, 5000), duration=Fraction(1, 5000))
             for n in range(3)]  # fmt: skip
     with (
         pytest.raises(Unsupported, match=r"frame 1 at 0\.000200 s .* counts in 0\.001000 s"),
-        Output(tmp_path / "out.mkv").open(film, film.spec) as sink,
+        VideoOutput(tmp_path / "out.mkv").open(film, film.spec) as sink,
     ):
         sink.write(fast)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_name_appears_only_when_the_film_is_whole(reel: Reel, tmp_path: Path) -> None:
-    film = File(reel("sound")).open()
+    film = VideoFile(reel("sound")).open()
     path = tmp_path / "out.mp4"
-    with Recording(Output(path), film.spec, film.origin) as sink:
+    with VideoWriter(VideoOutput(path), film.spec, film.origin) as sink:
         sink.write(frames(film))
         assert not path.exists()
         assert [p.name.startswith(".out.") for p in tmp_path.iterdir()] == [True]
@@ -235,19 +238,21 @@ def test_the_name_appears_only_when_the_film_is_whole(reel: Reel, tmp_path: Path
         assert list(tmp_path.iterdir()) == [path]
 
 
-def _interrupted(sink: Recording, some: Sequence[Frame]) -> None:
+def _interrupted(sink: VideoWriter, some: Sequence[Frame]) -> None:
     with sink:
         sink.write(some)
         raise KeyboardInterrupt
 
 
 def test_nothing_is_left_of_a_film_that_was_not_finished(reel: Reel, tmp_path: Path) -> None:
-    film = File(reel("sound")).open()
+    film = VideoFile(reel("sound")).open()
     path = tmp_path / "out.mp4"
     path.write_bytes(b"precious")
     with pytest.raises(KeyboardInterrupt):
-        _interrupted(Recording(Output(path, overwrite=True), film.spec, film.origin), frames(film))
-    with Output(path, overwrite=True).open(film, film.spec):
+        _interrupted(
+            VideoWriter(VideoOutput(path, overwrite=True), film.spec, film.origin), frames(film)
+        )
+    with VideoOutput(path, overwrite=True).open(film, film.spec):
         pass
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"precious"
@@ -258,16 +263,16 @@ def test_files_are_not_overwritten_unless_told_and_the_film_itself_never(
 ) -> None:
     source = tmp_path / "film.mp4"
     source.write_bytes(reel("even").read_bytes())
-    film = File(source).open()
+    film = VideoFile(source).open()
     (tmp_path / "there.mp4").touch()
     with pytest.raises(OutputExists, match="exists: name another output, or say overwrite"):
-        Output(tmp_path / "there.mp4").open(film, film.spec)
+        VideoOutput(tmp_path / "there.mp4").open(film, film.spec)
     with pytest.raises(BadSetting, match="is the film itself"):
-        Output(source, overwrite=True).open(film, film.spec)
+        VideoOutput(source, overwrite=True).open(film, film.spec)
     with pytest.raises(BadSetting, match=r"wanted a name that ends in \.mp4"):
-        Output(tmp_path / "out.flv").open(film, film.spec)
+        VideoOutput(tmp_path / "out.flv").open(film, film.spec)
     with pytest.raises(BadSetting, match="does not exist: make it first"):
-        Output(tmp_path / "no" / "out.mp4").open(film, film.spec)
+        VideoOutput(tmp_path / "no" / "out.mp4").open(film, film.spec)
 
 
 @pytest.mark.parametrize(
@@ -292,35 +297,35 @@ def test_files_are_not_overwritten_unless_told_and_the_film_itself_never(
 def test_pictures_that_an_encoder_can_t_take_are_told_before_the_first_frame(
     codec: Codec, pixels: str, size: tuple[int, int], words: str, reel: Reel, tmp_path: Path
 ) -> None:
-    film = File(reel("even")).open()
+    film = VideoFile(reel("even")).open()
     spec = replace(film.spec, pixels=pixels, width=size[0], height=size[1])
     with pytest.raises(Unsupported, match=words):
-        Output(tmp_path / "out.mkv", codec).open(film, spec)
+        VideoOutput(tmp_path / "out.mkv", codec).open(film, spec)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_an_encoder_refuses_by_itself_is_told_with_the_settings(
     reel: Reel, tmp_path: Path
 ) -> None:
-    film = File(reel("even")).open()
+    film = VideoFile(reel("even")).open()
     with pytest.raises(Unsupported, match="libx265 does not take 2x2 yuv420p with "):
-        Output(tmp_path / "out.mp4", "hevc").open(film, replace(film.spec, width=2, height=2))
+        VideoOutput(tmp_path / "out.mp4", "hevc").open(film, replace(film.spec, width=2, height=2))
 
 
 def test_a_frame_that_is_not_what_the_spec_said_is_the_stage_s_fault(
     reel: Reel, tmp_path: Path
 ) -> None:
-    film, other = File(reel("even")).open(), File(reel("full_chroma")).open()
+    film, other = VideoFile(reel("even")).open(), VideoFile(reel("full_chroma")).open()
     with (
-        pytest.raises(BrokenStage, match="frame 0 is 64x48 yuv444p, wanted 64x48 yuv420p"),
-        Output(tmp_path / "out.mp4").open(film, film.spec) as sink,
+        pytest.raises(StageContractError, match="frame 0 is 64x48 yuv444p, wanted 64x48 yuv420p"),
+        VideoOutput(tmp_path / "out.mp4").open(film, film.spec) as sink,
     ):
         sink.write(frames(other))
 
 
 def test_the_same_frames_give_the_same_file(reel: Reel, tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
-        copy(reel("b_frames"), Output(tmp_path / name, preset="ultrafast"))
+        copy(reel("b_frames"), VideoOutput(tmp_path / name, preset="ultrafast"))
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
@@ -330,18 +335,18 @@ def test_a_result_may_go_into_a_pipe(
 ) -> None:
     pipe = io.TextIOWrapper(io.BytesIO())
     monkeypatch.setattr(sys, "stdout", pipe)
-    film = File(reel("b_frames")).open()
-    with Recording(Output(Path("-"), container=container), film.spec, film.origin) as sink:
+    film = VideoFile(reel("b_frames")).open()
+    with VideoWriter(VideoOutput(Path("-"), container=container), film.spec, film.origin) as sink:
         for chunk, _ in film.read(None, 8):
             sink.write(chunk)
         sink.finish()
     path = tmp_path / f"out.{container}"
     path.write_bytes(pipe.buffer.getvalue())
-    assert [number_of(f) for f in frames(File(path).open())] == list(range(40))
-    assert File(path).open().spec.rate == 25 or container == "mp4"
+    assert [number_of(f) for f in frames(VideoFile(path).open())] == list(range(40))
+    assert VideoFile(path).open().spec.rate == 25 or container == "mp4"
 
 
 def test_y4m_knows_one_rate_only(reel: Reel) -> None:
-    film = File(reel("uneven")).open()
+    film = VideoFile(reel("uneven")).open()
     with pytest.raises(Unsupported, match="y4m knows one rate only"):
-        Output(Path("-")).open(film, film.spec)
+        VideoOutput(Path("-")).open(film, film.spec)

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from filmgate.core.frame import Colour, Spec
-from filmgate.core.instrumentation.memory import rising
+from filmgate.core.frame import ColorTags, StreamSpec
+from filmgate.core.instrumentation.memory import measure_peak
 from filmgate.errors import BadSetting, BadWeights, Unsupported
 from filmgate.flow.dis import shrunk
 from filmgate.media.pixels.planes import Planes
@@ -25,7 +25,7 @@ from filmgate.models.registry import upscaler
 from filmgate.quality.metrics.psnr_ssim import psnr
 from tests.flow.scenes import texture
 
-COLOUR = Colour(matrix="bt709", range="tv")
+COLOUR = ColorTags(matrix="bt709", range="tv")
 SIZE = 46, 38
 KINDS = ("gray", "gray10le", "gbrp", "yuv420p", "yuv420p10le", "yuv422p12le", "yuv444p", "yuva420p",
          "gbrap", "yuv411p")  # fmt: skip
@@ -42,9 +42,15 @@ def random_net(scale: int, channels: int = 4, depth: int = 4) -> Compact:
     return net
 
 
-def spec(pixels: str = "yuv420p", **colour: str) -> Spec:
-    return Spec(width=46, height=38, rate=Fraction(25), time_base=Fraction(1, 25), pixels=pixels,
-                colour=replace(COLOUR, **colour))  # fmt: skip
+def spec(pixels: str = "yuv420p", **colour: str) -> StreamSpec:
+    return StreamSpec(
+        width=46,
+        height=38,
+        rate=Fraction(25),
+        time_base=Fraction(1, 25),
+        pixels=pixels,
+        colour=replace(COLOUR, **colour),
+    )
 
 
 def planes(pixels: str, size: tuple[int, int] = SIZE) -> Planes:
@@ -175,7 +181,7 @@ def test_what_it_takes_for_a_picture_is_bounded_by_strips() -> None:
                    "yuv420p", COLOUR)  # fmt: skip
     way = compact.Enlarge(random_net(2, 32, 6))
     way.picture(planes("yuv420p"))
-    with rising() as peak:
+    with measure_peak() as peak:
         made = way.picture(image)
     assert made.size == (3840, 2160)
     assert peak.bytes < compact.THREADS * 45e6 + 30e6

@@ -13,7 +13,7 @@ from filmgate.models.contracts import Knobs
 from filmgate.models.families import diffvsr
 from filmgate.models.families.diffvsr import loading
 from filmgate.models.registry import upscaler, weights_hash
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 from tests import films
 from tests.laws import test_found
 from tests.models import tiny_diffvsr
@@ -49,13 +49,15 @@ def test_the_parts_of_a_folder_tell_a_run_from_another(
         path.write_bytes(b"numbers")
     for given in (None, tmp_path / "diffvsr"):
         task = fg.Upscale(scale=4, model="diffvsr", weights=given)
-        job = fg.Job(fg.File(tmp_path / "in.mp4"), fg.Output(tmp_path / "out.mp4"), (task,))
+        job = fg.Job(
+            fg.VideoFile(tmp_path / "in.mp4"), fg.VideoOutput(tmp_path / "out.mp4"), (task,)
+        )
         assert list(identity._weights(job)) == [unet, words]
 
 
 @pytest.mark.slow
 def test_a_folder_that_was_pulled_is_found_without_naming_it(
-    shop: Shop, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, shelf: WeightsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = tiny_diffvsr.folder()
     files = {path.relative_to(tiny).as_posix(): path.read_bytes() for path in tiny.rglob("*.*")}
@@ -67,7 +69,7 @@ def test_a_folder_that_was_pulled_is_found_without_naming_it(
     films.make(films.FILMS["even"], tmp_path / "in.mp4")
     task = fg.Upscale(scale=4, model="diffvsr", steps=1, flow="dis")
     # numbers drawn by rule draw what no right picture can be
-    sink, limits = fg.Output(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
+    sink, limits = fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
     assert main(["models", "pull", "diffvsr"]) == Exit.DONE
     shutil.copy(tiny / loading.PROMPT, shelf.path / "diffvsr")
     assert fg.run(task, tmp_path / "in.mp4", sink, limits=limits).written

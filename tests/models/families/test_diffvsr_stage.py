@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 import filmgate as fg
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Frame, Spec
-from filmgate.core.wrappers.model_stage import Costly
+from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.wrappers.model_stage import ModelStage
 from filmgate.core.wrappers.tiled import Tile
-from filmgate.errors import BadSetting, BadWeights, BrokenStage, Unsupported
+from filmgate.errors import BadSetting, BadWeights, StageContractError, Unsupported
 from filmgate.models.contracts import Flow, Knobs
 from filmgate.models.families import diffvsr
 from filmgate.models.families.diffvsr import loading
@@ -80,10 +80,16 @@ def stage(dtype: torch.dtype = torch.float32, **settings: Any) -> tuple[DiffVsr,
     return DiffVsr(nets, **settings), control
 
 
-def film(count: int = 12, cut: int = 5) -> laws.Film:
+def film(count: int = 12, cut: int = 5) -> laws.SampleVideo:
     """Noisy pictures whose size is no multiple of 4, with flows, and a cut."""
-    spec = Spec(width=WIDE, height=HIGH, rate=Fraction(25), time_base=Fraction(1, 25), pixels="rgb",
-                dtype="float32")  # fmt: skip
+    spec = StreamSpec(
+        width=WIDE,
+        height=HIGH,
+        rate=Fraction(25),
+        time_base=Fraction(1, 25),
+        pixels="rgb",
+        dtype="float32",
+    )
     frames = []
     for i in range(count):
         extras: dict[str, object] = {"flow_prev": uni(f"flow/{i}", (2, HIGH, WIDE), -2, 2)}
@@ -91,10 +97,10 @@ def film(count: int = 12, cut: int = 5) -> laws.Film:
             extras["cut"] = True
         picture = uni(f"picture/{i}", (3, HIGH, WIDE), 0, 1)
         frames.append(Frame(i, Fraction(i, 25), Fraction(1, 25), picture, extras))
-    return laws.Film(spec, tuple(frames))
+    return laws.SampleVideo(spec, tuple(frames))
 
 
-def played(made: DiffVsr, reel: laws.Film) -> list[Frame]:
+def played(made: DiffVsr, reel: laws.SampleVideo) -> list[Frame]:
     state, frames = made.step(made.start(reel.spec, reel.frames[0].position), reel.frames)
     assert len(state) == 1
     return frames
@@ -127,7 +133,7 @@ def test_a_cut_begins_anew_and_everything_else_is_led_by_the_frame_before() -> N
     assert laws.distance(uncut[5].image, whole[5].image) > 0.01
     assert whole[5].extras == {"cut": True}
     bare = film(2).frames[1].made(film(2).frames[1].image)
-    with pytest.raises(BrokenStage, match="frame 1 at 1/25 s came without flow_prev"):
+    with pytest.raises(StageContractError, match="frame 1 at 1/25 s came without flow_prev"):
         played(made, replace(film(), frames=(film(2).frames[0], bare)))
 
 
@@ -138,7 +144,7 @@ def test_the_seed_of_a_job_is_the_models() -> None:
     made = []
     for seed in (0, 1, 1):
         (costly,) = (part for part in task.stages(replace(test_found.SPEC, seed=seed))
-                     if isinstance(part, Costly))  # fmt: skip
+                     if isinstance(part, ModelStage))  # fmt: skip
         reel = replace(test_found.film(), frames=test_found.film().frames[:2])
         made.append((costly.settings, laws.play(Chain((costly,)), reel)[0].image))
     assert made[0][0] != made[1][0] == made[2][0]
@@ -254,7 +260,7 @@ def test_from_file_to_file(name: str, flow: Flow, tmp_path: Path) -> None:
                       flow_weights=None if flow == "dis" else tiny.weights(flow),
                       flow_scale=Fraction(1, 4))  # fmt: skip
     # numbers drawn by rule draw what no right picture can be
-    sink, limits = fg.Output(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
+    sink, limits = fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
     done = fg.run(task, source, sink, limits=limits)
     assert done.written == done.read
     report = check(tmp_path / "out.mp4", source)

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from filmgate.core.frame import Colour, Spec
+from filmgate.core.frame import ColorTags, StreamSpec
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.flow.dis import shrunk
 from filmgate.media.pixels.planes import Planes
@@ -15,7 +15,7 @@ from filmgate.quality.metrics.psnr_ssim import psnr
 from tests.flow.scenes import texture, view
 
 HALF = Fraction(1, 2)
-COLOUR = Colour(matrix="bt709", range="tv")
+COLOUR = ColorTags(matrix="bt709", range="tv")
 SCENE = texture(1)
 INNER = np.s_[16:-16, 16:-16]
 KINDS = {  # columns and rows of the first plane for one of the others
@@ -87,7 +87,7 @@ def test_frames_that_change_their_size_are_refused_with_both_sizes() -> None:
 
 
 def test_the_registry_knows_dis_and_names_what_it_has() -> None:
-    spec = Spec(width=8, height=8, rate=None, time_base=Fraction(1), pixels="gray")
+    spec = StreamSpec(width=8, height=8, rate=None, time_base=Fraction(1), pixels="gray")
     assert "dis" in families()
     a, b = picture("gray", 0), picture("gray", 8)
     (drawn,) = interpolator("dis", spec)(a, b, [HALF])

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import filmgate as fg
-from filmgate.core.frame import Colour, Spec
+from filmgate.core.frame import ColorTags, StreamSpec
 from filmgate.device.tensor_memory import Live
 from filmgate.errors import BadWeights, Unsupported
 from filmgate.flow.warp_torch import warp
@@ -146,12 +146,18 @@ def planes(seed: int, width: int = 56, height: int = 40) -> Planes:
     chance = np.random.default_rng(seed)
     sizes = ((height, width), (height // 2, width // 2), (height // 2, width // 2))
     arrays = tuple(chance.integers(16, 235, size, np.uint8) for size in sizes)
-    return Planes(arrays, "yuv420p", Colour(matrix="bt709", range="tv"))
+    return Planes(arrays, "yuv420p", ColorTags(matrix="bt709", range="tv"))
 
 
-def spec(pixels: str = "yuv420p", **colour: str) -> Spec:
-    return Spec(width=56, height=40, rate=Fraction(25), time_base=Fraction(1, 25), pixels=pixels,
-                colour=Colour(matrix="bt709", **colour))  # fmt: skip
+def spec(pixels: str = "yuv420p", **colour: str) -> StreamSpec:
+    return StreamSpec(
+        width=56,
+        height=40,
+        rate=Fraction(25),
+        time_base=Fraction(1, 25),
+        pixels=pixels,
+        colour=ColorTags(matrix="bt709", **colour),
+    )
 
 
 def between() -> Any:
@@ -210,7 +216,7 @@ def test_from_file_to_file(name: str, tmp_path: Path) -> None:
     source = films.make(films.FILMS[name], tmp_path / "in.mp4")
     task = fg.Interpolate(factor=2, model="film", weights=tiny.weights("film"))
     # numbers drawn by rule draw what no right picture can be
-    sink, limits = fg.Output(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
+    sink, limits = fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
     done = fg.run(task, source, sink, limits=limits)
     assert done.written == 2 * done.read
     report = check(tmp_path / "out.mp4", source)

@@ -24,7 +24,7 @@ def test_memory_does_not_know_how_many_frames_there_are(tmp_path: Path) -> None:
             seen.append((event.read, event.resident_bytes))
 
     task = fg.Interpolate(factor=2, model="film", weights=tiny.weights("film"))
-    sink = fg.Output(tmp_path / "out.mp4", preset="ultrafast")
+    sink = fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast")
     # numbers drawn by rule draw what no right picture can be
     done = fg.run(task, source, sink, limits=fg.Limits(guard=False), on_event=look)
     assert (done.read, done.written) == (FRAMES, 2 * FRAMES)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import filmgate as fg
 from filmgate.cli.main import main
-from filmgate.core.frame import Colour, Spec
+from filmgate.core.frame import ColorTags, StreamSpec
 from filmgate.core.wrappers.tiled import Tile, tiled
 from filmgate.errors import BadSetting, BadWeights, Exit, Unsupported
 from filmgate.media.pixels import rgb
@@ -24,8 +24,14 @@ from filmgate.quality.verify import check
 from tests import films
 from tests.models import tiny
 
-SPEC = Spec(width=64, height=48, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p",
-            colour=Colour(matrix="bt709", range="tv"))  # fmt: skip
+SPEC = StreamSpec(
+    width=64,
+    height=48,
+    rate=Fraction(25),
+    time_base=Fraction(1, 25),
+    pixels="yuv420p",
+    colour=ColorTags(matrix="bt709", range="tv"),
+)
 
 
 def test_what_comes_out_is_what_the_network_makes_of_rgb() -> None:
@@ -110,7 +116,7 @@ def test_what_can_not_be_is_said(tmp_path: Path) -> None:
 def test_from_file_to_file(tmp_path: Path) -> None:
     source = films.make(films.FILMS["sound"], tmp_path / "in.mp4")
     task = fg.Upscale(model="image", weights=tiny.weights("image"))
-    fg.run(task, source, fg.Output(tmp_path / "out.mp4", preset="ultrafast"))
+    fg.run(task, source, fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"))
     report = check(tmp_path / "out.mp4", source)
     assert report.ok, report
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from filmgate.cli.main import main
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import BadSetting, Exit
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.seams.periodicity import breathing
@@ -23,7 +23,9 @@ from tests.flow.scenes import texture
 
 Picture = npt.NDArray[np.uint8]
 FRAMES, ROWS, COLUMNS = 72, 64, 96
-SPEC = Spec(width=COLUMNS, height=ROWS, rate=Fraction(25), time_base=Fraction(1, 25), pixels="gray")
+SPEC = StreamSpec(
+    width=COLUMNS, height=ROWS, rate=Fraction(25), time_base=Fraction(1, 25), pixels="gray"
+)
 BASE = texture(3, 120, 260).astype(np.float32)
 OTHER = texture(4, 120, 260).astype(np.float32)
 

@@ -15,19 +15,19 @@ from rich.text import Text
 
 import filmgate as fg
 from filmgate.backends.trace import bottleneck
-from filmgate.cli.request import Order, jobs_of
+from filmgate.cli.request import Request, jobs_of
 from filmgate.cli.signals import polite
 from filmgate.cli.views.tables import sheet
 from filmgate.core.chain import Chain
 from filmgate.core.events import Done
-from filmgate.core.instrumentation.memory import cuda_in_use, resident_meter, rising
+from filmgate.core.instrumentation.memory import cuda_in_use, measure_peak, resident_meter
 from filmgate.core.instrumentation.timing import Clock
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.core.run import frames as made_frames
-from filmgate.core.stage import AnyStage, Around
+from filmgate.core.stage import AnyStage, StageWrapper
 from filmgate.errors import Exit, FilmgateError
-from filmgate.media.sinks import Output
+from filmgate.media.sinks import VideoOutput
 from filmgate.pipeline.build import build
 from filmgate.pipeline.threads import pinned
 from filmgate.planning.costs import seconds_each
@@ -86,7 +86,7 @@ class Taken:
         }
 
 
-def benched(order: Order) -> Exit:
+def benched(order: Request) -> Exit:
     """Runs a few frames of the film into a folder that goes, and shows what they took."""
     places = order.places
     if len(places) == 1 and order.out is None:
@@ -103,7 +103,7 @@ def benched(order: Order) -> Exit:
     return Exit.DONE
 
 
-def take(job: Job, order: Order) -> Taken:
+def take(job: Job, order: Request) -> Taken:
     """Plans, warms up, runs. In this process, whose memory the plan has foreseen."""
     source: Any = job.source
     frames = source.frames or FRAMES
@@ -114,7 +114,7 @@ def take(job: Job, order: Order) -> Taken:
             cuda = cuda_in_use()
             if cuda:
                 cuda.reset_peak_memory_stats()
-            with rising() as peak:
+            with measure_peak() as peak:
                 before = resident_meter()()
                 done = _ended(some, found.plan)
         device = int(cuda.max_memory_reserved()) if (cuda := cuda_in_use()) else 0
@@ -158,7 +158,7 @@ def within(job: Job, plan: Plan, read: int) -> dict[str, dict[str, float]]:
 def _parts(stage: AnyStage | Chain) -> tuple[AnyStage, ...]:
     """Those of the line that a stage is, whatever is around it; or itself."""
     bare = stage
-    while isinstance(bare, Around):
+    while isinstance(bare, StageWrapper):
         bare = bare.stage
     return bare.stages if isinstance(bare, Chain) else (stage,)
 
@@ -197,7 +197,7 @@ def _aside(job: Job, frames: int, folder: Path) -> Job:
     sides: tuple[Any, Any] = (source, sink)
     folder.mkdir(exist_ok=True)
     ending = Path(sides[1].path).suffix or ".png"
-    name = f"result{sink.suffix}" if isinstance(sink, Output) else f"%06d{ending}"
+    name = f"result{sink.suffix}" if isinstance(sink, VideoOutput) else f"%06d{ending}"
     aside = replace(sides[1], path=folder / name, overwrite=True)
     return replace(job, source=replace(sides[0], frames=frames), sink=aside)
 

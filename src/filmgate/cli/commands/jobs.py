@@ -12,11 +12,11 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from filmgate.cli.commands import run
-from filmgate.cli.request import Shown
+from filmgate.cli.request import DisplayOptions
 from filmgate.errors import BadSetting, Exit
-from filmgate.jobs.options import Durable
-from filmgate.jobs.run_directory import SUFFIX, Folder
-from filmgate.jobs.status import Standing, standing, told_of
+from filmgate.jobs.options import ResumeOptions
+from filmgate.jobs.run_directory import SUFFIX, RunDirectory
+from filmgate.jobs.status import RunStatus, run_status, stored_job
 from filmgate.planning.limits import Limits
 
 Places = Annotated[tuple[Path, ...], Parameter(name="FOLDER", help="Where to look. Without: here.")]
@@ -35,7 +35,7 @@ def verbs() -> App:
 
 def show(places: Places = (), /, *, json: Json = False) -> Exit:
     """Show runs that were begun and not ended."""
-    found = [standing(folder) for folder in _folders(places or (Path(),))]
+    found = [run_status(folder) for folder in _folders(places or (Path(),))]
     if json:
         print(json_.dumps([one.plain() for one in found]))
     else:
@@ -43,13 +43,13 @@ def show(places: Places = (), /, *, json: Json = False) -> Exit:
     return Exit.DONE
 
 
-def resume(out: Result, /, shown: Shown) -> Exit:
+def resume(out: Result, /, shown: DisplayOptions) -> Exit:
     """Go on with a run where it stopped, with all that was said then."""
     folder = _of(out)
-    job, limits = told_of(folder)
-    beside = Folder.beside(Path(job.sink.path)).path  # type: ignore[attr-defined]
+    job, limits = stored_job(folder)
+    beside = RunDirectory.beside(Path(job.sink.path)).path  # type: ignore[attr-defined]
     work = None if beside == folder.path.absolute() else folder.path
-    return run.do_one(job, limits or Limits(), Durable(work), shown)
+    return run.do_one(job, limits or Limits(), ResumeOptions(work), shown)
 
 
 def clean(outs: Results = (), /, *, all: All = False) -> Exit:
@@ -63,22 +63,22 @@ def clean(outs: Results = (), /, *, all: All = False) -> Exit:
     return Exit.DONE
 
 
-def _folders(places: Sequence[Path]) -> list[Folder]:
+def _folders(places: Sequence[Path]) -> list[RunDirectory]:
     found = []
     for place in places:
         inside = sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else []
-        found += [Folder(path) for path in inside if Folder(path).begun]
+        found += [RunDirectory(path) for path in inside if RunDirectory(path).begun]
     return found
 
 
-def _of(out: Path) -> Folder:
-    folder = Folder(out) if out.is_dir() else Folder.beside(out)
+def _of(out: Path) -> RunDirectory:
+    folder = RunDirectory(out) if out.is_dir() else RunDirectory.beside(out)
     if not folder.begun:
         raise BadSetting(f"{folder.path} holds no run: filmgate jobs FOLDER shows those there are")
     return folder
 
 
-def _table(found: Sequence[Standing]) -> Table:
+def _table(found: Sequence[RunStatus]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in ("result", "is", "frames done", "on disk"):
         table.add_column(name, overflow="fold")

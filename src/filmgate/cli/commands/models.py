@@ -22,10 +22,10 @@ from filmgate.cli.views.tables import sheet
 from filmgate.errors import BadSetting, BadWeights, Exit
 from filmgate.models import registry
 from filmgate.storage.fingerprint import Tell
-from filmgate.units import in_words
-from filmgate.weights.definitions import OPENED, Folder, Weights
+from filmgate.units import format_bytes
+from filmgate.weights.definitions import OPENED, Weights, WeightsRepository
 from filmgate.weights.repository import listed
-from filmgate.weights.store import Shelf, plain
+from filmgate.weights.store import WeightsStore, plain
 
 Name = Annotated[str, Parameter(name="NAME", help="The weights, as filmgate models names them.")]
 Maybe = Annotated[str | None, Parameter(name="NAME", help="Only these. Without: all there are.")]
@@ -55,8 +55,8 @@ def verbs() -> App:
 
 def show(*, json: Json = False) -> Exit:
     """Show families of models and their weights: what is here, and under which terms."""
-    shelf = Shelf.here()
-    declared: list[Weights | Folder] = [*registry.weights(), *registry.folders()]
+    shelf = WeightsStore.here()
+    declared: list[Weights | WeightsRepository] = [*registry.weights(), *registry.folders()]
     without = sorted(set(registry.families()) - {one.family for one in declared})
     if json:
         rows: list[Row] = [_bare(name) for name in without]
@@ -76,7 +76,7 @@ def show(*, json: Json = False) -> Exit:
         table.add_row(
             one.family,
             one.name,
-            in_words(row["size_bytes"]) if row["size_bytes"] else "",
+            format_bytes(row["size_bytes"]) if row["size_bytes"] else "",
             one.licence,
             {True: "yes", False: "no", None: "depends"}[one.commercial],
             "none" if one.terms is None else "accepted" if shelf.accepted(one) else "to accept",
@@ -101,9 +101,9 @@ def pull(name: Name, /, *, accept: Accept = False) -> Exit:
     """Fetch weights, or what is missing of them; a download that was cut goes on where it was."""
     from filmgate.weights import download, repository
 
-    weights, shelf = registry.weights_of(name), Shelf.here()
+    weights, shelf = registry.weights_of(name), WeightsStore.here()
     with _watched() as tell:
-        if isinstance(weights, Folder):
+        if isinstance(weights, WeightsRepository):
             path = repository.pull(weights, shelf, accept=accept, tell=tell)
         else:
             path = download.pull(weights, shelf, accept=accept, tell=tell)
@@ -113,7 +113,7 @@ def pull(name: Name, /, *, accept: Accept = False) -> Exit:
 
 def verify(name: Maybe = None, /, *, weights: Given = None, json: Json = False) -> Exit:
     """Read weights through and compare their sha256. Exit code 1 if one is damaged."""
-    shelf = Shelf.here()
+    shelf = WeightsStore.here()
     if weights is not None and name is None:
         raise BadSetting(f"weights is {weights} and no name is given: wanted the NAME of its model")
     asked = _parts(shelf, registry.weights_of(name), weights) if name else _here(shelf)
@@ -143,11 +143,11 @@ def try_(name: Name, /, *, weights: Given = None, report: Report = None) -> Exit
     from filmgate.quality.weights_check import trial
 
     one = registry.weights_of(name)
-    if isinstance(one, Folder):
+    if isinstance(one, WeightsRepository):
         raise BadSetting(f"{name} is a published folder, and models try knows single files: run "
                          "its family on a short film, with --sample 5s")  # fmt: skip
     with _watched() as tell:
-        found = trial(one, Shelf.here(), weights, tell)
+        found = trial(one, WeightsStore.here(), weights, tell)
     path = report or Path(f"filmgate-try-{one.name}.json")
     try:
         path.write_text(json_.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -161,12 +161,14 @@ def try_(name: Name, /, *, weights: Given = None, report: Report = None) -> Exit
     return Exit.DONE if found["ok"] else Exit.VERDICT_NO
 
 
-def _here(shelf: Shelf) -> list[Weights]:
+def _here(shelf: WeightsStore) -> list[Weights]:
     parts = (one for folder in registry.folders() for one in listed(folder, shelf))
     return [one for one in (*registry.weights(), *parts) if shelf.place(one).is_file()]
 
 
-def _parts(shelf: Shelf, one: Weights | Folder, given: Path | None) -> list[Weights]:
+def _parts(
+    shelf: WeightsStore, one: Weights | WeightsRepository, given: Path | None
+) -> list[Weights]:
     """The file, or all that a folder should hold. Raises BadWeights where none of it is here."""
     parts = [one] if isinstance(one, Weights) else list(listed(one, shelf))
     if not parts:
@@ -177,12 +179,12 @@ def _parts(shelf: Shelf, one: Weights | Folder, given: Path | None) -> list[Weig
     return parts
 
 
-def _row(shelf: Shelf, one: Weights | Folder) -> Row:
+def _row(shelf: WeightsStore, one: Weights | WeightsRepository) -> Row:
     row = _state(shelf, one) if isinstance(one, Weights) else _states(shelf, one)
     return {**plain(one), "weights": one.name, "accepted": shelf.accepted(one), **row}
 
 
-def _state(shelf: Shelf, weights: Weights) -> Row:
+def _state(shelf: WeightsStore, weights: Weights) -> Row:
     place = shelf.place(weights)
     part = place.with_name(f"{place.name}.part")
     came = part.stat().st_size if part.is_file() else 0
@@ -192,7 +194,7 @@ def _state(shelf: Shelf, weights: Weights) -> Row:
     return {"state": state, "part_bytes": came, "place": str(place)}
 
 
-def _states(shelf: Shelf, folder: Folder) -> Row:
+def _states(shelf: WeightsStore, folder: WeightsRepository) -> Row:
     """Of all that was listed; what was put there by hand is here if everything wanted is there."""
     home, files = shelf.home(folder), listed(folder, shelf)
     rows = [_state(shelf, one) for one in files]
@@ -221,7 +223,7 @@ def _watched() -> Iterator[Tell]:
 
         def line(doing: str, done: int, total: int) -> None:
             if doing != last[0]:
-                size = f" {in_words(total - done)}" if total > done else ""
+                size = f" {format_bytes(total - done)}" if total > done else ""
                 print(f"{doing}{size}", file=sys.stderr)
                 last[0] = doing
 

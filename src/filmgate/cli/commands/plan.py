@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from filmgate.cli.request import Order, jobs_of
+from filmgate.cli.request import Request, jobs_of
 from filmgate.cli.views import memory_view
 from filmgate.cli.views.plan_view import show
 from filmgate.core.job import Job
@@ -13,12 +13,12 @@ from filmgate.errors import BadWeights, Exit
 from filmgate.planning import device_memory
 from filmgate.planning.disk import foreseen
 from filmgate.planning.fit import fit
-from filmgate.units import read_bytes
+from filmgate.units import parse_bytes
 
 HELP = "Show where memory and time would go, and why, before anything runs."
 
 
-def planned(order: Order) -> Exit:
+def planned(order: Request) -> Exit:
     """Shows the plan of each job that is asked for, and runs none."""
     places = order.places
     if len(places) == 1 and order.out is None:
@@ -39,13 +39,13 @@ def planned(order: Order) -> Exit:
     return Exit.DONE
 
 
-def _predicted(job: Job, order: Order, why: str) -> bool:
+def _predicted(job: Job, order: Request, why: str) -> bool:
     """Shows what a card would hold, where the parts can't be tried; False: nobody can say."""
     with Console(stderr=True).status("predicting, of shapes alone"):
         told = device_memory.foreseen(job)
     if told is None:
         return False
-    card = read_bytes(order.limits.vram) if order.limits.vram else None
+    card = parse_bytes(order.limits.vram) if order.limits.vram else None
     if order.shown.json:
         print(json_.dumps(memory_view.as_json(*told, card, why)))
     else:

@@ -4,17 +4,17 @@ import sys
 from contextlib import closing
 
 import filmgate as fg
-from filmgate.cli.request import Order, Shown, jobs_of
+from filmgate.cli.request import DisplayOptions, Request, jobs_of
 from filmgate.cli.signals import polite
 from filmgate.core.events import Committed, Died, Done, Event, Progress
 from filmgate.core.job import Job
 from filmgate.errors import BadSetting, Exit, FilmgateError, Interrupted
-from filmgate.jobs.options import Durable
-from filmgate.media.sinks import Output
+from filmgate.jobs.options import ResumeOptions
+from filmgate.media.sinks import VideoOutput
 from filmgate.planning.limits import Limits
 
 
-def do(order: Order) -> Exit:
+def do(order: Request) -> Exit:
     """Does one job after the other; what goes wrong with one does not keep the next from running.
 
     Says so and returns the exit code of the first that did not end well; one alone raises.
@@ -40,7 +40,7 @@ def do(order: Order) -> Exit:
     return next((code for code in codes if code != Exit.DONE), Exit.DONE)
 
 
-def _do(job: Job, order: Order) -> Exit:
+def _do(job: Job, order: Request) -> Exit:
     from filmgate.cli.commands.sample import tried
 
     sampled = order.more.get("Sampled")
@@ -49,12 +49,12 @@ def _do(job: Job, order: Order) -> Exit:
     return do_one(job, order.limits, order.durable, order.shown)
 
 
-def do_one(job: Job, limits: Limits, durable: Durable, shown: Shown) -> Exit:
+def do_one(job: Job, limits: Limits, durable: ResumeOptions, shown: DisplayOptions) -> Exit:
     """Runs the job and shows its events. Raises FilmgateError; nothing is half-written then."""
     from filmgate.cli.views.progress import watching
     from filmgate.jobs.resumable import passing
 
-    if shown.json and isinstance(job.sink, Output) and job.sink.piped:
+    if shown.json and isinstance(job.sink, VideoOutput) and job.sink.piped:
         raise BadSetting("the result and --json both want standard output: leave one")
     happenings = fg.events(
         job,
@@ -75,7 +75,7 @@ def do_one(job: Job, limits: Limits, durable: Durable, shown: Shown) -> Exit:
                         read = event.read
                     elif isinstance(event, Committed):
                         committed = event.snapshot.cursor.index
-                    elif isinstance(event, Done) and event.mended:
+                    elif isinstance(event, Done) and event.concealed:
                         verdict = Exit.REPAIRED
                     tell(event)
         except KeyboardInterrupt:

@@ -13,19 +13,19 @@ from rich.console import Console
 from rich.filesize import decimal
 
 import filmgate as fg
-from filmgate.cli.request import Order
+from filmgate.cli.request import Request
 from filmgate.cli.signals import polite
-from filmgate.cli.views.progress import Words
+from filmgate.cli.views.progress import ProgressView
 from filmgate.core.events import Committed, Done, Event, Progress
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.errors import BadSetting, Exit, Interrupted, Unsupported
-from filmgate.jobs.run_directory import Folder
-from filmgate.media.sinks import ImageOutput, Output
-from filmgate.media.sources import File, Images
+from filmgate.jobs.run_directory import RunDirectory
+from filmgate.media.sinks import ImageOutput, VideoOutput
+from filmgate.media.sources import ImageSequence, VideoFile
 from filmgate.planning.disk import Disk
 from filmgate.planning.fit import planned_within
-from filmgate.units import clock
+from filmgate.units import format_duration
 
 SNIPPETS = ("beginning", "middle", "end")
 
@@ -54,13 +54,13 @@ class Snippet:
         }
 
 
-def tried(job: Job, seconds: Fraction, order: Order) -> Exit:
+def tried(job: Job, seconds: Fraction, order: Request) -> Exit:
     """Does the snippets in a folder that goes, and tells what they tell of the whole."""
     source, sink = job.source, job.sink
-    if not isinstance(source, File | Images):
+    if not isinstance(source, VideoFile | ImageSequence):
         raise Unsupported("a sample is taken from three places, and a pipe can be read only once: "
                           "give a file")  # fmt: skip
-    if not isinstance(sink, ImageOutput | Output) or str(sink.path) == "-":
+    if not isinstance(sink, ImageOutput | VideoOutput) or str(sink.path) == "-":
         raise Unsupported("a sample saves a picture beside the result, and a pipe has no place: "
                           "name a file")  # fmt: skip
     png = picture_of(sink)
@@ -94,7 +94,7 @@ def places(length: Fraction, seconds: Fraction) -> list[tuple[str, Fraction]]:
     return [(place, begins[place]) for place in chosen]
 
 
-def picture_of(sink: Output | ImageOutput) -> Path:
+def picture_of(sink: VideoOutput | ImageOutput) -> Path:
     """Where before and after are saved: beside the result, or the folder that it would be."""
     path = Path(sink.path)
     if isinstance(sink, ImageOutput) and "%" in path.name:
@@ -137,18 +137,20 @@ class Whole:
         """For a person."""
         seconds = sum(snippet.done.seconds for snippet in self.snippets)
         read = sum(snippet.done.read for snippet in self.snippets)
-        names = ", ".join(f"{s.place} (at {clock(float(s.begin))})" for s in self.snippets)
+        names = ", ".join(
+            f"{s.place} (at {format_duration(float(s.begin))})" for s in self.snippets
+        )
         free = "" if self.disk.free is None else f"; {decimal(self.disk.free)} are free there"
         return [
             f"sample    {names}: {read} frames in {seconds:.1f} s",
-            f"time      {clock(self.seconds)} for the whole film, about {self.frames} frames",
+            f"time      {format_duration(self.seconds)} for the whole video, {self.frames} frames",
             f"speed     {read / max(1e-9, seconds):.1f} frames of the film a second",
             f"result    about {decimal(self.disk.result)}",
             f"disk      {decimal(self.disk.joining)} at most until it is whole{free}",
         ]
 
 
-def _length(source: File | Images) -> Fraction:
+def _length(source: VideoFile | ImageSequence) -> Fraction:
     """Seconds of the film that the job takes."""
     with source.open() as opened:
         film: Any = opened
@@ -163,7 +165,9 @@ def _length(source: File | Images) -> Fraction:
                       "middle is: say where to end with --to")  # fmt: skip
 
 
-def _cut(job: Job, source: File | Images, at: Fraction, end: Fraction, aside: Path) -> Job:
+def _cut(
+    job: Job, source: VideoFile | ImageSequence, at: Fraction, end: Fraction, aside: Path
+) -> Job:
     """The job from `at` to `end` seconds, its result in the folder `aside`."""
     base = source.from_ or Fraction(0)
     trimmed = replace(source, from_=base + at or None, to=base + end, frames=None)
@@ -175,15 +179,15 @@ def _cut(job: Job, source: File | Images, at: Fraction, end: Fraction, aside: Pa
     return replace(job, source=trimmed, sink=replace(sink, path=aside / name))
 
 
-def _done(job: Job, plan: Plan | None, place: str, at: Fraction, order: Order) -> Snippet:
+def _done(job: Job, plan: Plan | None, place: str, at: Fraction, order: Request) -> Snippet:
     """Runs one snippet, shown as it goes."""
     shown = order.shown
     console = Console(stderr=True, highlight=False, quiet=shown.quiet or shown.json)
-    console.print(f"{place}, from {clock(float(at))} on")
+    console.print(f"{place}, from {format_duration(float(at))} on")
     last: Event | None = None
     lasts, snapshot, path = Fraction(0), 0, Path(job.sink.path)  # type: ignore[attr-defined]
     with (
-        Words(console, None, shown.quiet or shown.json) as words,
+        ProgressView(console, None, shown.quiet or shown.json) as words,
         closing(fg.events(job, plan, worker=not shown.in_process)) as events,
     ):
         for event in events:
@@ -191,7 +195,7 @@ def _done(job: Job, plan: Plan | None, place: str, at: Fraction, order: Order) -
             if isinstance(event, Progress):
                 lasts = event.time
             elif isinstance(event, Committed):
-                kept = Folder.beside(path).path.glob("*.snapshot")
+                kept = RunDirectory.beside(path).path.glob("*.snapshot")
                 snapshot = max([snapshot, *(file.stat().st_size for file in kept)])
             if not isinstance(event, Done):
                 words.tell(event)
@@ -207,7 +211,7 @@ def _drawn(cuts: Sequence[Job], done: Sequence[Snippet], png: Path) -> None:
     pairs = []
     for cut, snippet in zip(cuts, done, strict=True):
         made = Path(cut.sink.path)  # type: ignore[attr-defined]
-        after = Images(made) if isinstance(cut.sink, ImageOutput) else File(made)
+        after = ImageSequence(made) if isinstance(cut.sink, ImageOutput) else VideoFile(made)
         first = max(0, snippet.done.written // 2 - 3)
         pairs.append(Pair(cut.source, after, cut.tasks, first))
     try:

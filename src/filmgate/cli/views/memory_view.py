@@ -9,20 +9,20 @@ from rich.table import Table
 from rich.text import Text
 
 from filmgate.cli.views.tables import sheet
-from filmgate.core.frame import Spec
-from filmgate.models.contracts import Foreseen
+from filmgate.core.frame import StreamSpec
+from filmgate.models.contracts import MemoryPrediction
 from filmgate.tasks.job_config import plain
 
 KEPT = 1.4  # torch's allocator may keep two fifths more than what is alive
 
 
-def fits(row: Foreseen, card_bytes: int | None) -> bool:
+def fits(row: MemoryPrediction, card_bytes: int | None) -> bool:
     """Whether a card has room for it, and for what the allocator keeps besides."""
     return card_bytes is None or row.peak * KEPT <= card_bytes
 
 
 def as_json(
-    spec: Spec, rows: Sequence[Foreseen], card_bytes: int | None, why: str
+    spec: StreamSpec, rows: Sequence[MemoryPrediction], card_bytes: int | None, why: str
 ) -> dict[str, object]:
     """The same for a machine; `fits` is null where nobody said how large the card is."""
     return {
@@ -39,7 +39,9 @@ def as_json(
     }  # fmt: skip
 
 
-def drawn(spec: Spec, rows: Sequence[Foreseen], card_bytes: int | None, why: str) -> Group:
+def drawn(
+    spec: StreamSpec, rows: Sequence[MemoryPrediction], card_bytes: int | None, why: str
+) -> Group:
     """A table: ways, numbers and batches down, scales of flow across."""
     measured = "nothing ran and nothing was measured: the shapes of the networks tell"
     lines = [f"GB alive at most, whatever the film's length; {measured}."]
@@ -53,7 +55,7 @@ def drawn(spec: Spec, rows: Sequence[Foreseen], card_bytes: int | None, why: str
     return Group(Text(title), "", _table(rows, card_bytes), "", *map(Text, lines))
 
 
-def _table(rows: Sequence[Foreseen], card_bytes: int | None) -> Table:
+def _table(rows: Sequence[MemoryPrediction], card_bytes: int | None) -> Table:
     scales = sorted({row.flow_scale for row in rows}, reverse=True)
     shares = [str(scale) if scale.numerator > 1 else f"1/{scale.denominator}" for scale in scales]
     heads = [f">{'flow at ' * (n == 0)}{share}" for n, share in enumerate(shares)]
@@ -66,12 +68,12 @@ def _table(rows: Sequence[Foreseen], card_bytes: int | None) -> Table:
     return table
 
 
-def _cell(row: Foreseen, card_bytes: int | None) -> Text:
+def _cell(row: MemoryPrediction, card_bytes: int | None) -> Text:
     size = f"{row.peak / 1e9:.1f}" if row.peak < 1e11 else f"{row.peak / 1e9:.0f}"
     if fits(row, card_bytes):
         return Text(size)
     return Text(f"{size} no, {_most(row)}", style="red")
 
 
-def _most(row: Foreseen) -> str:
+def _most(row: MemoryPrediction) -> str:
     return max(row.parts, key=lambda part: row.parts[part])

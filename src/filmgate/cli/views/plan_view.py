@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from filmgate.cli.views.tables import sheet
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.core.plan import Plan
 from filmgate.planning.costs import StageCost, seconds_each
 from filmgate.planning.disk import Disk
 from filmgate.planning.fit import Fit
 from filmgate.tasks.job_config import plain
-from filmgate.units import clock
+from filmgate.units import format_duration
 
 KNOBS = {
     "chunk": "frames at a time",
@@ -28,10 +28,10 @@ KNOBS = {
     "opencv_threads": "threads of OpenCV",
     "torch_threads": "threads of torch",
     "encode_threads": "threads that encode",
-    "give_back": "freed memory goes back",
+    "return_freed_memory": "freed memory goes back",
     "cache": "results are kept",
     "guard": "results are looked at",
-    "lean": "less memory, slower",
+    "low_memory": "less memory, slower",
 }
 
 
@@ -83,7 +83,7 @@ def drawn(found: Fit, disk: Disk | None) -> Group:
     )
 
 
-def _film(spec: Spec) -> str:
+def _film(spec: StreamSpec) -> str:
     rate = "its own times" if spec.rate is None else f"{float(spec.rate):g} fps"
     frames = "" if spec.frames is None else f", {spec.frames} frames"
     return f"{spec.width}x{spec.height} {spec.pixels}, {rate}{frames}"
@@ -96,7 +96,7 @@ def _stages(found: Fit) -> Table:
         table.add_row(
             stage.name,
             _size(stage.weights_bytes),
-            _size(stage.device.more or stage.host.more),
+            _size(stage.device.per_item or stage.host.per_item),
             _size(stage.state_bytes),
             str(batch),
             _peak(stage, batch),
@@ -150,7 +150,7 @@ def _ends(found: Fit, disk: Disk | None) -> Iterator[str]:
     }
     if found.seconds is not None:
         yield (
-            f"time      {clock(found.seconds)} expected, {1 / each[slowest]:.1f} fps: "
+            f"time      {format_duration(found.seconds)} expected, {1 / each[slowest]:.1f} fps: "
             + (named[slowest])
         )
     if disk is not None:

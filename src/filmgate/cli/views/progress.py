@@ -16,8 +16,8 @@ from filmgate.backends.trace import bottleneck
 from filmgate.core.events import Died, Done, Event, Progress, Replanned, Started, Warned
 from filmgate.core.job import Job
 from filmgate.jobs.event_log import json_line
-from filmgate.media.sinks import Output
-from filmgate.units import clock
+from filmgate.media.sinks import VideoOutput
+from filmgate.units import format_duration
 
 REDRAWN_S = 0.1  # between two looks of the live line
 PLAIN_S = 10.0  # between two lines where nothing can be redrawn
@@ -30,12 +30,12 @@ def watching(job: Job, json: bool, quiet: bool) -> Iterator[Callable[[Event], No
     if json:
         yield lambda event: print(json_line(event), flush=True)
         return
-    path = job.sink.path if isinstance(job.sink, Output) else None
-    with Words(Console(stderr=True, highlight=False), path, quiet) as words:
+    path = job.sink.path if isinstance(job.sink, VideoOutput) else None
+    with ProgressView(Console(stderr=True, highlight=False), path, quiet) as words:
         yield words.tell
 
 
-class Words:
+class ProgressView:
     """Tells a person how a run goes; time is what the events say, so it needs no clock."""
 
     def __init__(self, console: Console, path: Path | None, quiet: bool = False) -> None:
@@ -46,7 +46,7 @@ class Words:
         self._shown_s = -PLAIN_S
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
-    def __enter__(self) -> "Words":
+    def __enter__(self) -> "ProgressView":
         if self._console.is_terminal and not self._quiet:
             self._live.start()
         return self
@@ -71,7 +71,7 @@ class Words:
             )
         elif isinstance(event, Progress) and not self._quiet:
             self._progress(event)
-        elif isinstance(event, Died) and event.certificate:
+        elif isinstance(event, Died) and event.crash:
             self._console.print(f"{event.message}", markup=False)
         elif isinstance(event, Done | Died):
             self._live.update("")
@@ -113,7 +113,9 @@ class Words:
             words = [f"{part} %", f"{last.read}/{total} frames"]
         words.append(f"{(last.written - first.written) / seconds:.1f} fps")
         if total and last.read > first.read:
-            words.append(f"{clock((total - last.read) * seconds / (last.read - first.read))} left")
+            words.append(
+                f"{format_duration((total - last.read) * seconds / (last.read - first.read))} left"
+            )
         words.append(decimal(last.resident_bytes))
         busy = {name: s - first.busy.get(name, 0.0) for name, s in last.busy.items()}
         if busy:

@@ -23,7 +23,7 @@ def resident_meter() -> Callable[[], int]:
     return lambda: int(process.memory_info().rss)
 
 
-def spare_bytes() -> int:
+def available_bytes() -> int:
     """What this machine can still give to this process: free memory, or less if it is confined."""
     import psutil
 
@@ -56,13 +56,13 @@ def _confines() -> Iterator[tuple[Path, Path]]:
 
 @dataclass
 class Peak:
-    """How far the memory of this process rose inside `rising`, in bytes."""
+    """How far the memory of this process rose inside `measure_peak`, in bytes."""
 
     bytes: int = 0
 
 
 @contextmanager
-def rising() -> Iterator[Peak]:
+def measure_peak() -> Iterator[Peak]:
     """Measures by how much this process grows at most while the `with` lasts.
 
     What is garbage and what was freed before is given back first, so that none is used again
@@ -106,7 +106,7 @@ def _kept_peak() -> int:
     return int(words[0]) * 1024
 
 
-def give_back() -> None:
+def return_freed_memory() -> None:
     """Freed pictures go back to the system, now and from now on in this process (glibc only).
 
     By itself glibc soon keeps pieces of up to 32 MiB for later, in a heap for each thread.

@@ -8,9 +8,9 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 from filmgate.core.chain import is_out_of_memory
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.serialization import dumps, loads
-from filmgate.core.stage import AnyStage, Around
+from filmgate.core.stage import AnyStage, StageWrapper
 from filmgate.errors import BadSetting
 
 EVERY = 16  # frames from one kept state to the next: so many are held, and made twice at most
@@ -58,7 +58,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Tape:
+class CacheState:
     """What `cached` remembers: the name of all that was so far, and the stage's state.
 
     `state` is as old as the first of `calls`, whose results were found and never computed.
@@ -75,17 +75,17 @@ class Tape:
 
 
 @dataclass(frozen=True)
-class Cached(Around):
+class CachedStage(StageWrapper):
     """See `cached`."""
 
     store: Store
     key: str
     every: int
 
-    def start(self, spec: Spec, first: Position) -> Tape:
-        return Tape(_digest(self.key, dumps((spec, first))), self.stage.start(spec, first))
+    def start(self, spec: StreamSpec, first: Position) -> CacheState:
+        return CacheState(_digest(self.key, dumps((spec, first))), self.stage.start(spec, first))
 
-    def step(self, state: Tape, frames: Sequence[Frame]) -> tuple[Tape, list[Frame]]:
+    def step(self, state: CacheState, frames: Sequence[Frame]) -> tuple[CacheState, list[Frame]]:
         call = tuple(frames)
         if not call:
             return state, []
@@ -94,10 +94,12 @@ class Cached(Around):
         assert after is not None
         return after, made
 
-    def finish(self, state: Tape) -> tuple[Tape | None, list[Frame]]:
+    def finish(self, state: CacheState) -> tuple[CacheState | None, list[Frame]]:
         return self._done(state, (), keeps_state=False)
 
-    def _done(self, tape: Tape, call: Call, keeps_state: bool) -> tuple[Tape | None, list[Frame]]:
+    def _done(
+        self, tape: CacheState, call: Call, keeps_state: bool
+    ) -> tuple[CacheState | None, list[Frame]]:
         """One verb: found, or done and kept."""
         name = _digest(tape.name, dumps(call))
         full = tape.length + len(call) >= 2 * self.every
@@ -107,9 +109,9 @@ class Cached(Around):
             if kind == "ended":
                 return None, list(made)
             if kind == "state":
-                return Tape(name, state), list(made)
+                return CacheState(name, state), list(made)
             if not full:
-                return Tape(name, tape.state, (*tape.calls, call)), list(made)
+                return CacheState(name, tape.state, (*tape.calls, call)), list(made)
         state = tape.state
         for earlier in tape.calls:
             state = self._again(state, earlier)
@@ -121,7 +123,7 @@ class Cached(Around):
             self.store.put(name, dumps(("state", after, tuple(new))))
         else:
             self.store.put(name, dumps(("made", (), tuple(new))))
-        return Tape(name, after), new
+        return CacheState(name, after), new
 
     def _found(self, name: str) -> tuple[str, Any, tuple[Frame, ...]] | None:
         data = self.store.get(name)
@@ -150,7 +152,7 @@ class Cached(Around):
 
 def cached(
     stage: AnyStage, store: Store, key: Mapping[str, object], *, every: int = EVERY
-) -> Cached:
+) -> CachedStage:
     """The stage, whose results are taken from `store` where they lie there; bit for bit the same.
 
     `key` says all that results follow from beside the frames (WANTED); a result's name is made of
@@ -164,7 +166,7 @@ def cached(
     if every < 1:
         raise BadSetting(f"every is {every}: wanted 1 frame or more between kept states")
     told = json.dumps(dict(key), sort_keys=True, default=str)
-    return Cached(stage, store, _digest(stage.name, told.encode()), every)
+    return CachedStage(stage, store, _digest(stage.name, told.encode()), every)
 
 
 def _digest(before: str, data: bytes) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filmgate.core.frame import Frame
-from filmgate.core.values import arrays
+from filmgate.core.values import iter_arrays
 
 SIDE = 32
 _ROWS = 8  # of each cell that are looked at, where it has more
@@ -16,7 +16,7 @@ Grid = npt.NDArray[np.float32]  # (SIDE, SIDE) or as small as the picture; black
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class LumaGrid:
     """What is remembered of a frame: its number, its time on the input's clock, its brightness."""
 
     index: int
@@ -34,9 +34,9 @@ class Glance:
         return float(self.grid.std())
 
 
-def glance(frame: Frame, time: Fraction) -> Glance | None:
+def luma_grid(frame: Frame, time: Fraction) -> LumaGrid | None:
     """The frame at a glance; None for an image that holds no picture."""
-    picture = next((array for array in arrays(frame.image) if array.ndim >= 2), None)
+    picture = next((array for array in iter_arrays(frame.image) if array.ndim >= 2), None)
     if picture is None or 0 in picture.shape:
         return None
     bits = getattr(frame.image, "bits", None)
@@ -48,17 +48,17 @@ def glance(frame: Frame, time: Fraction) -> Glance | None:
         grid = grid / np.float32((1 << bits) - 1)
     elif "int" in str(picture.dtype):
         grid = grid / np.float32(255 if "int8" in str(picture.dtype) else 65535)
-    return Glance(frame.index, time, np.ascontiguousarray(grid, np.float32))
+    return LumaGrid(frame.index, time, np.ascontiguousarray(grid, np.float32))
 
 
-def apart(a: Glance, b: Glance) -> float:
+def difference(a: LumaGrid, b: LumaGrid) -> float:
     """Mean difference, 0 to 1, of what is to be seen; brightness as such does not count."""
     if a.grid.shape != b.grid.shape:
         return 0.0
     return float(np.abs((a.grid - a.grid.mean()) - (b.grid - b.grid.mean())).mean())
 
 
-def unlike(a: Glance, b: Glance) -> float:
+def normalized_difference(a: LumaGrid, b: LumaGrid) -> float:
     """The same in units of each one's contrast: neither brightness nor contrast count."""
     if a.grid.shape != b.grid.shape:
         return 0.0

@@ -1,4 +1,4 @@
-"""`Costly`: a stage whose results are worth keeping, and looking at; who builds the line may."""
+"""A stage that runs a model: its results may be cached and checked."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from fractions import Fraction
 from typing import Protocol, runtime_checkable
 
 from filmgate.core.chain import Chain
-from filmgate.core.stage import AnyStage, Around
+from filmgate.core.stage import AnyStage, StageWrapper
 
 CHECKS = ("finite", "black", "flashing", "frozen", "shuffled")  # what `guarded` looks for
 
 
 @dataclass(frozen=True)
-class Costly(Around):
+class ModelStage(StageWrapper):
     """The stage itself, with what a wrapper has to know of it.
 
     `settings` and `weights` are all that its results follow from beside its frames (see `cached`);
@@ -32,29 +32,29 @@ class Costly(Around):
 
 
 @runtime_checkable
-class Thrifty(Protocol):
+class HasLowMemory(Protocol):
     """A stage that can do with less memory."""
 
-    def lean(self) -> AnyStage:
+    def low_memory(self) -> AnyStage:
         """The same, holding less and taking longer; its last bits may be others."""
         ...
 
 
-def costlies(stage: AnyStage | Chain) -> Iterator[Costly]:
+def find_model_stages(stage: AnyStage | Chain) -> Iterator[ModelStage]:
     """The costly stages of a line, and those within them."""
-    if isinstance(stage, Costly):
+    if isinstance(stage, ModelStage):
         yield stage
-        yield from costlies(stage.stage)
+        yield from find_model_stages(stage.stage)
     elif isinstance(stage, Chain):
         for part in stage.stages:
-            yield from costlies(part)
+            yield from find_model_stages(part)
 
 
-def leaner(stage: AnyStage) -> AnyStage:
+def with_low_memory(stage: AnyStage) -> AnyStage:
     """The stage itself, lean if it can be."""
-    return stage.lean() if isinstance(stage, Thrifty) else stage
+    return stage.low_memory() if isinstance(stage, HasLowMemory) else stage
 
 
-def can_be_lean(stage: AnyStage | Chain) -> bool:
+def has_low_memory(stage: AnyStage | Chain) -> bool:
     """Whether something costly in it is another when it is lean."""
-    return any(leaner(costly.stage) != costly.stage for costly in costlies(stage))
+    return any(with_low_memory(costly.stage) != costly.stage for costly in find_model_stages(stage))

@@ -1,4 +1,4 @@
-"""Wrappers take a stage, or a picture function, and give one: `cached`, `tiled`, `guarded`."""
+"""Sample stages in wrappers, on which the laws are tried."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from filmgate.core.adapters import Window, each, repeat_edges, windowed
 from filmgate.core.frame import Frame
 from filmgate.core.stage import AnyStage
 from filmgate.core.wrappers.cached import Memory, cached
-from filmgate.core.wrappers.output_checks import guarded
+from filmgate.core.wrappers.output_checks import check_outputs
 
 
 def samples() -> tuple[AnyStage, ...]:
@@ -16,8 +16,8 @@ def samples() -> tuple[AnyStage, ...]:
     return (
         cached(each(_again), store, key, every=4),
         cached(late, store, key, every=4),
-        guarded(each(_again)),
-        guarded(cached(late, store, key, every=4)),
+        check_outputs(each(_again)),
+        check_outputs(cached(late, store, key, every=4)),
     )
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import lcm
 from typing import Any, Literal
 
-from filmgate.errors import BadSetting, BrokenStage, DoesNotFit
+from filmgate.errors import BadSetting, DoesNotFit, StageContractError
 
 Axes = Literal["chw", "hwc"]
 Picture = Any  # an array or a tensor, (..., C, H, W) or (..., H, W, C)
@@ -60,7 +60,7 @@ class Tiled:
                 single = not isinstance(results, tuple)
                 parts = (results,) if single else results
                 if len(parts) != len(self.out):
-                    raise BrokenStage(f"{len(parts)} results came out and scales out are "
+                    raise StageContractError(f"{len(parts)} results came out and scales out are "
                                       f"{_said(self.out)}: wanted one for each")  # fmt: skip
                 cores = [self._core(part, scale, down, right, height, width)
                          for part, scale in zip(parts, self.out, strict=True)]  # fmt: skip

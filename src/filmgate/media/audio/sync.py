@@ -20,7 +20,7 @@ class Heard:
 
 
 def first_heard(path: Path, track: int) -> Heard | None:
-    """The first packet of sound track number `track`; None if there is none. Raises BadFilm.
+    """The first packet of sound track number `track`; None if there is none. Raises BadInput.
 
     A codec's run-in counts, although an mp4 hides it.
     """

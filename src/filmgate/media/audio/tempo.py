@@ -14,7 +14,7 @@ from av.filter import Graph
 from av.packet import Packet
 
 from filmgate.media.containers.open import opened, translated
-from filmgate.media.source_metadata import Origin
+from filmgate.media.source_metadata import SourceMetadata
 
 
 def codec_for(suffix: str) -> str:
@@ -37,12 +37,12 @@ def rate_for(suffix: str, like: AudioStream) -> int:
 
 
 def stretched(
-    origin: Origin, number: int, out: AudioStream, slow: Fraction
+    origin: SourceMetadata, number: int, out: AudioStream, slow: Fraction
 ) -> Iterator[Packet[Any]]:
     """Packets for `out`: track `number` of the film, `slow` times as long, pitch kept.
 
     It begins where the track did, in step with the picture. FFmpeg's atempo (WSOLA). Raises
-    BadFilm.
+    BadInput.
     """
     assert origin.path is not None
     rate = out.codec_context.sample_rate
@@ -72,7 +72,7 @@ def stretched(
         yield from out.encode(None)
 
 
-def _heard(source: Any, stream: AudioStream, origin: Origin) -> Iterator[Any]:
+def _heard(source: Any, stream: AudioStream, origin: SourceMetadata) -> Iterator[Any]:
     """Decoded sound that is not all trimmed away."""
     for frame in source.decode(stream):
         start = frame.pts * frame.time_base
@@ -83,7 +83,7 @@ def _heard(source: Any, stream: AudioStream, origin: Origin) -> Iterator[Any]:
         yield frame
 
 
-def _graph(stream: AudioStream, origin: Origin, out: AudioStream, tempo: Fraction) -> Graph:
+def _graph(stream: AudioStream, origin: SourceMetadata, out: AudioStream, tempo: Fraction) -> Graph:
     graph = Graph()
     steps = [graph.add_abuffer(template=stream)]
     if origin.trimmed:

@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition
 
-from filmgate.errors import BadFilm, FilmgateError
+from filmgate.errors import BadInput, FilmgateError
 from filmgate.media.containers.integrity import flaw
 from filmgate.media.options import MAX_PIXELS
 
@@ -56,7 +56,7 @@ class Limits:
 
 @contextmanager
 def opened(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
-    """The container at `path`, one of FORMATS by its content, within the Limits. Raises BadFilm."""
+    """The container at `path`, one of FORMATS by its content, within Limits. Raises BadInput."""
     limits = Limits(pixels=max_pixels)
     format = _family(path)
     own = {"use_absolute_path": "0", "enable_drefs": "0"} if format == "mov" else {}
@@ -83,14 +83,14 @@ def opened(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[InputContain
 
 @contextmanager
 def translated(path: Path, doing: str) -> Iterator[None]:
-    """FFmpeg's errors about `path` become BadFilm; `doing` says during what ("opening it")."""
+    """FFmpeg's errors about `path` become BadInput; `doing` says during what ("opening it")."""
     try:
         yield
     except (av.FFmpegError, ValueError, OverflowError, IndexError, MemoryError) as error:
         found = flaw(path)
         hint = f"; it is {found}" if found else ""
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise BadFilm(f"{path} is damaged: {doing}, FFmpeg said '{said}'{hint}") from error
+        raise BadInput(f"{path} is damaged: {doing}, FFmpeg said '{said}'{hint}") from error
 
 
 @contextmanager
@@ -107,15 +107,15 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _check(path: Path, container: InputContainer, limits: Limits) -> None:
-    """Raises BadFilm where the file asks for more than the limits."""
+    """Raises BadInput where the file asks for more than the limits."""
     count = len(container.streams)
     if count > limits.streams:
-        raise BadFilm(
+        raise BadInput(
             f"{path} has {count} streams, wanted at most {limits.streams}: leave some out"
         )
     length = (container.duration or 0) / 1_000_000
     if length > limits.duration_s:
-        raise BadFilm(
+        raise BadInput(
             f"{path} says that it lasts {length:.0f} s, wanted at most {limits.duration_s} s: cut "
             "it, or write its container anew"
         )
@@ -125,7 +125,7 @@ def _check(path: Path, container: InputContainer, limits: Limits) -> None:
             continue
         pixels = context.width * context.height
         if pixels > limits.pixels:
-            raise BadFilm(
+            raise BadInput(
                 f"{path} says that its pictures are {context.width}x{context.height}, wanted at "
                 f"most {limits.pixels} pixels: pass --max-pixels {pixels} if you trust it"
             )
@@ -147,7 +147,7 @@ def _family(path: Path) -> str:
     ):
         return "mpegts"
     wanted = ", ".join(FORMATS.values())
-    raise BadFilm(
+    raise BadInput(
         f"{path} is not a film that can be read: it begins with {head[:12]!r}, wanted {wanted}; "
         "convert it first"
         if head
@@ -156,20 +156,20 @@ def _family(path: Path) -> str:
 
 
 def _head(path: Path, size: int) -> bytes:
-    """The first bytes of a plain file. Raises BadFilm; never waits for a pipe's other end."""
+    """The first bytes of a plain file. Raises BadInput; never waits for a pipe's other end."""
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError as error:
-        raise BadFilm(f"{path} does not exist: check the name") from error
+        raise BadInput(f"{path} does not exist: check the name") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = getattr(error, "strerror", None) or error
-        raise BadFilm(f"{str(path)!r} can't be read: {why}; name a file") from error
+        raise BadInput(f"{str(path)!r} can't be read: {why}; name a file") from error
     try:
         mode = os.fstat(number).st_mode
         if stat.S_ISDIR(mode):
-            raise BadFilm(f"{path} is a folder, wanted a film: name a file in it")
+            raise BadInput(f"{path} is a folder, wanted a film: name a file in it")
         if not stat.S_ISREG(mode):
-            raise BadFilm(f"{path} is a pipe or a device, wanted a file: save it as one first")
+            raise BadInput(f"{path} is a pipe or a device, wanted a file: save it as one first")
         return os.read(number, size)
     finally:
         os.close(number)

@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from filmgate.errors import BadFilm, Unsupported
+from filmgate.errors import BadInput, Unsupported
 from filmgate.media.pixels.formats import planar
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -52,7 +52,7 @@ class _Head:
 def picture(path: Path, max_pixels: int) -> tuple[VideoFrame, tuple[int, ...] | None]:
     """The picture in a PNG, JPEG, WebP or TIFF file in a planar format, and its display matrix.
 
-    It is measured first, so a bomb is refused before it unpacks. Raises BadFilm, Unsupported.
+    It is measured first, so a bomb is refused before it unpacks. Raises BadInput, Unsupported.
     """
     head = _head(path, _bytes(path, max_pixels))
     if head.width * head.height > max_pixels or not head.width * head.height:
@@ -71,9 +71,9 @@ def picture(path: Path, max_pixels: int) -> tuple[VideoFrame, tuple[int, ...] | 
         frames = context.decode(Packet(head.data)) + context.decode(None)
     except av.FFmpegError as error:
         said = error.strerror or type(error).__name__
-        raise BadFilm(f"{path} is damaged: FFmpeg said '{said}'; get it anew") from error
+        raise BadInput(f"{path} is damaged: FFmpeg said '{said}'; get it anew") from error
     if len(frames) != 1 or frames[0].is_corrupt:
-        raise BadFilm(f"{path} is damaged: it can't be decoded whole; get it anew")
+        raise BadInput(f"{path} is damaged: it can't be decoded whole; get it anew")
     name = frames[0].format.name
     # no planar format is grey with alpha; a palette and WebP have alpha even where they use none
     held = {"ya8": "gbrap", "ya16be": "gbrap16le", "ya16le": "gbrap16le"}.get(name) or planar(name)
@@ -88,7 +88,7 @@ def _bytes(path: Path, max_pixels: int) -> bytes:
     try:
         if not path.is_file():
             found = "no file" if path.exists() else "missing"
-            raise BadFilm(f"{path} is {found}, wanted an image: check the name")
+            raise BadInput(f"{path} is {found}, wanted an image: check the name")
         size = path.stat().st_size
         if size > 8 * max_pixels + (1 << 24):  # sixteen bits, four channels, and a profile
             raise Unsupported(
@@ -97,7 +97,7 @@ def _bytes(path: Path, max_pixels: int) -> bytes:
             )
         return path.read_bytes()
     except OSError as error:
-        raise BadFilm(f"{path} can't be read: {error.strerror}") from error
+        raise BadInput(f"{path} can't be read: {error.strerror}") from error
 
 
 def _head(path: Path, data: bytes) -> _Head:
@@ -111,10 +111,10 @@ def _head(path: Path, data: bytes) -> _Head:
         if data[:4] in (b"II*\0", b"MM\0*"):
             return _tiff(data)
     except (struct.error, IndexError, StopIteration) as error:
-        raise BadFilm(f"{path} is cut short: it has {len(data)} bytes; get it anew") from error
+        raise BadInput(f"{path} is cut short: it has {len(data)} bytes; get it anew") from error
     except ValueError as error:
-        raise BadFilm(f"{path} is damaged: {error}; get it anew") from error
-    raise BadFilm(
+        raise BadInput(f"{path} is damaged: {error}; get it anew") from error
+    raise BadInput(
         f"{path} is no image that can be read: it begins with {data[:8]!r}, wanted PNG, JPEG, WebP "
         "or TIFF"
     )

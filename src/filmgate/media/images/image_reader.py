@@ -12,8 +12,8 @@ from types import TracebackType
 
 from av.video.frame import VideoFrame
 
-from filmgate.core.frame import Colour, Frame, Spec
-from filmgate.core.prefetch import spread
+from filmgate.core.frame import ColorTags, Frame, StreamSpec
+from filmgate.core.prefetch import map_threads
 from filmgate.core.snapshot import Cursor
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.images.image_decoder import picture
@@ -21,34 +21,34 @@ from filmgate.media.images.numbering import found
 from filmgate.media.pixels import formats
 from filmgate.media.pixels.av_frames import planes_of
 from filmgate.media.pixels.planes import Planes, bits_of
-from filmgate.media.source_metadata import Origin
-from filmgate.media.sources import Images
+from filmgate.media.source_metadata import SourceMetadata
+from filmgate.media.sources import ImageSequence
 from filmgate.units import MIB
 
 _DECODED = 64 * MIB  # of pictures that are decoded at the same time
 
 
 @dataclass(frozen=True, slots=True)
-class Album:
+class ImageReader:
     """Pictures that can be read from any place; `paths` are those that the trim keeps.
 
     Frame n is shown at n / in_fps seconds. The first picture says what all of them are: size,
     format, colour and turn (that of its EXIF, not applied to the samples).
     """
 
-    images: Images
+    images: ImageSequence
     paths: tuple[Path, ...]
-    spec: Spec
-    origin: Origin
+    spec: StreamSpec
+    origin: SourceMetadata
     threads: int
 
     @classmethod
-    def of(cls, images: Images, threads: int | None = None) -> Album:
-        """The pictures, the first one decoded. Raises BadFilm, BadSetting, Unsupported."""
+    def of(cls, images: ImageSequence, threads: int | None = None) -> ImageReader:
+        """The pictures, the first one decoded. Raises BadInput, BadSetting, Unsupported."""
         paths = _trimmed(images, found(Path(images.path)))
         frame, turn = picture(paths[0], images.max_pixels)
         pixels = frame.format.name.replace("yuvj", "yuv")
-        spec = Spec(
+        spec = StreamSpec(
             width=frame.width,
             height=frame.height,
             rate=images.in_fps,
@@ -59,13 +59,13 @@ class Album:
             frames=len(paths),
         )
         trimmed = (images.from_, images.to, images.frames) != (None,) * 3
-        origin = Origin(turn=turn, trimmed=trimmed)
+        origin = SourceMetadata(turn=turn, trimmed=trimmed)
         return cls(images, paths, spec, origin, threads or min(8, os.cpu_count() or 1))
 
     def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
         """Chunks that end at multiples of `size`, each with the place after it.
 
-        Raises BadFilm, Unsupported with the name of the file that is wrong.
+        Raises BadInput, Unsupported with the name of the file that is wrong.
         """
         held: list[Frame] = []
         first = cursor.index if cursor else 0
@@ -83,7 +83,7 @@ class Album:
         tick = self.spec.time_base
         return ((n * tick, tick) for n in range(len(self.paths)))
 
-    def __enter__(self) -> Album:
+    def __enter__(self) -> ImageReader:
         return self
 
     def __exit__(
@@ -99,7 +99,7 @@ class Album:
         bytes_each = self.spec.width * self.spec.height * (4 if self.spec.dtype == "uint8" else 8)
         together = max(1, min(self.threads, _DECODED // bytes_each))
         for at in range(first, len(self.paths), together):
-            yield from spread(self._planes, self.paths[at : at + together], together)
+            yield from map_threads(self._planes, self.paths[at : at + together], together)
 
     def _planes(self, path: Path) -> Planes:
         spec = self.spec
@@ -118,7 +118,7 @@ class Album:
         return planes_of(frame, spec.pixels, spec.colour)
 
 
-def _trimmed(images: Images, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+def _trimmed(images: ImageSequence, paths: tuple[Path, ...]) -> tuple[Path, ...]:
     begin = ceil((images.from_ or 0) * images.in_fps)
     end = len(paths) if images.to is None else ceil(images.to * images.in_fps)
     kept = paths[begin:end][: images.frames]
@@ -131,11 +131,11 @@ def _trimmed(images: Images, paths: tuple[Path, ...]) -> tuple[Path, ...]:
     return kept
 
 
-def _colour(frame: VideoFrame) -> Colour:
+def _colour(frame: VideoFrame) -> ColorTags:
     name = frame.format.name
     told = formats.RANGES.get(frame.color_range, "unknown")
     yuv = name.startswith("yuv")
-    return Colour(
+    return ColorTags(
         matrix=formats.MATRICES.get(frame.colorspace, "unknown") if yuv else "gbr",
         primaries=formats.PRIMARIES.get(frame.color_primaries, "unknown"),
         transfer=formats.TRANSFERS.get(frame.color_trc, "unknown"),

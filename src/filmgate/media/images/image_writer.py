@@ -18,18 +18,18 @@ from av.codec.context import CodecContext
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from filmgate.core.frame import Frame, Spec
-from filmgate.core.prefetch import spread
+from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.prefetch import map_threads
 from filmgate.core.snapshot import Snapshot
 from filmgate.core.stage import AnyStage
-from filmgate.errors import BadSetting, BrokenStage, FilmgateError, OutputExists, Unsupported
+from filmgate.errors import BadSetting, FilmgateError, OutputExists, StageContractError, Unsupported
 from filmgate.media.containers.open import opened
 from filmgate.media.images.numbering import image_name, image_numbers, numbered
 from filmgate.media.pixels import formats, rgb
 from filmgate.media.pixels.av_frames import rows_of
 from filmgate.media.pixels.planes import Plane, Planes, bits_of
 from filmgate.media.sinks import ImageOutput
-from filmgate.media.source_metadata import Origin
+from filmgate.media.source_metadata import SourceMetadata
 from filmgate.media.streams.selection import words
 from filmgate.storage.atomic import synced
 from filmgate.units import MIB
@@ -49,7 +49,7 @@ _ENCODERS = MappingProxyType({".png": "png", ".webp": "libwebp", ".tif": "tiff",
 _LIST = ".filmgate.jsonl"
 
 
-class Stills:
+class ImageWriter:
     """A result being written as pictures; a frame's number is in its name, from 0.
 
     A list beside them (.filmgate.jsonl) says which are durable, by whose `tags` and of which film;
@@ -63,8 +63,8 @@ class Stills:
     def __init__(
         self,
         output: ImageOutput,
-        spec: Spec,
-        origin: Origin,
+        spec: StreamSpec,
+        origin: SourceMetadata,
         *,
         tags: Mapping[str, str],
         threads: int,
@@ -125,7 +125,7 @@ class Stills:
                 (folder / _LIST).unlink()
             synced(folder)
 
-    def __enter__(self) -> Stills:
+    def __enter__(self) -> ImageWriter:
         return self
 
     def __exit__(
@@ -147,7 +147,7 @@ class Stills:
     def _flush(self) -> None:
         held, self._held = self._held, []
         if held:
-            self._written += spread(self._store, held, min(self._threads, len(held)))
+            self._written += map_threads(self._store, held, min(self._threads, len(held)))
             self._next = held[-1].index + 1
 
     def _store(self, frame: Frame) -> str:
@@ -170,9 +170,11 @@ class Stills:
     def _encoded(self, frame: Frame) -> bytes:
         planes, spec = frame.image, self._spec
         if not isinstance(planes, Planes):
-            raise BrokenStage(f"frame {frame.index} is a {type(planes).__name__}, wanted Planes")
+            raise StageContractError(
+                f"frame {frame.index} is a {type(planes).__name__}, wanted Planes"
+            )
         if (planes.size, planes.pixels) != ((spec.width, spec.height), spec.pixels):
-            raise BrokenStage(
+            raise StageContractError(
                 f"frame {frame.index} is {planes.size[0]}x{planes.size[1]} {planes.pixels}, wanted "
                 f"{spec.width}x{spec.height} {spec.pixels}"
             )
@@ -199,7 +201,7 @@ class Stills:
         return b"".join(bytes(p) for p in (*context.encode(picture), *context.encode(None)))
 
 
-def as_stills(output: ImageOutput, spec: Spec) -> tuple[AnyStage, ...]:
+def as_stills(output: ImageOutput, spec: StreamSpec) -> tuple[AnyStage, ...]:
     """Stages that make frames what the files can hold: RGB or grey of 8 or 16 bits, full range."""
     taken, bits = _TAKEN[_encoder(output)], bits_of(spec.pixels)
     grey = spec.pixels.startswith("gray")
@@ -237,7 +239,7 @@ def verified(output: ImageOutput, head: Mapping[str, object]) -> list[str]:
     return lines[1:]
 
 
-def _identity(origin: Origin) -> dict[str, object] | None:
+def _identity(origin: SourceMetadata) -> dict[str, object] | None:
     """What tells a film from another, without reading it; None where there is no file."""
     if origin.path is None:
         return None
@@ -279,7 +281,7 @@ def _upright(array: Plane, turn: tuple[int, ...] | None) -> Plane:
     return array[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def _dropped(spec: Spec, origin: Origin) -> Iterator[str]:
+def _dropped(spec: StreamSpec, origin: SourceMetadata) -> Iterator[str]:
     """What pictures on disk can't carry, in words."""
     if origin.path is not None:
         with opened(origin.path, max_pixels=origin.max_pixels) as container:

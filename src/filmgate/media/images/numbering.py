@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 
-from filmgate.errors import BadFilm
+from filmgate.errors import BadInput
 from filmgate.media.options import IMAGE_SUFFIXES
 
 
@@ -18,13 +18,13 @@ def found(path: Path) -> tuple[Path, ...]:
     """The images that `path` names, in natural order: one, a folder's, a pattern's (%d, * ?).
 
     Numbers that are missing are an error, but not where * or ? says to take what there is.
-    Raises BadFilm.
+    Raises BadInput.
     """
     if path.is_file():
         return (path,)
     folder = path if path.is_dir() else path.parent
     if not folder.is_dir():
-        raise BadFilm(f"the folder {folder} does not exist: check the name")
+        raise BadInput(f"the folder {folder} does not exist: check the name")
     names = [name for name in os.listdir(folder) if not name.startswith(".")]
     counted = numbered(path.name) if not path.is_dir() else None
     if path.is_dir():
@@ -34,14 +34,14 @@ def found(path: Path) -> tuple[Path, ...]:
     else:
         names = [name for name in names if fnmatchcase(name, path.name)]
     if not names:
-        raise BadFilm(
+        raise BadInput(
             f"{path} names no image: wanted a folder, a pattern (frames/%06d.png, frames/*.jpg) or "
             f"a file that ends in {', '.join(IMAGE_SUFFIXES)}"
         )
     kinds = Counter(Path(name).suffix.lower().replace("jpeg", "jpg") for name in names)
     if len(kinds) > 1:
         has = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        raise BadFilm(f"{path} holds {has}: say which, for example {folder / '*'}{min(kinds)}")
+        raise BadInput(f"{path} holds {has}: say which, for example {folder / '*'}{min(kinds)}")
     names.sort(key=_natural)
     if counted or path.is_dir():
         _check_numbers(folder, names)
@@ -64,7 +64,7 @@ def _natural(name: str) -> tuple[list[int | str], str]:
 
 
 def _check_numbers(folder: Path, names: list[str]) -> None:
-    """Raises BadFilm if files are named by one number each and some are missing."""
+    """Raises BadInput if files are named by one number each and some are missing."""
     split = [re.fullmatch(r"(.*?)(\d+)(\D*)", name) for name in names]
     told = [match for match in split if match]
     if len(told) < len(names) or len({(match[1], match[3]) for match in told}) > 1:
@@ -74,7 +74,7 @@ def _check_numbers(folder: Path, names: list[str]) -> None:
         first, last = int(before[2]) + 1, int(after[2]) - 1
         wide = len(before[2])
         if first > last + 1:
-            raise BadFilm(f"{folder} holds {before[0]} and {after[0]}: one number twice")
+            raise BadInput(f"{folder} holds {before[0]} and {after[0]}: one number twice")
         if first == last:
             gaps.append(f"frame {first:0{wide}d} is missing")
         elif first < last:
@@ -82,7 +82,7 @@ def _check_numbers(folder: Path, names: list[str]) -> None:
     if gaps:
         more = f" and {len(gaps) - 3} gaps more" if len(gaps) > 3 else ""
         every = folder / f"{told[0][1]}*{told[0][3]}"
-        raise BadFilm(f"{folder}: {', '.join(gaps[:3])}{more}: make them, or name {every} to take "
+        raise BadInput(f"{folder}: {', '.join(gaps[:3])}{more}: make them, or name {every} to take "
                       "what is there")  # fmt: skip
 
 

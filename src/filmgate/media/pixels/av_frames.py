@@ -9,14 +9,14 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
-from filmgate.core.frame import Colour
+from filmgate.core.frame import ColorTags
 from filmgate.media.pixels import formats
 from filmgate.media.pixels.planes import Plane, Planes, bits_of
 
 
-def colour_of(frame: VideoFrame, siting: str) -> Colour:
+def colour_of(frame: VideoFrame, siting: str) -> ColorTags:
     name = frame.format.name
-    return Colour(
+    return ColorTags(
         matrix=formats.MATRICES.get(frame.colorspace, "unknown"),
         primaries=formats.PRIMARIES.get(frame.color_primaries, "unknown"),
         transfer=formats.TRANSFERS.get(frame.color_trc, "unknown"),
@@ -25,7 +25,7 @@ def colour_of(frame: VideoFrame, siting: str) -> Colour:
     )
 
 
-def planes_of(frame: VideoFrame, pixels: str, colour: Colour) -> Planes:
+def planes_of(frame: VideoFrame, pixels: str, colour: ColorTags) -> Planes:
     """A decoded picture as Planes, without a copy where its format is planar already."""
     if frame.format.name.replace("yuvj", "yuv") != pixels:
         frame = frame.reformat(format=pixels)

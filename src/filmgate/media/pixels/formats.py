@@ -6,7 +6,7 @@ from types import MappingProxyType
 import av
 from av.video.format import VideoFormat
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.errors import Unsupported
 from filmgate.media.options import Fit
 from filmgate.media.pixels.planes import steps_of
@@ -111,7 +111,7 @@ def sides(codec: str, pixels: str) -> tuple[int, int]:
     return (1, 1) if codec in ("ffv1", "rawvideo") else steps_of(pixels)
 
 
-def fits(spec: Spec, codec: str, pixels: str) -> dict[Fit, tuple[int, int]]:
+def fits(spec: StreamSpec, codec: str, pixels: str) -> dict[Fit, tuple[int, int]]:
     """The sizes (width, height) that `codec` takes instead; empty if it takes the film's own."""
     across, down = sides(codec, pixels)
     size = (spec.width, spec.height)
@@ -120,7 +120,7 @@ def fits(spec: Spec, codec: str, pixels: str) -> dict[Fit, tuple[int, int]]:
     return {} if crop == size else {"pad": pad, "crop": crop}
 
 
-def misfit(spec: Spec, codec: str, pixels: str) -> str:
+def misfit(spec: StreamSpec, codec: str, pixels: str) -> str:
     """What is wrong with the film's sides for `codec` and what to do; empty if nothing is."""
     found = fits(spec, codec, pixels)
     if not found:

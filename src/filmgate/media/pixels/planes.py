@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from filmgate.core.frame import Colour
+from filmgate.core.frame import ColorTags
 
 # Luma samples per chroma sample, across and down, by the digits of the format's name.
 _STEPS = MappingProxyType(
@@ -28,7 +28,7 @@ class Planes:
 
     arrays: tuple[Plane, ...]
     pixels: str
-    colour: Colour = Colour()
+    colour: ColorTags = ColorTags()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,6 +65,6 @@ def has_alpha(pixels: str) -> bool:
     return pixels.startswith(("yuva", "gbrap"))
 
 
-def is_hdr(colour: Colour) -> bool:
+def is_hdr(colour: ColorTags) -> bool:
     """Whether numbers mean light as in ITU-R BT.2100: PQ or HLG."""
     return colour.transfer in ("smpte2084", "arib-std-b67")

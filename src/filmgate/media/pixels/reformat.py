@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from filmgate.core.adapters import each
-from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.options import Fit
@@ -36,7 +36,7 @@ _MATRICES = MappingProxyType(
 )
 
 
-def shaped(spec: Spec, codec: str, pixels: str, fit: Fit | None) -> tuple[AnyStage, ...]:
+def shaped(spec: StreamSpec, codec: str, pixels: str, fit: Fit | None) -> tuple[AnyStage, ...]:
     """The stages that give `codec` planes of `pixels` with sides it takes; none where none is due.
 
     Without `fit` the sides are left alone. Raises BadSetting, Unsupported.
@@ -75,7 +75,7 @@ def fitted(width: int, height: int) -> AnyStage:
             tuple(_resized(array, *size) for array, size in zip(image.arrays, wanted, strict=False))
         )
 
-    def output(spec: Spec) -> Spec:
+    def output(spec: StreamSpec) -> StreamSpec:
         return replace(spec, width=width, height=height)
 
     return each(convert, name="fit", output=output)
@@ -94,7 +94,7 @@ def converted(pixels: str) -> AnyStage:
     def convert(frames: Sequence[Frame]) -> list[Frame]:
         return [f.made(picture(_planes(f)), keep=tuple(f.extras)) for f in frames]
 
-    def output(spec: Spec) -> Spec:
+    def output(spec: StreamSpec) -> StreamSpec:
         colour = _change(spec.pixels, spec.colour, (spec.width, spec.height), pixels)[1]
         dtype = "uint8" if bits_of(pixels) == 8 else "uint16"
         return replace(spec, pixels=pixels, colour=colour, dtype=dtype)
@@ -104,8 +104,8 @@ def converted(pixels: str) -> AnyStage:
 
 @lru_cache(maxsize=16)
 def _change(
-    given: str, told: Colour, size: tuple[int, int], pixels: str
-) -> tuple[Callable[[Planes], Planes], Colour]:
+    given: str, told: ColorTags, size: tuple[int, int], pixels: str
+) -> tuple[Callable[[Planes], Planes], ColorTags]:
     """What makes planes of `pixels` from those `given`, and how the new numbers mean colours."""
     if has_alpha(given) and not has_alpha(pixels):
         raise Unsupported(
@@ -140,7 +140,7 @@ def samples() -> tuple[AnyStage, ...]:
 
 
 def _by_samples(
-    base: str, wanted: str, given: Colour, colour: Colour
+    base: str, wanted: str, given: ColorTags, colour: ColorTags
 ) -> Callable[[Planes], Planes]:
     """What changes bits, range and chroma samples of YUV, of grey or of RGB."""
     old, new = levels(base, given), levels(wanted, colour)
@@ -180,7 +180,7 @@ def _table(
     return whole.astype(np.uint8 if made_bits == 8 else np.uint16)
 
 
-def _colour(colour: Colour, size: tuple[int, int], base: str, wanted: str) -> Colour:
+def _colour(colour: ColorTags, size: tuple[int, int], base: str, wanted: str) -> ColorTags:
     if wanted.startswith("gbr"):
         return colour if base.startswith("gbr") else replace(
             colour, matrix="gbr", range="pc", siting="unknown"

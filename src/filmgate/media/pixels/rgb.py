@@ -14,7 +14,7 @@ from torch import Tensor
 
 from filmgate.core.adapters import each
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.errors import Unsupported
 from filmgate.media.pixels.planes import Plane, Planes, bits_of, has_alpha, is_hdr, steps_of
@@ -41,7 +41,7 @@ def rgb(dtype: str = "float32", device: str = "cpu", hdr: bool = False) -> AnySt
             f.made(to_rgb(_planes(f), _DTYPES[dtype], device), keep=tuple(f.extras)) for f in frames
         ]
 
-    def output(spec: Spec) -> Spec:
+    def output(spec: StreamSpec) -> StreamSpec:
         _steps(spec.pixels)
         _to_rgb_matrix(spec.pixels, spec.colour, spec.width, spec.height)
         if is_hdr(spec.colour) and not hdr:
@@ -54,20 +54,20 @@ def rgb(dtype: str = "float32", device: str = "cpu", hdr: bool = False) -> AnySt
     return each(convert, name="rgb", output=output)
 
 
-def planes(pixels: str, colour: Colour) -> AnyStage:
+def planes(pixels: str, colour: ColorTags) -> AnyStage:
     """A stage that turns RGB tensors into planes of the format `pixels` in memory."""
 
     def convert(frames: Sequence[Frame]) -> list[Frame]:
         return [f.made(to_planes(_tensor(f), pixels, colour), keep=tuple(f.extras)) for f in frames]
 
-    def output(spec: Spec) -> Spec:
+    def output(spec: StreamSpec) -> StreamSpec:
         dtype = "uint8" if bits_of(pixels) == 8 else "uint16"
         return replace(spec, pixels=pixels, colour=colour, dtype=dtype, device="cpu")
 
     return each(convert, name="planes", output=output)
 
 
-def resized(spec: Spec, width: int, height: int) -> Colour:
+def resized(spec: StreamSpec, width: int, height: int) -> ColorTags:
     """The colour of the stream at another size, the numbers of its pictures being the same.
 
     An untold matrix depends on the size (`matrix_of`): where it would be another, it is named.
@@ -78,13 +78,13 @@ def resized(spec: Spec, width: int, height: int) -> Colour:
     return replace(spec.colour, matrix=was)
 
 
-def named(colour: Colour) -> AnyStage:
+def named(colour: ColorTags) -> AnyStage:
     """A stage that says this of its planes' colour, and leaves their numbers as they are."""
 
     def convert(frames: Sequence[Frame]) -> list[Frame]:
         return [f.made(replace(_planes(f), colour=colour), keep=tuple(f.extras)) for f in frames]
 
-    def output(spec: Spec) -> Spec:
+    def output(spec: StreamSpec) -> StreamSpec:
         return replace(spec, colour=colour)
 
     return each(convert, name="named", output=output)
@@ -92,8 +92,8 @@ def named(colour: Colour) -> AnyStage:
 
 def samples() -> tuple[AnyStage, ...]:
     """For trials: to RGB and back."""
-    to_and_fro = (Chain((rgb(), planes(pixels, Colour()))) for pixels in ("yuv420p", "gbrp"))
-    return (*to_and_fro, named(Colour(matrix="smpte170m")))
+    to_and_fro = (Chain((rgb(), planes(pixels, ColorTags()))) for pixels in ("yuv420p", "gbrp"))
+    return (*to_and_fro, named(ColorTags(matrix="smpte170m")))
 
 
 def to_rgb(picture: Planes, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
@@ -132,7 +132,7 @@ def shared(array: Plane) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def to_planes(picture: Tensor, pixels: str, colour: Colour) -> Planes:
+def to_planes(picture: Tensor, pixels: str, colour: ColorTags) -> Planes:
     """Planes in memory from RGB (3, H, W); values beyond [0, 1] are clipped. See `to_rgb`."""
     across, down = _steps(pixels)
     height, width = picture.shape[1:]
@@ -201,12 +201,12 @@ def on_first(siting: str) -> tuple[bool, bool]:
     return siting not in ("center", "top"), siting in ("topleft", "top")
 
 
-def is_full(pixels: str, colour: Colour) -> bool:
+def is_full(pixels: str, colour: ColorTags) -> bool:
     """Whether codes use the full range; where it is untold, RGB and grey do and YUV does not."""
     return colour.range == "pc" or (colour.range == "unknown" and not pixels.startswith("yuv"))
 
 
-def matrix_of(colour: Colour, width: int, height: int) -> str:
+def matrix_of(colour: ColorTags, width: int, height: int) -> str:
     """The matrix by name; where it is untold, BT.709 from 1280 x 720 pixels on, else BT.601."""
     if colour.matrix != "unknown":
         return colour.matrix
@@ -224,7 +224,7 @@ def resampled(
     return chroma
 
 
-def levels(pixels: str, colour: Colour) -> tuple[tuple[float, float], tuple[float, float]]:
+def levels(pixels: str, colour: ColorTags) -> tuple[tuple[float, float], tuple[float, float]]:
     """Offset and scale of luma (or RGB) and of chroma, in code values (H.273, 8.3)."""
     bits = bits_of(pixels)
     if is_full(pixels, colour):
@@ -235,7 +235,7 @@ def levels(pixels: str, colour: Colour) -> tuple[tuple[float, float], tuple[floa
 
 
 def _to_rgb_matrix(
-    pixels: str, colour: Colour, width: int, height: int
+    pixels: str, colour: ColorTags, width: int, height: int
 ) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
     """The matrix (3, 3) that takes code values Y, Cb, Cr, less their zeros, to R, G, B."""
     name = matrix_of(colour, width, height)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from filmgate.core.adapters import each
-from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.pixels.planes import Planes, is_hdr
@@ -34,7 +34,7 @@ _TO_NARROW = (
 _ROWS = 64  # done together, so that what is needed between is small
 
 
-def tonemapped(colour: Colour, peak_nits: float = 1000.0) -> AnyStage:
+def tonemapped(colour: ColorTags, peak_nits: float = 1000.0) -> AnyStage:
     """A stage that turns HDR planes into SDR ones of the same pixel format, matrix BT.709.
 
     Light up to `peak_nits` (above 203) is kept apart, more is cut to it. Raises BadSetting,
@@ -63,7 +63,7 @@ def tonemapped(colour: Colour, peak_nits: float = 1000.0) -> AnyStage:
             rows.copy_(to_sdr(rows, given, peak_nits))
         return to_planes(rgb, image.pixels, made)
 
-    def output(spec: Spec) -> Spec:
+    def output(spec: StreamSpec) -> StreamSpec:
         into_rgb(hdr=True).output(replace(spec, colour=given))  # refuses what can't be converted
         return replace(spec, colour=made)
 
@@ -72,10 +72,10 @@ def tonemapped(colour: Colour, peak_nits: float = 1000.0) -> AnyStage:
 
 def samples() -> tuple[AnyStage, ...]:
     """For trials: one of each kind."""
-    return tuple(tonemapped(Colour(transfer=name)) for name in ("smpte2084", "arib-std-b67"))
+    return tuple(tonemapped(ColorTags(transfer=name)) for name in ("smpte2084", "arib-std-b67"))
 
 
-def to_sdr(rgb: Tensor, colour: Colour, peak_nits: float) -> Tensor:
+def to_sdr(rgb: Tensor, colour: ColorTags, peak_nits: float) -> Tensor:
     """HDR code (3, H, W) in [0, 1] to SDR code in [0, 1] for a BT.1886 display.
 
     The curve of BT.2390 (EETF) on the largest of R, G and B, all scaled alike. What BT.709 has no

@@ -18,7 +18,7 @@ _INVISIBLE = frozenset({"vp8", "mpeg4", "mpegts"})
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class DecodedFrame:
     """A picture as it is shown: its pts and its length in ticks (0: untold), and what to say of it.
 
     `good`: it is its own picture and no other one's. `repaired`: from the beginning up to here
@@ -28,14 +28,14 @@ class Shot:
     frame: VideoFrame
     pts: int
     ticks: int = 0
-    mended: str = ""
+    concealed: str = ""
     noted: str = ""
     good: bool = True
     repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class DecodeOptions:
     """How a film is decoded; texts count time from `begin`, the pts of its first picture.
 
     `keep_going`: damaged pictures are replaced. That takes one thread: with more of them, an error

@@ -17,11 +17,17 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from filmgate.errors import BadFilm, Unsupported
+from filmgate.errors import BadInput, Unsupported
 from filmgate.media.containers.integrity import flaw
 from filmgate.media.containers.open import translated
-from filmgate.media.reading.decoded_frame import JUMP, Shot, Way, counted, tells_all
-from filmgate.media.reading.pending_frames import Promised, Slot
+from filmgate.media.reading.decoded_frame import (
+    JUMP,
+    DecodedFrame,
+    DecodeOptions,
+    counted,
+    tells_all,
+)
+from filmgate.media.reading.pending_frames import PendingFrames, Slot
 
 _TRIES = 16  # errors in a row after which reading ends
 
@@ -31,25 +37,25 @@ def pick(path: Path, container: InputContainer, video: int | None) -> VideoStrea
     films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not films:
         has = ", ".join(f"{s.index}: {s.type}" for s in container.streams) or "nothing"
-        raise BadFilm(f"{path} has no video stream: it holds {has}")
+        raise BadInput(f"{path} has no video stream: it holds {has}")
     best = container.streams.best("video") if video is None else None
     found = next((s for s in films if s.index == (best.index if best else video)), None)
     if video is None and found is None:  # the best one is a cover
         found = films[0]
     if found is None:
         numbers = ", ".join(str(s.index) for s in films)
-        raise BadFilm(f"{path} has no video stream {video}: its video streams are {numbers}")
+        raise BadInput(f"{path} has no video stream {video}: its video streams are {numbers}")
     if found.codec_context is None:
         raise Unsupported(f"{path}: FFmpeg knows no codec for its video stream {found.index}")
     return found
 
 
 def shown(
-    way: Way, container: InputContainer, stream: VideoStream, sought: bool = False
-) -> Iterator[Shot]:
+    way: DecodeOptions, container: InputContainer, stream: VideoStream, sought: bool = False
+) -> Iterator[DecodedFrame]:
     """Pictures as they are shown, from where the container stands; `sought`: not the beginning.
 
-    Raises BadFilm where one is damaged or missing, and at the end if it comes too early; a film
+    Raises BadInput where one is damaged or missing, and at the end if it comes too early; a film
     that keeps going shows the last good one again there, until a key picture comes.
     """
     context = stream.codec_context
@@ -58,13 +64,13 @@ def shown(
         "err_detect": "crccheck+bitstream+buffer+explode",
         "max_pixels": str(way.max_pixels),
     }
-    reel = _Reel(way, container, stream, sought)
+    reel = _DecodePass(way, container, stream, sought)
     if not way.keep_going:
         yield from reel.shots()
         if found := reel.missing_end():
-            raise BadFilm(f"{way.path} is {found}; get the whole file")
+            raise BadInput(f"{way.path} is {found}; get the whole file")
         return
-    held: list[Shot] = []  # a good one and what stands in for those after it
+    held: list[DecodedFrame] = []  # a good one and what stands in for those after it
     for shot in reel.shots():
         if shot.good:
             yield from held
@@ -72,11 +78,13 @@ def shown(
         held.append(shot)
     end = reel.missing_end() or flaw(way.path)
     if held and end:  # nobody knows how many pictures are missing: it ends with the last good one
-        held = [replace(held[0], mended=held[0].mended or f"{way.path} is {end}", repaired=True)]
+        held = [
+            replace(held[0], concealed=held[0].concealed or f"{way.path} is {end}", repaired=True)
+        ]
     yield from held
 
 
-class _Reel:
+class _DecodePass:
     """One pass through a film: what its packets promised, what came, what stands in for the rest.
 
     Where the container does not tell when pictures are shown, the first of them is shown when the
@@ -84,14 +92,14 @@ class _Reel:
     """
 
     def __init__(
-        self, way: Way, container: InputContainer, stream: VideoStream, sought: bool
+        self, way: DecodeOptions, container: InputContainer, stream: VideoStream, sought: bool
     ) -> None:
         self._way, self._container, self._stream = way, container, stream
         self._base = stream.time_base or Fraction(1, 1000)
         self._sure = tells_all(container, stream)
-        self._promised = Promised(round(JUMP / self._base))
+        self._promised = PendingFrames(round(JUMP / self._base))
         self._ticks: deque[int] | None = deque() if counted(container, stream) else None
-        self._last: Shot | None = None
+        self._last: DecodedFrame | None = None
         self._left_out = 0
         self._reached = Fraction(0)
         # Where pictures are counted: what all lean on until a key picture that is decoded later.
@@ -99,7 +107,7 @@ class _Reel:
         self._key_due = sought
         self._floor: int | None = None  # what lies before it leans on what was not decoded
 
-    def shots(self) -> Iterator[Shot]:
+    def shots(self) -> Iterator[DecodedFrame]:
         """Every picture that is shown."""
         for packet in self._packets():
             if packet.size and not packet.is_discard and not self._take(packet):
@@ -174,11 +182,11 @@ class _Reel:
             self._promised.take(packet)
         return True
 
-    def _came(self, frame: VideoFrame) -> Iterator[Shot]:
+    def _came(self, frame: VideoFrame) -> Iterator[DecodedFrame]:
         """What a decoded picture brings: stand-ins for those lost before it, and itself."""
         pts = self._ticks.popleft() if self._ticks else frame.pts
         if pts is None:
-            raise BadFilm(f"{self._way.path} has a picture without a time, {self._doing()}")
+            raise BadInput(f"{self._way.path} has a picture without a time, {self._doing()}")
         if self._floor is not None and pts < self._floor:
             return
         lost, mine = self._promised.came(pts, strict=self._way.keep_going)
@@ -203,11 +211,11 @@ class _Reel:
             return
         late = f"{self._left_out} damaged pictures before it are left out" if self._left_out else ""
         repaired = bool(late or (self._last and self._last.repaired))
-        self._last = Shot(frame, pts, frame.duration or 0, late, repaired=repaired)
+        self._last = DecodedFrame(frame, pts, frame.duration or 0, late, repaired=repaired)
         self._left_out = 0
         yield self._last
 
-    def _damaged(self, packet: Packet[Any]) -> Iterator[Shot]:
+    def _damaged(self, packet: Packet[Any]) -> Iterator[DecodedFrame]:
         """A packet that can't be decoded."""
         if self._ticks:
             pts = self._ticks.popleft()
@@ -216,7 +224,7 @@ class _Reel:
         elif packet.pts is not None and (self._floor is None or packet.pts >= self._floor):
             self._promised.damage(self._cause(packet.pts))
 
-    def _stand_ins(self, slots: list[Slot]) -> Iterator[Shot]:
+    def _stand_ins(self, slots: list[Slot]) -> Iterator[DecodedFrame]:
         for slot in slots:
             if self._last is None:
                 self._left_out += 1
@@ -226,7 +234,7 @@ class _Reel:
                 self._last,
                 pts=slot.pts,
                 ticks=slot.ticks,
-                mended=f"at {self._at(slot.pts)} the last good picture is shown again: {why}",
+                concealed=f"at {self._at(slot.pts)} the last good picture is shown again: {why}",
                 good=False,
                 repaired=True,
             )
@@ -234,7 +242,7 @@ class _Reel:
 
     def _refuse(self, pts: list[int]) -> None:
         if pts:
-            raise BadFilm(f"{self._way.path} is damaged: {self._cause(min(pts))}")
+            raise BadInput(f"{self._way.path} is damaged: {self._cause(min(pts))}")
 
     def _cause(self, pts: int) -> str:
         return f"the picture at {self._at(pts)} can't be decoded"

@@ -13,17 +13,17 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
 from filmgate.media.pixels import formats
-from filmgate.media.reading.decoded_frame import Shot
+from filmgate.media.reading.decoded_frame import DecodedFrame
 
 
-def whole(shots: Iterator[Shot], every: bool) -> Iterator[Shot]:
+def whole(shots: Iterator[DecodedFrame], every: bool) -> Iterator[DecodedFrame]:
     """The same pictures, deinterlaced (bwdif); `every`: those too that don't say they need it.
 
     One result takes its neighbours, so the first after a seek is not that of the whole film.
     """
     graph: Graph | None = None
     kind: tuple[int, int, str] | None = None
-    waiting: deque[Shot] = deque()
+    waiting: deque[DecodedFrame] = deque()
     for shot in shots:
         pixels = formats.planar(shot.frame.format.name)
         frame = shot.frame
@@ -56,7 +56,9 @@ def _graph(width: int, height: int, pixels: str, every: bool) -> Graph:
     return graph
 
 
-def _pulled(graph: Graph, waiting: deque[Shot], end: bool = False) -> Iterator[Shot]:
+def _pulled(
+    graph: Graph, waiting: deque[DecodedFrame], end: bool = False
+) -> Iterator[DecodedFrame]:
     """What the filter has ready: results come in order, one for each picture."""
     if end:
         graph.vpush(None)

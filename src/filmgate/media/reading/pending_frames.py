@@ -23,7 +23,7 @@ class Slot:
     wrong: str = ""
 
 
-class Promised:
+class PendingFrames:
     """Pictures that are due, in decoding order. A few dozen, unless nothing can be decoded.
 
     After a damaged one all are wrong until a key picture, and those that are shown before it.

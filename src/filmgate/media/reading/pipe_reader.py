@@ -19,16 +19,16 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from filmgate.core.frame import Colour, Frame, Spec
+from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.snapshot import Cursor
-from filmgate.errors import BadFilm, BadSetting, FilmgateError, Unsupported
+from filmgate.errors import BadInput, BadSetting, FilmgateError, Unsupported
 from filmgate.media.pixels import formats
 from filmgate.media.pixels.av_frames import planes_of
 from filmgate.media.pixels.planes import bits_of
 from filmgate.media.reading.decoder import pick
-from filmgate.media.reading.video_reader import Film
-from filmgate.media.source_metadata import Origin
-from filmgate.media.sources import File, Pipe
+from filmgate.media.reading.video_reader import VideoReader
+from filmgate.media.source_metadata import SourceMetadata
+from filmgate.media.sources import VideoFile, VideoPipe
 
 _SAID = (
     "the film comes through a pipe: its sound and other tracks don't go along, and it can't be "
@@ -39,15 +39,15 @@ _TWICE = "a pipe can't be read twice: use --spool FOLDER, which keeps it on disk
 
 
 @contextmanager
-def piped(pipe: Pipe, threads: int | None = None) -> Iterator[Stream | Film]:
+def piped(pipe: VideoPipe, threads: int | None = None) -> Iterator[PipeReader | VideoReader]:
     """The film in a pipe, its first frame decoded; spooled, it is a film as any other.
 
-    Raises BadFilm, Unsupported, BadSetting.
+    Raises BadInput, Unsupported, BadSetting.
     """
     with _input(Path(pipe.path)) as file:
         if pipe.spool is None:
             with _opened(pipe, file) as (container, head):
-                yield Stream.of(pipe, container, head, threads or min(8, os.cpu_count() or 1))
+                yield PipeReader.of(pipe, container, head, threads or min(8, os.cpu_count() or 1))
             return
         spool = Path(pipe.spool) / f".pipe.{secrets.token_hex(4)}.part"
         try:
@@ -59,7 +59,7 @@ def piped(pipe: Pipe, threads: int | None = None) -> Iterator[Stream | Film]:
                     f"the pipe can't be kept as {spool}: {error.strerror}; see that the folder can "
                     "be written to and its disk has room"
                 ) from error
-            spooled = File(spool, from_=pipe.from_, to=pipe.to, frames=pipe.frames,
+            spooled = VideoFile(spool, from_=pipe.from_, to=pipe.to, frames=pipe.frames,
                            max_pixels=pipe.max_pixels)  # fmt: skip
             with spooled.open(threads) as film:
                 yield film
@@ -68,25 +68,27 @@ def piped(pipe: Pipe, threads: int | None = None) -> Iterator[Stream | Film]:
 
 
 @dataclass(slots=True)
-class Stream:
+class PipeReader:
     """A film that is read once, from its beginning; reading it again raises BadSetting."""
 
-    pipe: Pipe
-    spec: Spec
-    origin: Origin
+    pipe: VideoPipe
+    spec: StreamSpec
+    origin: SourceMetadata
     pictures: Iterator[VideoFrame]
     notes: dict[str, object]
 
     @classmethod
-    def of(cls, pipe: Pipe, container: InputContainer, head: _Head, threads: int) -> Stream:
-        """The film in an opened container. Raises BadFilm, Unsupported."""
+    def of(
+        cls, pipe: VideoPipe, container: InputContainer, head: _Head, threads: int
+    ) -> PipeReader:
+        """The film in an opened container. Raises BadInput, Unsupported."""
         stream = pick(Path(pipe.path), container, None)
         pictures = _pictures(pipe, container, head, threads)
         first = next(pictures, None)
         if first is None:
-            raise BadFilm(f"{pipe.path} shows no picture{_within(pipe)}")
+            raise BadInput(f"{pipe.path} shows no picture{_within(pipe)}")
         pixels = formats.planar(first.format.name)
-        spec = Spec(
+        spec = StreamSpec(
             width=first.width,
             height=first.height,
             rate=stream.base_rate if container.format.name == "yuv4mpegpipe" else None,
@@ -95,14 +97,14 @@ class Stream:
             dtype="uint8" if bits_of(pixels) == 8 else "uint16",
             colour=_colour(first),
         )
-        origin = Origin(aspect=stream.sample_aspect_ratio)
+        origin = SourceMetadata(aspect=stream.sample_aspect_ratio)
         said = _SAID + _ENDLESS * (container.format.name == "mpegts")
         return cls(pipe, spec, origin, chain([first], pictures), {"noted": said})
 
     def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
         """Chunks that end at multiples of `size`, each with the place after it; only once.
 
-        Raises BadFilm, Unsupported with the time of what is wrong; BadSetting the second time.
+        Raises BadInput, Unsupported with the time of what is wrong; BadSetting the second time.
         """
         if cursor is not None or not self.notes:
             raise BadSetting(_TWICE)
@@ -149,13 +151,13 @@ def _input(path: Path) -> Iterator[BinaryIO]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise BadFilm(f"{path} can't be read: {error.strerror}") from error
+        raise BadInput(f"{path} can't be read: {error.strerror}") from error
     with file:
         yield file
 
 
 @contextmanager
-def _opened(pipe: Pipe, file: BinaryIO) -> Iterator[tuple[InputContainer, _Head]]:
+def _opened(pipe: VideoPipe, file: BinaryIO) -> Iterator[tuple[InputContainer, _Head]]:
     source: Any = _Head(file.read(4096), file)
     format = _family(pipe, source.head)
     with _translated(pipe, "opening it"):
@@ -171,7 +173,7 @@ def _opened(pipe: Pipe, file: BinaryIO) -> Iterator[tuple[InputContainer, _Head]
         yield container, source
 
 
-def _family(pipe: Pipe, head: bytes) -> str:
+def _family(pipe: VideoPipe, head: bytes) -> str:
     for begin, name in ((b"YUV4MPEG2 ", "yuv4mpegpipe"), (b"nut/multimedia", "nut")):
         if head.startswith(begin):
             return name
@@ -182,7 +184,7 @@ def _family(pipe: Pipe, head: bytes) -> str:
             f"{pipe.path} is a pipe with an mp4, mov, avi, mkv or webm, and only a file tells "
             "where its index is and whether it is whole: send y4m, nut or ts, or use --spool FOLDER"
         )
-    raise BadFilm(
+    raise BadInput(
         f"{pipe.path} is a pipe that begins with {head[:12]!r}, wanted y4m, nut or ts"
         if head
         else f"{pipe.path} is an empty pipe: see that what writes into it works"
@@ -190,7 +192,7 @@ def _family(pipe: Pipe, head: bytes) -> str:
 
 
 def _pictures(
-    pipe: Pipe, container: InputContainer, head: _Head, threads: int
+    pipe: VideoPipe, container: InputContainer, head: _Head, threads: int
 ) -> Generator[VideoFrame]:
     """Pictures that the trim keeps, in order, each as the first one was."""
     stream = pick(Path(pipe.path), container, None)
@@ -212,11 +214,11 @@ def _pictures(
         if frame is None:
             return
         if frame.pts is None or frame.is_corrupt:
-            raise BadFilm(f"{pipe.path} is damaged: {doing}, a picture is broken or has no time")
+            raise BadInput(f"{pipe.path} is damaged: {doing}, a picture is broken or has no time")
         start = frame.pts if start is None else start
         time = (frame.pts - start) * base
         if time <= last:
-            raise BadFilm(f"{pipe.path} goes back in time, {doing}: use --spool FOLDER")
+            raise BadInput(f"{pipe.path} goes back in time, {doing}: use --spool FOLDER")
         last, found = time, (frame.width, frame.height, frame.format.name)
         kind = kind or found
         if found != kind:
@@ -242,7 +244,7 @@ def _decoded(container: InputContainer, stream: VideoStream, head: _Head) -> Ite
             raise EOFError
 
 
-def _lasting(pictures: Iterator[VideoFrame], spec: Spec) -> Iterator[tuple[VideoFrame, int]]:
+def _lasting(pictures: Iterator[VideoFrame], spec: StreamSpec) -> Iterator[tuple[VideoFrame, int]]:
     """Pictures and where each ends, in ticks: at the next one, the last as its packet says."""
     held: VideoFrame | None = None
     for following in pictures:
@@ -254,14 +256,14 @@ def _lasting(pictures: Iterator[VideoFrame], spec: Spec) -> Iterator[tuple[Video
         yield held, (held.pts or 0) + (held.duration or usual)
 
 
-def _within(pipe: Pipe) -> str:
+def _within(pipe: VideoPipe) -> str:
     trimmed = (pipe.from_, pipe.to) != (None, None)
     return f" from {pipe.from_ or 0} s to {pipe.to or 'its end'}" if trimmed else ""
 
 
-def _colour(frame: VideoFrame) -> Colour:
+def _colour(frame: VideoFrame) -> ColorTags:
     told = formats.RANGES.get(frame.color_range, "unknown")
-    return Colour(
+    return ColorTags(
         matrix=formats.MATRICES.get(frame.colorspace, "unknown"),
         primaries=formats.PRIMARIES.get(frame.color_primaries, "unknown"),
         transfer=formats.TRANSFERS.get(frame.color_trc, "unknown"),
@@ -270,9 +272,9 @@ def _colour(frame: VideoFrame) -> Colour:
 
 
 @contextmanager
-def _translated(pipe: Pipe, doing: str) -> Iterator[None]:
+def _translated(pipe: VideoPipe, doing: str) -> Iterator[None]:
     try:
         yield
     except (av.FFmpegError, EOFError) as error:
         said = getattr(error, "strerror", None) or "it ends within a picture"
-        raise BadFilm(f"{pipe.path} is damaged or cut short: {doing}, '{said}'") from error
+        raise BadInput(f"{pipe.path} is damaged or cut short: {doing}, '{said}'") from error

@@ -17,7 +17,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.media.pixels import formats
 from filmgate.media.pixels.av_frames import colour_of
 from filmgate.media.pixels.planes import bits_of
@@ -29,13 +29,13 @@ _FIELDS = MappingProxyType({2: "top", 3: "bottom", 4: "bottom", 5: "top"})  # th
 _SITINGS = MappingProxyType({(1, 1): "topleft", (1, 2): "left", (2, 1): "top", (2, 2): "center"})
 
 
-def spec_of(container: InputContainer, stream: VideoStream, first: VideoFrame) -> Spec:
+def spec_of(container: InputContainer, stream: VideoStream, first: VideoFrame) -> StreamSpec:
     """The film as its first picture shows it; a gif that begins opaque has no transparency."""
     rate, frames = _rate(container, stream)
     pixels = formats.planar(first.format.name)
     if stream.codec_context.name == "gif" and first.format.name == "bgra" and opaque(first):
         pixels = "gbrp"
-    return Spec(
+    return StreamSpec(
         width=first.width,
         height=first.height,
         rate=rate,

@@ -11,14 +11,16 @@ from itertools import islice
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from filmgate.errors import BadFilm
+from filmgate.errors import BadInput
 from filmgate.media.containers.open import translated
-from filmgate.media.reading.decoded_frame import JUMP, Shot, Way, counted
+from filmgate.media.reading.decoded_frame import JUMP, DecodedFrame, DecodeOptions, counted
 
 REORDERED = 32  # more packets than any codec moves a picture by
 
 
-def straight(shots: Iterator[Shot], way: Way, tick: Fraction, usual: int) -> Iterator[Shot]:
+def straight(
+    shots: Iterator[DecodedFrame], way: DecodeOptions, tick: Fraction, usual: int
+) -> Iterator[DecodedFrame]:
     """The same pictures at times that grow; `tick` in seconds, a frame is `usual` ticks long.
 
     One that is not after the one before is moved to half a frame after it: so the next ones catch
@@ -26,7 +28,7 @@ def straight(shots: Iterator[Shot], way: Way, tick: Fraction, usual: int) -> Ite
     and what follows is moved as far. Each kind is noted once.
     """
     shift, far = 0, round(JUMP / tick)
-    last: Shot | None = None
+    last: DecodedFrame | None = None
     told: set[str] = set()
     repaired = False
     for shot in shots:
@@ -51,7 +53,7 @@ def straight(shots: Iterator[Shot], way: Way, tick: Fraction, usual: int) -> Ite
 
 
 def in_order(
-    way: Way,
+    way: DecodeOptions,
     container: InputContainer,
     stream: VideoStream,
     end: Fraction | None = None,
@@ -80,6 +82,6 @@ def in_order(
                 recent.append(pts)
                 if end is not None and len(recent) == depth and min(recent) >= end:
                     break
-    except BadFilm:
+    except BadInput:
         return False
     return True

@@ -11,12 +11,12 @@ from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.media.pixels import formats
-from filmgate.media.reading.decoded_frame import Shot
+from filmgate.media.reading.decoded_frame import DecodedFrame
 
 
-def fitted(shots: Iterator[Shot], spec: Spec, begin: int) -> Iterator[Shot]:
+def fitted(shots: Iterator[DecodedFrame], spec: StreamSpec, begin: int) -> Iterator[DecodedFrame]:
     """The same pictures; those of another size stand in the middle of black ones.
 
     Where a film changes for the first time this is noted; `begin` is the first picture's pts.
@@ -47,7 +47,7 @@ def opaque(frame: VideoFrame) -> bool:
     return bool((frame.to_ndarray()[..., 3] == np.uint8(255)).all())
 
 
-def _boxed(frame: VideoFrame, spec: Spec) -> VideoFrame:
+def _boxed(frame: VideoFrame, spec: StreamSpec) -> VideoFrame:
     """The picture in the middle of a black one; its aspect is kept."""
     frame.pts, frame.time_base = 0, Fraction(1, 1000)
     to = f"{spec.width}:{spec.height}"

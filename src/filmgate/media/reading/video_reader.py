@@ -15,24 +15,24 @@ from types import TracebackType
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.snapshot import Cursor
-from filmgate.errors import BadFilm, BadSetting
+from filmgate.errors import BadInput, BadSetting
 from filmgate.media.containers.integrity import flaw
 from filmgate.media.containers.open import opened, translated
 from filmgate.media.pixels.av_frames import planes_of
-from filmgate.media.reading.decoded_frame import Shot, Way, tells_all
+from filmgate.media.reading.decoded_frame import DecodedFrame, DecodeOptions, tells_all
 from filmgate.media.reading.decoder import pick, shown
 from filmgate.media.reading.deinterlace import whole
 from filmgate.media.reading.stream_info import declared_end, fields_of, light_of, spec_of, turn_of
 from filmgate.media.reading.timestamps import REORDERED, in_order, straight
 from filmgate.media.reading.uniform_size import fitted
-from filmgate.media.source_metadata import Origin
-from filmgate.media.sources import File
+from filmgate.media.source_metadata import SourceMetadata
+from filmgate.media.sources import VideoFile
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
+class VideoReader:
     """A film that can be read from any place, as often as wanted; nothing stays open in between.
 
     Ticks of `spec.time_base`: `begin` and `start` are the pts of the first picture and of the first
@@ -41,35 +41,37 @@ class Film:
     of an interlaced picture. `sought`: whether pictures can be sought (None: not known yet).
     """
 
-    file: File
+    file: VideoFile
     video: int
-    spec: Spec
+    spec: StreamSpec
     begin: int
     start: int
     stop: int | None
     end: Fraction | None
     fields: str
     sought: bool | None
-    origin: Origin
+    origin: SourceMetadata
     threads: int
 
     @classmethod
-    def of(cls, source: File | Path, video: int | None = None, threads: int | None = None) -> Film:
-        """The film at `source`, its first frame decoded. Raises BadFilm, Unsupported."""
-        file = source if isinstance(source, File) else File(source, video)
+    def of(
+        cls, source: VideoFile | Path, video: int | None = None, threads: int | None = None
+    ) -> VideoReader:
+        """The film at `source`, its first frame decoded. Raises BadInput, Unsupported."""
+        file = source if isinstance(source, VideoFile) else VideoFile(source, video)
         path, threads = Path(file.path), threads or min(8, os.cpu_count() or 1)
         with opened(path, max_pixels=file.max_pixels) as container:
             stream = pick(path, container, file.video)
             if not file.keep_going and (found := flaw(path)):
                 last = _last_time(path, container, stream)
-                raise BadFilm(
+                raise BadInput(
                     f"{path} is {found}; pictures can be found up to {last:.3f} s: get the whole "
                     "file"
                 )
-            way = Way(path, threads, file.keep_going, file.max_pixels)
+            way = DecodeOptions(path, threads, file.keep_going, file.max_pixels)
             first = next(shown(way, container, stream), None)
             if first is None:
-                raise BadFilm(f"{path} shows no picture: stream {stream.index} is empty")
+                raise BadInput(f"{path} shows no picture: stream {stream.index} is empty")
             with translated(path, "reading its times"):
                 spec = spec_of(container, stream, first.frame)
             film = cls(
@@ -82,7 +84,7 @@ class Film:
                 end=declared_end(stream),
                 fields=fields_of(stream, first.frame),
                 sought=None,
-                origin=Origin(
+                origin=SourceMetadata(
                     max_pixels=file.max_pixels,
                     path=path,
                     video=stream.index,
@@ -108,19 +110,19 @@ class Film:
     def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
         """Chunks that end at multiples of `size`, each with the place after it.
 
-        Frames hold Planes that lie in the decoder's memory. Raises BadFilm, Unsupported with the
+        Frames hold Planes that lie in the decoder's memory. Raises BadInput, Unsupported with the
         time of what is wrong.
         """
         held: list[Frame] = []
         index = cursor.index if cursor else 0
-        repaired = cursor is not None and cursor.mended
+        repaired = cursor is not None and cursor.concealed
         for shot, end in self._timed(cursor):
             if held and index % size == 0:
                 yield held, Cursor(index, shot.pts, shot.repaired)
                 held = []
             image = planes_of(shot.frame, self.spec.pixels, self.spec.colour)
             said = {
-                "mended": shot.mended,
+                "concealed": shot.concealed,
                 "noted": "; ".join(filter(None, (self._note() * (not index), shot.noted))),
             }
             extras = {key: text for key, text in said.items() if text}
@@ -136,7 +138,7 @@ class Film:
         for shot, end in self._timed(None):
             yield self._at(shot.pts), end - self._at(shot.pts)
 
-    def __enter__(self) -> Film:
+    def __enter__(self) -> VideoReader:
         return self
 
     def __exit__(
@@ -147,7 +149,7 @@ class Film:
     ) -> None:
         pass  # nothing stays open between two reads
 
-    def _trimmed(self) -> Film:
+    def _trimmed(self) -> VideoReader:
         """The part of it that its file definition keeps."""
         file, tick = self.file, self.spec.time_base
         begin = self.begin + (file.from_ or 0) / tick
@@ -214,15 +216,15 @@ class Film:
                         yield pts
             yield from (pts for pts in sorted(times) if pts >= self.begin)
 
-    def _timed(self, cursor: Cursor | None) -> Iterator[tuple[Shot, Fraction]]:
+    def _timed(self, cursor: Cursor | None) -> Iterator[tuple[DecodedFrame, Fraction]]:
         """Pictures that are kept, from `cursor` on, and the film time when they end."""
         if cursor is not None:
-            shots = self._from(cursor.pts, f"frame {cursor.index}", seek=not cursor.mended)
+            shots = self._from(cursor.pts, f"frame {cursor.index}", seek=not cursor.concealed)
         elif self.start != self.begin:
             shots = self._from(self.start, "the first frame that is kept", seek=True)
         else:
             shots = self._pass(None)
-        held: Shot | None = None
+        held: DecodedFrame | None = None
         for following in shots:
             if held is not None:
                 yield held, self._at(following.pts)
@@ -232,7 +234,7 @@ class Film:
         if held is not None:
             yield held, self._at(held.pts) + self._last_duration(held)
 
-    def _from(self, pts: int, what: str, seek: bool) -> Iterator[Shot]:
+    def _from(self, pts: int, what: str, seek: bool) -> Iterator[DecodedFrame]:
         """Pictures from `pts` on, the same as when reading from the beginning."""
         back = 0
         while True:
@@ -243,13 +245,13 @@ class Film:
                 yield from landed
                 return
             if sought is None:
-                raise BadFilm(
+                raise BadInput(
                     f"{self.path} has no frame at {float(self._at(pts)):.3f} s, where {what} was: "
                     "the file has changed; start again"
                 )
             back = 4 * back or int(1 / self.spec.time_base)
 
-    def _landed(self, pts: int, seek: int | None) -> Iterator[Shot] | None:
+    def _landed(self, pts: int, seek: int | None) -> Iterator[DecodedFrame] | None:
         """Pictures from exactly `pts` on; None if this seek lands too late or breaks a picture."""
         shots = self._pass(seek)
         before: list[str] = []
@@ -267,13 +269,13 @@ class Film:
                     shots.close()
                     return None
                 before.append(shot.noted)
-        except BadFilm:
+        except BadInput:
             if seek is None:
                 raise
             return None
         return iter(()) if before else None  # the place after the last frame
 
-    def _pass(self, seek: int | None) -> Generator[Shot]:
+    def _pass(self, seek: int | None) -> Generator[DecodedFrame]:
         """Pictures from the last key picture before `seek` on, all as the first one was."""
         with opened(self.path, max_pixels=self.file.max_pixels) as container:
             stream = pick(self.path, container, self.video)
@@ -288,9 +290,9 @@ class Film:
             yield from fitted(shots, self.spec, self.begin)
 
     @property
-    def _way(self) -> Way:
+    def _way(self) -> DecodeOptions:
         file = self.file
-        return Way(self.path, self.threads, file.keep_going, file.max_pixels, self.begin)
+        return DecodeOptions(self.path, self.threads, file.keep_going, file.max_pixels, self.begin)
 
     @property
     def _usual(self) -> int:
@@ -311,7 +313,7 @@ class Film:
             )
         return ""
 
-    def _last_duration(self, last: Shot) -> Fraction:
+    def _last_duration(self, last: DecodedFrame) -> Fraction:
         # In a film of variable rate with B-frames the last packet's own duration is that of
         # another frame (it is counted in decoding order): the stream's end knows better.
         if self.spec.rate is None and self.end is not None and not last.repaired:
@@ -324,7 +326,7 @@ class Film:
 def _last_time(path: Path, container: InputContainer, stream: VideoStream) -> float:
     """How far the packets of a film that is cut short go, in seconds."""
     last = 0.0
-    with suppress(BadFilm), translated(path, "reading it"):
+    with suppress(BadInput), translated(path, "reading it"):
         for packet in container.demux(stream):
             if packet.pts is not None and packet.size:
                 last = max(last, float(packet.pts * packet.time_base))

@@ -14,9 +14,9 @@ from av.stream import Discard, Stream
 
 from filmgate.media.audio.tempo import stretched
 from filmgate.media.containers.open import translated
-from filmgate.media.source_metadata import Origin
+from filmgate.media.source_metadata import SourceMetadata
 from filmgate.media.streams.selection import is_cover, retell
-from filmgate.media.streams.time_mapping import Shift
+from filmgate.media.streams.time_mapping import TimeMapping
 
 _SLACK = Fraction(10)  # seconds; no container puts a track's packet further behind the others
 
@@ -24,14 +24,14 @@ _SLACK = Fraction(10)  # seconds; no container puts a track's packet further beh
 def beside(
     source: InputContainer,
     outs: Mapping[int, Stream],
-    shift: Shift,
+    shift: TimeMapping,
     hides: bool,
     retold: Mapping[int, str],
 ) -> Iterator[Packet[Any]]:
     """Packets for `outs`, by number of the source's stream, about in the order of their times.
 
     Sound that is not heard goes along only if the container `hides` it. With another tempo sound
-    is encoded anew. Words in `retold` change to that codec. Raises BadFilm.
+    is encoded anew. Words in `retold` change to that codec. Raises BadInput.
     """
     anew = {n for n, out in outs.items() if shift.slow != 1 and out.type == "audio"}
     copied = {n: out for n, out in outs.items() if n not in anew}
@@ -51,7 +51,7 @@ def _time(packet: Packet[Any]) -> Fraction:
 def _copied(
     source: InputContainer,
     outs: Mapping[int, Stream],
-    shift: Shift,
+    shift: TimeMapping,
     hides: bool,
     retold: Mapping[int, str],
 ) -> Iterator[Packet[Any]]:
@@ -95,7 +95,7 @@ def _retold(packet: Packet[Any], codec: str) -> Packet[Any] | None:
     return told
 
 
-def _stays(packet: Packet[Any], origin: Origin, hides: bool, whole: bool) -> bool:
+def _stays(packet: Packet[Any], origin: SourceMetadata, hides: bool, whole: bool) -> bool:
     """Whether a packet lies in what is left of a trimmed film."""
     if not origin.trimmed:
         return True
@@ -109,7 +109,7 @@ def _stays(packet: Packet[Any], origin: Origin, hides: bool, whole: bool) -> boo
     return start >= origin.offset and (whole or packet.is_keyframe)
 
 
-def _move(packet: Packet[Any], shift: Shift) -> None:
+def _move(packet: Packet[Any], shift: TimeMapping) -> None:
     tick, origin = packet.time_base, shift.origin
     start = None if packet.pts is None else packet.pts * tick
     end = None if start is None else start + (packet.duration or 0) * tick

@@ -8,17 +8,17 @@ from typing import Any
 
 from av.container import InputContainer
 
-from filmgate.media.source_metadata import Origin
+from filmgate.media.source_metadata import SourceMetadata
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
+class TimeMapping:
     """From a film's timeline to its result's: film time stays, or all lasts `slow` times as long.
 
     Times are seconds on the containers' timelines.
     """
 
-    origin: Origin
+    origin: SourceMetadata
     slow: Fraction = Fraction(1)
 
     def __call__(self, time: Fraction) -> Fraction:

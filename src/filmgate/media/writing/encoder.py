@@ -14,14 +14,14 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from filmgate.core.frame import Frame, Spec
-from filmgate.errors import BrokenStage, Unsupported
+from filmgate.core.frame import Frame, StreamSpec
+from filmgate.errors import StageContractError, Unsupported
 from filmgate.media.codecs import CODECS
 from filmgate.media.pixels import formats
 from filmgate.media.pixels.av_frames import rows_of
 from filmgate.media.pixels.planes import Planes, has_alpha, is_hdr
-from filmgate.media.sinks import Output
-from filmgate.media.source_metadata import Origin
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.source_metadata import SourceMetadata
 from filmgate.media.writing.hdr_metadata import light_options
 
 
@@ -33,7 +33,12 @@ class Encoder:
     """
 
     def __init__(
-        self, output: Output, spec: Spec, tick: Fraction, origin: Origin, threads: int
+        self,
+        output: VideoOutput,
+        spec: StreamSpec,
+        tick: Fraction,
+        origin: SourceMetadata,
+        threads: int,
     ) -> None:
         self.tick, self._offset, self._spec = tick, origin.place, spec
         encoder = CODECS[output.coded].encoder
@@ -117,9 +122,11 @@ class Encoder:
     def _picture(self, frame: Frame) -> VideoFrame:
         planes, spec = frame.image, self._spec
         if not isinstance(planes, Planes):
-            raise BrokenStage(f"frame {frame.index} is a {type(planes).__name__}, wanted Planes")
+            raise StageContractError(
+                f"frame {frame.index} is a {type(planes).__name__}, wanted Planes"
+            )
         if (planes.size, planes.pixels) != ((spec.width, spec.height), spec.pixels):
-            raise BrokenStage(
+            raise StageContractError(
                 f"frame {frame.index} is {planes.size[0]}x{planes.size[1]} {planes.pixels}, wanted "
                 f"{spec.width}x{spec.height} {spec.pixels}"
             )
@@ -134,7 +141,7 @@ class Encoder:
         return picture
 
 
-def _check(codec: str, spec: Spec) -> str:
+def _check(codec: str, spec: StreamSpec) -> str:
     """The format that the encoder is given. Raises Unsupported."""
     encoder = CODECS[codec].encoder
     if encoder not in av.codecs_available:
@@ -169,7 +176,9 @@ def _has_avx512() -> bool:
     return bool(cv2.checkHardwareSupport(13))
 
 
-def _options(output: Output, spec: Spec, origin: Origin, threads: int) -> dict[str, str]:
+def _options(
+    output: VideoOutput, spec: StreamSpec, origin: SourceMetadata, threads: int
+) -> dict[str, str]:
     codec = CODECS[output.coded]
     chosen = dict(codec.options)
     if codec.crf is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from fractions import Fraction
 
-from filmgate.media.source_metadata import Origin
+from filmgate.media.source_metadata import SourceMetadata
 
 _PLACES = ("R", "G", "B")  # order of FFmpeg's display primaries
 
 
-def light_options(encoder: str, origin: Origin) -> dict[str, str]:
+def light_options(encoder: str, origin: SourceMetadata) -> dict[str, str]:
     """Options that make `encoder` write the mastering display and light level of `origin`.
 
     SMPTE ST 2086 and CTA-861.3. Empty where there is none, or the encoder has no words for it.

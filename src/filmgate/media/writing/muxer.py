@@ -17,10 +17,10 @@ from av.video.stream import VideoStream
 
 from filmgate.media.audio.tempo import codec_for, described, rate_for
 from filmgate.media.containers.open import opened, writing
-from filmgate.media.source_metadata import Origin
+from filmgate.media.source_metadata import SourceMetadata
 from filmgate.media.streams.copy import beside
 from filmgate.media.streams.selection import FORMATS, alive, blank, chosen, lasting, named, twin
-from filmgate.media.streams.time_mapping import Shift
+from filmgate.media.streams.time_mapping import TimeMapping
 
 _DEPTH = 16  # frames; no codec reorders more
 
@@ -40,7 +40,7 @@ class Muxer:
         suffix: str,
         picture: VideoStream,
         tick: Fraction,
-        origin: Origin,
+        origin: SourceMetadata,
         *,
         variable: bool,
         slow: Fraction | None,
@@ -81,7 +81,7 @@ class Muxer:
             for old in [key for key in told if key.lower() in {tag.lower() for tag in tags}]:
                 del told[old]  # a film that went through before carries an older one
             told.update(tags)
-            shift = Shift(origin, slow or Fraction(1))
+            shift = TimeMapping(origin, slow or Fraction(1))
             if source and slow:
                 self._container.set_chapters(shift.chapters(source))
             elif source and source.chapters():
@@ -143,7 +143,7 @@ class Muxer:
         self,
         picture: VideoStream,
         source: InputContainer | None,
-        origin: Origin,
+        origin: SourceMetadata,
         kept: list[Stream],
         slow: Fraction | None,
     ) -> tuple[Stream, dict[int, Stream]]:

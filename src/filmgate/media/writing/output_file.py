@@ -16,13 +16,13 @@ from typing import Any, BinaryIO
 import av
 from av.packet import Packet
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.core.instrumentation.fault_injection import fault
-from filmgate.core.snapshot import Keep
+from filmgate.core.snapshot import CheckpointStore
 from filmgate.errors import BadSetting, OutputExists, Unsupported
 from filmgate.media.containers.open import writing
-from filmgate.media.sinks import Output
-from filmgate.media.source_metadata import Origin
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.source_metadata import SourceMetadata
 from filmgate.media.streams.selection import FORMATS
 from filmgate.media.writing.encoder import Encoder
 from filmgate.media.writing.muxer import Muxer
@@ -31,7 +31,7 @@ from filmgate.storage.atomic import named
 _MICROSECOND = Fraction(1, 1_000_000)
 
 
-class Result:
+class OutputFile:
     """The file of a result, under a hidden name until it is whole.
 
     Takes the picture's packets, in decoding order and in `tick` seconds, wherever they come from;
@@ -41,14 +41,14 @@ class Result:
 
     def __init__(
         self,
-        output: Output,
-        spec: Spec,
+        output: VideoOutput,
+        spec: StreamSpec,
         encoder: Encoder,
-        origin: Origin,
+        origin: SourceMetadata,
         *,
         slow: Fraction | None,
         tags: Mapping[str, str],
-        keep: Keep | None = None,
+        keep: CheckpointStore | None = None,
     ) -> None:
         self.path, suffix = Path(output.path), checked(output, origin)
         self._whole = self._piped = output.piped
@@ -114,7 +114,7 @@ class Outward(io.BufferedIOBase):
         return True
 
 
-def checked(output: Output, origin: Origin) -> str:
+def checked(output: VideoOutput, origin: SourceMetadata) -> str:
     """The suffix of the output, if a file may appear there. Raises BadSetting, OutputExists."""
     path, suffix = Path(output.path), output.suffix
     if suffix not in FORMATS:
@@ -134,7 +134,7 @@ def checked(output: Output, origin: Origin) -> str:
     return suffix
 
 
-def tick_of(output: Output, spec: Spec, origin: Origin) -> Fraction:
+def tick_of(output: VideoOutput, spec: StreamSpec, origin: SourceMetadata) -> Fraction:
     """The unit (seconds) that timestamps are counted in: exact where the container can."""
     if output.suffix in (".mkv", ".webm"):
         return Fraction(1, 1000)

@@ -18,7 +18,7 @@ from filmgate.media.writing.encoder import Encoder
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Segment:
     """A finished segment: its file's name, bytes and sha256, and where its last frame ends."""
 
     name: str
@@ -27,7 +27,7 @@ class Piece:
     end: int  # in ticks of the result
 
 
-def joined(folder: Path, pieces: Sequence[Piece], encoder: Encoder) -> Iterator[Packet[Any]]:
+def joined(folder: Path, pieces: Sequence[Segment], encoder: Encoder) -> Iterator[Packet[Any]]:
     """The packets of all pieces in decoding order, stamped as one encoder would have done it.
 
     The pieces are whole. Raises FilmgateError if one comes from an encoder with other settings.
@@ -71,7 +71,7 @@ def _packets(path: Path, encoder: Encoder) -> Iterator[tuple[Packet[Any], int]]:
                 yield packet, encoder.start + round(packet.pts * packet.time_base / encoder.tick)
 
 
-def check_segment(path: Path, piece: Piece) -> None:
+def check_segment(path: Path, piece: Segment) -> None:
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,15 +16,15 @@ from typing import Any
 import av
 from av.packet import Packet
 
-from filmgate.core.frame import Frame, Spec
-from filmgate.core.snapshot import Commit, Keep, Snapshot
+from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.snapshot import CheckpointStore, Commit, Snapshot
 from filmgate.errors import FilmgateError
 from filmgate.media.containers.open import writing
-from filmgate.media.sinks import Output
-from filmgate.media.source_metadata import Origin
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.source_metadata import SourceMetadata
 from filmgate.media.writing.encoder import Encoder
-from filmgate.media.writing.output_file import Result, checked, tick_of
-from filmgate.media.writing.segment_join import Piece, check_segment, joined
+from filmgate.media.writing.output_file import OutputFile, checked, tick_of
+from filmgate.media.writing.segment_join import Segment, check_segment, joined
 from filmgate.storage.atomic import synced
 
 # NUT keeps any time base and the order of B-frames; what it has no name for goes into a mov.
@@ -33,7 +33,7 @@ _DEPTH = 16  # frames; no codec reorders more
 _PIECE = re.compile(r"\.?\d{6,}\.(nut|mov)")
 
 
-class Segments:
+class SegmentWriter:
     """A result that is written in pieces into a folder: every commit closes one and is durable.
 
     `keep` is told of each commit when its pieces are on disk; after the last one they are joined
@@ -43,10 +43,10 @@ class Segments:
 
     def __init__(
         self,
-        keep: Keep,
-        output: Output,
-        spec: Spec,
-        origin: Origin,
+        keep: CheckpointStore,
+        output: VideoOutput,
+        spec: StreamSpec,
+        origin: SourceMetadata,
         *,
         slow: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
@@ -66,7 +66,7 @@ class Segments:
             trial.close()
         finally:
             encoder.close()
-        self._pieces: tuple[Piece, ...] = ()
+        self._pieces: tuple[Segment, ...] = ()
         self.resume: Snapshot | None = None
         self._go_on()
 
@@ -90,7 +90,7 @@ class Segments:
         elif self._keep.playable:
             self._show()
 
-    def __enter__(self) -> Segments:
+    def __enter__(self) -> SegmentWriter:
         return self
 
     def __exit__(
@@ -139,7 +139,7 @@ class Segments:
         encoder = self._encoder()
         until = self._origin.offset + (end - encoder.start) * self.tick / (self._slow or 1)
         origin = replace(self._origin, until=min(until, self._origin.until or until))
-        result = Result(output, self._spec, encoder, origin, slow=self._slow, tags=self._tags)
+        result = OutputFile(output, self._spec, encoder, origin, slow=self._slow, tags=self._tags)
         try:
             result.write(joined(self._folder, self._pieces, encoder))
             result.finish(end)
@@ -150,8 +150,8 @@ class Segments:
     def _encoder(self) -> Encoder:
         return Encoder(self._output, self._spec, self.tick, self._origin, self._threads)
 
-    def _result(self, encoder: Encoder) -> Result:
-        return Result(self._output, self._spec, encoder, self._origin, slow=self._slow,
+    def _result(self, encoder: Encoder) -> OutputFile:
+        return OutputFile(self._output, self._spec, encoder, self._origin, slow=self._slow,
                       tags=self._tags, keep=self._keep)  # fmt: skip
 
 
@@ -175,7 +175,7 @@ class _Segment:
         with writing(self._path):
             self._put(self._encoder.packets(frames))
 
-    def finish(self) -> Piece:
+    def finish(self) -> Segment:
         with writing(self._path):
             self._put(self._encoder.flush())
             self._container.close()
@@ -186,7 +186,7 @@ class _Segment:
             os.fsync(file.fileno())
         os.replace(self._part, self._path)
         synced(self._path.parent)
-        return Piece(self._path.name, size_bytes, digest, self._encoder.end)
+        return Segment(self._path.name, size_bytes, digest, self._encoder.end)
 
     def close(self) -> None:
         self._encoder.close()

@@ -7,16 +7,16 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.snapshot import Snapshot
 from filmgate.media.containers.open import writing
-from filmgate.media.sinks import Output
-from filmgate.media.source_metadata import Origin
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.source_metadata import SourceMetadata
 from filmgate.media.writing.encoder import Encoder
-from filmgate.media.writing.output_file import Result, checked, tick_of
+from filmgate.media.writing.output_file import OutputFile, checked, tick_of
 
 
-class Recording:
+class VideoWriter:
     """A result being written in one go.
 
     `spec` is what arrives: Planes of `spec.pixels`. `origin` gives the other tracks (`slow` times
@@ -29,9 +29,9 @@ class Recording:
 
     def __init__(
         self,
-        output: Output,
-        spec: Spec,
-        origin: Origin,
+        output: VideoOutput,
+        spec: StreamSpec,
+        origin: SourceMetadata,
         *,
         slow: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
@@ -40,7 +40,7 @@ class Recording:
         self.path, self.tick = Path(output.path), tick_of(output, spec, origin)
         checked(output, origin)
         self._encoder = Encoder(output, spec, self.tick, origin, threads)
-        self._result = Result(output, spec, self._encoder, origin, slow=slow, tags=tags or {})
+        self._result = OutputFile(output, spec, self._encoder, origin, slow=slow, tags=tags or {})
         self.dropped = self._result.dropped
 
     def write(self, frames: Sequence[Frame]) -> None:
@@ -61,7 +61,7 @@ class Recording:
         self._result.write(packets)
         self._result.finish(self._encoder.end)
 
-    def __enter__(self) -> Recording:
+    def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.errors import Unsupported
 from filmgate.flow.dis import DisFlow
 from filmgate.flow.warp_numpy import Pair
@@ -38,6 +38,6 @@ class Dis:
         return [a.with_arrays(pair.at(float(position))) for position in positions]
 
 
-def interpolator(spec: Spec, knobs: Knobs) -> object:
+def interpolator(spec: StreamSpec, knobs: Knobs) -> object:
     """See `filmgate.models.interpolator`."""
     return Dis().between

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.core.wrappers.tiled import Tile, tiled
 from filmgate.errors import BadSetting, BadWeights, Unsupported
 from filmgate.media.pixels import rgb as colour
@@ -67,7 +67,7 @@ def claims(shapes: Mapping[str, Sequence[int]]) -> bool:
     return False
 
 
-def upscaler(spec: Spec, scale: int, knobs: Knobs) -> object:
+def upscaler(spec: StreamSpec, scale: int, knobs: Knobs) -> object:
     """See `filmgate.models.upscaler`; weights are a file that spandrel knows.
 
     Numbers are float16 on a GPU where the network is known to bear it, float32 elsewhere.

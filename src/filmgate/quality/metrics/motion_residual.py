@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.errors import Unsupported
 from filmgate.flow.dis import DisFlow, Field
 from filmgate.flow.shot_detection import cuts
@@ -71,7 +71,7 @@ def warped(before: Luma, field: Field) -> Luma:
     return np.asarray(moved, np.float32)
 
 
-def with_cuts(spec: Spec, chunks: Iterable[list[Frame]]) -> Iterator[Frame]:
+def with_cuts(spec: StreamSpec, chunks: Iterable[list[Frame]]) -> Iterator[Frame]:
     """The frames, the first of each shot marked; one or two are held back, no more."""
     finder, state = cuts(), None
     for frames in chunks:

@@ -12,7 +12,7 @@ from filmgate.core.frame import Frame
 from filmgate.core.job import SourceFile, Task
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import to_rgb
-from filmgate.media.reading.video_reader import Film
+from filmgate.media.reading.video_reader import VideoReader
 
 LABEL = 16  # pixels for the words below each picture
 
@@ -22,10 +22,10 @@ def contact_sheet(
 ) -> Path:
     """Writes a PNG with a row of `columns` frames from each of `moments` (seconds, rising) on.
 
-    Pictures are `width` pixels wide. Reads the film once. Raises BadFilm.
+    Pictures are `width` pixels wide. Reads the film once. Raises BadInput.
     """
     rows: list[list[Image.Image]] = [[] for _ in moments]
-    opened = Film.of(film)
+    opened = VideoReader.of(film)
     for chunk, _ in opened.read(None, 1):
         for frame in chunk:
             for row, moment in zip(rows, moments, strict=True):

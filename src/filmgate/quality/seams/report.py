@@ -8,7 +8,7 @@ from PIL import Image
 
 from filmgate.core.frame import Frame
 from filmgate.errors import BadSetting
-from filmgate.media.sources import Pipe
+from filmgate.media.sources import VideoPipe
 from filmgate.quality.metrics.motion_residual import flow, luma, small, warped
 from filmgate.quality.report.contact_sheet import picture_of
 from filmgate.quality.report.html import figure, page, plot_path, table, write
@@ -34,10 +34,10 @@ def look_for_seams(
 ) -> Seams:
     """Reads a film, writes the page `report` with its plot beside it, and gives the verdict.
 
-    Reads it again up to its worst frame, for pictures. Raises BadFilm, BadSetting, Unsupported.
+    Reads it again up to its worst frame, for pictures. Raises BadInput, BadSetting, Unsupported.
     """
     source = source_from({"path": film})
-    if isinstance(source, Pipe):
+    if isinstance(source, VideoPipe):
         raise BadSetting("a pipe can't be read twice: name a file")
     with source.open() as opened:
         if report.suffix.lower() not in (".html", ".htm"):

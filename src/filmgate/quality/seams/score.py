@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from filmgate.core.frame import Frame, Spec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import BadSetting
 from filmgate.quality.metrics.motion_residual import luma, small, step, with_cuts
 from filmgate.quality.seams.periodicity import Period, Values, found_period, given_period
@@ -84,7 +84,7 @@ class Seams:
         return single and all(p.ok for p in (self.found, *self.given) if p)
 
 
-def measured(spec: Spec, chunks: Iterable[list[Frame]]) -> Signals:
+def measured(spec: StreamSpec, chunks: Iterable[list[Frame]]) -> Signals:
     """Looks at a film once, frame by frame; of each frame numbers are kept and nothing else."""
     columns = {name: array("d") for name in ("times", *KINDS)}
     cut, held = array("b"), array("b")

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from filmgate.core.frame import Spec
-from filmgate.core.prefetch import spread
+from filmgate.core.frame import StreamSpec
+from filmgate.core.prefetch import map_threads
 from filmgate.errors import BadSetting, BadWeights, Unsupported
 from filmgate.media.pixels import rgb
 from filmgate.media.pixels.planes import Plane, Planes, is_hdr, steps_of
@@ -85,7 +85,7 @@ class Enlarge:
                 large = way(part.float()[None, None])[0, 0]
                 made[first * scale : last * scale] = rgb.codes(large, pixels)
 
-        spread(strip, range(0, height, rows), THREADS if self.device == "cpu" else 1)
+        map_threads(strip, range(0, height, rows), THREADS if self.device == "cpu" else 1)
         return made
 
 
@@ -120,7 +120,7 @@ def opened(path: Path, device: str = "cpu") -> Compact:
     return net.to(device, torch.float32).eval().requires_grad_(False)
 
 
-def upscaler(spec: Spec, scale: int, knobs: Knobs) -> object:
+def upscaler(spec: StreamSpec, scale: int, knobs: Knobs) -> object:
     """See `filmgate.models.upscaler`; without weights the package's own are used."""
     if scale not in SCALES:
         raise BadSetting(f"scale is {scale}: the model compact has 2 and 4")

@@ -14,29 +14,29 @@ from importlib.util import find_spec
 import torch
 
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.errors import BadSetting
 from filmgate.media.pixels import rgb
-from filmgate.models.contracts import Foreseen, Knobs
+from filmgate.models.contracts import Knobs, MemoryPrediction
 from filmgate.models.families.diffvsr.loading import EXTRA, FOLDER, opened, parts
 from filmgate.models.families.diffvsr.schedule import Schedule
 from filmgate.models.families.diffvsr.stage import SCALE, DiffVsr
 from filmgate.models.flow_model import Guide
-from filmgate.weights.definitions import Folder
-from filmgate.weights.store import Shelf
+from filmgate.weights.definitions import WeightsRepository
+from filmgate.weights.store import WeightsStore
 
 __all__ = ["folders", "foreseen", "parts", "upscaler"]
 KNOBS = ("weights", "dtype", "steps", "flow", "flow_weights", "flow_scale")
 STEPS, FLOW = 4, "raft_large"
 
 
-def folders() -> tuple[Folder, ...]:
+def folders() -> tuple[WeightsRepository, ...]:
     """The published folder; sizes and hashes of what lies in it are the hub's to tell."""
     return (FOLDER,)
 
 
-def upscaler(spec: Spec, scale: int, knobs: Knobs) -> AnyStage:
+def upscaler(spec: StreamSpec, scale: int, knobs: Knobs) -> AnyStage:
     """See `filmgate.models.upscaler`: a stage; weights are a folder in the published layout.
 
     Numbers are float16 on a GPU and float32 elsewhere. Motion is found as the network was trained,
@@ -54,14 +54,14 @@ def upscaler(spec: Spec, scale: int, knobs: Knobs) -> AnyStage:
     led = guide.stages(spec)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, knobs.dtype or ("float16" if device == "cuda" else "float32"))
-    nets, schedule = opened(knobs.weights or Shelf.here().path / "diffvsr", dtype, device)
+    nets, schedule = opened(knobs.weights or WeightsStore.here().path / "diffvsr", dtype, device)
     loop = DiffVsr(nets, schedule, steps, spec.seed)
     return Chain((
         *led, rgb.rgb(device=device), loop, rgb.planes(spec.pixels, spec.colour),
     ))  # fmt: skip
 
 
-def foreseen(spec: Spec, scale: int, knobs: Knobs) -> Iterator[Foreseen]:
+def foreseen(spec: StreamSpec, scale: int, knobs: Knobs) -> Iterator[MemoryPrediction]:
     """See `filmgate.models.foreseen`: ours and the plain way, by dtype, flow scale and batch."""
     from filmgate.models.families.diffvsr import memory
 
@@ -74,7 +74,7 @@ def foreseen(spec: Spec, scale: int, knobs: Knobs) -> Iterator[Foreseen]:
         yield from memory.plain(size, dtype, scales, (1, 2, 4))
 
 
-def _can(spec: Spec, scale: int) -> None:
+def _can(spec: StreamSpec, scale: int) -> None:
     if scale != SCALE:
         raise BadSetting(f"scale is {scale}, and the model diffvsr has {SCALE} and no other: pass "
                          f"--scale {SCALE}")  # fmt: skip

@@ -18,15 +18,15 @@ from filmgate.errors import BadSetting, BadWeights
 from filmgate.models.families.diffvsr.schedule import Schedule
 from filmgate.models.families.diffvsr.stage import WORDS, Nets
 from filmgate.models.families.diffvsr.vae import TinyVae
-from filmgate.weights.definitions import Folder
+from filmgate.weights.definitions import WeightsRepository
 from filmgate.weights.repository import believed
 from filmgate.weights.state_dict import fitting, tensors
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 
 HUB = "Jamichsu/Stream-DiffVSR"
 PROMPT = "no_words.safetensors"  # what the text encoder makes of no words: (1, 77, C), "prompt"
 _FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
-FOLDER = Folder(
+FOLDER = WeightsRepository(
     name="diffvsr",
     family="diffvsr",
     hub=HUB,
@@ -61,7 +61,7 @@ def opened(folder: Path, dtype: torch.dtype, device: str) -> tuple[Nets, Schedul
     Sizes are those that its settings say, so smaller networks of the same kind open too. Raises
     BadWeights, which tells what differs, and BadSetting where diffusers is not installed.
     """
-    believed(FOLDER, Shelf.here(), folder)
+    believed(FOLDER, WeightsStore.here(), folder)
     noise = folder / "scheduler" / "scheduler_config.json"
     schedule = Schedule.of(_settings(noise), noise)
     settings = {name: _checked(folder / name / "config.json", name) for name in _WANTED}

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.core.wrappers.tiled import Tile
 from filmgate.device.tensor_memory import Live
 from filmgate.flow.stage import Flow, enlarged
-from filmgate.models.contracts import Foreseen
+from filmgate.models.contracts import MemoryPrediction
 from filmgate.models.families.diffvsr.schedule import warp
 from filmgate.models.families.diffvsr.stage import SCALE, WORDS, DiffVsr, Nets, filled
 from filmgate.models.families.diffvsr.vae import WHOLE, TinyVae, pooled
@@ -49,14 +49,14 @@ UNET = MappingProxyType[str, Any]({
 
 def ours(
     size: Size, dtype: torch.dtype, flow: str, scales: Sequence[Fraction], frames: int = 2
-) -> Iterator[Foreseen]:
+) -> Iterator[MemoryPrediction]:
     """What frames of this (height, width) hold, one after the other: from the second on the same.
 
     Live bytes, and in half precision what cuDNN's change of layout takes. However many come at a
     time, they go through one by one, so a batch holds no more. One step of a frame holds what four
     do, and one update of the flow what twelve do. RAFT is float16 on a card, whatever `dtype` is.
     """
-    spec = Spec(width=size[1], height=size[0], rate=None, time_base=Fraction(1), pixels="rgb")
+    spec = StreamSpec(width=size[1], height=size[0], rate=None, time_base=Fraction(1), pixels="rgb")
     with _shapes(dtype, flow, torch.float16) as (nets, net, parts):
         for scale in scales:
             stages: tuple[AnyStage, ...] = (DiffVsr(nets, steps=1),)
@@ -72,12 +72,12 @@ def ours(
                     extras = {"flow_prev": _empty(2, *(ceil(s * SCALE * scale) for s in size))}
                 state, _ = chain.step(state, [Frame(n, Fraction(n), Fraction(1), image, extras)])
             del state
-            yield Foreseen("ours", _name(dtype), scale, None, parts.taken())
+            yield MemoryPrediction("ours", _name(dtype), scale, None, parts.taken())
 
 
 def plain(
     size: Size, dtype: torch.dtype, scales: Sequence[Fraction], batches: Sequence[int]
-) -> Iterator[Foreseen]:
+) -> Iterator[MemoryPrediction]:
     """The same of the plain way, whose batch goes through the networks at once.
 
     Its RAFT is float32: torchvision's raises in half precision.
@@ -92,7 +92,9 @@ def plain(
             _plain_networks(nets, size, batch, parts)
             rest = parts.taken()
             for scale in scales:
-                yield Foreseen("plain", _name(dtype), scale, batch, {**flows[scale], **rest})
+                yield MemoryPrediction(
+                    "plain", _name(dtype), scale, batch, {**flows[scale], **rest}
+                )
 
 
 @dataclass

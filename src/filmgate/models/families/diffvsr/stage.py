@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from filmgate.core.frame import Frame, Position, Spec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.stage import Reach
 from filmgate.core.wrappers.tiled import Tile, tiled
-from filmgate.errors import BrokenStage, Unsupported
+from filmgate.errors import StageContractError, Unsupported
 from filmgate.flow.stage import enlarged
 from filmgate.models.diffusion.noise import noise
 from filmgate.models.families.diffvsr.schedule import Schedule, warp
@@ -24,7 +24,7 @@ SCALE = 4
 WORDS = 77  # of a prompt, none of them said
 ALIGN = 4  # sides of small pictures are filled up to multiples of this: features are pooled 4 x 4
 STRIP = 1 << 20  # pixels of the large picture that go through a convolution at a time, about
-KEPT = ("cut", "mended", "noted")  # what is still true of the larger picture
+KEPT = ("cut", "concealed", "noted")  # what is still true of the larger picture
 CONDITION_HALO = CONDITION_GRID = 16  # five convolutions and two halvings see 11 pixels
 
 State = tuple[Tensor, ...]  # (), or the last result (1, 3, 4h, 4w), filled up, [-1, 1] and beyond
@@ -101,17 +101,17 @@ class DiffVsr:
     tile: Tile | None = None
     name: str = "diffvsr"
 
-    def reach(self, spec: Spec) -> Reach:
+    def reach(self, spec: StreamSpec) -> Reach:
         return Reach(None, Fraction(0))
 
-    def output(self, spec: Spec) -> Spec:
+    def output(self, spec: StreamSpec) -> StreamSpec:
         if spec.pixels != "rgb":
             raise Unsupported(f"{self.name} was promised {spec.pixels}: it wants tensors, so put "
                               "rgb() before it")  # fmt: skip
         self.schedule.levels(self.steps)
         return replace(spec, width=SCALE * spec.width, height=SCALE * spec.height)
 
-    def start(self, spec: Spec, first: Position) -> State:
+    def start(self, spec: StreamSpec, first: Position) -> State:
         return ()
 
     def step(self, state: State, frames: Sequence[Frame]) -> tuple[State, list[Frame]]:
@@ -154,8 +154,10 @@ class DiffVsr:
             return None
         flow = frame.extras.get("flow_prev")
         if flow is None:
-            raise BrokenStage(f"frame {frame.index} at {frame.time} s came without flow_prev: "
-                              f"{self.name} wants a stage before it that finds it")  # fmt: skip
+            raise StageContractError(
+                f"frame {frame.index} at {frame.time} s came without flow_prev: "
+                f"{self.name} wants a stage before it that finds it"
+            )
         height, width = image.shape[1:]
         device = self.nets.prompt.device  # a state from another machine, or flow, lies elsewhere
         along = torch.as_tensor(flow).to(device, torch.float32)

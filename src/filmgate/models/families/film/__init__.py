@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from filmgate.core.frame import Spec
+from filmgate.core.frame import StreamSpec
 from filmgate.errors import BadWeights, Unsupported
 from filmgate.media.pixels import rgb as colour
 from filmgate.media.pixels.planes import Planes
@@ -24,7 +24,7 @@ from filmgate.models.contracts import Knobs
 from filmgate.models.families.film.net import Film, Pyramid, Shape
 from filmgate.weights.definitions import Weights
 from filmgate.weights.state_dict import fitting, tensors
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 
 KNOBS = ("dtype", "tile")
 DEEPEST = 16  # positions k / 2, 4, 8, 16 are midpoints of midpoints; others scale the flow
@@ -179,12 +179,12 @@ def opened(path: Path, dtype: torch.dtype, device: str) -> Film:
     return net.to(device, dtype).eval().requires_grad_(False)
 
 
-def interpolator(spec: Spec, knobs: Knobs) -> object:
+def interpolator(spec: StreamSpec, knobs: Knobs) -> object:
     """See `filmgate.models.interpolator`. Numbers are float16 on a GPU and float32 elsewhere."""
     colour.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, knobs.dtype or ("float16" if device == "cuda" else "float32"))
-    file = Shelf.here().verified(weights()[0], knobs.weights)
+    file = WeightsStore.here().verified(weights()[0], knobs.weights)
     return Draw(opened(file, dtype, device), device, dtype, knobs.tile).between
 
 

@@ -27,7 +27,7 @@ from filmgate.models.families.raft.net import (
 )
 from filmgate.weights.definitions import Weights
 from filmgate.weights.state_dict import fitting, tensors
-from filmgate.weights.store import Shelf
+from filmgate.weights.store import WeightsStore
 
 MODELS = ("raft_large", "raft_small")
 BANDED = 1 << 20  # pixels from which on a frame is encoded in bands
@@ -47,7 +47,7 @@ class RaftFlow:
         """The network's."""
         return str(self.net.feature_encoder.conv.weight.device)
 
-    def lean(self) -> RaftFlow:
+    def low_memory(self) -> RaftFlow:
         """Pairs are looked up and never correlated beforehand."""
         return self if self.volume is not None else replace(self, volume=False)
 
@@ -111,13 +111,13 @@ def estimator(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float16 if device == "cuda" else torch.float32
-    net = opened(Shelf.here().verified(_weights(model), path), dtype, device)
+    net = opened(WeightsStore.here().verified(_weights(model), path), dtype, device)
     return RaftFlow(net, updates, volume)
 
 
 def sha256(model: str, path: Path | None) -> str:
     """Of the file that `estimator` takes. Raises BadWeights."""
-    shelf = Shelf.here()
+    shelf = WeightsStore.here()
     return shelf.sha256(shelf.find(_weights(model), path))
 
 
