@@ -21,14 +21,14 @@ from filmgate.media.pixels.planes import Planes
 from filmgate.quality.metrics.psnr_ssim import psnr, ssim
 
 CLIPS, FRAMES = 8, 100
-FILMS = (".y4m", ".mp4", ".mkv", ".mov", ".webm")
+VIDEOS = (".y4m", ".mp4", ".mkv", ".mov", ".webm")
 Ways = dict[str, Callable[[Sequence[Planes]], Iterator[Planes]]]
 Rgb = Any  # (H, W, 3) uint8
 
 
-def films(folder: Path) -> list[Path]:
+def videos(folder: Path) -> list[Path]:
     """The films in a folder, by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in FILMS)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEOS)
 
 
 def half(picture: Rgb) -> Rgb:

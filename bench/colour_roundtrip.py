@@ -79,8 +79,8 @@ def encoded(image: Planes, codec: str, folder: Path) -> Planes:
             frame.pts, frame.time_base = n, Fraction(1, 25)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    with VideoFile(path).open(1) as film:
-        *_, (frames, _) = film.read(None, 8)
+    with VideoFile(path).open(1) as video:
+        *_, (frames, _) = video.read(None, 8)
     found = frames[-1].image
     assert isinstance(found, Planes)
     if found.pixels != image.pixels:  # FFmpeg reads ProRes 4444 as 12 bits
@@ -92,8 +92,8 @@ def encoded(image: Planes, codec: str, folder: Path) -> Planes:
 def clip(path: Path, every: int) -> dict[str, Any]:
     """The worst and the mean of every so manyth frame of a real film, through RGB and back."""
     rows = []
-    with VideoFile(path).open(1) as film:
-        for frames, _ in film.read(None, 8):
+    with VideoFile(path).open(1) as video:
+        for frames, _ in video.read(None, 8):
             for frame in frames:
                 if frame.index % every == 0:
                     assert isinstance(frame.image, Planes)
@@ -122,7 +122,7 @@ def main() -> None:
     wanted.add_argument("--film", type=Path, action="append", help="a real one")
     wanted.add_argument("--picture", type=Path, help="where card, result and difference go")
     options = wanted.parse_args()
-    films = options.film or clips("sam2_bedroom", "io_cockatoo", "sk_bikes")
+    videos = options.video or clips("sam2_bedroom", "io_cockatoo", "sk_bikes")
     torch.set_num_threads(1)
     hard, gentle = torch.from_numpy(card()), torch.from_numpy(soft(card()))
     rows: dict[str, Any] = {}
@@ -152,7 +152,7 @@ def main() -> None:
     result = {
         "question": "code values lost through RGB and back; by codecs at crf 18 or their default",
         "through_rgb": rows,
-        "films": {path.name: clip(path, 25) for path in films},
+        "films": {path.name: clip(path, 25) for path in videos},
         "codecs": codecs,
     }
     print(write_result("colour_roundtrip", result).read_text())

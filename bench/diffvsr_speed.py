@@ -314,11 +314,11 @@ def apart(scale: Fraction) -> float:
     """
     if CUDA:
         torch.backends.cudnn.allow_tf32 = False
-    films = []
+    videos = []
     for way in WAYS.values():
         step = way(built(DEVICE, torch.float32, True, Parts()), TINY_SIZE, scale)
-        films.append([step(n, picture) for n, picture in enumerate(pictures(TINY_SIZE, 4))])
-    return max(float((a - b).abs().max()) for a, b in zip(*films, strict=True))
+        videos.append([step(n, picture) for n, picture in enumerate(pictures(TINY_SIZE, 4))])
+    return max(float((a - b).abs().max()) for a, b in zip(*videos, strict=True))
 
 
 def child(words: Sequence[str]) -> Any:

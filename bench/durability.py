@@ -103,7 +103,7 @@ def main() -> None:
     options = wanted.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = options.film or next(
+        source = options.video or next(
             iter(clips("ls_demo1")), moving_texture(folder / "made.mp4", 640, 360, FRAMES)
         )
         lengths = costs(source, folder, options.rounds, ())

@@ -31,25 +31,25 @@ SCALES = (1, 2, 4)
 KINDS = {"raft_large": (raft_large, LARGE), "raft_small": (raft_small, SMALL)}
 
 
-def theirs(net: Callable[[Tensor, Tensor], list[Tensor]], film: Tensor, back: bool) -> float:
+def theirs(net: Callable[[Tensor, Tensor], list[Tensor]], video: Tensor, back: bool) -> float:
     """Seconds per pair."""
     began = time.process_time()
-    for a, b in zip(film[1:], film, strict=False):
+    for a, b in zip(video[1:], video, strict=False):
         net(2 * a[None] - 1, 2 * b[None] - 1)
         if back:
             net(2 * b[None] - 1, 2 * a[None] - 1)
-    return (time.process_time() - began) / (len(film) - 1)
+    return (time.process_time() - began) / (len(video) - 1)
 
 
-def ours(flow: RaftFlow, film: Tensor, back: bool) -> float:
+def ours(flow: RaftFlow, video: Tensor, back: bool) -> float:
     """Seconds per frame; the first frame, which has no flow, was seen before the clock starts."""
-    last = flow.seen(film[0])
+    last = flow.seen(video[0])
     began = time.process_time()
-    for picture in film[1:]:
+    for picture in video[1:]:
         now = flow.seen(picture)
         flow.flows(now, last, (picture.shape[1], picture.shape[2]), back)
         last = now
-    return (time.process_time() - began) / (len(film) - 1)
+    return (time.process_time() - began) / (len(video) - 1)
 
 
 def sliding(frames: int, size: tuple[int, int]) -> Tensor:
@@ -66,12 +66,12 @@ def speed(kind: str, turns: int) -> dict[str, dict[str, Any]]:
     """Both of them in turns, so that what else this machine does falls on both."""
     make, shape = KINDS[kind]
     torch.manual_seed(0)
-    net, own, film = make().eval(), Raft(shape).eval(), sliding(2, SIZE)
+    net, own, video = make().eval(), Raft(shape).eval(), sliding(2, SIZE)
     own.load_state_dict(net.state_dict())
     ways: dict[str, tuple[Callable[[bool], float], ...]] = {
-        "volume": (lambda back: theirs(net, film, back),
-                   lambda back: ours(RaftFlow(own, volume=True), film, back)),
-        "look-up": (lambda back: ours(RaftFlow(own, volume=False), film, back),),
+        "volume": (lambda back: theirs(net, video, back),
+                   lambda back: ours(RaftFlow(own, volume=True), video, back)),
+        "look-up": (lambda back: ours(RaftFlow(own, volume=False), video, back),),
     }  # fmt: skip
     rows = {}
     for back in (False, True):
@@ -91,11 +91,11 @@ def peaks(shape: Shape) -> dict[str, dict[str, Any]]:
     """Measured: MB of live tensors at most, both ways, weights left out."""
     net, rows = Raft(shape).eval(), {}
     for height, width in PEAKS:
-        film, row = sliding(2, (height, width)), {"pixels": height * width}
+        video, row = sliding(2, (height, width)), {"pixels": height * width}
         for name, volume in (("volume MB", True), ("look-up MB", False)):
             flow = RaftFlow(net, updates=2, volume=volume)
             with Live() as live:
-                a, b = map(flow.seen, film)
+                a, b = map(flow.seen, video)
                 flow.flows(b, a, (height, width), True)
             row[name] = round(live.peak / 1e6, 1)
         rows[f"{width}x{height}"] = row

@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from upscale_quality import (
     HELD_OUT,
     WEIGHTS,
-    Film,
+    Video,
     alike,
     enlarged,
     flicker,
@@ -71,23 +71,23 @@ Rows = dict[str, dict[str, Any]]
 Fields = list[Tensor | None]  # of each frame, None where a shot begins
 
 
-def steady(truth: Film, small: Film) -> Rows:
+def steady(truth: Video, small: Video) -> Rows:
     """By scale of the flow; `flicker` is beyond that of the true film."""
     made, _ = enlarged(small, Enlarge(opened(WEIGHTS / f"x{SCALE}.safetensors")))
     own, rows = flicker(truth, truth), dict[str, dict[str, Any]]()
     for scale in (None, *SCALES):
         began = process_time()
-        film = steadied(made, scale.denominator)[0] if scale else made
-        seconds = (process_time() - began) / (len(film) - 1)
-        decibels, similar = alike(film, truth)
+        video = steadied(made, scale.denominator)[0] if scale else made
+        seconds = (process_time() - began) / (len(video) - 1)
+        decibels, similar = alike(video, truth)
         rows[_named(scale) if scale else "not steady"] = {
-            "psnr_db": decibels, "ssim": similar, "flicker": flicker(film, truth) - own,
+            "psnr_db": decibels, "ssim": similar, "flicker": flicker(video, truth) - own,
             "cpu_seconds": seconds if scale else "",
         }  # fmt: skip
     return rows
 
 
-def guide(truth: Film, small: Film) -> Rows:
+def guide(truth: Video, small: Video) -> Rows:
     """By who finds the flow and at which scale; what is occluded in the true film is left out."""
     known = Guide(model="dis").stage().step((), truth)[1]
     found: dict[str, Fields] = {
@@ -112,7 +112,7 @@ def _fields(told: Sequence[Frame]) -> Fields:
 
 
 def _nearness(
-    truth: Film, known: Sequence[Frame], fields: Fields, finest: Fields
+    truth: Video, known: Sequence[Frame], fields: Fields, finest: Fields
 ) -> dict[str, Any]:
     seen, whole, apart = list[float](), list[float](), list[float]()
     lumas = [torch.from_numpy(luma(frame)) for frame in truth]
@@ -139,23 +139,23 @@ def here(model: str) -> bool:
     return any(WeightsStore.here().place(w).is_file() for w in raft.weights() if w.name == model)
 
 
-def loop(small: Film, seeds: Sequence[int]) -> Rows:
+def loop(small: Video, seeds: Sequence[int]) -> Rows:
     """How far films are from the one that flow at 1/1 led, the first frame of a shot left out."""
     ways = {**{_named(scale): _led(small, scale) for scale in SCALES}, STILL: _led(small, None)}
     rows = list[Rows]()
     for seed in seeds:
-        stage, films = DiffVsr(_nets(seed)), dict[str, list[Any]]()
+        stage, videos = DiffVsr(_nets(seed)), dict[str, list[Any]]()
         _calibrated(stage, ways[STILL][0])
         for name, given in ways.items():
             drawn: list[Any] = [frame.image for frame in stage.step((), given)[1]]
-            films[name] = [255 * image.numpy() for image, frame in zip(drawn, given, strict=True)
+            videos[name] = [255 * image.numpy() for image, frame in zip(drawn, given, strict=True)
                            if "flow_prev" in frame.extras]  # fmt: skip
-        rows.append({name: _apart(film, *(films[_named(WHOLE)], films[STILL]))
-                     for name, film in films.items()})  # fmt: skip
+        rows.append({name: _apart(video, *(videos[_named(WHOLE)], videos[STILL]))
+                     for name, video in videos.items()})  # fmt: skip
     return averaged(rows)
 
 
-def _led(small: Film, scale: Fraction | None) -> list[Frame]:
+def _led(small: Video, scale: Fraction | None) -> list[Frame]:
     """The film as tensors, with flow at a scale; None: with flow that is 0."""
     told = Guide(model="dis", scale=SCALE * (scale or FAR), occlusion=False).stage()
     frames = []
@@ -175,15 +175,15 @@ def _planes(frame: Frame) -> Planes:
     return frame.image
 
 
-def _apart(film: Sequence[Any], best: Sequence[Any], still: Sequence[Any]) -> dict[str, Any]:
-    errors = [float(np.square(a - b).mean()) for a, b in zip(film, best, strict=True)]
+def _apart(video: Sequence[Any], best: Sequence[Any], still: Sequence[Any]) -> dict[str, Any]:
+    errors = [float(np.square(a - b).mean()) for a, b in zip(video, best, strict=True)]
     at_most = mean(float(np.square(a - b).mean()) for a, b in zip(still, best, strict=True))
     decibels = [10 * log10(255**2 / error) if error else "the same" for error in errors]
     return {
         "psnr_db": _mean(decibels),
         "last_frame_db": decibels[-1],
         "off_by_2_share": mean(float((np.abs(a - b) > 2).mean())
-                               for a, b in zip(film, best, strict=True)),
+                               for a, b in zip(video, best, strict=True)),
         "beside_no_motion": mean(errors) / at_most if at_most else 0.0,
     }  # fmt: skip
 
@@ -234,9 +234,9 @@ def seconds(turns: int) -> Rows:
     ways: dict[str, Any] = {"raft_large": RaftFlow(Raft(LARGE).eval()),
                             "raft_small": RaftFlow(Raft(SMALL).eval()), "dis": Dis()}  # fmt: skip
     for row, (height, width) in zip(rows.values(), sizes.values(), strict=True):
-        film = sliding(2, (int(height), int(width)))
+        video = sliding(2, (int(height), int(width)))
         for name, way in ways.items():
-            row[f"{name} s"] = median(ours(way, film, False) for _ in range(turns))
+            row[f"{name} s"] = median(ours(way, video, False) for _ in range(turns))
     return rows
 
 

@@ -24,7 +24,7 @@ from filmgate.media.sinks import ImageOutput
 from filmgate.media.source_metadata import SourceMetadata
 
 WIDTH, HEIGHT, MB = 832, 1216, 1e6
-FILMS = ("phalp_vid", "io_cockatoo", "nasa_13013", "sk_bikes", "sam2_bedroom", "pl_driving")
+VIDEOS = ("phalp_vid", "io_cockatoo", "nasa_13013", "sk_bikes", "sam2_bedroom", "pl_driving")
 END = Snapshot(Cursor(0, 0), None, (), 0)
 IMAGES = (("png", 0), ("png", 1), ("png", 4), ("png", 6), ("png", 9), ("webp", 4), ("tiff", 4))
 CODECS = MappingProxyType(
@@ -96,12 +96,12 @@ def main() -> None:
     parser.add_argument("--film", type=Path, action="append")
     parser.add_argument("--frames", type=int, default=12, help="frames of each film")
     given = parser.parse_args()
-    films = given.film or clips(*FILMS)
-    if not films:
+    videos = given.film or clips(*VIDEOS)
+    if not videos:
         print("skipped: no real films here; --film says where one is")
         return
     rows: dict[str, list[tuple[float, float]]] = {}
-    for path in films:
+    for path in videos:
         taken = pictures(path, given.frames)
         for kind, level in IMAGES:
             name = f"png {level}" if kind == "png" else kind
@@ -120,7 +120,7 @@ def main() -> None:
     for name, row in result.items():
         span = f"({row['mb_least']:.3f} to {row['mb_most']:.3f})"
         print(f"{name:12} {row['mb']:7.3f} MB {span} {row['ms']:8.1f} ms")
-    named = [path.name for path in films]
+    named = [path.name for path in videos]
     print(
         write_result(
             "frames_on_disk", {"films": named, "frames_each": given.frames, "rows": result}

@@ -75,18 +75,18 @@ def quantised(frame: Frame) -> Any:
 
 
 CLEAN: dict[str, Callable[[SampleVideo], tuple[AnyStage, ...]]] = {
-    "as it is": lambda film: (made_by(levels),),
-    "noise of 2%": lambda film: (made_by(noisy),),
-    "darker, flatter": lambda film: (made_by(lambda f: levels(f) * 0.6 + 0.1),),
-    "gamma 0.5": lambda film: (made_by(lambda f: np.sqrt(levels(f))),),
-    "blurred": lambda film: (made_by(lambda f: cv2.GaussianBlur(levels(f), (0, 0), 3)),),
-    "twice as large": lambda film: (
+    "as it is": lambda video: (made_by(levels),),
+    "noise of 2%": lambda video: (made_by(noisy),),
+    "darker, flatter": lambda video: (made_by(lambda f: levels(f) * 0.6 + 0.1),),
+    "gamma 0.5": lambda video: (made_by(lambda f: np.sqrt(levels(f))),),
+    "blurred": lambda video: (made_by(lambda f: cv2.GaussianBlur(levels(f), (0, 0), 3)),),
+    "twice as large": lambda video: (
         made_by(lambda f: cv2.resize(levels(f), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)),
     ),
-    "JPEG of quality 20": lambda film: (made_by(quantised),),
-    "interpolated x2": lambda film: Interpolate(factor=2).stages(film.spec),
-    "interpolated x5/2": lambda film: Interpolate(factor=Fraction(5, 2)).stages(film.spec),
-    "2 of 3 frames": lambda film: Interpolate(factor=Fraction(2, 3)).stages(film.spec),
+    "JPEG of quality 20": lambda video: (made_by(quantised),),
+    "interpolated x2": lambda video: Interpolate(factor=2).stages(video.spec),
+    "interpolated x5/2": lambda video: Interpolate(factor=Fraction(5, 2)).stages(video.spec),
+    "2 of 3 frames": lambda video: Interpolate(factor=Fraction(2, 3)).stages(video.spec),
 }
 
 
@@ -94,7 +94,7 @@ CLEAN: dict[str, Callable[[SampleVideo], tuple[AnyStage, ...]]] = {
 class Faulty:
     """Noise, and from frame `at` on a fault."""
 
-    film: SampleVideo
+    video: SampleVideo
     kind: str
     at: int
 
@@ -110,7 +110,7 @@ class Faulty:
                 shown = self.at + long - 1 - since
             elif self.kind == "shuffled by 4":
                 shown = self.at + (2, 0, 3, 1)[since]
-        image = noisy(self.film.frames[shown])
+        image = noisy(self.video.frames[shown])
         if since == 0 and self.kind == "black":
             image = image * 0 + 0.02
         elif since == 0 and self.kind == "flashing":
@@ -124,7 +124,7 @@ class Faulty:
         if self.kind in ("not finite", "flashing"):
             return True
         long = LENGTHS.get(self.kind, 1)
-        seen = [luma_grid(f, f.time) for f in self.film.frames[self.at : self.at + long]]
+        seen = [luma_grid(f, f.time) for f in self.video.frames[self.at : self.at + long]]
         held = [g for g in seen if g]
         if self.kind == "black":
             return held[0].contrast > 0.06
@@ -133,12 +133,12 @@ class Faulty:
         )
 
 
-def alarm(stages: Sequence[AnyStage], film: SampleVideo) -> str:
+def alarm(stages: Sequence[AnyStage], video: SampleVideo) -> str:
     """The kind that was found; empty: none."""
     stage = check_outputs(Chain(tuple(stages)))
     try:
-        state: Any = stage.start(film.spec, film.frames[0].position)
-        for frame in film.frames:
+        state: Any = stage.start(video.spec, video.frames[0].position)
+        for frame in video.frames:
             state, _ = stage.step(state, [frame])
         while state is not None:
             state, _ = stage.finish(state)
@@ -147,25 +147,25 @@ def alarm(stages: Sequence[AnyStage], film: SampleVideo) -> str:
     return ""
 
 
-def clean_rates(films: dict[str, SampleVideo]) -> dict[str, dict[str, Any]]:
+def clean_rates(videos: dict[str, SampleVideo]) -> dict[str, dict[str, Any]]:
     rows = {}
     for name, stages in CLEAN.items():
-        found = [(key, alarm(stages(film), film)) for key, film in films.items()]
+        found = [(key, alarm(stages(video), video)) for key, video in videos.items()]
         false = [f"{key}: {kind}" for key, kind in found if kind]
-        rows[name] = {"films": len(films), "false alarms": len(false),
+        rows[name] = {"films": len(videos), "false alarms": len(false),
                       "which": "; ".join(false) or "none"}  # fmt: skip
         print(name, rows[name], flush=True)
     return rows
 
 
-def fault_rates(films: dict[str, SampleVideo], times: int) -> dict[str, dict[str, Any]]:
+def fault_rates(videos: dict[str, SampleVideo], times: int) -> dict[str, dict[str, Any]]:
     chance, rows = np.random.default_rng(1), {}
     for kind in FAULTS:
         found = shown = told = silent = 0
-        for film in films.values():
+        for video in videos.values():
             for _ in range(times):
-                at = int(chance.integers(8, len(film.frames) - 16))
-                near = SampleVideo(film.spec, film.frames[: at + 16])
+                at = int(chance.integers(8, len(video.frames) - 16))
+                near = SampleVideo(video.spec, video.frames[: at + 16])
                 faulty = Faulty(near, kind, at)
                 kinds = alarm([each(faulty, name="faulty")], near)
                 shows = faulty.shows()
@@ -203,12 +203,12 @@ def main() -> None:
     wanted.add_argument("--frames", type=int, default=40)
     wanted.add_argument("--times", type=int, default=4)
     options = wanted.parse_args()
-    films = dict(_films(options.frames))
+    videos = dict(_films(options.frames))
     result = {
         "question": "does the guard find what is wrong, and nothing else?",
-        "films": {name: {"frames": len(film.frames)} for name, film in films.items()},
-        "clean": clean_rates(films),
-        "faults": fault_rates(films, options.times),
+        "films": {name: {"frames": len(video.frames)} for name, video in videos.items()},
+        "clean": clean_rates(videos),
+        "faults": fault_rates(videos, options.times),
         "cost": costs(),
     }
     print(write_result("guard_rates", result).read_text())
@@ -216,9 +216,9 @@ def main() -> None:
 
 def _films(most: int) -> Iterator[tuple[str, SampleVideo]]:
     for path in sorted(CLIPS.glob("*.mp4")):
-        film = opened(path, most)
-        if len(film.frames) >= 32:
-            yield path.stem, film
+        video = opened(path, most)
+        if len(video.frames) >= 32:
+            yield path.stem, video
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from _film import CLIPS, write_result
 from _xiph import CLIPS as XIPH_CLIPS
-from _xiph import films, measured
+from _xiph import measured, videos
 
 from filmgate.core.frame import Frame
 from filmgate.flow.shot_detection import cuts
@@ -138,15 +138,15 @@ def film_way(given: Path | None) -> Way | None:
 
 def shown(clip: Path, count: int) -> list[Frame]:
     """The first frames of a film, made small, with their cuts."""
-    with VideoFile(clip).open() as film:
-        chunks = (frames for frames, _ in film.read(None, 16))
+    with VideoFile(clip).open() as video:
+        chunks = (frames for frames, _ in video.read(None, 16))
         frames = list(islice((frame for chunk in chunks for frame in chunk), count))
-        width, height = film.spec.width, film.spec.height
+        width, height = video.spec.width, video.spec.height
         scale = min(1.0, LONGEST / max(width, height))
         size = [2 * round(n * scale / 2) for n in (width, height)] if scale < 1 else (width, height)
         small = [frame.made(_resized(frame.image, size)) for frame in frames]
         finder = cuts()
-        state, marked = finder.step(finder.start(film.spec, frames[0].position), small)
+        state, marked = finder.step(finder.start(video.spec, frames[0].position), small)
         while state is not None:
             state, rest = finder.finish(state)
             marked += rest
@@ -193,7 +193,7 @@ def measure(clip: Path, held_out: int, ways: Ways) -> dict[str, Any]:
 
 def xiph(folder: Path, learned: Way | None) -> None:
     """The protocol on a folder with one film for each clip."""
-    clips = films(folder)
+    clips = videos(folder)
     if not clips:
         raise SystemExit(f"there are no films in {folder}: wanted the eight clips, as .y4m or .mp4")
     if len(clips) != XIPH_CLIPS:

@@ -71,7 +71,7 @@ def apart(*case: object) -> dict[str, Any]:
     return result
 
 
-def film(source: Path, sink: Path, preset: str, codec: str = "h264") -> dict[str, dict[str, Any]]:
+def video(source: Path, sink: Path, preset: str, codec: str = "h264") -> dict[str, dict[str, Any]]:
     """Every budget on one film."""
     case = (str(source), str(sink), preset, codec)
     rows = {"free": apart(*case, None)}
@@ -99,17 +99,17 @@ def main() -> None:
     if options.case:
         print(json.dumps(run(*options.case)))
         return
-    films = dict[str, dict[str, dict[str, Any]]]()
+    videos = dict[str, dict[str, dict[str, Any]]]()
     with tempfile.TemporaryDirectory() as folder:
         sink = Path(folder) / "out.mp4"
         for width, height in SIZES:
             made = Path(folder) / f"{width}x{height}.mp4"
             source = moving_texture(made, width, height, options.frames)
-            films[source.stem] = film(source, sink, "medium")
-        films[f"{source.stem} superfast"] = film(source, sink, "superfast")
-        films["1280x720 hevc"] = film(Path(folder) / "1280x720.mp4", sink, "fast", "hevc")
+            videos[source.stem] = video(source, sink, "medium")
+        videos[f"{source.stem} superfast"] = video(source, sink, "superfast")
+        videos["1280x720 hevc"] = video(Path(folder) / "1280x720.mp4", sink, "fast", "hevc")
         for clip in options.clips:
-            films[clip.stem] = film(clip, sink, "medium")
+            videos[clip.stem] = video(clip, sink, "medium")
     result = {
         "question": "is the budget kept, and is the prediction right?",
         "budgets": {
@@ -119,11 +119,11 @@ def main() -> None:
                 "measured MB": round(row["peak"] / 1e6),
                 "predicted / measured": row["predicted"] / row["peak"],
             }
-            for name, rows in films.items()
+            for name, rows in videos.items()
             for share, row in rows.items()
             if "peak" in row
         },
-        "films": films,
+        "films": videos,
     }
     print(write_result("memory_budget", result))
 

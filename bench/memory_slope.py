@@ -53,13 +53,13 @@ def slope(source: Path, sink: Path, which: str) -> dict[str, float]:
                  (fg.Interpolate(factor=2),))  # fmt: skip
     plan, seen = fg.Plan(queue_bytes=4 << 20), list[tuple[int, int]]()
     with ExitStack() as stack:
-        film = stack.enter_context(job.source.open())
-        chain, plan = build.build(job.source, job.tasks, film.spec, plan)
-        spec = chain.output(film.spec)
+        video = stack.enter_context(job.source.open())
+        chain, plan = build.build(job.source, job.tasks, video.spec, plan)
+        spec = chain.output(video.spec)
         result = stack.enter_context(
-            job.sink.open(film, spec, slow=stretched(job.tasks), tags={}, threads=2)
+            job.sink.open(video, spec, slow=stretched(job.tasks), tags={}, threads=2)
         )
-        given = Slow(film, 0.002) if which == "slow source" else film
+        given = Slow(video, 0.002) if which == "slow source" else video
         taken = Slow(result, 0.002) if which == "slow sink" else result
         for event in run(given, chain, taken, plan):  # type: ignore[arg-type]
             if isinstance(event, fg.Progress):

@@ -50,24 +50,24 @@ def run(state: State, pictures: Iterable[Picture]) -> Iterator[Picture]:
         yield made
 
 
-def independent(film: list[Picture]) -> Iterator[Picture]:
+def independent(video: list[Picture]) -> Iterator[Picture]:
     """Each batch from nothing."""
-    for at in range(0, len(film), LENGTH):
-        yield from run((), film[at : at + LENGTH])
+    for at in range(0, len(video), LENGTH):
+        yield from run((), video[at : at + LENGTH])
 
 
-def overlapped(film: list[Picture]) -> Iterator[Picture]:
+def overlapped(video: list[Picture]) -> Iterator[Picture]:
     """Each batch begins earlier, and what it makes of that is thrown away."""
-    for at in range(0, len(film), LENGTH):
+    for at in range(0, len(video), LENGTH):
         early = max(0, at - OVERLAP)
-        yield from islice(run((), film[early : at + LENGTH]), at - early, None)
+        yield from islice(run((), video[early : at + LENGTH]), at - early, None)
 
 
-def crossfaded(film: list[Picture]) -> Iterator[Picture]:
+def crossfaded(video: list[Picture]) -> Iterator[Picture]:
     """Each batch goes on for longer, and fades into the next."""
     tail: list[Picture] = []
-    for at in range(0, len(film), LENGTH):
-        made = list(run((), film[at : at + LENGTH + OVERLAP]))
+    for at in range(0, len(video), LENGTH):
+        made = list(run((), video[at : at + LENGTH + OVERLAP]))
         for k, (old, new) in enumerate(zip(tail, made, strict=False), 1):
             share = k / (OVERLAP + 1)
             made[k - 1] = np.asarray((1 - share) * old + share * new, np.float32)
@@ -75,19 +75,19 @@ def crossfaded(film: list[Picture]) -> Iterator[Picture]:
         tail = made[LENGTH:]
 
 
-def ours(film: list[Picture]) -> Iterator[Picture]:
+def ours(video: list[Picture]) -> Iterator[Picture]:
     """Each batch goes on from what the one before it remembered, which has been bytes."""
     state: State = ()
-    for at in range(0, len(film), LENGTH):
+    for at in range(0, len(video), LENGTH):
         state = loads(dumps(state))
-        for picture in film[at : at + LENGTH]:
+        for picture in video[at : at + LENGTH]:
             state, made = step(state, picture)
             yield made
 
 
-def untouched(film: list[Picture]) -> Iterator[Picture]:
+def untouched(video: list[Picture]) -> Iterator[Picture]:
     """The film with its grain: no model at all."""
-    yield from film
+    yield from video
 
 
 WAYS: dict[str, Callable[[list[Picture]], Iterator[Picture]]] = {
@@ -102,8 +102,8 @@ WAYS: dict[str, Callable[[list[Picture]], Iterator[Picture]]] = {
 def grainy(path: Path, count: int) -> list[Picture]:
     """The luma of a film at half size or less, under grain that each frame has for itself."""
     found = []
-    with VideoFile(path, frames=count).open() as film:
-        for frames, _ in film.read(None, 16):
+    with VideoFile(path, frames=count).open() as video:
+        for frames, _ in video.read(None, 16):
             for frame in frames:
                 whole = luma(frame)
                 scale = min(1.0, 640 / max(whole.shape))
@@ -143,8 +143,8 @@ def encoded(pictures: Iterable[Picture], path: Path) -> Path:
 
 
 def looked_at(path: Path) -> tuple[Seams, Any]:
-    with VideoFile(path).open() as film:
-        signals = measured(film.spec, (frames for frames, _ in film.read(None, 16)))
+    with VideoFile(path).open() as video:
+        signals = measured(video.spec, (frames for frames, _ in video.read(None, 16)))
     return judged(path, signals, [LENGTH]), highest(scores(signals))
 
 
@@ -164,8 +164,8 @@ def row(found: Seams) -> dict[str, Any]:
 
 def alarms(path: Path, count: int) -> dict[str, Any]:
     """What the meter says of a film that no model has seen, at every period from 8 to 64."""
-    with VideoFile(path, frames=count).open() as film:
-        signals = measured(film.spec, (frames for frames, _ in film.read(None, 16)))
+    with VideoFile(path, frames=count).open() as video:
+        signals = measured(video.spec, (frames for frames, _ in video.read(None, 16)))
     asked = [n for n in range(8, 65) if n <= len(signals.times) // 2]
     found = judged(path, signals, asked)
     return {
@@ -201,13 +201,13 @@ def main() -> None:
     rows = dict[str, dict[str, Any]]()
     with tempfile.TemporaryDirectory() as folder:
         there = Path(folder)
-        films = {"toy": toy(options.frames)}
+        videos = {"toy": toy(options.frames)}
         for clip in clips("ls_demo1", "sam2_bedroom"):
-            films[clip.stem] = grainy(clip, options.frames)
-        for title, film in films.items():
+            videos[clip.stem] = grainy(clip, options.frames)
+        for title, video in videos.items():
             curves = dict[str, Any]()
             for name, way in WAYS.items():
-                found, curve = looked_at(encoded(way(film), there / "out.mp4"))
+                found, curve = looked_at(encoded(way(video), there / "out.mp4"))
                 rows[f"{title}: {name}"], curves[name] = row(found), curve
                 print(f"{title:14}{name:22}", *row(found).items(), flush=True)
             if title == "ls_demo1":

@@ -26,18 +26,18 @@ LENGTHS_S = (1, 2, 4, 8, 10)
 KINDS = (("h264", "medium"), ("hevc", "veryfast"))
 
 
-def in_one_go(film: Any, frames: list[Frame], output: VideoOutput) -> None:
-    with VideoWriter(output, film.spec, film.origin) as sink:
+def in_one_go(video: Any, frames: list[Frame], output: VideoOutput) -> None:
+    with VideoWriter(output, video.spec, video.origin) as sink:
         for at in range(0, len(frames), 8):
             sink.write(frames[at : at + 8])
         sink.finish()
 
 
 def in_pieces(
-    film: Any, frames: list[Frame], output: VideoOutput, folder: Path, length: int
+    video: Any, frames: list[Frame], output: VideoOutput, folder: Path, length: int
 ) -> None:
     ledger = Checkpoints(RunDirectory(folder / "run"))
-    with ledger.folder.held(), SegmentWriter(ledger, output, film.spec, film.origin) as sink:
+    with ledger.folder.held(), SegmentWriter(ledger, output, video.spec, video.origin) as sink:
         for at in range(0, len(frames), length):
             for part in range(at, min(at + length, len(frames)), 8):
                 sink.write(frames[part : min(part + 8, at + length)])
@@ -55,9 +55,9 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = options.film or moving_texture(folder / "made.mp4", 640, 360, options.frames)
-        film = VideoFile(source, frames=options.frames).open()
-        frames = [frame for chunk, _ in film.read(None, 8) for frame in chunk]
+        source = options.video or moving_texture(folder / "made.mp4", 640, 360, options.frames)
+        video = VideoFile(source, frames=options.frames).open()
+        frames = [frame for chunk, _ in video.read(None, 8) for frame in chunk]
         for codec, preset in KINDS:
             output = VideoOutput(folder / "out.mp4", codec, preset=preset, overwrite=True)  # type: ignore[arg-type]
             seconds: dict[int, list[float]] = {length: [] for length in (0, *LENGTHS_S)}
@@ -66,10 +66,10 @@ def main() -> None:
                 for length in seconds:
                     began = process_time()
                     if length:
-                        count = round(length * float(film.spec.rate or 25))
-                        in_pieces(film, frames, output, folder, count)
+                        count = round(length * float(video.spec.rate or 25))
+                        in_pieces(video, frames, output, folder, count)
                     else:
-                        in_one_go(film, frames, output)
+                        in_one_go(video, frames, output)
                     seconds[length].append(process_time() - began)
                     size[length] = output.path.stat().st_size
             for length in LENGTHS_S:
@@ -79,7 +79,7 @@ def main() -> None:
                 }
     result = {
         "question": "bytes and CPU seconds of closed pieces, joined, over one go",
-        "film": f"{source.name}, {film.spec.width}x{film.spec.height}, {len(frames)} frames",
+        "video": f"{source.name}, {video.spec.width}x{video.spec.height}, {len(frames)} frames",
         "pieces": rows,
     }
     print(write_result("segment_cost", result).read_text())

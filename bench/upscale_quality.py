@@ -35,10 +35,10 @@ from filmgate.quality.metrics.psnr_ssim import psnr, ssim
 HELD_OUT = ("io_cockatoo", "ls_demo1", "phalp_vid", "pl_driving", "sam2_bedroom", "sk_bikes")
 WEIGHTS = Path(__file__).parents[1] / "src/filmgate/models/families/compact"
 SKIPPED = 30  # films begin with black
-Film = list[Frame]
+Video = list[Frame]
 
 
-def shown(clip: Path, count: int, multiple: int) -> Film:
+def shown(clip: Path, count: int, multiple: int) -> Video:
     """Some frames of a film, cut to sides that are multiples, with their cuts."""
     with VideoFile(clip).open() as film:
         frames = with_cuts(film.spec, (frames for frames, _ in film.read(None, 16)))
@@ -64,7 +64,7 @@ def _each(image: Planes, size: Any, fn: Callable[[Any, int, int], Any]) -> Plane
     )
 
 
-def shrunk(film: Film, scale: int, how: Image.Resampling) -> Film:
+def shrunk(film: Video, scale: int, how: Image.Resampling) -> Video:
     def one(plane: Any, wide: int, high: int) -> Any:
         return np.asarray(Image.fromarray(plane).resize((wide, high), how))
 
@@ -76,7 +76,7 @@ def shrunk(film: Film, scale: int, how: Image.Resampling) -> Film:
     return made
 
 
-def encoded(film: Film) -> Film:
+def encoded(film: Video) -> Video:
     """The film as x264 leaves it."""
     first, held = film[0].image, io.BytesIO()
     assert isinstance(first, Planes)
@@ -98,21 +98,21 @@ def encoded(film: Film) -> Film:
     return [frame.made(image, keep=("cut",)) for frame, image in zip(film, pictures, strict=True)]
 
 
-def enlarged(film: Film, way: Enlarge) -> tuple[Film, float]:
+def enlarged(film: Video, way: Enlarge) -> tuple[Video, float]:
     """The film enlarged, and seconds a frame."""
     begin = perf_counter()
     made = [frame.made(way.picture(frame.image), keep=("cut",)) for frame in film]
     return made, (perf_counter() - begin) / len(film)
 
 
-def steadied(film: Film, scale: int) -> tuple[Film, float]:
+def steadied(film: Video, scale: int) -> tuple[Video, float]:
     stage, begin = Steady(cell=scale), perf_counter()
     spec: Any = None
     _, made = stage.step(stage.start(spec, Position(0, Fraction(0))), film)
     return made, (perf_counter() - begin) / len(film)
 
 
-def flicker(film: Film, truth: Film) -> float:
+def flicker(film: Video, truth: Video) -> float:
     """Levels that the motion of the true film leaves over in luma."""
     left = []
     for (a, b), (x, y) in zip(pairwise(film), pairwise(truth), strict=True):
@@ -122,7 +122,7 @@ def flicker(film: Film, truth: Film) -> float:
     return mean(left)
 
 
-def alike(film: Film, truth: Film) -> tuple[float, float]:
+def alike(film: Video, truth: Video) -> tuple[float, float]:
     """Mean PSNR and SSIM of luma."""
     lumas = [(luma(a), luma(b)) for a, b in zip(film, truth, strict=True)]
     return mean(min(100.0, psnr(a, b)) for a, b in lumas), mean(ssim(a, b) for a, b in lumas)

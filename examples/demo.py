@@ -1,4 +1,4 @@
-"""What `make demo` runs: a sample film is made, interpolated, checked, and drawn as a sheet."""
+"""What `make demo` runs: a sample video is made, interpolated, checked, and drawn as a sheet."""
 
 import sys
 from fractions import Fraction
@@ -12,17 +12,17 @@ from filmgate.quality.verify import check
 
 
 def main(folder: Path) -> int:
-    """Leaves film.mp4, smooth.mp4 and sheet.png in `folder`; 0 if the check passes."""
+    """Leaves video.mp4, smooth.mp4 and sheet.png in `folder`; 0 if the check passes."""
     folder.mkdir(exist_ok=True)
-    film, smooth = make(folder / "film.mp4"), folder / "smooth.mp4"
-    print(f"made {film}: two shots, text, sound, and a frame rate that varies")
+    video, smooth = make(folder / "video.mp4"), folder / "smooth.mp4"
+    print(f"made {video}: two shots, text, sound, and a frame rate that varies")
 
-    done = fg.run(fg.Interpolate(factor=2), film, fg.VideoOutput(smooth, overwrite=True))
+    done = fg.run(fg.Interpolate(factor=2), video, fg.VideoOutput(smooth, overwrite=True))
     print(f"made {smooth}: {done.read} frames became {done.written} in {done.seconds:.1f} s")
     for part, seconds in done.busy.items():
         print(f"    {part}: busy {seconds:.1f} s")
 
-    report = check(smooth, film)
+    report = check(smooth, video)
     for found in report.findings:
         print(f"    {'ok' if found.ok else 'NO'}  {found.name}: {found.found}")
     print(f"checked {smooth}: {'all is as it should be' if report.ok else 'SOMETHING IS WRONG'}")

@@ -4,10 +4,10 @@ import filmgate as fg
 from filmgate.media.pixels.planes import Planes
 
 
-def brightness(film: str) -> list[float]:
+def brightness(video: str) -> list[float]:
     """Mean of the first plane of each frame, 60 a second."""
     means = []
-    for frame in fg.frames(fg.Interpolate(fps=60), film):
+    for frame in fg.frames(fg.Interpolate(fps=60), video):
         assert isinstance(frame.image, Planes)
         means.append(float(frame.image.arrays[0].mean()))
     return means

@@ -55,7 +55,7 @@ SOFT = 0.4  # real films often have less detail than their size has room for
 WORDS = "The gate is one frame wide 0123456789 FILM gate, ABC xyz & so on: 24/25 fps! Qq Ww @#%"
 
 Picture = npt.NDArray[np.uint8]  # (H, W), codes 16 to 235
-Film = list[Picture]
+VideoSpec = list[Picture]
 Pair = tuple[Tensor, Tensor]  # small and large, (H, W) uint8
 Chance = np.random.Generator
 
@@ -126,7 +126,7 @@ def written(chance: Chance, canvas: npt.NDArray[np.float32]) -> npt.NDArray[np.f
     return np.asarray(picture, np.float32)
 
 
-def drawn(chance: Chance) -> Film:
+def drawn(chance: Chance) -> VideoSpec:
     """A scene that slides by half pixels under a little grain."""
     whole, (right, down) = scene(chance), chance.integers(-8, 9, 2)
     grain = chance.choice([0, 0, 1.5])
@@ -140,7 +140,7 @@ def drawn(chance: Chance) -> Film:
     return film
 
 
-def taken(clip: Path, chance: Chance) -> Iterator[Film]:
+def taken(clip: Path, chance: Chance) -> Iterator[VideoSpec]:
     """Films of a few frames from all over a clip, at most times made smaller, so sharper."""
     with av.open(str(clip)) as container:
         frames = lumas(container, container.streams.best("video"))
@@ -152,7 +152,7 @@ def taken(clip: Path, chance: Chance) -> Iterator[Film]:
         yield [np.asarray(Image.fromarray(luma).resize(size, bicubic)) for luma in some]
 
 
-def lumas(container: Any, stream: Any) -> Film:
+def lumas(container: Any, stream: Any) -> VideoSpec:
     """The luma of every frame."""
     frames = (frame.to_ndarray(format="yuv420p") for frame in container.decode(stream))
     return [frame[: len(frame) * 2 // 3] for frame in frames]
@@ -161,7 +161,7 @@ def lumas(container: Any, stream: Any) -> Film:
 # --- pairs ----------------------------------------------------------------------------------------
 
 
-def degraded(film: Film, scale: int, chance: Chance) -> list[Pair]:
+def degraded(film: VideoSpec, scale: int, chance: Chance) -> list[Pair]:
     """Each picture with its small one."""
     step = 2 * scale  # encoders want even sides
     height, width = (n // step * step for n in film[0].shape)
@@ -182,7 +182,7 @@ def degraded(film: Film, scale: int, chance: Chance) -> list[Pair]:
     ]
 
 
-def encoded(film: Film, crf: int) -> Film:
+def encoded(film: VideoSpec, crf: int) -> VideoSpec:
     """What h264 leaves of it."""
     held = io.BytesIO()
     with av.open(held, "w", format="matroska") as container:
@@ -203,8 +203,8 @@ def encoded(film: Film, crf: int) -> Film:
 def pairs(clips: Path, scale: int) -> tuple[list[Pair], list[Pair]]:
     """From drawn films and from taken ones, each made small in two ways."""
     chance = np.random.default_rng(SEED)
-    films = [drawn(chance) for _ in range(DRAWN)]
-    real: list[Film] = []
+    videos = [drawn(chance) for _ in range(DRAWN)]
+    real: list[VideoSpec] = []
     for name, (sha256, licence) in CLIPS.items():
         path = clips / f"{name}.mp4"
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
@@ -212,7 +212,7 @@ def pairs(clips: Path, scale: int) -> tuple[list[Pair], list[Pair]]:
         real += taken(path, chance)
     one, other = (
         [pair for film in kind for _ in range(2) for pair in degraded(film, scale, chance)]
-        for kind in (films, real)
+        for kind in (videos, real)
     )
     return one, other
 

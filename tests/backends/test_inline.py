@@ -18,7 +18,7 @@ from filmgate.core.stage import AnyStage
 from filmgate.errors import BadSetting
 from filmgate.pipeline import threads
 from filmgate.units import MIB
-from tests import films
+from tests import videos
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Breaks:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    return films.make(films.Film(frames=20, sounds=("aac",)), tmp_path / "in.mp4")
+    return videos.make(videos.Video(frames=20, sounds=("aac",)), tmp_path / "in.mp4")
 
 
 def names(folder: Path) -> list[str]:
@@ -53,7 +53,7 @@ def test_identity_gives_every_frame_at_its_time(source: Path, tmp_path: Path) ->
     assert (done.read, done.written) == (20, 20)
     before, after = list(fg.frames((), source)), list(fg.frames((), tmp_path / "out.mp4"))
     assert [(f.time, f.duration) for f in after] == [(f.time, f.duration) for f in before]
-    assert [films.number_of(f) for f in after] == list(range(20))
+    assert [videos.number_of(f) for f in after] == list(range(20))
 
 
 def test_a_task_that_fails_leaves_nothing_behind(source: Path, tmp_path: Path) -> None:

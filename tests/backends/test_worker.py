@@ -30,7 +30,7 @@ from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.core.stage import AnyStage
 from filmgate.errors import FilmgateError, OutOfMemory
 from filmgate.jobs.run_directory import RunDirectory
-from tests import films
+from tests import videos
 from tests.house.tree import ROOT
 
 SPEC = StreamSpec(width=2, height=2, rate=None, time_base=Fraction(1, 25), pixels="rgb")
@@ -113,7 +113,7 @@ def clean() -> Generator[None, None, None]:
 
 def test_the_same_events_and_the_same_film_as_inline(tmp_path: Path) -> None:
     """Law 9."""
-    source = films.make(films.Film(frames=20, sounds=("aac",)), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=20, sounds=("aac",)), tmp_path / "in.mp4")
 
     def events_of(run: Callable[..., Any], name: str) -> list[fg.Event]:
         sink = fg.VideoOutput(tmp_path / name, codec="ffv1")
@@ -149,7 +149,7 @@ def timeless(event: Any) -> Any:
 def test_a_child_killed_in_the_middle_of_a_film_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = films.make(films.Film(frames=20), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=20), tmp_path / "in.mp4")
     monkeypatch.setenv("FILMGATE_FAULT", "encode.before_write=kill@3")
     job = fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4"))
     events, error = heard_of(job=job, plan=fg.Plan(chunk=4, segment_frames=8))
@@ -222,7 +222,7 @@ def dies_soon(job: Job, plan: Any, resume: Snapshot | None) -> Generator[fg.Even
 def test_a_crash_at_any_point_leaves_no_file(
     point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = films.make(films.Film(frames=20), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=20), tmp_path / "in.mp4")
     monkeypatch.setenv("FILMGATE_FAULT", f"{point}=crash@2")
     job = fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4"))
     events, error = heard_of(job=job, plan=fg.Plan(chunk=4, segment_frames=8))
@@ -232,7 +232,7 @@ def test_a_crash_at_any_point_leaves_no_file(
 
 
 def test_closing_stops_a_run_politely(tmp_path: Path) -> None:
-    source = films.make(films.Film(frames=60), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=60), tmp_path / "in.mp4")
     job = fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4"))
     happenings = worker.run(job, fg.Plan(chunk=1))
     while not isinstance(next(happenings), fg.Progress):
@@ -328,14 +328,14 @@ class Deadly:
 
 def die_of(number: int, frames: Sequence[Frame]) -> Sequence[Frame]:
     for frame in frames:
-        if films.number_of(frame) == number:
+        if videos.number_of(frame) == number:
             os.kill(os.getpid(), signal.SIGKILL)
     return frames
 
 
 @pytest.mark.slow
 def test_frames_that_kill_again_and_again_are_stood_in_for(tmp_path: Path) -> None:
-    source = films.make(films.Film(frames=24), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=24), tmp_path / "in.mp4")
     sink = fg.VideoOutput(tmp_path / "out.mkv", codec="ffv1")
     job, plan = (
         fg.Job(fg.VideoFile(source), sink, (Deadly(14),)),
@@ -347,6 +347,6 @@ def test_frames_that_kill_again_and_again_are_stood_in_for(tmp_path: Path) -> No
     done = events[-1]
     assert isinstance(done, fg.Done)
     assert (done.read, done.written, done.concealed) == (24, 24, 2)
-    shown = [films.number_of(frame) for frame in fg.frames((), sink.path)]
+    shown = [videos.number_of(frame) for frame in fg.frames((), sink.path)]
     assert shown == [*range(14), 13, 13, *range(16, 24)]
     assert not RunDirectory.beside(sink.path).path.exists()

@@ -109,13 +109,13 @@ def test_both_ways_draw_one_film(bench: Any) -> None:
     """On equal weights, noise and film; so the plain loop is a fair one."""
     for scale in bench.SCALES:
         assert bench.apart(scale) < APART
-    films = []
+    videos = []
     for scale in bench.SCALES:
         nets = bench.built("cpu", torch.float32, True, bench.Parts())
         step = bench.plain(nets, bench.TINY_SIZE, scale)
-        films.append([step(n, picture) for n, picture in
+        videos.append([step(n, picture) for n, picture in
                       enumerate(bench.pictures(bench.TINY_SIZE, 3))])  # fmt: skip
-    apart = [float((a - b).abs().max()) for a, b in zip(*films, strict=True)]
+    apart = [float((a - b).abs().max()) for a, b in zip(*videos, strict=True)]
     assert apart[0] == 0
     assert min(apart[1:]) > 100 * APART, "what flow says is to be seen"
 

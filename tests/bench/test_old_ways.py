@@ -6,7 +6,7 @@ from typing import Any
 import av
 import pytest
 
-from tests import films
+from tests import videos
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -25,7 +25,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_each_way_makes_a_film_with_its_sound(
     way: str, frames: int, bench: Any, tmp_path: Path
 ) -> None:
-    source = films.make(films.FILMS["sound"], tmp_path / "in.mp4")
+    source = videos.make(videos.VIDEOS["sound"], tmp_path / "in.mp4")
     (folder := tmp_path / "work").mkdir()
     assert bench.WAYS[way](source, folder) == frames
     with av.open(str(folder / "out.mp4")) as film:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests import films
+from tests import videos
 from tests.models import tiny
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -35,7 +35,7 @@ def test_xiph_predicts_even_frames_at_half_size_and_in_the_middle(
 ) -> None:
     (clips := tmp_path / "clips").mkdir()
     for name in ("one", "two"):
-        films.make(films.Film(8, (128, 96)), clips / f"{name}.mp4")
+        videos.make(videos.Video(8, (128, 96)), clips / f"{name}.mp4")
     asked(quality, monkeypatch, "--xiph", clips, "--weights", tiny.weights("film"))
     assert "the protocol has 8" in capsys.readouterr().out
     result = json.loads((tmp_path / "results" / "interpolate_quality_xiph.json").read_text())
@@ -65,7 +65,7 @@ def test_without_weights_film_has_a_row_that_says_so(
     quality: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (clips := tmp_path / "clips").mkdir()
-    films.make(films.Film(5), clips / "one.mp4")
+    videos.make(videos.Video(5), clips / "one.mp4")
     asked(quality, monkeypatch, "--clips", clips, "--frames", 2)
     result = json.loads((tmp_path / "results" / "interpolate_quality.json").read_text())
     assert result["mean"]["film"] == {

@@ -26,7 +26,7 @@ from filmgate.errors import BadInput, Exit
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
 from filmgate.tasks.interpolate import Interpolate
-from tests import films
+from tests import videos
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,8 +60,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Path:
-    return films.make(films.FILMS["sound"], tmp_path / "in.mp4")
+def video(tmp_path: Path) -> Path:
+    return videos.make(videos.VIDEOS["sound"], tmp_path / "in.mp4")
 
 
 def test_every_field_of_task_file_and_output_is_a_flag(runs: Runs) -> None:
@@ -127,9 +127,9 @@ def test_a_mistake_is_told_in_one_breath_with_code_2(
 
 
 @pytest.mark.parametrize("where", [["--in-process"], []])
-def test_a_trace_is_drawn_wherever_the_run_is(film: Path, where: list[str]) -> None:
-    path = film.with_name("trace.json")
-    words = ["interpolate", str(film), str(film.with_name("out.mp4")), "--trace", str(path)]
+def test_a_trace_is_drawn_wherever_the_run_is(video: Path, where: list[str]) -> None:
+    path = video.with_name("trace.json")
+    words = ["interpolate", str(video), str(video.with_name("out.mp4")), "--trace", str(path)]
     assert main([*words, "--quiet", *where]) == Exit.DONE
     entries = [entry for entry in json.loads(path.read_text()) if entry]
     lanes = {entry["args"]["name"] for entry in entries if entry["name"] == "thread_name"}
@@ -137,9 +137,11 @@ def test_a_trace_is_drawn_wherever_the_run_is(film: Path, where: list[str]) -> N
     assert entries[-1]["name"] == "done"
 
 
-def test_one_trace_is_not_for_several_films(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["convert", str(film), str(film), "-o", str(film.with_name("made")), "--trace", "t"]
-    shutil.copy(film, other := film.with_name("other.mp4"))
+def test_one_trace_is_not_for_several_films(
+    video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["convert", str(video), str(video), "-o", str(video.with_name("made")), "--trace", "t"]
+    shutil.copy(video, other := video.with_name("other.mp4"))
     words[2] = str(other)
     assert main(words) == Exit.USER
     assert "--trace names one place and there are 2 films" in capsys.readouterr().err
@@ -154,7 +156,7 @@ def test_of_several_films_each_is_done_and_the_first_bad_end_is_the_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no film")
-    films.make(films.FILMS["even"], tmp_path / "b.mp4")
+    videos.make(videos.VIDEOS["even"], tmp_path / "b.mp4")
     words = ["convert", str(tmp_path / "*.mp4"), "-o", str(tmp_path / "made"), "--preset"]
     assert main([*words, "ultrafast"]) == Exit.USER
     assert [p.name for p in (tmp_path / "made").iterdir()] == ["b.mp4"]
@@ -182,7 +184,7 @@ def test_as_json_an_error_is_a_line_too(runs: Runs, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_stops_a_real_run_and_leaves_nothing_behind(
-    name: str, film: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, video: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inner, before = fg.events, signal.getsignal(signal.SIGTERM)
 
@@ -196,9 +198,9 @@ def test_a_signal_stops_a_real_run_and_leaves_nothing_behind(
         yield from interrupted(job)
 
     monkeypatch.setattr(fg, "events", events)
-    (film.parent / "job.toml").write_text('input = "in.mp4"\noutput = "out.mp4"\n')
-    assert main(["run", str(film.parent / "job.toml"), "--json"]) == Exit.INTERRUPTED
-    assert sorted(p.name for p in film.parent.iterdir()) == ["in.mp4", "job.toml"]
+    (video.parent / "job.toml").write_text('input = "in.mp4"\noutput = "out.mp4"\n')
+    assert main(["run", str(video.parent / "job.toml"), "--json"]) == Exit.INTERRUPTED
+    assert sorted(p.name for p in video.parent.iterdir()) == ["in.mp4", "job.toml"]
     out, error = capsys.readouterr()
     assert json.loads(out.splitlines()[-1])["error"] == "Interrupted"
     assert error.startswith("filmgate: stopped")
@@ -206,17 +208,17 @@ def test_a_signal_stops_a_real_run_and_leaves_nothing_behind(
 
 
 def test_a_job_file_is_run_and_its_result_checked(
-    film: Path, capsys: pytest.CaptureFixture[str]
+    video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (film.parent / "job.toml").write_text('input = "in.mp4"\noutput = "out.mp4"\n')
-    assert main(["run", str(film.parent / "job.toml"), "--json"]) == Exit.DONE
+    (video.parent / "job.toml").write_text('input = "in.mp4"\noutput = "out.mp4"\n')
+    assert main(["run", str(video.parent / "job.toml"), "--json"]) == Exit.DONE
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["event"] for line in (lines[0], lines[-1])] == ["Started", "Done"]
     assert lines[-1]["written"] == 12
-    out = str(film.parent / "out.mp4")
-    assert main(["check", out, "--against", str(film)]) == Exit.DONE
+    out = str(video.parent / "out.mp4")
+    assert main(["check", out, "--against", str(video)]) == Exit.DONE
     assert "is as it should be" in capsys.readouterr().out
-    longer = films.make(films.Film(frames=13), film.parent / "longer.mp4")
+    longer = videos.make(videos.Video(frames=13), video.parent / "longer.mp4")
     assert main(["check", out, "--against", str(longer), "--json"]) == Exit.VERDICT_NO
     report = json.loads(capsys.readouterr().out)
     assert not report["ok"]
@@ -229,20 +231,20 @@ def test_the_example_of_a_job_file_runs_and_passes(
     for folder in ("examples", "demo"):
         (tmp_path / folder).mkdir()
     shutil.copy(ROOT / "examples" / "job.toml", tmp_path / "examples")
-    film = films.make(films.FILMS["uneven"], tmp_path / "demo" / "film.mp4")
+    video = videos.make(videos.VIDEOS["uneven"], tmp_path / "demo" / "film.mp4")
     assert main(["run", str(tmp_path / "examples" / "job.toml")]) == Exit.DONE
     told = capsys.readouterr().err
     assert "x the busiest part" in told
-    assert main(["check", str(film.with_name("slow.mkv")), "--against", str(film)]) == Exit.DONE
+    assert main(["check", str(video.with_name("slow.mkv")), "--against", str(video)]) == Exit.DONE
 
 
 def test_probe_shows_every_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    film = films.make(films.FILMS["rich"], tmp_path / "rich.mkv")
-    assert main(["probe", str(film)]) == Exit.DONE
+    video = videos.make(videos.VIDEOS["rich"], tmp_path / "rich.mkv")
+    assert main(["probe", str(video)]) == Exit.DONE
     shown = capsys.readouterr().out
     for word in ("h264", "64x48", "aac", "opus", "subrip", "attachment", "A film", "chapter"):
         assert word in shown
-    assert main(["probe", str(film), "--json"]) == Exit.DONE
+    assert main(["probe", str(video), "--json"]) == Exit.DONE
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert [track["kind"] for track in told["tracks"]][:3] == ["video", "audio", "audio"]
 
@@ -250,9 +252,9 @@ def test_probe_shows_every_stream(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_strangers_metadata_does_not_steer_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kind = films.Film(metadata={"title": "\x1b[31mred"}, suffix=".mkv")
-    film = films.make(replace(kind, tick=Fraction(1, 1000)), tmp_path / "film.mkv")
-    assert main(["probe", str(film)]) == Exit.DONE
+    kind = videos.Video(metadata={"title": "\x1b[31mred"}, suffix=".mkv")
+    video = videos.make(replace(kind, tick=Fraction(1, 1000)), tmp_path / "film.mkv")
+    assert main(["probe", str(video)]) == Exit.DONE
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     assert "[31mred" in shown
@@ -284,10 +286,10 @@ def test_help_loads_no_heavy_library() -> None:
     assert "interpolate" in ran.stdout
 
 
-def test_a_reader_that_goes_away_ends_it_without_a_word(film: Path) -> None:
+def test_a_reader_that_goes_away_ends_it_without_a_word(video: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    words = [sys.executable, "-m", "filmgate.cli.main", "probe", str(film), "--json"]
+    words = [sys.executable, "-m", "filmgate.cli.main", "probe", str(video), "--json"]
     ran = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (ran.returncode, ran.stderr) == (Exit.INTERRUPTED, b"")

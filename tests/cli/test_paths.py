@@ -21,13 +21,13 @@ def test_one_goes_to_one() -> None:
 
 def test_several_folders_and_patterns_go_into_a_folder(folder: Path) -> None:
     out = folder / "made"
-    films = [folder / "a.MKV", folder / "b.mp4", folder / "c.avi"]
-    wanted = list(zip(films, [out / "a.MKV", out / "b.mp4", out / "c.mp4"], strict=True))
+    videos = [folder / "a.MKV", folder / "b.mp4", folder / "c.avi"]
+    wanted = list(zip(videos, [out / "a.MKV", out / "b.mp4", out / "c.mp4"], strict=True))
     assert pairs([folder], out, None) == wanted
     assert pairs([folder / "[a-c].*"], out, None) == wanted
-    assert pairs(films, out, None) == wanted
+    assert pairs(videos, out, None) == wanted
     assert out.is_dir()
-    assert pairs([films[2]], out, "mkv") == [(films[2], out / "c.mkv")]
+    assert pairs([videos[2]], out, "mkv") == [(videos[2], out / "c.mkv")]
 
 
 @pytest.mark.parametrize(

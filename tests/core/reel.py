@@ -20,20 +20,20 @@ def nothing(_: object) -> None:
 class Reel:
     """An opened film from memory; `before` is told the number of each chunk's first frame."""
 
-    film: SampleVideo
+    video: SampleVideo
     before: Callable[[int], None] = nothing
     closed: bool = False
 
     def __post_init__(self) -> None:
-        self.spec = self.film.spec
+        self.spec = self.video.spec
 
     def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
         index = cursor.index if cursor else 0
         try:
-            while index < len(self.film.frames):
+            while index < len(self.video.frames):
                 self.before(index)
-                stop = min(len(self.film.frames), index - index % size + size)
-                yield list(self.film.frames[index:stop]), Cursor(stop, 10 * stop)
+                stop = min(len(self.video.frames), index - index % size + size)
+                yield list(self.video.frames[index:stop]), Cursor(stop, 10 * stop)
                 index = stop
         finally:
             self.closed = True
@@ -57,8 +57,8 @@ class WeightsStore:
 
 
 def shelved(
-    film: SampleVideo, chain: Chain, plan: Plan, resume: Snapshot | None = None
+    video: SampleVideo, chain: Chain, plan: Plan, resume: Snapshot | None = None
 ) -> tuple[WeightsStore, list[Event]]:
     """The result of a whole run, and what the run said."""
     shelf = WeightsStore()
-    return shelf, list(run(Reel(film), chain, shelf, plan, resume))
+    return shelf, list(run(Reel(video), chain, shelf, plan, resume))

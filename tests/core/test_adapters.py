@@ -23,7 +23,7 @@ def number(frame: Frame | None) -> int | None:
 
 
 def shown(
-    film: SampleVideo, before: int, after: int
+    video: SampleVideo, before: int, after: int
 ) -> list[tuple[tuple[int | None, ...], int, bool]]:
     """The numbers of the frames in every window, its centre's, and whether it is the last."""
     seen: list[tuple[tuple[int | None, ...], int, bool]] = []
@@ -32,7 +32,7 @@ def shown(
         seen.extend((tuple(map(number, w.frames)), w.centre.index, w.last) for w in windows)
         return [[w.centre] for w in windows]
 
-    play(Chain((windowed(look, before, after),)), film, range(0, 40, 3))
+    play(Chain((windowed(look, before, after),)), video, range(0, 40, 3))
     return seen
 
 
@@ -46,8 +46,8 @@ def test_a_window_has_none_outside_the_film() -> None:
 
 
 def test_a_window_has_none_beyond_a_cut_on_either_side() -> None:
-    film = film_of([1] * 6, 0, frozenset({2, 5}))
-    assert [frames for frames, _, _ in shown(film, 2, 2)] == [
+    video = film_of([1] * 6, 0, frozenset({2, 5}))
+    assert [frames for frames, _, _ in shown(video, 2, 2)] == [
         (None, None, 0, 1, None),
         (None, 0, 1, None, None),
         (None, None, 2, 3, 4),
@@ -76,20 +76,20 @@ def test_windows_are_what_the_definition_says(
 
 
 def test_repeat_edges_takes_the_nearest_frame_that_is_there() -> None:
-    film = film_of([1] * 6, 0, frozenset({2, 5}))
+    video = film_of([1] * 6, 0, frozenset({2, 5}))
     filled: list[list[int]] = []
 
     def look(windows: Sequence[Window]) -> list[list[Frame]]:
         filled.extend([f.index for f in repeat_edges(w)] for w in windows)
         return [[w.centre] for w in windows]
 
-    play(Chain((windowed(look, 2, 2),)), film)
+    play(Chain((windowed(look, 2, 2),)), video)
     assert filled[:3] == [[0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [2, 2, 2, 3, 4]]
 
 
 def test_windowed_numbers_what_it_makes_and_may_start_anywhere() -> None:
-    film = film_of([2] * 4, 0)
-    late = SampleVideo(SPEC, tuple(replace(f, index=f.index + 5) for f in film.frames))
+    video = film_of([2] * 4, 0)
+    late = SampleVideo(SPEC, tuple(replace(f, index=f.index + 5) for f in video.frames))
 
     def two(windows: Sequence[Window]) -> list[list[Frame]]:
         return [[w.centre, w.centre] for w in windows]
@@ -133,8 +133,8 @@ def test_blocks_sees_whole_clips_anchored_to_multiples_of_the_stride(
         clips.append([frame.index for frame in frames])
         return [frame.image for frame in frames]
 
-    film = film_of([1] * n, 0)
-    frames = tuple(replace(f, index=f.index + start) for f in film.frames)
+    video = film_of([1] * n, 0)
+    frames = tuple(replace(f, index=f.index + start) for f in video.frames)
     made = play(Chain((blocks(look, length, overlap),)), SampleVideo(SPEC, frames), range(0, n, 2))
     assert [frame.index for frame in made] == [frame.index for frame in frames]
     if not frames:
@@ -164,8 +164,8 @@ def test_blocks_refuses_clips_that_do_not_move_on(length: int, overlap: int) -> 
 
 
 def test_until_next_lets_each_frame_last_until_the_next_one() -> None:
-    film = film_of([1, 2, 3, 4], 0)
-    some = SampleVideo(SPEC, (film.frames[0], film.frames[3]))
+    video = film_of([1, 2, 3, 4], 0)
+    some = SampleVideo(SPEC, (video.frames[0], video.frames[3]))
     made = play(Chain((UntilNext(),)), some)
     assert [(f.time, f.duration) for f in made] == [(0, F(6, 600)), (F(6, 600), F(4, 600))]
 

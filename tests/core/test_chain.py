@@ -50,8 +50,8 @@ def test_batches_of_a_stream_that_starts_late_lie_on_the_same_grid() -> None:
         calls.append([frame.index for frame in frames])
         return frames
 
-    chain, film = Chain((each(spy),), (4,)), film_of([1] * 12, 0)
-    state, _ = chain.step(chain.start(film.spec, START), film.frames[5:])
+    chain, video = Chain((each(spy),), (4,)), film_of([1] * 12, 0)
+    state, _ = chain.step(chain.start(video.spec, START), video.frames[5:])
     chain.finish(state)
     assert calls == [[5, 6, 7], [8, 9, 10, 11]]
 
@@ -66,17 +66,17 @@ def test_a_smaller_batch_keeps_the_grid_and_is_kept_to_at_the_end_of_the_film() 
             raise MemoryError
         return frames
 
-    film = film_of([1] * 15, 0)
-    same(play(Chain((each(spy),), (8,)), film, [3, 7, 9]), film.frames, "a smaller batch")
+    video = film_of([1] * 15, 0)
+    same(play(Chain((each(spy),), (8,)), video, [3, 7, 9]), video.frames, "a smaller batch")
     assert calls == [8, 4, 2, 2, 2, 2, 2, 2, 2, 1]
 
 
 def test_the_tail_of_a_film_is_no_bigger_than_a_batch() -> None:
-    chain, film = (
+    chain, video = (
         Chain((STAGES["windowed, smooths"](), each(brighten)), (1, 4)),
         film_of([1] * 9, 0),
     )
-    state, made = chain.step(chain.start(film.spec, START), film.frames)
+    state, made = chain.step(chain.start(video.spec, START), video.frames)
     moves, ended = [len(made)], chain.finish(state)
     while ended[0] is not None:
         moves.append(len(ended[1]))
@@ -132,9 +132,9 @@ def test_every_kind_of_out_of_memory_names_its_stage_and_batch(kind: str) -> Non
     def starve(frames: Sequence[Frame]) -> Sequence[Frame]:
         raise SHORTAGES[kind]()
 
-    chain, film = Chain((each(brighten), each(starve)), (1, 2)), film_of([1] * 4, 0)
+    chain, video = Chain((each(brighten), each(starve)), (1, 2)), film_of([1] * 4, 0)
     with pytest.raises(OutOfMemory, match=r"^stage 1 ran out of memory with 2 frames") as caught:
-        chain.step(chain.start(film.spec, START), film.frames)
+        chain.step(chain.start(video.spec, START), video.frames)
     assert (caught.value.stage, caught.value.batch) == (1, 2)
 
 
@@ -145,11 +145,11 @@ def test_out_of_memory_within_a_line_is_that_of_the_stage_which_the_line_is(
     def starve(frames: Sequence[Frame]) -> Sequence[Frame]:
         raise torch_memory()
 
-    film = film_of([1] * 4, 0)
+    video = film_of([1] * 4, 0)
     inner = around(Chain((each(brighten), each(brighten), each(starve))))
     chain = Chain((each(brighten), inner), (1, 2))
     with pytest.raises(OutOfMemory, match=r"^stage 1 ran out .* 2 frames.*: CUDA out of") as caught:
-        chain.step(chain.start(film.spec, START), film.frames)
+        chain.step(chain.start(video.spec, START), video.frames)
     assert (caught.value.stage, caught.value.batch) == (1, 2)
     assert chain.smaller(caught.value.stage).batches == (1, 1)
 
@@ -165,8 +165,8 @@ def test_what_a_stage_makes_goes_on_before_its_next_batch() -> None:
 
         return each(look)
 
-    film = film_of([1] * 3, 0)
-    play(Chain((spy("a"), spy("b"))), film)
+    video = film_of([1] * 3, 0)
+    play(Chain((spy("a"), spy("b"))), video)
     assert calls == [(name, n) for n in range(3) for name in ("a", "b")]
 
 
@@ -175,9 +175,9 @@ def test_other_errors_pass_through_untouched(error: Exception) -> None:
     def fail(frames: Sequence[Frame]) -> Sequence[Frame]:
         raise error
 
-    chain, film = Chain((each(fail),)), film_of([1], 0)
+    chain, video = Chain((each(fail),)), film_of([1], 0)
     with pytest.raises(type(error)) as caught:
-        chain.step(chain.start(film.spec, START), film.frames)
+        chain.step(chain.start(video.spec, START), video.frames)
     assert caught.value is error
 
 
@@ -192,11 +192,11 @@ def test_out_of_memory_does_not_keep_the_failed_tensors_alive() -> None:
         held.append(weakref.ref(big))
         raise MemoryError
 
-    chain, film = Chain((each(starve),)), film_of([1], 0)
+    chain, video = Chain((each(starve),)), film_of([1], 0)
     gc.disable()
     try:
         with pytest.raises(OutOfMemory) as caught:
-            chain.step(chain.start(film.spec, START), film.frames)
+            chain.step(chain.start(video.spec, START), video.frames)
         assert held[0]() is None
         assert caught.value.__context__ is None
     finally:
@@ -222,8 +222,8 @@ def test_chains_in_chains_are_flat_and_keep_their_own_batches() -> None:
 
 def test_a_step_changes_no_state_that_was_given_to_it() -> None:
     chain = Chain((STAGES["windowed, smooths"](), STAGES["recurrent"]()), (4, 2))
-    film = film_of([1] * 10, 0)
-    early, _ = chain.step(chain.start(film.spec, START), film.frames[:5])
-    once = chain.step(early, film.frames[5:])[1]
-    again = chain.step(early, film.frames[5:])[1]
+    video = film_of([1] * 10, 0)
+    early, _ = chain.step(chain.start(video.spec, START), video.frames[:5])
+    once = chain.step(early, video.frames[5:])[1]
+    again = chain.step(early, video.frames[5:])[1]
     same(again, once, "a state is a value")

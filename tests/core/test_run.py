@@ -23,7 +23,7 @@ from filmgate.core.snapshot import Cursor
 from filmgate.errors import BadSetting, OutOfMemory, StageContractError
 from filmgate.testing.laws import SampleVideo, play, same
 from tests.core.reel import Reel, WeightsStore, nothing, shelved
-from tests.laws.synthetic import SPEC, STAGES, brighten, film_of, films
+from tests.laws.synthetic import SPEC, STAGES, brighten, film_of, videos
 
 SMALL = Plan(chunk=2, segment_frames=4, queue_bytes=1)
 
@@ -37,44 +37,44 @@ def _no_thread_is_left() -> Iterator[None]:
 
 @pytest.mark.parametrize("n", [0, 1, 2, 9])
 def test_no_stages_is_the_identity(n: int) -> None:
-    film = film_of([25] * n, 0)
-    shelf, events = shelved(film, Chain(()), SMALL)
-    assert shelf.frames == list(film.frames)
+    video = film_of([25] * n, 0)
+    shelf, events = shelved(video, Chain(()), SMALL)
+    assert shelf.frames == list(video.frames)
     assert (events[-1].read, events[-1].written) == (n, n)  # type: ignore[union-attr]
 
 
 def test_events_come_in_order_and_tell_how_far_it_is() -> None:
-    film = film_of([25] * 10, 0)
-    _, events = shelved(film, Chain((each(brighten),)), SMALL)
+    video = film_of([25] * 10, 0)
+    _, events = shelved(video, Chain((each(brighten),)), SMALL)
     assert isinstance(events[0], Started)
     assert (events[0].source, events[0].stages, events[0].read) == (SPEC, ("brighten",), 0)
     assert isinstance(events[-1], Done)
     told = [event for event in events if isinstance(event, Progress)]
     assert [event.read for event in told] == sorted(event.read for event in told)
-    assert (told[-1].read, told[-1].written, told[-1].time) == (10, 10, film.frames[-1].end)
+    assert (told[-1].read, told[-1].written, told[-1].time) == (10, 10, video.frames[-1].end)
     assert set(events[-1].busy) == {"decode", "brighten", "encode"}
     assert events[-1].overlap >= 1
 
 
 @given(
-    films(),
+    videos(),
     st.lists(st.sampled_from(sorted(STAGES)), max_size=3),
     st.sampled_from([1, 2, 8]),
     st.sampled_from([(1, 1), (2, 4), (3, 6), (4, 16)]),
 )
 def test_killed_at_any_snapshot_and_resumed_it_is_the_same_film(
-    film: SampleVideo, names: list[str], batch: int, grid: tuple[int, int]
+    video: SampleVideo, names: list[str], batch: int, grid: tuple[int, int]
 ) -> None:
     chain = Chain(tuple(STAGES[name]() for name in names), (batch,) * len(names))
     plan = Plan(chunk=grid[0], segment_frames=grid[1], queue_bytes=1)
-    whole, events = shelved(film, chain, plan)
-    same(whole.frames, play(chain, film), "the loop")
+    whole, events = shelved(video, chain, plan)
+    same(whole.frames, play(chain, video), "the loop")
     commits = [event.snapshot for event in events if isinstance(event, Committed)]
     assert commits == [snapshot for _, snapshot in whole.commits]
     assert [snapshot.segment for snapshot in commits] == list(range(1, len(commits) + 1))
     assert whole.commits[-1][0] == len(whole.frames)
     for covered, snapshot in whole.commits:
-        rest, _ = shelved(film, chain, plan, loads(dumps(snapshot)))
+        rest, _ = shelved(video, chain, plan, loads(dumps(snapshot)))
         same(rest.frames, whole.frames[covered:], "resumed")
 
 
@@ -84,9 +84,9 @@ def test_out_of_memory_costs_one_step_and_is_told() -> None:
             raise MemoryError("2 fit")
         return brighten(frames)
 
-    film, plan = film_of([25] * 21, 0), replace(SMALL, chunk=4)
-    shelf, events = shelved(film, Chain((each(brighten), each(hungry)), (1, 8)), plan)
-    same(shelf.frames, play(Chain((each(brighten), each(brighten))), film), "replanned")
+    video, plan = film_of([25] * 21, 0), replace(SMALL, chunk=4)
+    shelf, events = shelved(video, Chain((each(brighten), each(hungry)), (1, 8)), plan)
+    same(shelf.frames, play(Chain((each(brighten), each(brighten))), video), "replanned")
     told = [event for event in events if isinstance(event, Replanned)]
     assert told == [Replanned(4, "hungry", 4, "2 fit"), Replanned(4, "hungry", 2, "2 fit")]
 
@@ -150,9 +150,9 @@ def test_a_caller_who_leaves_early_leaves_nothing_running() -> None:
 
 
 def test_frames_gives_the_same_film_and_may_be_left_early() -> None:
-    film, chain = film_of([25] * 9, 0), Chain((STAGES["windowed, smooths"](),), (2,))
-    same(list(frames_of(Reel(film), chain, SMALL)), play(chain, film), "frames")
-    reel = Reel(film)
+    video, chain = film_of([25] * 9, 0), Chain((STAGES["windowed, smooths"](),), (2,))
+    same(list(frames_of(Reel(video), chain, SMALL)), play(chain, video), "frames")
+    reel = Reel(video)
     some = frames_of(reel, chain, SMALL)
     next(some)
     some.close()
@@ -245,15 +245,15 @@ def test_a_plan_that_cannot_be_is_refused(settings: dict[str, int], message: str
 
 
 def test_of_mended_frames_the_first_of_a_row_is_told_and_all_are_counted() -> None:
-    film = film_of([25] * 9, 0)
+    video = film_of([25] * 9, 0)
     told = {
         2: {"noted": "odd"},
         3: {"concealed": "bad 3"},
         4: {"concealed": "bad 4"},
         7: {"concealed": "7"},
     }
-    frames = tuple(f.learnt(**told.get(f.index, {})) for f in film.frames)
-    _, events = shelved(replace(film, frames=frames), Chain(()), Plan(chunk=2, segment_frames=4))
+    frames = tuple(f.learnt(**told.get(f.index, {})) for f in video.frames)
+    _, events = shelved(replace(video, frames=frames), Chain(()), Plan(chunk=2, segment_frames=4))
     assert [e.message for e in events if isinstance(e, Warned)] == ["odd", "bad 3", "7"]
     assert isinstance(events[-1], Done)
     assert events[-1].concealed == 3

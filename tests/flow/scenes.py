@@ -24,7 +24,7 @@ def view(picture: Picture, x: int, y: int, rows: int = 96, columns: int = 128) -
     return np.ascontiguousarray(picture[y : y + rows, x : x + columns])
 
 
-def film(pictures: list[Picture]) -> list[Frame]:
+def video(pictures: list[Picture]) -> list[Frame]:
     """Grey frames, one a second."""
     return [
         Frame(i, Fraction(i), Fraction(1), Planes((picture,), "gray"))

@@ -8,7 +8,7 @@ import pytest
 from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.errors import Unsupported
 from filmgate.flow.shot_detection import cuts
-from tests.flow.scenes import Picture, film, texture, view
+from tests.flow.scenes import Picture, texture, video, view
 
 SPEC = StreamSpec(width=128, height=96, rate=None, time_base=Fraction(1), pixels="gray")
 A, B = texture(1, blur=6.0), texture(2, blur=6.0)
@@ -16,7 +16,7 @@ A, B = texture(1, blur=6.0), texture(2, blur=6.0)
 
 def found(pictures: list[Picture], chunk: int = 100) -> list[int]:
     """Where the stage says that a shot begins."""
-    stage, frames, out = cuts(), film(pictures), list[Frame]()
+    stage, frames, out = cuts(), video(pictures), list[Frame]()
     state = stage.start(SPEC, Position(0, Fraction(0)))
     for i in range(0, len(frames), chunk):
         state, made = stage.step(state, frames[i : i + chunk])

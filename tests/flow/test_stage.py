@@ -27,7 +27,7 @@ SCENE = texture(1, blur=2.0)
 SPEC = StreamSpec(width=128, height=96, rate=Fraction(25), time_base=Fraction(1, 25), pixels="gray")
 
 
-def film(pictures: list[Any], cut: int = -1) -> SampleVideo:
+def video(pictures: list[Any], cut: int = -1) -> SampleVideo:
     frames = []
     for i, picture in enumerate(pictures):
         image = picture if isinstance(picture, Tensor) else Planes((picture,), "gray", ColorTags())
@@ -38,7 +38,7 @@ def film(pictures: list[Any], cut: int = -1) -> SampleVideo:
 
 def told(pictures: list[Any], cut: int = -1, **how: Any) -> list[Frame]:
     flow = Guide(**{"model": "dis", **how}).stage()
-    return play(Chain((flow,)), film(pictures, cut))
+    return play(Chain((flow,)), video(pictures, cut))
 
 
 @pytest.mark.parametrize("scale", [1, Fraction(1, 2), Fraction(2, 5)])
@@ -72,7 +72,7 @@ def test_above_1_the_frame_is_enlarged_and_flow_is_in_pixels_of_that(scale: int)
 
 def test_raft_keeps_less_where_nobody_asks_for_the_way_back() -> None:
     how = {"model": "raft_small", "weights": tiny.weights("raft_small"), "updates": 2}
-    reel, states = film([view(SCENE, i, 0) for i in range(2)]), []
+    reel, states = video([view(SCENE, i, 0) for i in range(2)]), []
     flows: list[Any] = []
     for occlusion in (True, False):
         flow = Guide(occlusion=occlusion, **how).stage()  # type: ignore[arg-type]
@@ -152,7 +152,7 @@ def test_each_frame_is_seen_once_whatever_the_batch() -> None:
     for batch in (1, 4):
         estimator = Counted()
         chain = Chain((Flow(estimator),), (batch,))
-        play(chain, film([view(SCENE, i, 0) for i in range(7)]), cuts=[3])
+        play(chain, video([view(SCENE, i, 0) for i in range(7)]), cuts=[3])
         assert len(estimator.shown) == 7
 
 

@@ -11,7 +11,7 @@ from filmgate.errors import Unsupported
 from filmgate.flow.temporal_blend import Past, Steady
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.metrics.psnr_ssim import psnr
-from tests.flow.scenes import film, texture, view
+from tests.flow.scenes import texture, video, view
 
 SPEC = StreamSpec(width=128, height=96, rate=Fraction(1), time_base=Fraction(1), pixels="gray")
 SCENE = texture(3, 200, 300)
@@ -33,7 +33,7 @@ def noisy(picture: Any, seed: int) -> Any:
 def test_what_flickers_is_evened_out_and_what_moves_is_not_smeared(step: int) -> None:
     truth = [view(SCENE, 20 + step * k, 30) for k in range(8)]
     given = [noisy(picture, k) for k, picture in enumerate(truth)]
-    made = played(film(given))
+    made = played(video(given))
     assert np.array_equal(made[0], given[0])
     inner = np.s_[16:-16, 16:-16]
     gains = [psnr(b[inner], c[inner]) - psnr(a[inner], c[inner])
@@ -42,7 +42,7 @@ def test_what_flickers_is_evened_out_and_what_moves_is_not_smeared(step: int) ->
 
 
 def test_nothing_comes_over_a_cut() -> None:
-    frames = film([noisy(view(SCENE, 20, 30), k) for k in range(4)])
+    frames = video([noisy(view(SCENE, 20, 30), k) for k in range(4)])
     frames[2] = frames[2].learnt(cut=True)
     made = played(frames)
     assert np.array_equal(made[2], frames[2].image.arrays[0])  # type: ignore[attr-defined]
@@ -51,7 +51,7 @@ def test_nothing_comes_over_a_cut() -> None:
 
 def test_ten_bits_are_the_same_picture_with_finer_steps() -> None:
     pictures = [noisy(view(SCENE, 20 + k, 30), k) for k in range(3)]
-    eight = played(film(pictures))
+    eight = played(video(pictures))
     fine = [Planes((picture.astype(np.uint16) << 2,), "gray10le") for picture in pictures]
     ten = played([Frame(k, Fraction(k), Fraction(1), one) for k, one in enumerate(fine)])
     assert np.abs(ten[2] / 4 - eight[2]).mean() < 0.3
@@ -62,7 +62,7 @@ def test_sides_need_not_be_multiples_of_the_cell(cell: int) -> None:
     """1080 columns at 1/16 raised: the flow is 8 columns larger, and was padded by -8."""
     truth = [view(SCENE, 20, 30)[:95] for _ in range(3)]
     given = [noisy(picture, k) for k, picture in enumerate(truth)]
-    made = played(film(given), Steady(cell=cell))
+    made = played(video(given), Steady(cell=cell))
     assert made[2].shape == (95, truth[0].shape[1])
     assert psnr(made[2], truth[2]) > psnr(given[2], truth[2]) + 0.8
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import filmgate
-from tests.films import Film, make
 from tests.house.tree import code
+from tests.videos import Video, make
 
 # Each may import itself and what stands before it. "filmgate" is the face.
 ORDER = (
@@ -79,7 +79,7 @@ def test_importing_the_face_loads_nothing_heavy_and_is_quick() -> None:
 
 def test_a_run_that_needs_no_network_does_not_load_torch(tmp_path: Path) -> None:
     """It is half a gigabyte, and seconds: no family but the one that is asked is imported."""
-    source = make(Film(4), tmp_path / "in.mp4")
+    source = make(Video(4), tmp_path / "in.mp4")
     program = (
         "import filmgate as fg, sys; fg.run(fg.Interpolate(), sys.argv[1], sys.argv[2]);"
         "assert 'torch' not in sys.modules"

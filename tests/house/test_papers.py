@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cases import only
-from tests.films import FILMS, make
 from tests.house.tree import ROOT, files
+from tests.videos import VIDEOS, make
 
 # A block in another language ("text") is not run.
 BLOCK = re.compile(r"^```(python|sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -25,7 +25,7 @@ EXAMPLES = [path for path in files() if path.parent == ROOT / "examples" and pat
 
 def runs(command: list[str], folder: Path) -> None:
     """The command in a folder that holds a film, in.mp4; `filmgate` is on the path."""
-    make(FILMS["sound"], folder / "in.mp4")
+    make(VIDEOS["sound"], folder / "in.mp4")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         command,

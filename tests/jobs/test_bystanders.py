@@ -8,21 +8,21 @@ import pytest
 
 from filmgate.cli.main import main
 from filmgate.errors import Exit
-from tests import films
+from tests import videos
 
-FILM = films.Film(frames=30, times=(), sounds=("aac",))
+VIDEO = videos.Video(frames=30, times=(), sounds=("aac",))
 RUN = ["--preset", "ultrafast", "--segment", "0.3", "--in-process", "--quiet"]
 PAUSED = [*RUN, "--pause-after", "0"]
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return films.make(FILM, tmp_path_factory.mktemp("film") / "in.mp4")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return videos.make(VIDEO, tmp_path_factory.mktemp("film") / "in.mp4")
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, film: Path) -> Path:
-    shutil.copy(film, tmp_path)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, video: Path) -> Path:
+    shutil.copy(video, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -19,18 +19,18 @@ from filmgate.cli.main import main
 from filmgate.errors import BadSetting, Busy, Exit, FilmgateError, Interrupted, OutputExists
 from filmgate.jobs import identity
 from filmgate.jobs.run_directory import RunDirectory
-from tests import films
+from tests import videos
 from tests.cases import crossed
 from tests.house.tree import code
 from tests.models import tiny
 
-FILM = films.Film(frames=30, times=(), sounds=("aac",))
+VIDEO = videos.Video(frames=30, times=(), sounds=("aac",))
 PLAN = fg.Plan(chunk=2, segment_frames=8, guard=False)  # networks here are tiny
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return films.make(FILM, tmp_path_factory.mktemp("source") / "in.mp4")
+    return videos.make(VIDEO, tmp_path_factory.mktemp("source") / "in.mp4")
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +133,8 @@ def test_where_both_snapshots_are_torn_it_begins_anew(
 def test_other_settings_other_films_and_other_versions_are_refused_by_name(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: bytes
 ) -> None:
-    film = Path(shutil.copy(source, tmp_path / "in.mp4"))
-    job = job_of(film, tmp_path / "out.mp4")
+    video = Path(shutil.copy(source, tmp_path / "in.mp4"))
+    job = job_of(video, tmp_path / "out.mp4")
     leave(job, 1)
     other = replace(job, tasks=(fg.Interpolate(factor=3),))
     with pytest.raises(BadSetting, match=r"tasks.0.factor was 2, is 3.*--restart"):
@@ -149,10 +149,10 @@ def test_other_settings_other_films_and_other_versions_are_refused_by_name(
     with pytest.raises(BadSetting, match=r'versions.av was "[\d.]+", is "0.0.1"'):
         list(fg.events(job, PLAN))
     monkeypatch.undo()
-    turned(film)
+    turned(video)
     with pytest.raises(BadSetting, match=r"films.0.sha256_of_samples was"):
         list(fg.events(job, PLAN))
-    turned(film)
+    turned(video)
     events = list(fg.events(job, PLAN, durable=fg.ResumeOptions(restart=True)))
     assert [event.read for event in events if isinstance(event, fg.Started)] == [0]
     assert (tmp_path / "out.mp4").read_bytes() == reference

@@ -31,7 +31,7 @@ def film_of(durations: Sequence[int], seed: int, cuts: frozenset[int] = frozense
 
 
 @st.composite
-def films(draw: st.DrawFn, least: int = 0, most: int = 40) -> SampleVideo:
+def videos(draw: st.DrawFn, least: int = 0, most: int = 40) -> SampleVideo:
     """A film of a few frames, of constant or variable rate, with cuts here and there."""
     n = draw(st.integers(least, most))
     steady = draw(st.booleans())

@@ -11,7 +11,7 @@ import pytest
 
 import filmgate as fg
 from filmgate.core.serialization import dumps
-from tests import films
+from tests import videos
 
 PLANS = {
     "other chunks": [fg.Plan(chunk=1, queue_bytes=1, segment_frames=8), fg.Plan(segment_frames=8)],
@@ -28,7 +28,7 @@ def decoded(path: Path) -> list[Any]:
     [("h264", "other chunks"), ("hevc", "other chunks"), ("ffv1", "other batches")],
 )
 def test_law_1_file_however_it_is_planned(tmp_path: Path, codec: Any, plans: str) -> None:
-    source = films.make(films.Film(frames=20, times=()), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=20, times=()), tmp_path / "in.mp4")
     preset = None if codec == "ffv1" else "veryfast"
     results = []
     for i, plan in enumerate(PLANS[plans]):

@@ -49,7 +49,7 @@ def texture(seed: int, shift: int, shape: tuple[int, int]) -> Any:
 
 
 @cache
-def film() -> laws.SampleVideo:
+def video() -> laws.SampleVideo:
     """Fourteen pictures of variable rate: one texture slides, then, after a cut, another."""
     frames, time = [], F(0)
     for i, ticks in enumerate(TICKS):
@@ -97,7 +97,7 @@ def found() -> dict[str, tuple[Chain, F]]:
     assert samples().keys() >= ALIKE
     chains: dict[str, tuple[Chain, F]] = {}
     for name, sample in samples().items():
-        shown = film().frames
+        shown = video().frames
         *_, last = shown if isinstance(sample, Stage) else sample.timeline(shown)
         chains[name] = (built(name, SPEC), last.end)
     return chains
@@ -143,23 +143,23 @@ def test_every_task_and_every_family_is_tried() -> None:
 @pytest.mark.parametrize("name", only(samples().keys() - ALIKE, sorted(samples())))
 def test_it_passes_the_laws_in_one_line(name: str) -> None:
     chain, total = found()[name]
-    laws.check_stage(chain, film(), total=total, tries=1)
+    laws.check_stage(chain, video(), total=total, tries=1)
 
 
 @few
 @given(names, st.lists(st.integers(0, 14), max_size=5), st.sets(st.integers(0, 5)))
 def test_laws_1_and_2_exact(name: str, cuts: list[int], sleeps: set[int]) -> None:
     chain, _ = found()[name]
-    laws.check_cut(chain, film(), cuts)
-    laws.check_sleep(chain, film(), cuts, sleeps)
+    laws.check_cut(chain, video(), cuts)
+    laws.check_sleep(chain, video(), cuts, sleeps)
 
 
 @few
 @given(names, st.integers(1, 4), st.sampled_from([2, 4, 8]))
 def test_laws_3_and_4_exact_and_close(name: str, fits: int, batch: int) -> None:
     chain, _ = found()[name]
-    laws.check_retry(chain, film(), fits, batch)
-    laws.check_batch(chain, film(), batch)
+    laws.check_retry(chain, video(), fits, batch)
+    laws.check_batch(chain, video(), batch)
 
 
 @few
@@ -170,7 +170,7 @@ def test_law_5_exact_in_a_row(a: str, b: str) -> None:
         chain.specs(SPEC)
     except Unsupported:
         reject()
-    made = laws.play(chain, film())
+    made = laws.play(chain, video())
     for one, following in pairwise(made):
         assert (following.index, following.time) == (one.index + 1, one.end)
 
@@ -180,4 +180,4 @@ def test_what_does_not_go_in_a_row_is_refused_before_a_frame() -> None:
     assert len(fit) > 10 * len(refused) > 0
     for pair in refused:
         with pytest.raises(Unsupported):
-            in_a_row(*pair).start(SPEC, film().frames[0].position)
+            in_a_row(*pair).start(SPEC, video().frames[0].position)

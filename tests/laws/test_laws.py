@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from filmgate.core.chain import Chain
 from filmgate.testing import laws
-from tests.laws.synthetic import PAIRS, SHELF, STAGES, films
+from tests.laws.synthetic import PAIRS, SHELF, STAGES, videos
 
 stages = st.sampled_from(sorted(STAGES))
 lines = st.lists(stages, min_size=1, max_size=4)
@@ -24,57 +24,57 @@ def sizes_for(names: list[str]) -> st.SearchStrategy[list[int]]:
     return st.lists(batches, min_size=len(names), max_size=len(names))
 
 
-@given(films(), lines, st.data(), places)
+@given(videos(), lines, st.data(), places)
 def test_law_1_cut_exact(
-    film: laws.SampleVideo, names: list[str], data: st.DataObject, cuts: list[int]
+    video: laws.SampleVideo, names: list[str], data: st.DataObject, cuts: list[int]
 ) -> None:
-    laws.check_cut(chain_of(names, data.draw(sizes_for(names))), film, cuts)
+    laws.check_cut(chain_of(names, data.draw(sizes_for(names))), video, cuts)
 
 
-@given(films(), lines, places, st.sets(st.integers(0, 8)))
+@given(videos(), lines, places, st.sets(st.integers(0, 8)))
 def test_law_2_sleep_exact(
-    film: laws.SampleVideo, names: list[str], cuts: list[int], sleeps: set[int]
+    video: laws.SampleVideo, names: list[str], cuts: list[int], sleeps: set[int]
 ) -> None:
-    laws.check_sleep(chain_of(names, [1] * len(names)), film, cuts, sleeps)
+    laws.check_sleep(chain_of(names, [1] * len(names)), video, cuts, sleeps)
 
 
-@given(films(), stages, st.integers(1, 4), batches)
-def test_law_3_retry_exact(film: laws.SampleVideo, name: str, fits: int, batch: int) -> None:
+@given(videos(), stages, st.integers(1, 4), batches)
+def test_law_3_retry_exact(video: laws.SampleVideo, name: str, fits: int, batch: int) -> None:
     # A network's bits follow its batch: there, done again with a smaller one is close.
     tolerance = laws.CLOSE if "feels its batch" in name else 0.0
-    laws.check_retry(STAGES[name](), film, fits, batch, tolerance)
+    laws.check_retry(STAGES[name](), video, fits, batch, tolerance)
 
 
-@given(films(), stages, batches)
-def test_law_4_batch_close(film: laws.SampleVideo, name: str, batch: int) -> None:
-    laws.check_batch(STAGES[name](), film, batch)
+@given(videos(), stages, batches)
+def test_law_4_batch_close(video: laws.SampleVideo, name: str, batch: int) -> None:
+    laws.check_batch(STAGES[name](), video, batch)
 
 
-@given(films(), lines)
-def test_law_5_time_exact(film: laws.SampleVideo, names: list[str]) -> None:
-    laws.check_time(chain_of(names, [1] * len(names)), film)
+@given(videos(), lines)
+def test_law_5_time_exact(video: laws.SampleVideo, names: list[str]) -> None:
+    laws.check_time(chain_of(names, [1] * len(names)), video)
 
 
 @pytest.mark.parametrize("pair", sorted(PAIRS))
-@given(film=films(1))
-def test_law_5_time_exact_where_frames_are_left_out(pair: str, film: laws.SampleVideo) -> None:
-    laws.check_time(Chain(PAIRS[pair]()), film)
+@given(video=videos(1))
+def test_law_5_time_exact_where_frames_are_left_out(pair: str, video: laws.SampleVideo) -> None:
+    laws.check_time(Chain(PAIRS[pair]()), video)
 
 
-@given(films(30, 40), lines, st.data(), st.booleans())
+@given(videos(30, 40), lines, st.data(), st.booleans())
 def test_law_6_bound(
-    film: laws.SampleVideo, names: list[str], data: st.DataObject, warm: bool
+    video: laws.SampleVideo, names: list[str], data: st.DataObject, warm: bool
 ) -> None:
     chain = chain_of(names, data.draw(sizes_for(names)))
     SHELF.held.clear()  # what other films left there would be found in one half of this one
     if warm:
-        laws.play(chain, film.twice().twice())
-    laws.check_bound(chain, film)
+        laws.play(chain, video.twice().twice())
+    laws.check_bound(chain, video)
 
 
-@given(films(most=25), stages, stages, stages)
-def test_law_7_chain_exact(film: laws.SampleVideo, a: str, b: str, c: str) -> None:
-    laws.check_chain(STAGES[a](), STAGES[b](), STAGES[c](), film)
+@given(videos(most=25), stages, stages, stages)
+def test_law_7_chain_exact(video: laws.SampleVideo, a: str, b: str, c: str) -> None:
+    laws.check_chain(STAGES[a](), STAGES[b](), STAGES[c](), video)
 
 
 @pytest.mark.parametrize("name", sorted(STAGES))

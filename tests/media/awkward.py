@@ -10,47 +10,47 @@ import av
 from filmgate.core.frame import Frame
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.reading.video_reader import VideoReader
-from tests import films
-from tests.films import GOP, X264
+from tests import videos
+from tests.videos import GOP, X264, Video
 
 FIELDS = MappingProxyType({**X264, "flags": "+ildct", "x264-params": "interlaced=1:tff=1"})
 PQ = MappingProxyType({"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16})
 MORE = MappingProxyType(
     {
-        "mpeg4_avi": films.Film(frames=20, suffix=".avi", codec="mpeg4", tick=Fraction(1, 25),
+        "mpeg4_avi": Video(frames=20, suffix=".avi", codec="mpeg4", tick=Fraction(1, 25),
                                 options={"bf": "2", "g": "8"}),
-        "h264_avi": films.Film(frames=20, suffix=".avi", tick=Fraction(1, 25), options=GOP),
-        "mjpeg_avi": films.Film(suffix=".avi", codec="mjpeg", pixels="yuvj420p", options={},
+        "h264_avi": Video(frames=20, suffix=".avi", tick=Fraction(1, 25), options=GOP),
+        "mjpeg_avi": Video(suffix=".avi", codec="mjpeg", pixels="yuvj420p", options={},
                                 tick=Fraction(1, 25)),
-        "h264_ts": films.Film(frames=40, suffix=".ts", tick=Fraction(1, 90000), options=GOP),
-        "mpeg2_ts": films.Film(frames=20, suffix=".ts", codec="mpeg2video", tick=Fraction(1, 25),
+        "h264_ts": Video(frames=40, suffix=".ts", tick=Fraction(1, 90000), options=GOP),
+        "mpeg2_ts": Video(frames=20, suffix=".ts", codec="mpeg2video", tick=Fraction(1, 25),
                                options={"bf": "2", "g": "8"}),
-        "late_ts": films.Film(start=Fraction(7), sounds=("aac",), suffix=".ts",
+        "late_ts": Video(start=Fraction(7), sounds=("aac",), suffix=".ts",
                               tick=Fraction(1, 90000)),
-        "gif": films.Film(suffix=".gif", codec="gif", pixels="gray", options={},
-                          tick=Fraction(1, 100), times=films.UNEVEN, last=Fraction(12, 100)),
-        "y4m": films.Film(suffix=".y4m", codec="wrapped_avframe", options={},
+        "gif": Video(suffix=".gif", codec="gif", pixels="gray", options={},
+                          tick=Fraction(1, 100), times=videos.UNEVEN, last=Fraction(12, 100)),
+        "y4m": Video(suffix=".y4m", codec="wrapped_avframe", options={},
                           tick=Fraction(1, 25)),
-        "nut": films.Film(frames=20, suffix=".nut", options=GOP),
-        "uneven_nut": films.Film(times=films.UNEVEN, suffix=".nut",
-                                 tick=Fraction(1, 1000), options=films.PLAIN),
-        "fields": films.Film(frames=20, options={**FIELDS, "g": "6"}),
-        "fields_ts": films.Film(frames=20, options={**FIELDS, "g": "6"}, suffix=".ts",
+        "nut": Video(frames=20, suffix=".nut", options=GOP),
+        "uneven_nut": Video(times=videos.UNEVEN, suffix=".nut",
+                                 tick=Fraction(1, 1000), options=videos.PLAIN),
+        "fields": Video(frames=20, options={**FIELDS, "g": "6"}),
+        "fields_ts": Video(frames=20, options={**FIELDS, "g": "6"}, suffix=".ts",
                                 tick=Fraction(1, 90000)),
-        "fields_10": films.Film(frames=8, pixels="yuv422p10le", options=FIELDS),
-        "hdr": films.Film(codec="libx265", pixels="yuv420p10le", colour=PQ, options={
+        "fields_10": Video(frames=8, pixels="yuv422p10le", options=FIELDS),
+        "hdr": Video(codec="libx265", pixels="yuv420p10le", colour=PQ, options={
             "x265-params": "log-level=none:pools=1:hdr10=1:max-cll=1000,400"}),
-        "twelve_bits": films.Film(codec="libx265", pixels="yuv422p12le", options={
+        "twelve_bits": Video(codec="libx265", pixels="yuv422p12le", options={
             "x265-params": "log-level=none:pools=1"}),
-        "alpha_mov": films.Film(codec="prores_ks", pixels="yuva444p10le",
+        "alpha_mov": Video(codec="prores_ks", pixels="yuva444p10le",
                                 options={"profile": "4444"}, suffix=".mov"),
-        "alpha_mkv": films.Film(codec="ffv1", pixels="yuva420p", options={}, suffix=".mkv",
+        "alpha_mkv": Video(codec="ffv1", pixels="yuva420p", options={}, suffix=".mkv",
                                 tick=Fraction(1, 1000)),
-        "odd_half": films.Film(size=(65, 49), codec="ffv1", options={}, suffix=".mkv",
+        "odd_half": Video(size=(65, 49), codec="ffv1", options={}, suffix=".mkv",
                                tick=Fraction(1, 1000)),
-        "av1": films.Film(codec="libsvtav1", size=(64, 64), options={"preset": "11"}),
-        "flac": films.Film(sounds=("flac",), suffix=".mkv", tick=Fraction(1, 1000)),
-        "mp3": films.Film(sounds=("libmp3lame",)),
+        "av1": Video(codec="libsvtav1", size=(64, 64), options={"preset": "11"}),
+        "flac": Video(sounds=("flac",), suffix=".mkv", tick=Fraction(1, 1000)),
+        "mp3": Video(sounds=("libmp3lame",)),
     }
 )  # fmt: skip
 
@@ -59,7 +59,7 @@ def pictures(path: Path, times: Sequence[int], sizes: Sequence[tuple[int, int]] 
     """A film of JPEG pictures at these times (milliseconds), in this order."""
     with av.open(str(path), "w") as out:
         stream = out.add_mux_stream("mjpeg", width=64, height=48)
-        shots = films.jpegs(list(sizes) or [(64, 48)] * len(times))
+        shots = videos.jpegs(list(sizes) or [(64, 48)] * len(times))
         for n, (time, packet) in enumerate(zip(times, shots, strict=True)):
             packet.stream, packet.time_base = stream, Fraction(1, 1000)
             packet.pts, packet.dts = 9000 + time, n  # muxers want dts to grow
@@ -68,8 +68,8 @@ def pictures(path: Path, times: Sequence[int], sizes: Sequence[tuple[int, int]] 
     return path
 
 
-def frames(film: VideoReader) -> list[Frame]:
-    return [frame for chunk, _ in film.read(None, 8) for frame in chunk]
+def frames(video: VideoReader) -> list[Frame]:
+    return [frame for chunk, _ in video.read(None, 8) for frame in chunk]
 
 
 def look(frame: Frame) -> tuple[object, ...]:
@@ -78,9 +78,9 @@ def look(frame: Frame) -> tuple[object, ...]:
     return frame.index, frame.time, frame.duration, dict(frame.extras), planes
 
 
-def check_seek_is_read(film: VideoReader) -> None:
+def check_seek_is_read(video: VideoReader) -> None:
     """Reading from any cursor gives what reading from the beginning gives, words included."""
-    everything = [look(frame) for frame in frames(film)]
-    for chunk, cursor in film.read(None, 1):
-        rest = [look(frame) for part, _ in film.read(cursor, 4) for frame in part]
+    everything = [look(frame) for frame in frames(video)]
+    for chunk, cursor in video.read(None, 1):
+        rest = [look(frame) for part, _ in video.read(cursor, 4) for frame in part]
         assert rest == everything[chunk[-1].index + 1 :]

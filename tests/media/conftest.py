@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.films import BROKEN, FILMS, make
 from tests.media.awkward import MORE
+from tests.videos import BROKEN, VIDEOS, make
 
 Reel = Callable[[str], Path]
 
@@ -17,10 +17,10 @@ def reel(tmp_path_factory: pytest.TempPathFactory) -> Reel:
     folder = tmp_path_factory.mktemp("films")
 
     def find(name: str) -> Path:
-        path = folder / (name if name in BROKEN else name + FILMS[name].suffix)
+        path = folder / (name if name in BROKEN else name + VIDEOS[name].suffix)
         if path.exists():
             return path
-        return BROKEN[name](path) if name in BROKEN else make(FILMS[name], path)
+        return BROKEN[name](path) if name in BROKEN else make(VIDEOS[name], path)
 
     return find
 

@@ -18,9 +18,9 @@ from filmgate.media.reading.video_reader import VideoReader
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
 from filmgate.media.writing.video_writer import VideoWriter
-from tests import films
-from tests.films import number_of
+from tests import videos
 from tests.media.conftest import Reel
+from tests.videos import number_of
 
 QUICK = {"h264": "ultrafast", "hevc": "ultrafast", "av1": "11", "vp9": "8"}
 SOFT = [name for name, codec in CODECS.items() if codec.exact and name != "rawvideo"]
@@ -213,8 +213,8 @@ for codec in ("h264", "hevc"):
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc fills fresh memory on demand")
 def test_x264_repeats_itself_whatever_lies_in_fresh_memory(tmp_path: Path) -> None:
     """Its AVX-512 code gave other packets for the same frames, at widths such as this one."""
-    kind = films.Film(frames=30, size=(320, 240))
-    source = films.make(kind, tmp_path / "in.mp4")
+    kind = videos.Video(frames=30, size=(320, 240))
+    source = videos.make(kind, tmp_path / "in.mp4")
     told = set()
     for fill in ("0", "1", "170"):
         words = [sys.executable, "-c", FILLED, str(source), str(tmp_path / "out.mkv")]

@@ -6,8 +6,8 @@ import pytest
 
 from filmgate.media.probe import first_sound, probe, times
 from filmgate.media.reading.video_reader import VideoReader
-from tests.films import FILMS
 from tests.media.conftest import Reel
+from tests.videos import VIDEOS
 
 
 def test_every_track_is_named_with_what_it_is(reel: Reel) -> None:
@@ -47,7 +47,7 @@ def test_film_time_begins_at_nought_and_the_offset_says_where_that_is(
     name: str, offset: Fraction, reel: Reel
 ) -> None:
     assert VideoReader.of(reel(name)).offset == offset
-    assert list(times(reel(name))) == [(time, length) for time, length, _ in FILMS[name].shown]
+    assert list(times(reel(name))) == [(time, length) for time, length, _ in VIDEOS[name].shown]
 
 
 def test_the_first_sound_is_found(reel: Reel) -> None:

@@ -10,11 +10,11 @@ from types import MappingProxyType
 
 from PIL import Image
 
-from tests.films import FILMS, GOP, X264, Film, cut_short, make, picture, scratched
 from tests.models import tiny, tiny_diffvsr
+from tests.videos import GOP, VIDEOS, X264, Video, cut_short, make, picture, scratched
 
 TICK = Fraction(1, 1000)
-LOSSLESS = Film(codec="ffv1", options={}, suffix=".mkv", tick=TICK)
+LOSSLESS = Video(codec="ffv1", options={}, suffix=".mkv", tick=TICK)
 PQ = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
 FIELDS = {**X264, "flags": "+ildct", "x264-params": "interlaced=1:tff=1", "g": "6"}
 
@@ -31,16 +31,16 @@ scale = 2
 """
 
 
-def repeatable(film: Film) -> Film:
+def repeatable(video: Video) -> Video:
     """The film as x264 makes it in plain C: its AVX-512 code does not repeat itself."""
-    if film.codec != "libx264":
-        return film
-    told = [film.options.get("x264-params"), "asm=0"]
-    return replace(film, options={**film.options, "x264-params": ":".join(filter(None, told))})
+    if video.codec != "libx264":
+        return video
+    told = [video.options.get("x264-params"), "asm=0"]
+    return replace(video, options={**video.options, "x264-params": ":".join(filter(None, told))})
 
 
-def made(film: Film) -> Callable[[Path], object]:
-    return partial(make, repeatable(film))
+def made(video: Video) -> Callable[[Path], object]:
+    return partial(make, repeatable(video))
 
 
 def make_images(folder: Path) -> None:
@@ -60,10 +60,25 @@ def make_job(path: Path) -> None:
 
 SOURCES: Mapping[str, Callable[[Path], object]] = MappingProxyType(
     {
-        **{f"{name}{FILMS[name].suffix}": made(FILMS[name]) for name in (
-            "b_frames", "broadcast", "cover_mkv", "late_start", "odd", "open_gop", "rich",
-            "rich_mp4", "sound", "turned", "two_videos", "uneven", "uneven_mkv", "words",
-        )},
+        **{
+            f"{name}{VIDEOS[name].suffix}": made(VIDEOS[name])
+            for name in (
+                "b_frames",
+                "broadcast",
+                "cover_mkv",
+                "late_start",
+                "odd",
+                "open_gop",
+                "rich",
+                "rich_mp4",
+                "sound",
+                "turned",
+                "two_videos",
+                "uneven",
+                "uneven_mkv",
+                "words",
+            )
+        },
         "even.mkv": made(LOSSLESS),
         "long.mkv": made(replace(LOSSLESS, frames=40, sounds=("flac",))),
         "small.mkv": made(replace(LOSSLESS, frames=5)),
@@ -71,15 +86,18 @@ SOURCES: Mapping[str, Callable[[Path], object]] = MappingProxyType(
         "alpha.mkv": made(replace(LOSSLESS, pixels="yuva420p")),
         "odd_half.mkv": made(replace(LOSSLESS, size=(65, 49))),
         "hdr.mkv": made(replace(LOSSLESS, pixels="yuv420p10le", colour=PQ)),
-        "fields.mp4": made(Film(frames=20, options=FIELDS)),
-        "moving.gif": made(Film(suffix=".gif", codec="gif", pixels="gray", options={},
-                                tick=Fraction(1, 100))),
-        "cut.mkv": partial(cut_short, repeatable(Film(frames=40, suffix=".mkv", options=GOP)), 0.7),
-        "scratched.mp4": partial(scratched, repeatable(Film(frames=40, options=GOP))),
+        "fields.mp4": made(Video(frames=20, options=FIELDS)),
+        "moving.gif": made(
+            Video(suffix=".gif", codec="gif", pixels="gray", options={}, tick=Fraction(1, 100))
+        ),
+        "cut.mkv": partial(
+            cut_short, repeatable(Video(frames=40, suffix=".mkv", options=GOP)), 0.7
+        ),
+        "scratched.mp4": partial(scratched, repeatable(Video(frames=40, options=GOP))),
         "images": make_images,
         "job.toml": make_job,
         "film.safetensors": lambda path: shutil.copy(tiny.weights("film"), path),
         "image.safetensors": lambda path: shutil.copy(tiny.weights("image"), path),
         "diffvsr": lambda path: shutil.copytree(tiny_diffvsr.folder(), path),
     }
-)  # fmt: skip
+)

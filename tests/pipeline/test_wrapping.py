@@ -22,10 +22,10 @@ from filmgate.flow.stage import Flow
 from filmgate.models.families import raft
 from filmgate.pipeline.wrapping import dressed
 from filmgate.storage.result_cache import opened
-from tests import films
+from tests import videos
 from tests.models import tiny
 
-FILM = films.Film(frames=24)
+VIDEO = videos.Video(frames=24)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    return films.make(FILM, tmp_path / "in.mp4")
+    return videos.make(VIDEO, tmp_path / "in.mp4")
 
 
 def made(source: Path, task: fg.Task, **limits: object) -> bytes:
@@ -57,7 +57,7 @@ def test_kept_results_change_no_byte(source: Path, model: str) -> None:
     assert made(source, task, cache=True, guard=False) == wanted
     cold = counts()
     assert cold["hits"] == 0
-    assert cold["kept"] > FILM.frames, "each frame, and the end"
+    assert cold["kept"] > VIDEO.frames, "each frame, and the end"
     assert made(source, task, cache=True, guard=False) == wanted
     assert counts()["hits"] == cold["kept"]
     assert counts()["kept"] == cold["kept"]

@@ -11,15 +11,15 @@ import filmgate as fg
 from filmgate.errors import DiskFull, DoesNotFit, Exit
 from filmgate.planning import disk
 from filmgate.planning.output_size import at_most, frame_bytes
-from tests import films
+from tests import videos
 
 Usage = namedtuple("Usage", "total used free")
-FILM = films.Film(frames=60)
+VIDEO = videos.Video(frames=60)
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> fg.Job:
-    source = films.make(FILM, tmp_path / "in.mp4")
+    source = videos.make(VIDEO, tmp_path / "in.mp4")
     return fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4", preset="veryfast"))
 
 
@@ -30,8 +30,8 @@ def leave(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 def test_what_is_expected_is_about_what_comes(job: fg.Job) -> None:
     assert isinstance(job.source, fg.VideoFile)
     assert isinstance(job.sink, fg.VideoOutput)
-    with job.source.open() as film:
-        spec = film.spec
+    with job.source.open() as video:
+        spec = video.spec
     each = frame_bytes(job.source, job.sink, spec, spec, 60)
     fg.run((), job.source, job.sink)
     assert 0.4 < each * 60 / job.sink.path.stat().st_size < 1.5

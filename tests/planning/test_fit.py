@@ -30,7 +30,7 @@ from filmgate.planning.fit import Fit, fit
 from filmgate.planning.limits import Budget, Limits
 from filmgate.planning.measure import probe, to_and_fro
 from filmgate.planning.optimizer import choose, smallest
-from tests import films
+from tests import videos
 from tests.core.reel import Reel, WeightsStore
 from tests.house.tree import ROOT
 from tests.laws.synthetic import film_of
@@ -43,7 +43,7 @@ FRAMES = [Frame(i, Fraction(i, 25), Fraction(1, 25), PICTURE + i) for i in range
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    return films.make(films.Film(frames=20), tmp_path / "in.mp4")
+    return videos.make(videos.Video(frames=20), tmp_path / "in.mp4")
 
 
 def job_of(source: Path, **output: Any) -> fg.Job:
@@ -171,9 +171,9 @@ def test_a_budget_that_is_too_small_is_refused_with_one_that_would_do(source: Pa
 
 
 def test_a_film_of_variable_rate_and_one_of_a_single_frame_are_tried_too(tmp_path: Path) -> None:
-    uneven = films.make(films.FILMS["uneven"], tmp_path / "in.mp4")
+    uneven = videos.make(videos.VIDEOS["uneven"], tmp_path / "in.mp4")
     assert fit(job_of(uneven)).costs.output_ratio == 2
-    single = films.make(films.Film(frames=1), tmp_path / "one.mp4")
+    single = videos.make(videos.Video(frames=1), tmp_path / "one.mp4")
     assert fit(job_of(single)).plan.chunk >= 1
 
 
@@ -308,7 +308,7 @@ def test_the_least_that_is_named_counts_every_part() -> None:
 
 @pytest.mark.slow
 def test_time_and_disk_follow_the_number_of_frames_and_memory_does_not(tmp_path: Path) -> None:
-    source = films.make(films.Film(frames=170), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=170), tmp_path / "in.mp4")
     found = {}
     for count in (25, 49, 81, 161):
         job = replace(job_of(source), source=fg.VideoFile(source, frames=count))

@@ -20,10 +20,10 @@ from filmgate.errors import Exit
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.comparison import UNITS, _matched, _pair, compare_films, comparison_page
 from filmgate.quality.metrics import lpips, vmaf
-from tests import films
+from tests import videos
 from tests.flow.scenes import texture, view
 
-FFV1 = films.Film(frames=12, codec="ffv1", pixels="gray", options={}, suffix=".mkv",
+FFV1 = videos.Video(frames=12, codec="ffv1", pixels="gray", options={}, suffix=".mkv",
                   tick=Fraction(1, 1000))  # fmt: skip
 
 
@@ -39,8 +39,8 @@ def still(i: int, time: Fraction, picture: npt.NDArray[np.uint8] | None = None) 
 
 
 def test_a_film_is_like_itself(tmp_path: Path) -> None:
-    film = films.make(FFV1, tmp_path / "a.mkv")
-    found = compare_films(film, film)
+    video = videos.make(FFV1, tmp_path / "a.mkv")
+    found = compare_films(video, video)
     mean = {metric.name: metric.mean for metric in found.metrics}
     assert mean == {"psnr": 100.0, "ssim": 1.0, "tof": 0.0, "warping": 0.0}
     assert (found.pairs, found.alone_a, found.alone_b) == (12, 0, 0)
@@ -88,9 +88,9 @@ def test_frames_belong_together_by_time_and_not_by_number() -> None:
 
 
 def test_a_film_that_lost_a_frame_is_still_compared(tmp_path: Path) -> None:
-    a = films.make(FFV1, tmp_path / "a.mkv")
+    a = videos.make(FFV1, tmp_path / "a.mkv")
     times = tuple(Fraction(n, 25) for n in range(12))
-    b = films.make(replace(FFV1, times=times[:6]), tmp_path / "b.mkv")
+    b = videos.make(replace(FFV1, times=times[:6]), tmp_path / "b.mkv")
     found = compare_films(a, b)
     assert (found.pairs, found.alone_a, found.alone_b) == (6, 6, 0)
     assert found.metrics[0].mean == 100
@@ -105,10 +105,10 @@ def test_a_film_that_lost_a_frame_is_still_compared(tmp_path: Path) -> None:
     ],
 )
 def test_films_that_cannot_be_compared_are_refused_with_words(
-    other: films.Film, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    other: videos.Video, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a = films.make(FFV1, tmp_path / "a.mkv")
-    b = films.make(other, tmp_path / "b.mkv")
+    a = videos.make(FFV1, tmp_path / "a.mkv")
+    b = videos.make(other, tmp_path / "b.mkv")
     assert main(["compare", str(a), str(b)]) == Exit.USER
     assert words in capsys.readouterr().err
 
@@ -116,8 +116,8 @@ def test_films_that_cannot_be_compared_are_refused_with_words(
 def test_the_command_line_says_it_in_words_and_as_json_and_draws_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a = films.make(FFV1, tmp_path / "a.mkv")
-    b = films.make(replace(FFV1, codec="libx264", pixels="yuv420p", options={"crf": "40"}),
+    a = videos.make(FFV1, tmp_path / "a.mkv")
+    b = videos.make(replace(FFV1, codec="libx264", pixels="yuv420p", options={"crf": "40"}),
                    tmp_path / "b.mkv")  # fmt: skip
     assert main(["compare", str(a), str(b)]) == Exit.DONE
     said = capsys.readouterr().out
@@ -145,8 +145,8 @@ def test_vmaf_is_taken_from_an_ffmpeg_that_has_it(
                        f"*) echo '{told}' > vmaf.json;; esac\n")  # fmt: skip
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    film = films.make(FFV1, tmp_path / "a.mkv")
-    found = compare_films(film, film)
+    video = videos.make(FFV1, tmp_path / "a.mkv")
+    found = compare_films(video, video)
     (measured,) = (metric for metric in found.metrics if metric.name == "vmaf")
     assert (measured.mean, measured.worst, measured.frame) == (95.5, 90.0, 0)
     comparison_page(found, tmp_path / "page.html")

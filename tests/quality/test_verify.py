@@ -19,12 +19,12 @@ from filmgate.pipeline.build import stretched
 from filmgate.quality.verify import Report, check
 from filmgate.tasks.interpolate import Interpolate
 from filmgate.tasks.provenance import TAG, job_tag
-from tests import films
+from tests import videos
 from tests.cases import only
 from tests.media.awkward import MORE
 
-BASE = films.Film(
-    sounds=("aac",), chapters=True, colour=films.HD, metadata={"title": "A film", "mine": "kept"}
+BASE = videos.Video(
+    sounds=("aac",), chapters=True, colour=videos.HD, metadata={"title": "A film", "mine": "kept"}
 )
 
 
@@ -32,7 +32,7 @@ def wrong(report: Report) -> set[str]:
     return {finding.name for finding in report.findings if not finding.ok}
 
 
-EVERY = {**films.FILMS, **MORE}
+EVERY = {**videos.VIDEOS, **MORE}
 WRITTEN = (".mp4", ".mov", ".mkv")
 # Every container, every kind of times, and every other stream; pixels and codecs are `make slow`.
 DIFFERENT = {
@@ -57,13 +57,13 @@ def test_every_film_passes_and_another_reader_counts_the_same(
     kind = EVERY[name]
     suffix = kind.suffix if kind.suffix in WRITTEN else ".mp4"
     suffix = NO_COVER.get(suffix, suffix) if kind.cover else suffix
-    film, out = films.make(kind, tmp_path / f"film{kind.suffix}"), tmp_path / f"out{suffix}"
+    video, out = videos.make(kind, tmp_path / f"film{kind.suffix}"), tmp_path / f"out{suffix}"
     try:
-        done = fg.run(tasks, film, VideoOutput(out, preset="ultrafast"))
+        done = fg.run(tasks, video, VideoOutput(out, preset="ultrafast"))
     except Unsupported:  # alpha, odd sides, deep RGB
         out = tmp_path / "out.mkv"
-        done = fg.run(tasks, film, VideoOutput(out, codec="ffv1"))
-    report = check(out, film)
+        done = fg.run(tasks, video, VideoOutput(out, codec="ffv1"))
+    report = check(out, video)
     assert not wrong(report), report
     assert report.ok
     assert report.tasks is not None
@@ -90,18 +90,18 @@ def counted(path: Path) -> int:
 def test_a_right_result_passes_where_containers_differ(
     name: str, task: Task, suffix: str, tmp_path: Path
 ) -> None:
-    kind, out = films.FILMS[name], tmp_path / f"out{suffix}"
-    film = films.make(kind, tmp_path / f"film{kind.suffix}")
-    fg.run(task, film, out)
-    report = check(out, film)
+    kind, out = videos.VIDEOS[name], tmp_path / f"out{suffix}"
+    video = videos.make(kind, tmp_path / f"film{kind.suffix}")
+    fg.run(task, video, out)
+    report = check(out, video)
     assert report.ok, report
 
 
 def test_a_cover_that_mp4_cannot_hold_is_told_by_the_run_and_by_check(tmp_path: Path) -> None:
-    film, heard = films.make(films.FILMS["cover"], tmp_path / "film.mp4"), list[fg.Event]()
-    fg.run((), film, tmp_path / "out.mp4", on_event=heard.append)
+    video, heard = videos.make(videos.VIDEOS["cover"], tmp_path / "film.mp4"), list[fg.Event]()
+    fg.run((), video, tmp_path / "out.mp4", on_event=heard.append)
     assert [event for event in heard if isinstance(event, fg.Warned) and "cover" in event.message]
-    assert wrong(check(tmp_path / "out.mp4", film)) == {"streams"}
+    assert wrong(check(tmp_path / "out.mp4", video)) == {"streams"}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_cover_that_mp4_cannot_hold_is_told_by_the_run_and_by_check(tmp_path: 
         ({"subtitles": "mov_text"}, {"streams"}),
         ({"chapters": False}, {"chapters"}),
         ({"metadata": {"title": "Another", "mine": "kept"}}, {"metadata"}),
-        ({"colour": films.FULL}, {"picture"}),
+        ({"colour": videos.FULL}, {"picture"}),
         ({"aspect": Fraction(4, 3)}, {"picture"}),
         ({"turn": 90}, {"picture"}),
     ],
@@ -125,14 +125,14 @@ def test_what_differs_is_told_by_its_name(
     change: dict[str, object], names: set[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out.mp4"
-    fg.run((), films.make(BASE, tmp_path / "film.mp4"), VideoOutput(out, preset="ultrafast"))
-    other = films.make(replace(BASE, **change), tmp_path / "other.mp4")  # type: ignore[arg-type]
+    fg.run((), videos.make(BASE, tmp_path / "film.mp4"), VideoOutput(out, preset="ultrafast"))
+    other = videos.make(replace(BASE, **change), tmp_path / "other.mp4")  # type: ignore[arg-type]
     assert wrong(check(out, other)) == names
 
 
-def write(film: Path, out: Path, frames: Iterable[Frame], task: Task, tag: bool = True) -> Path:
+def write(video: Path, out: Path, frames: Iterable[Frame], task: Task, tag: bool = True) -> Path:
     """A result as if `task` had made these frames."""
-    source, sink = VideoFile(film), VideoOutput(out, preset="ultrafast")
+    source, sink = VideoFile(video), VideoOutput(out, preset="ultrafast")
     tags = {TAG: job_tag(Job(source, sink, (task,)))} if tag else {}
     with source.open() as opened:
         spec = replace(opened.spec, rate=None)
@@ -142,8 +142,8 @@ def write(film: Path, out: Path, frames: Iterable[Frame], task: Task, tag: bool 
     return out
 
 
-def timed(film: Path, task: Task) -> list[Frame]:
-    return list(task.timeline(list(fg.frames((), film))))
+def timed(video: Path, task: Task) -> list[Frame]:
+    return list(task.timeline(list(fg.frames((), video))))
 
 
 TASKS = [Interpolate(factor=2), Interpolate(fps=60, ends="drop"), Interpolate(slow=3)]
@@ -152,30 +152,30 @@ TASKS = [Interpolate(factor=2), Interpolate(fps=60, ends="drop"), Interpolate(sl
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", ["sound", "uneven", "uneven_mkv", "hidden_start"])
 def test_the_times_that_a_task_wants_pass(name: str, task: Interpolate, tmp_path: Path) -> None:
-    kind = films.FILMS[name]
-    film = films.make(kind, tmp_path / f"film{kind.suffix}")
-    out = write(film, tmp_path / f"out{kind.suffix}", timed(film, task), task)
-    report = check(out, film)
+    kind = videos.VIDEOS[name]
+    video = videos.make(kind, tmp_path / f"film{kind.suffix}")
+    out = write(video, tmp_path / f"out{kind.suffix}", timed(video, task), task)
+    report = check(out, video)
     assert not wrong(report), report
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_frame_too_few_or_out_of_place_fails(task: Interpolate, tmp_path: Path) -> None:
-    film = films.make(films.FILMS["uneven"], tmp_path / "film.mp4")
-    frames = timed(film, task)
-    short = write(film, tmp_path / "short.mp4", frames[:-1], task)
-    assert wrong(check(short, film)) == {"frames", "duration"}
+    video = videos.make(videos.VIDEOS["uneven"], tmp_path / "film.mp4")
+    frames = timed(video, task)
+    short = write(video, tmp_path / "short.mp4", frames[:-1], task)
+    assert wrong(check(short, video)) == {"frames", "duration"}
     late, after = frames[3], Fraction(1, 10_000)
     moved = [*frames[:2], replace(frames[2], duration=frames[2].duration + after),
              replace(late, time=late.time + after, duration=late.duration - after),
              *frames[4:]]  # fmt: skip
-    assert wrong(check(write(film, tmp_path / "moved.mp4", moved, task), film)) == {"times"}
+    assert wrong(check(write(video, tmp_path / "moved.mp4", moved, task), video)) == {"times"}
 
 
 def test_without_a_tag_only_the_whole_is_compared_and_that_is_said(tmp_path: Path) -> None:
-    film, task = films.make(films.FILMS["sound"], tmp_path / "film.mp4"), Interpolate(factor=2)
-    out = write(film, tmp_path / "out.mp4", timed(film, task), task, tag=False)
-    report = check(out, film)
+    video, task = videos.make(videos.VIDEOS["sound"], tmp_path / "film.mp4"), Interpolate(factor=2)
+    out = write(video, tmp_path / "out.mp4", timed(video, task), task, tag=False)
+    report = check(out, video)
     assert report.ok
     assert report.tasks is None
     assert "no tag" in report.note
@@ -183,6 +183,6 @@ def test_without_a_tag_only_the_whole_is_compared_and_that_is_said(tmp_path: Pat
 
 
 def test_a_film_that_is_no_film_is_an_error(tmp_path: Path) -> None:
-    film = films.make(films.Film(), tmp_path / "film.mp4")
+    video = videos.make(videos.Video(), tmp_path / "film.mp4")
     with pytest.raises(BadInput, match="does not exist"):
-        check(tmp_path / "none.mp4", film)
+        check(tmp_path / "none.mp4", video)

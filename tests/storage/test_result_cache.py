@@ -22,7 +22,7 @@ from tests.laws.synthetic import STAGES, Recurrent, film_of
 
 STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # who has less time tries less often
 KEY = {"source": "a film", "range": "all", "settings": "none", "weights": "none", "code": "1"}
-FILM = film_of([25] * 24, 5)
+VIDEO = film_of([25] * 24, 5)
 # What every writer puts under a name: anything else that is ever read is a wrong result.
 WRITER = """
 import sys
@@ -45,7 +45,7 @@ print(wrong, cache.counts["damaged"])
 
 
 def played(cache: Cache, name: str = "recurrent") -> list[Frame]:
-    return laws.play(Chain((cached(STAGES[name](), cache, KEY, every=4),)), FILM)
+    return laws.play(Chain((cached(STAGES[name](), cache, KEY, every=4),)), VIDEO)
 
 
 def results(folder: Path) -> list[Path]:
@@ -74,7 +74,7 @@ def spoil(path: Path, chance: Random) -> None:
 
 
 def corrupted(folder: Path, times: int) -> None:
-    chance, want = Random(times), laws.play(Chain((Recurrent(),)), FILM)
+    chance, want = Random(times), laws.play(Chain((Recurrent(),)), VIDEO)
     cache = Cache(folder)
     laws.same(played(cache), want, "cold")
     damaged = 0
@@ -150,7 +150,7 @@ def test_ten_times_the_budget_goes_through_and_never_lies_there(tmp_path: Path) 
 def test_a_disk_that_takes_nothing_stops_no_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     cache = Cache(tmp_path / "file" / "cache")
-    laws.same(played(cache), laws.play(Chain((Recurrent(),)), FILM), "cached")
+    laws.same(played(cache), laws.play(Chain((Recurrent(),)), VIDEO), "cached")
     assert cache.counts["kept"] == cache.counts["hits"] == 0
     assert cache.counts["refused"] == cache.counts["misses"] > 0
 
@@ -231,10 +231,10 @@ def test_two_hundred_processes_are_killed_while_they_write(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["windowed, doubles", "blocks, overlapping", "each with noise"])
 def test_a_stage_gives_the_same_film_from_disk(tmp_path: Path, name: str) -> None:
-    want = laws.play(Chain((STAGES[name](),)), FILM)
+    want = laws.play(Chain((STAGES[name](),)), VIDEO)
     for _ in range(2):
         laws.same(played(Cache(tmp_path), name), want, "cached")
-    assert Cache(tmp_path).total()["hits"] >= len(FILM.frames)  # told when a cache is let go
+    assert Cache(tmp_path).total()["hits"] >= len(VIDEO.frames)  # told when a cache is let go
 
 
 def test_the_folder_and_the_size_come_from_the_environment(tmp_path: Path) -> None:
@@ -250,8 +250,8 @@ def test_a_film_is_read_whole_once_and_again_when_it_changed(
 ) -> None:
     import hashlib
 
-    film, reads = tmp_path / "film", list[int]()
-    film.write_bytes(bytes(3_000_000))
+    video, reads = tmp_path / "film", list[int]()
+    video.write_bytes(bytes(3_000_000))
     whole = hashlib.file_digest
 
     def counted(file: object, name: str) -> object:
@@ -259,16 +259,16 @@ def test_a_film_is_read_whole_once_and_again_when_it_changed(
         return whole(file, name)  # type: ignore[arg-type]
 
     monkeypatch.setattr(hashlib, "file_digest", counted)
-    first = cached_sha256(film, tmp_path / "notes")
+    first = cached_sha256(video, tmp_path / "notes")
     assert first == hashlib.sha256(bytes(3_000_000)).hexdigest()
-    assert cached_sha256(film, tmp_path / "notes") == first
+    assert cached_sha256(video, tmp_path / "notes") == first
     assert len(reads) == 1
-    os.utime(film, (5, 5))
-    assert cached_sha256(film, tmp_path / "notes") == first
+    os.utime(video, (5, 5))
+    assert cached_sha256(video, tmp_path / "notes") == first
     assert len(reads) == 2
-    film.write_bytes(bytes(2_999_999) + b"x")
-    second = cached_sha256(film, tmp_path / "notes")
-    assert second == hashlib.sha256(film.read_bytes()).hexdigest() != first
+    video.write_bytes(bytes(2_999_999) + b"x")
+    second = cached_sha256(video, tmp_path / "notes")
+    assert second == hashlib.sha256(video.read_bytes()).hexdigest() != first
     (note,) = (tmp_path / "notes").iterdir()
     note.write_text(note.read_text().replace('"sha256": "', '"sha256": "0'))
-    assert cached_sha256(film, tmp_path / "notes") == second
+    assert cached_sha256(video, tmp_path / "notes") == second

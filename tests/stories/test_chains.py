@@ -15,9 +15,9 @@ from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.verify import check
-from tests import films
+from tests import videos
 
-FILM = films.Film(frames=20, sounds=("aac",))
+VIDEO = videos.Video(frames=20, sounds=("aac",))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ LINES: dict[str, tuple[fg.Task, fg.Task]] = {
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    return films.make(FILM, tmp_path / "in.mp4")
+    return videos.make(VIDEO, tmp_path / "in.mp4")
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -65,7 +65,7 @@ def test_one_pass_is_two_passes_without_a_film_between(line: str, source: Path) 
     fg.run(first, source, between)
     wanted = list(fg.frames(second, between.path))
     made = list(fg.frames((first, second), source))
-    assert len(made) == len(wanted) > FILM.frames
+    assert len(made) == len(wanted) > VIDEO.frames
     for one, other in zip(made, wanted, strict=True):
         assert isinstance(one.image, Planes)
         assert isinstance(other.image, Planes)

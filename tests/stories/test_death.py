@@ -17,12 +17,12 @@ import pytest
 
 from filmgate.core.instrumentation import fault_injection
 from filmgate.errors import Exit
-from tests import films
+from tests import videos
 
 pytestmark = pytest.mark.slow
 STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # who has less time shoots less often
 UNEVEN = tuple(Fraction(n, 25) for n in (0, 1, 2, 4, 5, 9, *range(10, 52)))
-FILM = films.Film(frames=48, times=UNEVEN, sounds=("aac",))
+VIDEO = videos.Video(frames=48, times=UNEVEN, sounds=("aac",))
 SEGMENT = 8  # source frames
 SAID = ["--factor", "2", "--preset", "veryfast", "--segment", "0.3", "--json"]
 ENDS = {"kill": -signal.SIGKILL, "crash": -signal.SIGSEGV, "exit": 9}
@@ -91,7 +91,7 @@ def shoot(pid: int) -> None:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return films.make(FILM, tmp_path_factory.mktemp("source") / "in.mp4")
+    return videos.make(VIDEO, tmp_path_factory.mktemp("source") / "in.mp4")
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_a_worker_that_dies_when_what_counts_is_done_is_replaced(
     """Its last commit was made, though it died before it could tell."""
     run = Run(source, tmp_path / "out.mp4", in_process=False)
     assert run.start(fault) == 0
-    assert run.deaths == (FILM.frames // SEGMENT + 1 if fault.startswith("encode") else 1)
+    assert run.deaths == (VIDEO.frames // SEGMENT + 1 if fault.startswith("encode") else 1)
     assert run.whole(reference)
     assert os.listdir(tmp_path) == ["out.mp4"]
 

@@ -15,12 +15,12 @@ import pytest
 import filmgate as fg
 from filmgate.core.run import run as _loaded  # noqa: F401 - with av, before the server forks
 from filmgate.errors import OutputExists
-from tests import films
+from tests import videos
 
 pytestmark = pytest.mark.slow
 STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # who has less time takes every so manyth
 UNEVEN = tuple(Fraction(n, 25) for n in (0, 1, 2, 4, 5, 9, *range(10, 20)))
-FILM = films.Film(frames=16, times=UNEVEN, sounds=("aac",))
+VIDEO = videos.Video(frames=16, times=UNEVEN, sounds=("aac",))
 PLAN = fg.Plan(chunk=4, segment_frames=8)
 # What Python tells an audit hook before it touches a file; FFmpeg's own writes are not among them.
 TOUCHES = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
@@ -76,7 +76,7 @@ def over(job: fg.Job, said: fg.ResumeOptions) -> None:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
-    films.make(FILM, home / "in.mp4")
+    videos.make(VIDEO, home / "in.mp4")
     return home
 
 

@@ -12,10 +12,10 @@ import pytest
 
 import filmgate as fg
 from filmgate.errors import FilmgateError
-from tests import films
+from tests import videos
 
 pytestmark = pytest.mark.slow
-FILM = films.Film(frames=16, sounds=("aac",))
+VIDEO = videos.Video(frames=16, sounds=("aac",))
 PLAN = fg.Plan(chunk=4, segment_frames=8)
 PAGE = 4096
 
@@ -59,7 +59,7 @@ def test_wherever_a_disk_is_full_it_says_so_and_goes_on_when_there_is_room(
 ) -> None:
     """Somebody else fills it meanwhile, so nothing is foreseen."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Plenty())
-    source = films.make(FILM, tmp_path / "in.mp4")
+    source = videos.make(VIDEO, tmp_path / "in.mp4")
     sink = fg.VideoOutput(disk / name, codec="ffv1" if name.endswith(".mkv") else None)
     job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(factor=2),))
     list(fg.events(job, PLAN))

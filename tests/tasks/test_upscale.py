@@ -16,7 +16,7 @@ from filmgate.errors import BadSetting, Exit, Unsupported
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.verify import check
 from filmgate.tasks.upscale import Upscale
-from tests import films
+from tests import videos
 
 HDR = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
 
@@ -41,7 +41,7 @@ def made(tasks: Any, source: Path, sink: Path) -> list[fg.Frame]:
     ("name", "scale"), [("sound", 2), ("uneven", 4), ("ten_bits", 2), ("odd", 2), ("turned", 2)]
 )
 def test_every_frame_is_larger_at_its_own_time(name: str, scale: int, tmp_path: Path) -> None:
-    source = films.make(films.FILMS[name], tmp_path / "in.mp4")
+    source = videos.make(videos.VIDEOS[name], tmp_path / "in.mp4")
     large, small = made(Upscale(scale=scale), source, tmp_path / "out.mp4"), shown(source)
     assert [(f.time, f.duration) for f in large] == [(f.time, f.duration) for f in small]
     for a, b in zip(small, large, strict=True):
@@ -54,7 +54,7 @@ def test_every_frame_is_larger_at_its_own_time(name: str, scale: int, tmp_path: 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_with_interpolate_it_goes_in_one_pass_either_way_round(order: int, tmp_path: Path) -> None:
-    source = films.make(films.FILMS["uneven"], tmp_path / "in.mp4")
+    source = videos.make(videos.VIDEOS["uneven"], tmp_path / "in.mp4")
     tasks: Sequence[fg.Task] = (fg.Interpolate(factor=2), Upscale())[::order]
     frames = made(tasks, source, tmp_path / "out.mp4")
     assert len(frames) == 24
@@ -64,13 +64,13 @@ def test_with_interpolate_it_goes_in_one_pass_either_way_round(order: int, tmp_p
 
 
 def test_the_stages_of_both_orders_say_what_they_pass_on(tmp_path: Path) -> None:
-    source = films.make(films.FILMS["even"], tmp_path / "in.mp4")
-    with fg.VideoFile(source).open() as film:
+    source = videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
+    with fg.VideoFile(source).open() as video:
         for order in (1, -1):
             chain = Chain(())
             for task in (fg.Interpolate(factor=2), Upscale())[::order]:
-                chain = Chain((chain, *task.stages(chain.output(film.spec))))
-            out = chain.output(film.spec)
+                chain = Chain((chain, *task.stages(chain.output(video.spec))))
+            out = chain.output(video.spec)
             assert (out.width, out.height, out.rate) == (128, 96, Fraction(50))
 
 
@@ -88,7 +88,7 @@ def test_a_matrix_that_was_never_told_is_that_of_the_small_picture() -> None:
 
 
 def test_check_knows_that_the_matrix_is_told_now(tmp_path: Path) -> None:
-    source = films.make(films.Film(frames=2, size=(320, 192)), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=2, size=(320, 192)), tmp_path / "in.mp4")
     (large, _) = made(Upscale(scale=4), source, tmp_path / "out.mp4")
     assert picture(large).colour.matrix == "smpte170m"
 
@@ -97,7 +97,7 @@ def test_the_command_line_needs_no_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FILMGATE_MODELS", str(tmp_path / "nothing"))
-    source = films.make(films.FILMS["even"], tmp_path / "in.mp4")
+    source = videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
     words = ["upscale", str(source), str(tmp_path / "out.mkv"), "--scale", "2", "--steady"]
     assert main([*words, "--quiet"]) == Exit.DONE
     assert picture(shown(tmp_path / "out.mkv")[0]).size == (128, 96)
@@ -116,7 +116,7 @@ def test_the_command_line_needs_no_download(
 def test_a_model_that_is_none_is_told(
     model: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = films.make(films.FILMS["even"], tmp_path / "in.mp4")
+    source = videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
     words = ["upscale", str(source), str(tmp_path / "out.mkv"), "--model", model]
     assert main(words) == Exit.USER
     assert said in capsys.readouterr().err
@@ -125,6 +125,6 @@ def test_a_model_that_is_none_is_told(
 def test_what_can_not_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="scale is 0: wanted 2 or 4"):
         Upscale(scale=0)
-    source = films.make(films.Film(colour=HDR), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(colour=HDR), tmp_path / "in.mp4")
     with pytest.raises(Unsupported, match="--tonemap"):
         fg.run(Upscale(), source, tmp_path / "out.mp4")

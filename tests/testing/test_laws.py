@@ -14,7 +14,7 @@ from filmgate.errors import StageContractError
 from filmgate.testing.laws import check_batch, check_stage, check_time
 from tests.laws.synthetic import film_of, keep_some, picture
 
-FILM = film_of([25] * 20, 3)
+VIDEO = film_of([25] * 20, 3)
 
 
 @dataclass(frozen=True)
@@ -124,34 +124,34 @@ BROKEN: dict[str, tuple[AnyStage, str]] = {
 
 
 def test_a_sound_stage_passes() -> None:
-    check_stage(Sound(), FILM)
+    check_stage(Sound(), VIDEO)
 
 
 @pytest.mark.parametrize("kind", sorted(BROKEN))
 def test_a_broken_stage_is_caught_by_name(kind: str) -> None:
     stage, law = BROKEN[kind]
     with pytest.raises(AssertionError, match=law):
-        check_stage(stage, FILM)
+        check_stage(stage, VIDEO)
 
 
 def test_a_state_that_is_not_plain_is_refused() -> None:
     with pytest.raises(StageContractError, match=r"state\[0\]\.state is \[1\] of type list"):
-        check_stage(HasAListForState(), FILM)
+        check_stage(HasAListForState(), VIDEO)
 
 
 def test_a_batch_may_move_a_picture_by_the_tolerance_and_no_further() -> None:
-    check_batch(SeesItsBatch(), FILM, batch=2, tolerance=0.011)
+    check_batch(SeesItsBatch(), VIDEO, batch=2, tolerance=0.011)
     with pytest.raises(AssertionError, match=r"law 4 \(batch\): frame 0 .*0\.01 away"):
-        check_batch(SeesItsBatch(), FILM, batch=2, tolerance=0.009)
+        check_batch(SeesItsBatch(), VIDEO, batch=2, tolerance=0.009)
 
 
 def test_a_stage_that_says_how_long_its_result_is_is_held_to_it() -> None:
     same = each(list)
-    check_time(same, FILM, FILM.frames[-1].end)
+    check_time(same, VIDEO, VIDEO.frames[-1].end)
     with pytest.raises(AssertionError, match="ends at 5/6 s, wanted 1 s"):
-        check_time(same, FILM, FILM.frames[-1].end + FILM.frames[0].duration * 4)
+        check_time(same, VIDEO, VIDEO.frames[-1].end + VIDEO.frames[0].duration * 4)
 
 
 def test_a_film_too_short_to_try_anything_is_refused() -> None:
     with pytest.raises(AssertionError, match="wanted 12 or more"):
-        check_stage(Sound(), FILM.part(11))
+        check_stage(Sound(), VIDEO.part(11))

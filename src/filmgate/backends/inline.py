@@ -31,11 +31,11 @@ def run(
     With `keep` it goes on from what is kept there, and so does the trace. Closing the generator,
     or any error, leaves nothing behind but what is kept. Raises FilmgateError.
     """
-    with job.source.open(plan.decode_threads if plan else None) as film:
-        chain, plan = build(job.source, job.tasks, film.spec, plan, job.sink, job.seed)
+    with job.source.open(plan.decode_threads if plan else None) as video:
+        chain, plan = build(job.source, job.tasks, video.spec, plan, job.sink, job.seed)
         result = job.sink.open(
-            film,
-            chain.output(film.spec),
+            video,
+            chain.output(video.spec),
             slow=stretched(job.tasks),
             tags={TAG: job_tag(job)},
             threads=plan.encode_threads,
@@ -45,11 +45,11 @@ def run(
             yield from (Warned(message) for message in sink.dropped)
             resume = resume or sink.resume
             if trace is None:
-                yield from run_film(film, chain, sink, plan, resume)
+                yield from run_film(video, chain, sink, plan, resume)
                 return
             with Trace(trace, goes_on=resume is not None) as drawn:
                 chain = replace(chain, clock=Clock(span=drawn.span, level=drawn.level))
-                for event in run_film(film, chain, sink, plan, resume):
+                for event in run_film(video, chain, sink, plan, resume):
                     drawn.tell(event)
                     yield event
 
@@ -58,7 +58,7 @@ def frames(
     source: SourceFile, tasks: Sequence[Task], plan: Plan | None = None
 ) -> Generator[Frame, None, None]:
     """The result's frames as they are made. Raises FilmgateError."""
-    with source.open(plan.decode_threads if plan else None) as film:
-        chain, plan = build(source, tasks, film.spec, plan)
+    with source.open(plan.decode_threads if plan else None) as video:
+        chain, plan = build(source, tasks, video.spec, plan)
         with pinned(plan):
-            yield from made_frames(film, chain, plan)
+            yield from made_frames(video, chain, plan)

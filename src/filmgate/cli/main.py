@@ -109,12 +109,12 @@ def run(job: JobFile, /, limits: Limits, durable: ResumeOptions, shown: DisplayO
     return act.do_one(job_from_toml(job), limits, durable, shown)
 
 
-def probe(film: In, /, *, json: Json = False) -> None:
+def probe(video: In, /, *, json: Json = False) -> None:
     """Show what is in a film: its streams, times, chapters and metadata."""
     from filmgate.cli.views import reports
     from filmgate.media.probe import probe as look
 
-    reports.contents(look(film), json)
+    reports.contents(look(video), json)
 
 
 def check(

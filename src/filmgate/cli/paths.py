@@ -6,7 +6,7 @@ from pathlib import Path
 from filmgate.errors import BadSetting
 
 # What a folder of films is searched for; what is inside decides, not the name.
-FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".gif", ".y4m", ".nut")
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".gif", ".y4m", ".nut")
 _MADE = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 
 
@@ -29,8 +29,8 @@ def pairs(
         raise BadSetting("there is no path: wanted films and -o DIR")
     if folder.exists() and not folder.is_dir():
         raise BadSetting(f"{folder} is a file: wanted a folder for the results")
-    found = [film for path in paths for film in _films(path)]
-    made = [folder / _named(film, container) for film in found]
+    found = [video for path in paths for video in _films(path)]
+    made = [folder / _named(video, container) for video in found]
     for place in made:
         if made.count(place) > 1:
             both = [str(f) for f, m in zip(found, made, strict=True) if m == place]
@@ -49,15 +49,15 @@ def _films(path: Path) -> Iterator[Path]:
             raise BadSetting(f"nothing is called {path}: check the name")
         yield from inside
     elif path.is_dir():
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in FILMS)
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEOS)
         if not inside:
-            raise BadSetting(f"{path} holds no film: wanted one of {', '.join(FILMS)} in it")
+            raise BadSetting(f"{path} holds no film: wanted one of {', '.join(VIDEOS)} in it")
         yield from inside
     else:
         yield path
 
 
-def _named(film: Path, container: str | None) -> str:
+def _named(video: Path, container: str | None) -> str:
     if container:
-        return f"{film.stem}.{container}"
-    return film.name if film.suffix.lower() in _MADE else f"{film.stem}.mp4"
+        return f"{video.stem}.{container}"
+    return video.name if video.suffix.lower() in _MADE else f"{video.stem}.mp4"

@@ -91,7 +91,7 @@ class SinkFile(Protocol):
 
     def open(
         self,
-        film: Any,
+        video: Any,
         spec: StreamSpec,
         *,
         slow: Fraction | None,

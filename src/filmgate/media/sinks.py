@@ -109,7 +109,7 @@ class VideoOutput:
 
     def open(
         self,
-        film: Any,
+        video: Any,
         spec: StreamSpec,
         *,
         slow: Fraction | None = Fraction(1),
@@ -124,8 +124,8 @@ class VideoOutput:
         from filmgate.media.writing.video_writer import VideoWriter
 
         if keep is None:
-            return VideoWriter(self, spec, film.origin, slow=slow, tags=tags, threads=threads)
-        return SegmentWriter(keep, self, spec, film.origin, slow=slow, tags=tags, threads=threads)
+            return VideoWriter(self, spec, video.origin, slow=slow, tags=tags, threads=threads)
+        return SegmentWriter(keep, self, spec, video.origin, slow=slow, tags=tags, threads=threads)
 
     def leftovers(self, run: str) -> list[Path]:
         """Hidden files of a run that was killed; `run` is what FILMGATE_RUN was for it."""
@@ -156,7 +156,7 @@ class ImageOutput:
 
     def open(
         self,
-        film: Any,
+        video: Any,
         spec: StreamSpec,
         *,
         slow: Fraction | None = Fraction(1),
@@ -168,4 +168,4 @@ class ImageOutput:
         Raises UserError."""
         from filmgate.media.images.image_writer import ImageWriter
 
-        return ImageWriter(self, spec, film.origin, tags=tags or {}, threads=threads)
+        return ImageWriter(self, spec, video.origin, tags=tags or {}, threads=threads)

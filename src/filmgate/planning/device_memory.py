@@ -22,10 +22,10 @@ def elsewhere(job: Job, limits: Limits) -> bool:
 
 def foreseen(job: Job) -> tuple[StreamSpec, Sequence[MemoryPrediction]] | None:
     """What comes to the job's first task that can say what it would hold, and what that is."""
-    with job.source.open() as film:
-        chain = Chain(job.source.stages(film.spec))
+    with job.source.open() as video:
+        chain = Chain(job.source.stages(video.spec))
         for task in job.tasks:
-            spec = chain.output(film.spec)
+            spec = chain.output(video.spec)
             if isinstance(task, PredictsMemory) and (rows := task.foreseen(spec)):
                 return spec, rows
             chain = Chain((chain, *task.stages(spec)))

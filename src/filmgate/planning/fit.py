@@ -71,19 +71,19 @@ def fit(job: Job, limits: Limits | None = None, budget: Budget | None = None) ->
     limits = limits or Limits()
     budget = budget or limits.budget
     plan = replace(Plan(return_freed_memory=True, guard=limits.guard), **limits.threads_of_plan)
-    with job.source.open(plan.decode_threads) as film:
-        chain = line(job.source, job.tasks, film.spec, job.sink, job.seed)
-        made = chain.output(film.spec)
-        fixed = limits.fixed(film.spec, len(chain.stages))
+    with job.source.open(plan.decode_threads) as video:
+        chain = line(job.source, job.tasks, video.spec, job.sink, job.seed)
+        made = chain.output(video.spec)
+        fixed = limits.fixed(video.spec, len(chain.stages))
         thrifty = has_low_memory(chain)
         for lean in (False, True) if thrifty else (False,):
             plan, fixed = (
                 replace(plan, low_memory=lean),
                 fixed | ({"low_memory": True} if lean else {}),
             )
-            ours = Chain(dressed(chain, film.spec, plan, job.source))
+            ours = Chain(dressed(chain, video.spec, plan, job.source))
             try:
-                costs = measured(film, ours, job.sink, plan)
+                costs = measured(video, ours, job.sink, plan)
             except OutOfMemory:
                 if lean or not thrifty:
                     raise
@@ -93,7 +93,7 @@ def fit(job: Job, limits: Limits | None = None, budget: Budget | None = None) ->
             if choice := choose(costs, budget.host, budget.device, fixed):
                 if lean:
                     choice = choice.because("low_memory", "made so to fit the budget")
-                return Fit(job, film.spec, made, budget, costs, choice)
+                return Fit(job, video.spec, made, budget, costs, choice)
     raise _refused(job, made, costs, budget, limits, fixed)
 
 
@@ -106,9 +106,9 @@ def planned_within(job: Job, limits: Limits) -> Plan | None:
         return None
     if limits.measured:
         return fit(job, limits).plan
-    with job.source.open() as film:
-        chain, plan = build(job.source, job.tasks, film.spec, None, job.sink, job.seed)
-        return replace(plan, **limits.fixed(film.spec, len(chain.stages)))
+    with job.source.open() as video:
+        chain, plan = build(job.source, job.tasks, video.spec, None, job.sink, job.seed)
+        return replace(plan, **limits.fixed(video.spec, len(chain.stages)))
 
 
 def _refused(

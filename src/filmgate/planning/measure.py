@@ -35,11 +35,11 @@ STILL_COPIES = 5  # of a picture while it becomes a file: waiting, in rows, as R
 TICK = Fraction(1, 1_000_000)
 
 
-def measured(film: Any, chain: Chain, sink: Any, plan: Plan) -> Costs:
+def measured(video: Any, chain: Chain, sink: Any, plan: Plan) -> Costs:
     """What every part takes, tried with the threads of the plan on the film's first frames."""
-    spec = film.spec
+    spec = video.spec
     with pinned(plan):
-        frames, decode_bytes, decode_s, decode_cpu = _decoded(film)
+        frames, decode_bytes, decode_s, decode_cpu = _decoded(video)
         given_bytes = nbytes(frames[0].image)
         a_thread = THREAD_FRAMES * given_bytes
         costs, cpu_s, fed = [], decode_cpu, Fraction(1)
@@ -53,10 +53,10 @@ def measured(film: Any, chain: Chain, sink: Any, plan: Plan) -> Costs:
         encode, encode_s, encode_cpu, file_bytes = LinearCost(), 0.0, 0.0, 0.0
         if isinstance(sink, VideoOutput):
             encode = encoder_memory.held(sink, made)
-            encode_s, encode_cpu, file_bytes = _encoded(film, sink, made, frames, plan)
+            encode_s, encode_cpu, file_bytes = _encoded(video, sink, made, frames, plan)
         elif isinstance(sink, ImageOutput):
             encode = LinearCost(0.0, STILL_COPIES * result_bytes)
-            encode_s, encode_cpu, file_bytes = _stilled(film, sink, made, frames, plan)
+            encode_s, encode_cpu, file_bytes = _stilled(video, sink, made, frames, plan)
         del frames
     with measure_peak(), _rising_on_device():
         pass  # what was freed is given back: the program alone is left
@@ -173,12 +173,12 @@ def to_and_fro(frames: Sequence[Frame], spec: StreamSpec) -> Iterator[Frame]:
         yield Frame(index, index * lasts, lasts, frame.image, extras)
 
 
-def _decoded(film: Any) -> tuple[list[Frame], int, float, float]:
+def _decoded(video: Any) -> tuple[list[Frame], int, float, float]:
     """The first frames, bytes that decoding holds beside them, seconds a frame, of the CPU."""
     kept, seen = list[Frame](), 0
     with measure_peak() as peak:
         began, cpu = perf_counter(), process_time()
-        chunks = film.read(None, 1)
+        chunks = video.read(None, 1)
         for frames, _ in chunks:
             seen += len(frames)
             if len(kept) < KEPT:
@@ -191,13 +191,13 @@ def _decoded(film: Any) -> tuple[list[Frame], int, float, float]:
 
 
 def _encoded(
-    film: Any, sink: VideoOutput, spec: StreamSpec, frames: Sequence[Frame], plan: Plan
+    video: Any, sink: VideoOutput, spec: StreamSpec, frames: Sequence[Frame], plan: Plan
 ) -> tuple[float, float, float]:
     """Seconds, seconds of the processor, and bytes on disk for one frame of the result."""
     from filmgate.media.writing.encoder import Encoder
 
     feed = to_and_fro(frames, spec)
-    encoder = Encoder(sink, spec, TICK, film.origin, plan.encode_threads)
+    encoder = Encoder(sink, spec, TICK, video.origin, plan.encode_threads)
     began, cpu = perf_counter(), process_time()
     packets = encoder.packets(next(feed) for _ in range(ENCODED))
     packets += encoder.flush()
@@ -208,13 +208,13 @@ def _encoded(
 
 
 def _stilled(
-    film: Any, sink: ImageOutput, spec: StreamSpec, frames: Sequence[Frame], plan: Plan
+    video: Any, sink: ImageOutput, spec: StreamSpec, frames: Sequence[Frame], plan: Plan
 ) -> tuple[float, float, float]:
     """The same, where the result is pictures: some are written into a folder that goes."""
     many, feed = max(KEPT, plan.encode_threads), to_and_fro(frames, spec)
     with TemporaryDirectory(prefix="filmgate-") as folder:
         aside = replace(sink, path=Path(folder) / f"%06d{Path(sink.path).suffix or '.png'}")
-        with aside.open(film, spec, threads=plan.encode_threads) as pictures:
+        with aside.open(video, spec, threads=plan.encode_threads) as pictures:
             began, cpu = perf_counter(), process_time()
             pictures.write([next(feed) for _ in range(many)])
             seconds, cpu = (perf_counter() - began) / many, (process_time() - cpu) / many

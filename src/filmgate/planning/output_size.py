@@ -53,8 +53,8 @@ def _snippet(
     rate, count = spec.rate or Fraction(25), spec.frames or 1
     begin = (source.from_ or Fraction(0)) + place * max(0, count - FRAMES) / rate
     try:
-        film: Any = replace(source, from_=begin, to=None, frames=FRAMES).open(1)
-        for frames, _ in film.read(None, FRAMES):
+        video: Any = replace(source, from_=begin, to=None, frames=FRAMES).open(1)
+        for frames, _ in video.read(None, FRAMES):
             yield from frames
     except UserError:  # behind the end of a film of uneven times, or where it is damaged
         return

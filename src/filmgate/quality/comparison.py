@@ -79,8 +79,8 @@ def compare_films(a: Path, b: Path) -> Comparison:
     before: Small | None = None
     with _source(a).open() as one, _source(b).open() as two:
         _alike(a, b, one.spec, two.spec)
-        films = (with_cuts(x.spec, (frames for frames, _ in x.read(None, 8))) for x in (one, two))
-        for x, y in _matched(*films):
+        videos = (with_cuts(x.spec, (frames for frames, _ in x.read(None, 8))) for x in (one, two))
+        for x, y in _matched(*videos):
             if x is None or y is None:
                 alone[x is None] += 1
                 continue

@@ -119,9 +119,9 @@ def _tensors(weights: Weights, path: Path) -> Report:
 def _run(weights: Weights, path: Path) -> Report:
     if weights.family not in registry.interpolators():
         return {"ok": False, "why": f"no task runs the family {weights.family} yet"}
-    film, began = Slide(), perf_counter()
+    video, began = Slide(), perf_counter()
     try:
-        made = list(made_of(film, (Interpolate(model=weights.family, weights=path),)))
+        made = list(made_of(video, (Interpolate(model=weights.family, weights=path),)))
     except (FilmgateError, RuntimeError) as error:
         return {
             "ok": False,
@@ -133,8 +133,8 @@ def _run(weights: Weights, path: Path) -> Report:
     for frame in between:
         assert isinstance(frame.image, Planes)
         at = Fraction(frame.index, 2)
-        truth = film.picture(at).arrays[0]
-        ends = [film.picture(at + part).arrays[0].astype(np.uint16)
+        truth = video.picture(at).arrays[0]
+        ends = [video.picture(at + part).arrays[0].astype(np.uint16)
                 for part in (Fraction(-1, 2), Fraction(1, 2))]  # fmt: skip
         found.append(psnr(frame.image.arrays[0], truth))
         blended.append(psnr(((ends[0] + ends[1] + 1) // 2).astype(np.uint8), truth))

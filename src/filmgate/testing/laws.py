@@ -41,19 +41,19 @@ class SampleVideo:
 
 
 def play(
-    chain: Chain, film: SampleVideo, cuts: Iterable[int] = (), sleeps: Iterable[int] = ()
+    chain: Chain, video: SampleVideo, cuts: Iterable[int] = (), sleeps: Iterable[int] = ()
 ) -> list[Frame]:
     """The whole result, fed in pieces that end at `cuts`; after pieces in `sleeps` it sleeps.
 
     Sleeping is: the state goes to bytes and comes back. A step that runs out of memory is done
     again with half the batch.
     """
-    if not film.frames:
+    if not video.frames:
         return []
     sleeping, out, begin = set(sleeps), list[Frame](), 0
-    state = chain.start(film.spec, film.frames[0].position)
-    for piece, end in enumerate([*sorted(cuts), len(film.frames)]):
-        given = film.frames[begin:end]
+    state = chain.start(video.spec, video.frames[0].position)
+    for piece, end in enumerate([*sorted(cuts), len(video.frames)]):
+        given = video.frames[begin:end]
         chain, state, made = _retried(chain, state, lambda c, s, g=given: c.step(s, g))  # type: ignore[misc]
         out, begin = out + made, end
         state = loads(dumps(state)) if piece in sleeping else state
@@ -125,52 +125,52 @@ def _batched(stage: AnyStage, batch: int) -> Chain:
 # --- the laws -------------------------------------------------------------------------------------
 
 
-def check_cut(stage: AnyStage, film: SampleVideo, cuts: Iterable[int], batch: int = 1) -> None:
+def check_cut(stage: AnyStage, video: SampleVideo, cuts: Iterable[int], batch: int = 1) -> None:
     """Law 1, exact: however the film is cut into chunks, the output is the same film."""
     chain = _batched(stage, batch)
-    same(play(chain, film, cuts), play(chain, film), "law 1 (cut)")
+    same(play(chain, video, cuts), play(chain, video), "law 1 (cut)")
 
 
 def check_sleep(
-    stage: AnyStage, film: SampleVideo, cuts: Iterable[int], sleeps: Iterable[int]
+    stage: AnyStage, video: SampleVideo, cuts: Iterable[int], sleeps: Iterable[int]
 ) -> None:
     """Law 2, exact: the state to bytes anywhere and back, go on: the same film."""
     chain = Chain((stage,))
-    same(play(chain, film, cuts, sleeps), play(chain, film), "law 2 (sleep)")
+    same(play(chain, video, cuts, sleeps), play(chain, video), "law 2 (sleep)")
 
 
 def check_retry(
-    stage: AnyStage, film: SampleVideo, fits: int, batch: int, tolerance: float = 0.0
+    stage: AnyStage, video: SampleVideo, fits: int, batch: int, tolerance: float = 0.0
 ) -> None:
     """Law 3, exact: a step that ran out of memory changed nothing; a smaller batch succeeds."""
-    half = len(film.frames) // 2
+    half = len(video.frames) // 2
     chain = Chain((_Hungry(stage, fits, half),), (batch,))
-    same(play(chain, film, [half]), play(Chain((stage,)), film), "law 3 (retry)", tolerance)
+    same(play(chain, video, [half]), play(Chain((stage,)), video), "law 3 (retry)", tolerance)
 
 
-def check_batch(stage: AnyStage, film: SampleVideo, batch: int, tolerance: float = CLOSE) -> None:
+def check_batch(stage: AnyStage, video: SampleVideo, batch: int, tolerance: float = CLOSE) -> None:
     """Law 4, close: another batch size moves nothing further than `tolerance`."""
     chain = _batched(stage, batch)
-    same(play(chain, film), play(Chain((stage,)), film), "law 4 (batch)", tolerance)
+    same(play(chain, video), play(Chain((stage,)), video), "law 4 (batch)", tolerance)
 
 
-def check_time(stage: AnyStage, film: SampleVideo, total: Fraction | None = None) -> None:
+def check_time(stage: AnyStage, video: SampleVideo, total: Fraction | None = None) -> None:
     """Law 5, exact: times are contiguous from 0 on and last `total` (None: the film's length)."""
     due = Position(0, Fraction(0))
-    for frame in play(Chain((stage,)), film):
+    for frame in play(Chain((stage,)), video):
         assert frame.position == due, f"law 5 (time): {frame.position} where {due} was due"
         assert frame.duration > 0, f"law 5 (time): frame {frame.index} lasts {frame.duration} s"
         due = Position(due.index + 1, frame.end)
-    ends = film.frames[-1].end if film.frames else Fraction(0)
+    ends = video.frames[-1].end if video.frames else Fraction(0)
     wanted = ends if total is None else total
     assert due.time == wanted, f"law 5 (time): the film ends at {due.time} s, wanted {wanted} s"
 
 
-def check_bound(stage: AnyStage, film: SampleVideo, batch: int = 1) -> None:
+def check_bound(stage: AnyStage, video: SampleVideo, batch: int = 1) -> None:
     """Law 6: when the film has run twice, to run it twice again makes the state no bigger."""
     chain, sizes = _batched(stage, batch), list[int]()
-    state = chain.start(film.spec, Position(0, Fraction(0)))
-    for frame in film.twice().twice().frames:  # the first two: until all grids have met
+    state = chain.start(video.spec, Position(0, Fraction(0)))
+    for frame in video.twice().twice().frames:  # the first two: until all grids have met
         state, made = chain.step(state, [frame])
         sizes.append(nbytes(state) + nbytes([f.image for f in made]))
     half, whole = max(sizes[: len(sizes) // 2], default=0), max(sizes, default=0)
@@ -178,19 +178,19 @@ def check_bound(stage: AnyStage, film: SampleVideo, batch: int = 1) -> None:
     assert whole <= allowed, f"law 6 (bound): the state grew from {half} to {whole} bytes"
 
 
-def check_chain(a: AnyStage, b: AnyStage, c: AnyStage, film: SampleVideo) -> None:
+def check_chain(a: AnyStage, b: AnyStage, c: AnyStage, video: SampleVideo) -> None:
     """Law 7, exact: (a, b), c = a, (b, c) = first a, then b, then c."""
-    want = film
+    want = video
     for stage in (a, b, c):
         chain = Chain((stage,))
         want = SampleVideo(chain.output(want.spec), tuple(play(chain, want)))
     for nested in (Chain((Chain((a, b)), c)), Chain((a, Chain((b, c))))):
-        same(play(nested, film), want.frames, "law 7 (chain)")
+        same(play(nested, video), want.frames, "law 7 (chain)")
 
 
 def check_stage(
     stage: AnyStage,
-    film: SampleVideo,
+    video: SampleVideo,
     *,
     tolerance: float = CLOSE,
     total: Fraction | None = None,
@@ -201,19 +201,19 @@ def check_stage(
     `total` is how long the result must be (None: as long as the film), `tolerance` how far another
     batch size may move a picture. Raises AssertionError that names the law.
     """
-    n = len(film.frames)
+    n = len(video.frames)
     assert n >= 12, f"the film has {n} frames: wanted 12 or more, else nothing is tried"
-    check_time(stage, film, total)
-    check_bound(stage, film)
+    check_time(stage, video, total)
+    check_bound(stage, video)
     chance = Random(n)
     for _ in range(tries):
         cuts = [chance.randint(0, n) for _ in range(chance.randint(1, 6))]
         batch = 2 ** chance.randint(1, 3)
-        check_cut(stage, film, cuts, batch)
-        check_sleep(stage, film, cuts, range(len(cuts) + 1))
-        check_retry(stage, film, chance.randint(1, batch), batch, tolerance)
-        check_batch(stage, film, batch, tolerance)
-    check_chain(_Same(), stage, _Same(), film)
+        check_cut(stage, video, cuts, batch)
+        check_sleep(stage, video, cuts, range(len(cuts) + 1))
+        check_retry(stage, video, chance.randint(1, batch), batch, tolerance)
+        check_batch(stage, video, batch, tolerance)
+    check_chain(_Same(), stage, _Same(), video)
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,18 @@ from filmgate.flow.shot_detection import cuts
 from filmgate.models.contracts import Knobs
 from filmgate.models.families import compact
 from filmgate.tasks.upscale import drawn
-from tests import films
+from tests import videos
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Path:
-    return films.make(films.Film(frames=30), tmp_path / "in.mp4")
+def video(tmp_path: Path) -> Path:
+    return videos.make(videos.Video(frames=30), tmp_path / "in.mp4")
 
 
 def test_so_many_frames_are_run_and_told_with_what_was_foreseen(
-    film: Path, capsys: pytest.CaptureFixture[str]
+    video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["bench", "interpolate", str(film), "--frames", "12", "--chunk", "2", "--json"]
+    words = ["bench", "interpolate", str(video), "--frames", "12", "--chunk", "2", "--json"]
     assert main(words) == Exit.DONE
     told = json.loads(capsys.readouterr().out)
     assert (told["read"], told["written"]) == (12, 24)
@@ -35,20 +35,20 @@ def test_so_many_frames_are_run_and_told_with_what_was_foreseen(
     assert all(part["measured_s"] > 0 for part in told["parts"].values())
     assert told["fps"] == pytest.approx(12 / told["seconds"])
     assert told["host"]["predicted_bytes"] > 0 < told["host"]["measured_bytes"]
-    assert [path.name for path in film.parent.iterdir()] == ["in.mp4"]
+    assert [path.name for path in video.parent.iterdir()] == ["in.mp4"]
 
 
 def test_ten_frames_are_run_where_nobody_says_how_many(
-    film: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    video: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    frames = film.with_name("frames") / "%06d.png"
-    assert main(["bench", "convert", str(film), str(frames)]) == Exit.DONE
+    frames = video.with_name("frames") / "%06d.png"
+    assert main(["bench", "convert", str(video), str(frames)]) == Exit.DONE
     said = capsys.readouterr().out
     assert "10 frames in, 10 out" in said
     assert "predicted / measured" in said
     assert max(map(len, said.splitlines()[:10])) <= 80
-    assert [path.name for path in film.parent.iterdir()] == ["in.mp4"]
+    assert [path.name for path in video.parent.iterdir()] == ["in.mp4"]
 
 
 def test_a_pipe_is_no_film_for_a_bench(capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,14 +71,14 @@ def led(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("more", [(), ("--no-guard",)])
 @pytest.mark.usefixtures("led")
 def test_the_parts_of_a_stage_that_is_a_line_are_told(
-    more: tuple[str, ...], film: Path, capsys: pytest.CaptureFixture[str]
+    more: tuple[str, ...], video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One number for flow and networks together did not say which of them takes the time.
 
     Without the guard the line fell into its parts, each was tried alone, and diffvsr missed the
     flow of a frame that had been the first.
     """
-    words = ["bench", "upscale", str(film), "--frames", "2", "--json", *more]
+    words = ["bench", "upscale", str(video), "--frames", "2", "--json", *more]
     assert main(words) == Exit.DONE
     parts = json.loads(capsys.readouterr().out)["parts"]
     assert list(parts) == ["decode", "upscale", "encode"]
@@ -86,12 +86,12 @@ def test_the_parts_of_a_stage_that_is_a_line_are_told(
     assert list(apart) == ["cuts", "upscale"]
     assert min(apart.values()) > 0
     assert "within_s" not in parts["decode"]
-    assert [path.name for path in film.parent.iterdir()] == ["in.mp4"]
+    assert [path.name for path in video.parent.iterdir()] == ["in.mp4"]
 
 
 @pytest.mark.usefixtures("led")
-def test_parts_are_shown_below_their_stage(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "upscale", str(film), "--frames", "2"]) == Exit.DONE
+def test_parts_are_shown_below_their_stage(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "upscale", str(video), "--frames", "2"]) == Exit.DONE
     lines = capsys.readouterr().out.splitlines()
     at = next(n for n, line in enumerate(lines) if line.startswith("upscale"))
     assert [line[:10].rstrip() for line in lines[at + 1 : at + 3]] == ["  cuts", "  upscale"]

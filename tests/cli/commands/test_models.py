@@ -21,7 +21,7 @@ from filmgate.models.contracts import Knobs
 from filmgate.models.registry import folders, interpolator, weights_of
 from filmgate.quality.weights_check import SIDE, Slide
 from filmgate.weights.store import WeightsStore
-from tests import films
+from tests import videos
 from tests.weights.conftest import nothing_said
 from tests.weights.shop import Shop, opened
 
@@ -229,19 +229,19 @@ def test_a_family_with_weights_is_used_with_those_given(
     shelf: WeightsStore, tmp_path: Path
 ) -> None:
     save_file(SHIFTED, tmp_path / "own.safetensors")
-    film = Slide()
-    between = interpolator("fake", film.spec, Knobs(tmp_path / "own.safetensors"))
-    (made,) = between(film.picture(half(0)), film.picture(half(2)), [half(1)])
-    assert (made.arrays[0] == film.picture(half(1)).arrays[0]).all()  # type: ignore[attr-defined]
+    video = Slide()
+    between = interpolator("fake", video.spec, Knobs(tmp_path / "own.safetensors"))
+    (made,) = between(video.picture(half(0)), video.picture(half(2)), [half(1)])
+    assert (made.arrays[0] == video.picture(half(1)).arrays[0]).all()  # type: ignore[attr-defined]
     with pytest.raises(BadSetting, match="the model dis has no such thing: leave"):
-        interpolator("dis", film.spec, Knobs(tmp_path))
+        interpolator("dis", video.spec, Knobs(tmp_path))
 
 
 def test_a_film_is_made_with_weights_by_hand_and_its_tag_tells_no_place(
     shelf: WeightsStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_file(SHIFTED, tmp_path / "own.safetensors")
-    films.make(films.FILMS["even"], tmp_path / "in.mp4")
+    videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
     words = ["interpolate", "in.mp4", "out.mp4", "--model", "fake", "--preset", "ultrafast"]
     assert main([*words, "--quiet"]) == Exit.USER
     assert "filmgate models pull toy fetches them" in capsys.readouterr().err
@@ -309,10 +309,10 @@ def test_two_files_of_one_name_are_refused(shelf: WeightsStore, tmp_path: Path) 
 
 
 def test_the_film_of_a_trial_is_exact_half_way_and_of_its_size() -> None:
-    film = Slide()
-    a, between, b = (film.picture(half(n)).arrays[0] for n in (0, 1, 2))
+    video = Slide()
+    a, between, b = (video.picture(half(n)).arrays[0] for n in (0, 1, 2))
     assert a.shape == (SIDE, SIDE)
     assert (a[:, 8:] == b[:, :-8]).all()
     assert (a[:, 4:] == between[:, :-4]).all()
-    spec: StreamSpec = film.spec
-    assert sum(len(frames) for frames, _ in film.read(None, 5)) == spec.frames
+    spec: StreamSpec = video.spec
+    assert sum(len(frames) for frames, _ in video.read(None, 5)) == spec.frames

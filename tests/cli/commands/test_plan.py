@@ -16,13 +16,13 @@ from filmgate.errors import Exit
 from filmgate.planning.disk import Disk, foreseen
 from filmgate.planning.fit import Fit, fit
 from filmgate.planning.limits import Limits
-from tests import films
+from tests import videos
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Fit:
     folder = tmp_path_factory.mktemp("plan")
-    source = films.make(films.Film(frames=20), folder / "in.mp4")
+    source = videos.make(videos.Video(frames=20), folder / "in.mp4")
     job = fg.Job(
         fg.VideoFile(source), fg.VideoOutput(folder / "out.mp4"), (fg.Interpolate(factor=2),)
     )
@@ -67,7 +67,7 @@ def test_disk_is_at_most_pieces_and_snapshots_and_then_the_result_beside_them() 
 def test_the_plan_of_pictures_counts_the_pictures_that_are_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = films.make(films.Film(frames=6), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=6), tmp_path / "in.mp4")
     words = ["plan", "convert", str(source), str(tmp_path / "made" / "%06d.png"), "--json"]
     assert main(words) == Exit.DONE
     said = json.loads(capsys.readouterr().out)["predicted"]
@@ -81,7 +81,7 @@ def test_the_plan_of_images_to_a_film_is_shown(
 ) -> None:
     (tmp_path / "frames").mkdir()
     for number in range(3):
-        picture = films.picture(number, 64, 48)
+        picture = videos.picture(number, 64, 48)
         Image.fromarray(picture).convert("RGB").save(tmp_path / "frames" / f"{number:06d}.png")
     assert main(["plan", "interpolate", str(tmp_path / "frames")]) == Exit.DONE
     assert "64x48 gbrp, 25 fps, 3 frames  ->  64x48 yuv420p, 50 fps, 6 frames" in (
@@ -100,7 +100,7 @@ def test_a_plan_that_cannot_be_made_is_refused_with_what_to_do(
     words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    films.make(films.Film(frames=6), tmp_path / "in.mp4")
+    videos.make(videos.Video(frames=6), tmp_path / "in.mp4")
     monkeypatch.chdir(tmp_path)
     assert main(["plan", "interpolate", *words]) == Exit.USER
     out, error = capsys.readouterr()

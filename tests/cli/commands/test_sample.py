@@ -13,25 +13,25 @@ from filmgate.cli.main import main
 from filmgate.core.events import Done
 from filmgate.errors import Exit
 from filmgate.media.sinks import ImageOutput, VideoOutput
-from tests import films
+from tests import videos
 
 HERE = ["--in-process", "--json"]
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Path:
-    return films.make(films.Film(frames=40, sounds=("aac",)), tmp_path / "in.mp4")
+def video(tmp_path: Path) -> Path:
+    return videos.make(videos.Video(frames=40, sounds=("aac",)), tmp_path / "in.mp4")
 
 
 def test_three_snippets_tell_of_the_whole_and_only_a_picture_stays(
-    film: Path, capsys: pytest.CaptureFixture[str]
+    video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = film.with_name("out.mp4")
+    out = video.with_name("out.mp4")
     out.write_bytes(b"was here before")
-    words = ["interpolate", str(film), str(out), "--sample", "0.4s", "--preset", "ultrafast"]
+    words = ["interpolate", str(video), str(out), "--sample", "0.4s", "--preset", "ultrafast"]
     assert main([*words, *HERE]) == Exit.DONE
     assert out.read_bytes() == b"was here before"
-    assert sorted(path.name for path in film.parent.iterdir()) == [
+    assert sorted(path.name for path in video.parent.iterdir()) == [
         "in.mp4", "out.mp4", "out.mp4.sample.png",
     ]  # fmt: skip
     told = json.loads(capsys.readouterr().out)
@@ -48,12 +48,12 @@ def test_three_snippets_tell_of_the_whole_and_only_a_picture_stays(
         assert sheet.size[1] % 6 == 0
 
 
-def test_a_picture_stands_over_what_is_shown_at_its_time_now(film: Path) -> None:
-    out = film.with_name("out.mp4")
-    words = ["interpolate", str(film), str(out), "--sample", "1.6", "--codec", "ffv1"]
+def test_a_picture_stands_over_what_is_shown_at_its_time_now(video: Path) -> None:
+    out = video.with_name("out.mp4")
+    words = ["interpolate", str(video), str(out), "--sample", "1.6", "--codec", "ffv1"]
     words[2] = str(out.with_suffix(".mkv"))
     assert main([*words, *HERE]) == Exit.DONE
-    with Image.open(film.with_name("out.mkv.sample.png")) as sheet:
+    with Image.open(video.with_name("out.mkv.sample.png")) as sheet:
         height = sheet.size[1] // 2
         at = [sheet.crop((x * 240, 0, x * 240 + 60, 40)).tobytes() for x in range(6)]
         now = [sheet.crop((x * 240, height, x * 240 + 60, height + 40)).tobytes() for x in range(6)]
@@ -62,11 +62,11 @@ def test_a_picture_stands_over_what_is_shown_at_its_time_now(film: Path) -> None
     assert all(at[k] == at[k + 1] for k in shown if k < 5)
 
 
-def test_pictures_are_sampled_too(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    frames = film.with_name("frames")
-    words = ["convert", str(film), str(frames / "%06d.png"), "--sample", "0.8", "--in-process"]
+def test_pictures_are_sampled_too(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = video.with_name("frames")
+    words = ["convert", str(video), str(frames / "%06d.png"), "--sample", "0.8", "--in-process"]
     assert main(words) == Exit.DONE
-    assert sorted(path.name for path in film.parent.iterdir()) == [
+    assert sorted(path.name for path in video.parent.iterdir()) == [
         "frames.sample.png", "in.mp4",
     ]  # fmt: skip
     said = capsys.readouterr().out
@@ -94,8 +94,8 @@ def test_a_short_film_has_fewer_places(
 def test_a_trimmed_film_of_uneven_times_is_sampled_inside_its_trim(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = films.make(films.FILMS["uneven"], tmp_path / "in.mp4")
-    words = ["convert", str(film), str(tmp_path / "out.mp4"), "--from", "0.1", "--frames", "6"]
+    video = videos.make(videos.VIDEOS["uneven"], tmp_path / "in.mp4")
+    words = ["convert", str(video), str(tmp_path / "out.mp4"), "--from", "0.1", "--frames", "6"]
     assert main([*words, "--sample", "9", *HERE]) == Exit.DONE
     told = json.loads(capsys.readouterr().out)
     assert (told["frames"], told["snippets"][0]["read"]) == (6, 6)
@@ -111,10 +111,10 @@ def test_a_trimmed_film_of_uneven_times_is_sampled_inside_its_trim(
     ],
 )
 def test_what_cannot_be_sampled_is_refused_with_what_to_do(
-    words: str, said: str, film: Path, monkeypatch: pytest.MonkeyPatch,
+    words: str, said: str, video: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.chdir(film.parent)
+    monkeypatch.chdir(video.parent)
     assert main(words.split()) == Exit.USER
     assert said in capsys.readouterr().err
 

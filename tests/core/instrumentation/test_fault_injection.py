@@ -20,7 +20,7 @@ from tests.core.reel import shelved
 from tests.house.tree import ROOT, code
 from tests.laws.synthetic import brighten, film_of, picture
 
-FILM = film_of([25] * 16, seed=3)
+VIDEO = film_of([25] * 16, seed=3)
 
 
 def chain_on(device: FakeDevice, batch: int = 4) -> Chain:
@@ -68,9 +68,9 @@ def test_a_point_strikes_at_the_time_it_was_asked_to(
 
 
 def test_a_device_out_of_memory_costs_one_batch() -> None:
-    plain, _ = shelved(FILM, Chain((each(brighten),), (4,)), Plan(segment_frames=8))
+    plain, _ = shelved(VIDEO, Chain((each(brighten),), (4,)), Plan(segment_frames=8))
     device = FakeDevice(out_of_memory_at=frozenset({2}))
-    shelf, events = shelved(FILM, chain_on(device), Plan(segment_frames=8))
+    shelf, events = shelved(VIDEO, chain_on(device), Plan(segment_frames=8))
     assert [e.batch for e in events if isinstance(e, Replanned)] == [2]
     assert all(
         np.array_equal(picture(a), picture(b))
@@ -80,23 +80,23 @@ def test_a_device_out_of_memory_costs_one_batch() -> None:
 
 def test_a_device_with_a_budget_takes_as_many_frames_as_fit() -> None:
     device = FakeDevice(budget_bytes=200)  # a picture is 48 bytes, its times a few more
-    _, events = shelved(FILM, chain_on(device), Plan(segment_frames=8))
+    _, events = shelved(VIDEO, chain_on(device), Plan(segment_frames=8))
     assert [e.batch for e in events if isinstance(e, Replanned)] == [2]
     assert isinstance(events[-1], Done)
     with pytest.raises(OutOfMemory, match="no smaller batch"):
-        shelved(FILM, chain_on(FakeDevice(budget_bytes=10)), Plan())
+        shelved(VIDEO, chain_on(FakeDevice(budget_bytes=10)), Plan())
 
 
 def test_a_device_that_is_lost_stays_lost() -> None:
     device = FakeDevice(lost_after=2)
     for _ in range(2):
         with pytest.raises(Fault, match="lost since step 2"):
-            shelved(FILM, chain_on(device), Plan())
+            shelved(VIDEO, chain_on(device), Plan())
     assert device.steps == 4
 
 
 def test_a_device_spoils_the_pictures_of_one_step() -> None:
-    shelf, _ = shelved(FILM, chain_on(FakeDevice(nan_at=2)), Plan())
+    shelf, _ = shelved(VIDEO, chain_on(FakeDevice(nan_at=2)), Plan())
     spoilt = [f.index for f in shelf.frames if np.isnan(np.asarray(f.image)).any()]
     assert spoilt == [4, 5, 6, 7]
     assert all(frame.duration == Fraction(25, 600) for frame in shelf.frames)

@@ -20,8 +20,8 @@ from filmgate.errors import BadOutput, BadSetting
 from filmgate.media.pixels.planes import Planes
 from filmgate.testing import laws
 from filmgate.testing.fake_device import FakeDevice
-from tests.films import picture
 from tests.laws.synthetic import Recurrent, double, film_of
+from tests.videos import picture
 
 SPEC = StreamSpec(
     width=96, height=64, rate=F(25), time_base=F(1, 25), pixels="rgb", dtype="float32"
@@ -41,9 +41,9 @@ def scene(shift: int) -> Any:
     return 128 + 60 * np.sin((x + shift) / 17) + 40 * np.cos((y - shift / 2) / 11)
 
 
-def still(film: laws.SampleVideo) -> laws.SampleVideo:
-    first = film.frames[0].image
-    return laws.SampleVideo(film.spec, tuple(replace(f, image=first) for f in film.frames))
+def still(video: laws.SampleVideo) -> laws.SampleVideo:
+    first = video.frames[0].image
+    return laws.SampleVideo(video.spec, tuple(replace(f, image=first) for f in video.frames))
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Tampering:
         return None, []
 
 
-def played(stage: AnyStage, film: laws.SampleVideo, batch: int = 1) -> list[Frame]:
-    return laws.play(Chain((stage,), (batch,)), film)
+def played(stage: AnyStage, video: laws.SampleVideo, batch: int = 1) -> list[Frame]:
+    return laws.play(Chain((stage,), (batch,)), video)
 
 
 BAD: dict[str, Callable[[list[Any], int], Any]] = {
@@ -106,11 +106,11 @@ def test_a_check_that_is_not_asked_for_is_not_made(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["frozen", "shuffled"])
 def test_what_the_input_does_too_is_right(kind: str) -> None:
-    film, change = moving(), BAD[kind]
-    images = [f.image for f in film.frames]
-    same = tuple(replace(f, image=change(images, f.index)) for f in film.frames)
-    played(check_outputs(each(list)), laws.SampleVideo(film.spec, same))
-    played(check_outputs(Tampering(change)), still(film))
+    video, change = moving(), BAD[kind]
+    images = [f.image for f in video.frames]
+    same = tuple(replace(f, image=change(images, f.index)) for f in video.frames)
+    played(check_outputs(each(list)), laws.SampleVideo(video.spec, same))
+    played(check_outputs(Tampering(change)), still(video))
 
 
 CLEAN: dict[str, Callable[[list[Any], int], Any]] = {
@@ -126,30 +126,30 @@ CLEAN: dict[str, Callable[[list[Any], int], Any]] = {
 
 @pytest.mark.parametrize("kind", sorted(CLEAN))
 def test_a_clean_film_passes_untouched(kind: str) -> None:
-    for film in (moving(), moving(speed=1), still(moving()), cut_film()):
-        got = played(check_outputs(Tampering(CLEAN[kind])), film)
-        laws.same(got, played(Tampering(CLEAN[kind]), film), "guarded")
+    for video in (moving(), moving(speed=1), still(moving()), cut_film()):
+        got = played(check_outputs(Tampering(CLEAN[kind])), video)
+        laws.same(got, played(Tampering(CLEAN[kind]), video), "guarded")
 
 
 def cut_film() -> laws.SampleVideo:
     """A bright shot, a dark one, a black picture, a flash and a still: all in the film itself."""
-    film, frames = moving(), []
-    for f in film.frames:
+    video, frames = moving(), []
+    for f in video.frames:
         image: Any = f.image
         dark = image * np.float32(0.2 if 10 <= f.index < 20 else 0 if f.index == 25 else 1)
         frames.append(replace(f, image=dark + np.float32(0.4 * (f.index == 30))))
-    return laws.SampleVideo(film.spec, tuple(frames))
+    return laws.SampleVideo(video.spec, tuple(frames))
 
 
 def test_twice_the_frames_and_three_times_the_length_pass() -> None:
-    film = moving()
+    video = moving()
     stage = windowed(double, 0, 1, first=lambda at: 2 * at.index)
-    assert len(played(check_outputs(stage), film)) == 80
+    assert len(played(check_outputs(stage), video)) == 80
 
     def slower(frames: Sequence[Frame]) -> list[Frame]:
         return [f.made(f.image, time=3 * f.time, duration=3 * f.duration) for f in frames]
 
-    assert len(played(check_outputs(each(slower), stretch=3), film)) == 40
+    assert len(played(check_outputs(each(slower), stretch=3), video)) == 40
 
 
 def test_a_state_that_is_not_finite_is_never_handed_on() -> None:
@@ -161,13 +161,13 @@ def test_a_state_that_is_not_finite_is_never_handed_on() -> None:
             sick = {**after, "mean": after["mean"] * (np.nan if frames[0].index == 5 else 1)}
             return sick, made
 
-    film = film_of([25] * 12, 1)
+    video = film_of([25] * 12, 1)
     stage = check_outputs(Sick(), checks=["finite"])
-    state = stage.start(film.spec, film.frames[0].position)
-    for frame in film.frames[:5]:
+    state = stage.start(video.spec, video.frames[0].position)
+    for frame in video.frames[:5]:
         state, _ = stage.step(state, [frame])
     with pytest.raises(BadOutput, match="6 numbers of its state are NaN"):
-        stage.step(state, [film.frames[5]])
+        stage.step(state, [video.frames[5]])
     assert count_nonfinite(state) == 0
 
 
@@ -178,10 +178,10 @@ def test_a_device_that_gives_nan_is_found() -> None:
 
 
 def test_memory_does_not_grow_and_is_small() -> None:
-    film, sizes = moving(200), list[int]()
+    video, sizes = moving(200), list[int]()
     stage = check_outputs(each(list))
-    state = stage.start(film.spec, film.frames[0].position)
-    for frame in film.frames:
+    state = stage.start(video.spec, video.frames[0].position)
+    for frame in video.frames:
         state, _ = stage.step(state, [frame])
         sizes.append(nbytes(state))
     assert max(sizes[:50]) == max(sizes) < 200_000

@@ -16,7 +16,7 @@ import pytest
 
 from filmgate.errors import BadInput
 from filmgate.media.containers.open import opened
-from tests.films import FILMS, make
+from tests.videos import VIDEOS, make
 
 _MIB = 1 << 20
 
@@ -137,9 +137,9 @@ def _bombs(mp4: bytes, mkv: bytes) -> dict[str, bytes]:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Path], Path]]:
     """A good film, the hostile files, and the file that none of them may reach."""
     folder = tmp_path_factory.mktemp("hostile")
-    good = make(FILMS["even"], folder / "good.mp4")
-    mkv = make(FILMS["sound_mkv"], folder / "good.mkv").read_bytes()
-    canary = make(FILMS["even"], folder / "canary.mp4")
+    good = make(VIDEOS["even"], folder / "good.mp4")
+    mkv = make(VIDEOS["sound_mkv"], folder / "good.mkv").read_bytes()
+    canary = make(VIDEOS["even"], folder / "canary.mp4")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -222,13 +222,13 @@ def test_what_is_no_plain_file_is_refused_without_waiting_for_it(tmp_path: Path)
         listener.bind(os.path.relpath(tmp_path / "s"))
         with pytest.raises(BadInput, match="can't be read"), opened(tmp_path / "s"):
             pass
-    make(FILMS["even"], tmp_path / "film.mp4")
+    make(VIDEOS["even"], tmp_path / "film.mp4")
     (tmp_path / "link").symlink_to("film.mp4")
     with opened(tmp_path / "link") as container:
         assert container.streams.video
 
 
 def test_a_picture_that_is_too_large_names_the_flag(tmp_path: Path) -> None:
-    path = make(FILMS["even"], tmp_path / "film.mp4")
+    path = make(VIDEOS["even"], tmp_path / "film.mp4")
     with pytest.raises(BadInput, match=r"pass --max-pixels \d+"), opened(path, max_pixels=99):
         pass

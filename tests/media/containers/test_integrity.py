@@ -8,11 +8,11 @@ import pytest
 from filmgate.errors import BadInput
 from filmgate.media.containers.integrity import flaw
 from filmgate.media.sources import VideoFile
-from tests.films import BROKEN, FILMS
 from tests.media.conftest import Reel
+from tests.videos import BROKEN, VIDEOS
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", VIDEOS)
 def test_a_whole_film_has_no_flaw(name: str, reel: Reel) -> None:
     assert flaw(reel(name)) == ""
 

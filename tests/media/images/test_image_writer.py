@@ -8,13 +8,13 @@ from filmgate.core.snapshot import Snapshot
 from filmgate.errors import OutputExists
 from filmgate.media.sinks import ImageOutput
 from filmgate.media.source_metadata import SourceMetadata
-from tests import films
+from tests import videos
 from tests.media.images.test_image_reader import END, MIDDLE, TAGS, _frames, _Origin, _spec
 
 
 def test_an_interrupted_folder_is_gone_on_with_from_what_is_whole(tmp_path: Path) -> None:
-    film, folder = films.make(films.Film(), tmp_path / "film.mp4"), tmp_path / "made"
-    output, origin = ImageOutput(folder / "%d.png"), _Origin(SourceMetadata(path=film))
+    video, folder = videos.make(videos.Video(), tmp_path / "film.mp4"), tmp_path / "made"
+    output, origin = ImageOutput(folder / "%d.png"), _Origin(SourceMetadata(path=video))
 
     def go(tags: dict[str, str], end: Snapshot) -> tuple[str, ...]:
         with output.open(origin, _spec("gray"), tags=tags) as sink:
@@ -36,11 +36,11 @@ def test_an_interrupted_folder_is_gone_on_with_from_what_is_whole(tmp_path: Path
 
 
 def test_a_folder_of_another_film_is_not_gone_on_with(tmp_path: Path) -> None:
-    film = films.make(films.Film(), tmp_path / "film.mp4")
-    output, origin = ImageOutput(tmp_path / "made" / "%d.png"), _Origin(SourceMetadata(path=film))
+    video = videos.make(videos.Video(), tmp_path / "film.mp4")
+    output, origin = ImageOutput(tmp_path / "made" / "%d.png"), _Origin(SourceMetadata(path=video))
     with output.open(origin, _spec("gray"), tags=TAGS) as sink:
         sink.write(_frames("gray", 2))
         sink.commit(MIDDLE)
-    films.make(films.Film(frames=13), film)
+    videos.make(videos.Video(frames=13), video)
     with pytest.raises(OutputExists, match="name another folder, or say overwrite"):
         output.open(origin, _spec("gray"), tags=TAGS)

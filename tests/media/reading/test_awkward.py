@@ -11,10 +11,10 @@ from av.packet import Packet
 
 from filmgate.errors import BadSetting
 from filmgate.media.sources import VideoFile
-from tests import films
-from tests.films import number_of
+from tests import videos
 from tests.media.awkward import MORE, check_seek_is_read, frames, pictures
 from tests.media.conftest import Reel
+from tests.videos import number_of
 
 
 @pytest.mark.parametrize("name", [name for name in MORE if not name.startswith("fields")])
@@ -134,11 +134,11 @@ def test_captures_that_were_strung_together_are_one_film(
 
 def test_an_avi_may_hold_two_pictures_in_one_packet(tmp_path: Path) -> None:
     """ "Packed B-frames", as DivX wrote them: an empty picture follows, to keep the count."""
-    kind = films.Film(
+    kind = videos.Video(
         codec="mpeg4", suffix=".avi", tick=Fraction(1, 25),
         options={"bf": "1", "g": "100", "b_strategy": "0"},
     )  # fmt: skip
-    with av.open(str(films.make(kind, tmp_path / "plain.avi"))) as container:
+    with av.open(str(videos.make(kind, tmp_path / "plain.avi"))) as container:
         plain = [bytes(p) for p in container.demux(video=0) if p.size]
     at, empty = plain[0].index(b"\0\0\1\xb6"), b"\0\0\1\xb6\x50\x80\0"
     packed = [plain[0][:at] + b"\0\0\1\xb2DivX503b1393p\0" + plain[0][at:]]

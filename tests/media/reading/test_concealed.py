@@ -17,10 +17,10 @@ from filmgate.errors import BadInput
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.reading.video_reader import VideoReader
 from filmgate.media.sources import VideoFile
-from tests import films
-from tests.films import BROKEN, FILMS, GOP, X264, number_of
+from tests import videos
 from tests.media.awkward import MORE, check_seek_is_read, frames, look, pictures
 from tests.media.conftest import Reel
+from tests.videos import BROKEN, GOP, VIDEOS, X264, number_of
 
 
 def test_pictures_of_another_size_are_fitted_into_the_first_one(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_pictures_of_another_size_are_fitted_into_the_first_one(tmp_path: Path) 
     assert (luma.shape, blue.shape) == ((48, 64), (24, 32))
     assert np.unique(luma[:8]) == np.unique(luma[40:]) == [black]
     assert np.unique(blue) == [128]
-    big = films.picture(4, 128, 64)[16:].reshape(24, 2, 64, 2).mean((1, 3))
+    big = videos.picture(4, 128, 64)[16:].reshape(24, 2, 64, 2).mean((1, 3))
     assert abs(luma[16:40] - big).mean() < 4
     check_seek_is_read(film)
 
@@ -53,7 +53,7 @@ def test_a_film_may_change_its_pixel_format_too(tmp_path: Path) -> None:
             context = av.CodecContext.create("mjpeg", "w")
             context.width, context.height, context.pix_fmt = 64, 48, pixels
             context.time_base = Fraction(1, 25)
-            frame = VideoFrame.from_ndarray(films.picture(n, 64, 48), "gray")
+            frame = VideoFrame.from_ndarray(videos.picture(n, 64, 48), "gray")
             for packet in context.encode(frame.reformat(format=pixels)):
                 packet.stream, packet.time_base = stream, Fraction(1, 1000)
                 packet.pts = packet.dts = 40 * n
@@ -73,7 +73,7 @@ def test_a_damaged_film_can_go_on_with_stand_ins(name: str, reel: Reel) -> None:
         assert name.startswith("cut")
         assert name.endswith(".mp4")  # its index is what was cut off
         return
-    kind = FILMS["hevc"] if "hevc" in name else films.Film(frames=40)
+    kind = VIDEOS["hevc"] if "hevc" in name else videos.Video(frames=40)
     found = frames(film)
     told = [str(frame.extras.get("concealed", "")) for frame in found]
     good = [n for n, text in enumerate(told) if "shown again" not in text]
@@ -171,26 +171,29 @@ def test_a_gif_is_opaque_until_it_shows_otherwise(tmp_path: Path) -> None:
 def test_the_light_of_an_hdr_film_is_told_as_ffmpeg_lays_it_out(tmp_path: Path) -> None:
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
     options = {**X264, "x264-params": f"mastering-display={display}:cll=1000,400"}
-    kind = films.Film(frames=2, pixels="yuv420p10le", options=options)
-    mastering, level = VideoReader.of(films.make(kind, tmp_path / "hdr.mp4")).origin.light
+    kind = videos.Video(frames=2, pixels="yuv420p10le", options=options)
+    mastering, level = VideoReader.of(videos.make(kind, tmp_path / "hdr.mp4")).origin.light
     assert level is not None
     assert list(np.frombuffer(level[:8], np.uint32)) == [1000, 400]
     assert mastering is not None
     red_x = np.frombuffer(mastering[:8], np.int32)  # the first of ten rationals
     assert Fraction(int(red_x[0]), int(red_x[1])) == Fraction(34000, 50000)
-    assert VideoReader.of(films.make(films.Film(frames=2), tmp_path / "sdr.mp4")).origin.light == (
-        None, None,
-    )  # fmt: skip
+    assert VideoReader.of(
+        videos.make(videos.Video(frames=2), tmp_path / "sdr.mp4")
+    ).origin.light == (
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_where_chroma_lies_is_told(suffix: str, tmp_path: Path) -> None:
     for number, siting in enumerate(("left", "center", "topleft", "top")):
-        kind = films.Film(
+        kind = videos.Video(
             frames=1, options={**X264, "x264-params": f"chromaloc={number}"}, suffix=suffix,
             tick=Fraction(1, 1000 if suffix == ".mkv" else 90000),
         )  # fmt: skip
-        path = films.make(kind, tmp_path / f"{siting}{suffix}")
+        path = videos.make(kind, tmp_path / f"{siting}{suffix}")
         assert VideoReader.of(path).spec.colour.siting == siting
 
 
@@ -202,7 +205,7 @@ def test_one_frame_is_a_film(name: str, shelf: Reel) -> None:
 
 
 def test_damage_before_the_first_good_picture_is_left_out_and_said(tmp_path: Path) -> None:
-    path = films.make(films.Film(frames=24, options=GOP), tmp_path / "film.mp4")
+    path = videos.make(videos.Video(frames=24, options=GOP), tmp_path / "film.mp4")
     with av.open(str(path)) as container:
         first = next(p for p in container.demux(video=0) if p.size)
     data = bytearray(path.read_bytes())

@@ -18,12 +18,12 @@ from filmgate.core.snapshot import Cursor
 from filmgate.errors import BadInput, BadSetting, Unsupported, UserError
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.sources import VideoFile, VideoPipe
-from tests.films import Film, make
+from tests.videos import Video, make
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(Film(), tmp_path_factory.mktemp("pipe") / "plain.mp4")
+    return make(Video(), tmp_path_factory.mktemp("pipe") / "plain.mp4")
 
 
 def _as(film: Path, format: str, codec: str) -> bytes:

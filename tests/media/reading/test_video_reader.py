@@ -12,8 +12,8 @@ from filmgate.errors import BadInput
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.reading.video_reader import VideoReader
 from filmgate.media.sources import VideoFile
-from tests.films import BROKEN, FILMS, number_of
 from tests.media.conftest import Reel
+from tests.videos import BROKEN, VIDEOS, number_of
 
 
 def frames(film: VideoReader, cursor: Cursor | None = None, size: int = 8) -> list[Frame]:
@@ -28,15 +28,15 @@ def same(one: Frame, other: Frame) -> bool:
     return known and all(np.array_equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", VIDEOS)
 def test_every_shown_frame_comes_once_with_its_exact_time(name: str, reel: Reel) -> None:
     film = VideoFile(reel(name)).open()
     found = [(frame.time, frame.duration, number_of(frame)) for frame in frames(film)]
-    assert found == list(FILMS[name].shown)
+    assert found == list(VIDEOS[name].shown)
     assert list(film.times()) == [(time, duration) for time, duration, _ in found]
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", VIDEOS)
 def test_from_any_cursor_on_the_frames_are_those_read_from_the_beginning(
     name: str, reel: Reel
 ) -> None:

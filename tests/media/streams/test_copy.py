@@ -13,7 +13,7 @@ from filmgate.media.probe import probe
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
 from filmgate.quality.verify import check
-from tests import films
+from tests import videos
 from tests.cases import crossed
 from tests.media.conftest import Reel
 
@@ -27,14 +27,14 @@ def clicking(path: Path, codec: str) -> Path:
     for click in CLICKS:
         at = round(click * RATE)
         wave[at : at + 480] = np.sin(np.arange(480) * 0.4) * np.hanning(480)
-    kind = films.Film(frames=25 * SECONDS, options={**films.X264, "g": "10"}, suffix=path.suffix)
+    kind = videos.Video(frames=25 * SECONDS, options={**videos.X264, "g": "10"}, suffix=path.suffix)
     with av.open(str(path), "w") as out:
-        video = films._video(out, kind)
-        sound = films._sound(out, codec)
-        words = films._words(out, "mov_text" if path.suffix == ".mp4" else "subrip")
+        video = videos._video(out, kind)
+        sound = videos._sound(out, codec)
+        words = videos._words(out, "mov_text" if path.suffix == ".mp4" else "subrip")
         out.set_chapters([chapter(n) for n in range(SECONDS)])
         out.start_encoding()
-        films._put_frames(out, video, kind)
+        videos._put_frames(out, video, kind)
         for at in range(0, len(wave), 960):
             frame = av.AudioFrame.from_ndarray(wave[at : at + 960][None], "fltp", "mono")
             frame.sample_rate, frame.pts, frame.time_base = RATE, at, Fraction(1, RATE)

@@ -18,8 +18,8 @@ from filmgate.media.writing.segment_join import Segment
 from filmgate.media.writing.segment_writer import SegmentWriter
 from filmgate.quality.verify import check
 from filmgate.tasks.provenance import TAG, job_tag
-from tests.films import number_of
 from tests.media.conftest import Reel
+from tests.videos import number_of
 
 QUICK = {"h264": "veryfast", "hevc": "ultrafast", "av1": "11", "vp9": "8"}
 SOURCES = {"prores": "prores"}
@@ -54,10 +54,10 @@ class Run:
         assert part.stat().st_size > 0
 
     def go(self, length: int, leave_after: int | None = None) -> None:
-        film = VideoFile(self.source).open()
-        frames = [f for chunk, _ in film.read(None, 8) for f in chunk]
+        video = VideoFile(self.source).open()
+        frames = [f for chunk, _ in video.read(None, 8) for f in chunk]
         tags = {TAG: job_tag(Job(VideoFile(self.source), self.output))}
-        with SegmentWriter(self, self.output, film.spec, film.origin, tags=tags) as sink:
+        with SegmentWriter(self, self.output, video.spec, video.origin, tags=tags) as sink:
             first = sink.resume.cursor.index if sink.resume else 0
             self.told = list(sink.dropped)
             for at in range(first, len(frames), length):
@@ -212,7 +212,7 @@ def test_what_is_done_so_far_can_be_watched(name: str, reel: Reel, tmp_path: Pat
 
 def test_a_film_without_frames_leaves_no_piece(reel: Reel, tmp_path: Path) -> None:
     run = Run(reel("even"), VideoOutput(tmp_path / "o.mkv"))
-    film = VideoFile(reel("even")).open()
-    with SegmentWriter(run, run.output, film.spec, film.origin) as sink:
+    video = VideoFile(reel("even")).open()
+    with SegmentWriter(run, run.output, video.spec, video.origin) as sink:
         sink.commit(snapshot(0))
     assert run.pieces == ()

@@ -24,27 +24,27 @@ from filmgate.media.sources import VideoFile
 from filmgate.media.streams.selection import retell
 from filmgate.media.writing.video_writer import VideoWriter
 from tests.cases import crossed
-from tests.films import FILMS, number_of
 from tests.media.conftest import Reel
+from tests.videos import VIDEOS, number_of
 
 QUICK = MappingProxyType({"h264": "ultrafast", "hevc": "ultrafast"})
 PLAIN = [
-    name for name in FILMS if name not in ("rich", "rich_mp4", "sound_mkv", "ffv1_rgb", "words")
+    name for name in VIDEOS if name not in ("rich", "rich_mp4", "sound_mkv", "ffv1_rgb", "words")
 ]
 
 
 def copy(source: Path, output: VideoOutput, tracks: bool = True) -> VideoWriter:
-    film = VideoFile(source).open()
+    video = VideoFile(source).open()
     slow, tags = Fraction(1) if tracks else None, {"FILMGATE": '{"x": "é"}'}
-    with VideoWriter(output, film.spec, film.origin, slow=slow, tags=tags) as sink:
-        for chunk, _ in film.read(None, 8):
+    with VideoWriter(output, video.spec, video.origin, slow=slow, tags=tags) as sink:
+        for chunk, _ in video.read(None, 8):
             sink.write(chunk)
         sink.finish()
     return sink
 
 
-def frames(film: VideoReader) -> list[Frame]:
-    return [frame for chunk, _ in film.read(None, 8) for frame in chunk]
+def frames(video: VideoReader) -> list[Frame]:
+    return [frame for chunk, _ in video.read(None, 8) for frame in chunk]
 
 
 def metadata(contents: Contents) -> dict[str, str]:
@@ -79,10 +79,10 @@ def test_every_frame_keeps_its_time_and_its_end_within_half_a_tick(
             assert all(map(np.array_equal, a.image.arrays, b.image.arrays))
 
 
-def _lead(film: VideoReader) -> Fraction:
-    heard = first_sound(film.path)
+def _lead(video: VideoReader) -> Fraction:
+    heard = first_sound(video.path)
     assert heard is not None
-    return heard - film.offset
+    return heard - video.offset
 
 
 def test_rgb_is_kept_bit_for_bit_in_ffv1(reel: Reel, tmp_path: Path) -> None:
@@ -211,27 +211,27 @@ def test_the_last_frame_of_an_uneven_film_keeps_its_duration_behind_b_frames(
     """Decoding order ends with another frame: an mp4's last duration came out as 40 ms."""
     sink = copy(reel("held_first"), VideoOutput(tmp_path / "out.mp4", preset="veryfast"))
     last = frames(VideoFile(tmp_path / "out.mp4").open())[-1]
-    assert abs(last.duration - FILMS["held_first"].shown[-1][1]) <= sink.tick
+    assert abs(last.duration - VIDEOS["held_first"].shown[-1][1]) <= sink.tick
 
 
 def test_frames_on_the_same_tick_of_the_container_are_refused(reel: Reel, tmp_path: Path) -> None:
-    film = VideoFile(reel("even")).open()
-    first = frames(film)[0]
+    video = VideoFile(reel("even")).open()
+    first = frames(video)[0]
     fast = [replace(first, index=n, time=Fraction(n, 5000), duration=Fraction(1, 5000))
             for n in range(3)]  # fmt: skip
     with (
         pytest.raises(Unsupported, match=r"frame 1 at 0\.000200 s .* counts in 0\.001000 s"),
-        VideoOutput(tmp_path / "out.mkv").open(film, film.spec) as sink,
+        VideoOutput(tmp_path / "out.mkv").open(video, video.spec) as sink,
     ):
         sink.write(fast)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_name_appears_only_when_the_film_is_whole(reel: Reel, tmp_path: Path) -> None:
-    film = VideoFile(reel("sound")).open()
+    video = VideoFile(reel("sound")).open()
     path = tmp_path / "out.mp4"
-    with VideoWriter(VideoOutput(path), film.spec, film.origin) as sink:
-        sink.write(frames(film))
+    with VideoWriter(VideoOutput(path), video.spec, video.origin) as sink:
+        sink.write(frames(video))
         assert not path.exists()
         assert [p.name.startswith(".out.") for p in tmp_path.iterdir()] == [True]
         sink.finish()
@@ -245,14 +245,14 @@ def _interrupted(sink: VideoWriter, some: Sequence[Frame]) -> None:
 
 
 def test_nothing_is_left_of_a_film_that_was_not_finished(reel: Reel, tmp_path: Path) -> None:
-    film = VideoFile(reel("sound")).open()
+    video = VideoFile(reel("sound")).open()
     path = tmp_path / "out.mp4"
     path.write_bytes(b"precious")
     with pytest.raises(KeyboardInterrupt):
         _interrupted(
-            VideoWriter(VideoOutput(path, overwrite=True), film.spec, film.origin), frames(film)
+            VideoWriter(VideoOutput(path, overwrite=True), video.spec, video.origin), frames(video)
         )
-    with VideoOutput(path, overwrite=True).open(film, film.spec):
+    with VideoOutput(path, overwrite=True).open(video, video.spec):
         pass
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"precious"
@@ -263,16 +263,16 @@ def test_files_are_not_overwritten_unless_told_and_the_film_itself_never(
 ) -> None:
     source = tmp_path / "film.mp4"
     source.write_bytes(reel("even").read_bytes())
-    film = VideoFile(source).open()
+    video = VideoFile(source).open()
     (tmp_path / "there.mp4").touch()
     with pytest.raises(OutputExists, match="exists: name another output, or say overwrite"):
-        VideoOutput(tmp_path / "there.mp4").open(film, film.spec)
+        VideoOutput(tmp_path / "there.mp4").open(video, video.spec)
     with pytest.raises(BadSetting, match="is the film itself"):
-        VideoOutput(source, overwrite=True).open(film, film.spec)
+        VideoOutput(source, overwrite=True).open(video, video.spec)
     with pytest.raises(BadSetting, match=r"wanted a name that ends in \.mp4"):
-        VideoOutput(tmp_path / "out.flv").open(film, film.spec)
+        VideoOutput(tmp_path / "out.flv").open(video, video.spec)
     with pytest.raises(BadSetting, match="does not exist: make it first"):
-        VideoOutput(tmp_path / "no" / "out.mp4").open(film, film.spec)
+        VideoOutput(tmp_path / "no" / "out.mp4").open(video, video.spec)
 
 
 @pytest.mark.parametrize(
@@ -297,28 +297,30 @@ def test_files_are_not_overwritten_unless_told_and_the_film_itself_never(
 def test_pictures_that_an_encoder_can_t_take_are_told_before_the_first_frame(
     codec: Codec, pixels: str, size: tuple[int, int], words: str, reel: Reel, tmp_path: Path
 ) -> None:
-    film = VideoFile(reel("even")).open()
-    spec = replace(film.spec, pixels=pixels, width=size[0], height=size[1])
+    video = VideoFile(reel("even")).open()
+    spec = replace(video.spec, pixels=pixels, width=size[0], height=size[1])
     with pytest.raises(Unsupported, match=words):
-        VideoOutput(tmp_path / "out.mkv", codec).open(film, spec)
+        VideoOutput(tmp_path / "out.mkv", codec).open(video, spec)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_an_encoder_refuses_by_itself_is_told_with_the_settings(
     reel: Reel, tmp_path: Path
 ) -> None:
-    film = VideoFile(reel("even")).open()
+    video = VideoFile(reel("even")).open()
     with pytest.raises(Unsupported, match="libx265 does not take 2x2 yuv420p with "):
-        VideoOutput(tmp_path / "out.mp4", "hevc").open(film, replace(film.spec, width=2, height=2))
+        VideoOutput(tmp_path / "out.mp4", "hevc").open(
+            video, replace(video.spec, width=2, height=2)
+        )
 
 
 def test_a_frame_that_is_not_what_the_spec_said_is_the_stage_s_fault(
     reel: Reel, tmp_path: Path
 ) -> None:
-    film, other = VideoFile(reel("even")).open(), VideoFile(reel("full_chroma")).open()
+    video, other = VideoFile(reel("even")).open(), VideoFile(reel("full_chroma")).open()
     with (
         pytest.raises(StageContractError, match="frame 0 is 64x48 yuv444p, wanted 64x48 yuv420p"),
-        VideoOutput(tmp_path / "out.mp4").open(film, film.spec) as sink,
+        VideoOutput(tmp_path / "out.mp4").open(video, video.spec) as sink,
     ):
         sink.write(frames(other))
 
@@ -335,9 +337,9 @@ def test_a_result_may_go_into_a_pipe(
 ) -> None:
     pipe = io.TextIOWrapper(io.BytesIO())
     monkeypatch.setattr(sys, "stdout", pipe)
-    film = VideoFile(reel("b_frames")).open()
-    with VideoWriter(VideoOutput(Path("-"), container=container), film.spec, film.origin) as sink:
-        for chunk, _ in film.read(None, 8):
+    video = VideoFile(reel("b_frames")).open()
+    with VideoWriter(VideoOutput(Path("-"), container=container), video.spec, video.origin) as sink:
+        for chunk, _ in video.read(None, 8):
             sink.write(chunk)
         sink.finish()
     path = tmp_path / f"out.{container}"
@@ -347,6 +349,6 @@ def test_a_result_may_go_into_a_pipe(
 
 
 def test_y4m_knows_one_rate_only(reel: Reel) -> None:
-    film = VideoFile(reel("uneven")).open()
+    video = VideoFile(reel("uneven")).open()
     with pytest.raises(Unsupported, match="y4m knows one rate only"):
-        VideoOutput(Path("-")).open(film, film.spec)
+        VideoOutput(Path("-")).open(video, video.spec)

@@ -14,9 +14,9 @@ from filmgate.core.frame import Frame
 from filmgate.core.values import nbytes
 from filmgate.device.tensor_memory import Live
 from filmgate.errors import Exit
-from tests import films
+from tests import videos
 from tests.golden.fill import uni
-from tests.models.families.test_diffvsr_stage import film, stage
+from tests.models.families.test_diffvsr_stage import stage, video
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ def test_ten_thousand_frames_hold_what_ten_do() -> None:
     some = {"flow_prev": uni("flow", (2, 4, 4), -2, 2)}
     first = Frame(0, Fraction(0), Fraction(1, 25), uni("picture", (3, 4, 4), 0, 1), some)
     with torch.inference_mode():
-        state = made.start(film().spec, first.position)
+        state = made.start(video().spec, first.position)
         for n in range(10_000):
             frame = replace(first, index=n)
             if n + 1 not in (10, 10_000):
@@ -61,7 +61,7 @@ def test_ten_thousand_frames_hold_what_ten_do() -> None:
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `plan` says, as JSON, of a film of 704x512 and a card of 24 GB, without weights."""
     folder = tmp_path_factory.mktemp("plan")
-    source = films.make(films.Film(frames=3, size=(704, 512)), folder / "in.mp4")
+    source = videos.make(videos.Video(frames=3, size=(704, 512)), folder / "in.mp4")
     patch = pytest.MonkeyPatch()
     patch.setenv("FILMGATE_MODELS", str(folder))
     words = ["upscale", str(source), "--scale", "4", "--model", "diffvsr", "--vram", "24GB"]
@@ -105,7 +105,7 @@ def test_the_plan_of_absent_weights_is_shown_to_a_person(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FILMGATE_MODELS", str(tmp_path))
-    source = films.make(films.FILMS["even"], tmp_path / "in.mp4")
+    source = videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
     words = ["plan", "upscale", str(source), "--scale", "4", "--model", "diffvsr",
              "--dtype", "float16", "--flow", "dis"]  # fmt: skip
     assert main(words) == Exit.DONE

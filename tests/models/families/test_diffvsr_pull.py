@@ -14,7 +14,7 @@ from filmgate.models.families import diffvsr
 from filmgate.models.families.diffvsr import loading
 from filmgate.models.registry import upscaler, weights_hash
 from filmgate.weights.store import WeightsStore
-from tests import films
+from tests import videos
 from tests.laws import test_found
 from tests.models import tiny_diffvsr
 from tests.weights.conftest import nothing_said, shelf, shop
@@ -66,7 +66,7 @@ def test_a_folder_that_was_pulled_is_found_without_naming_it(
     shop.commits = {"1" * 40: files | dict.fromkeys(more, b"{}")}
     monkeypatch.setenv("HF_ENDPOINT", shop.address.removesuffix("/toy"))
     monkeypatch.setenv("FILMGATE_MODELS", str(shelf.path))
-    films.make(films.FILMS["even"], tmp_path / "in.mp4")
+    videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
     task = fg.Upscale(scale=4, model="diffvsr", steps=1, flow="dis")
     # numbers drawn by rule draw what no right picture can be
     sink, limits = fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)

@@ -27,7 +27,7 @@ from filmgate.models.families.diffvsr.stage import DiffVsr, Nets
 from filmgate.models.families.diffvsr.vae import TinyVae
 from filmgate.quality.verify import check
 from filmgate.testing import laws
-from tests import films
+from tests import videos
 from tests.golden.fill import filled, like, noise, recorded, uni
 from tests.laws import test_found
 from tests.models import tiny, tiny_diffvsr
@@ -80,7 +80,7 @@ def stage(dtype: torch.dtype = torch.float32, **settings: Any) -> tuple[DiffVsr,
     return DiffVsr(nets, **settings), control
 
 
-def film(count: int = 12, cut: int = 5) -> laws.SampleVideo:
+def video(count: int = 12, cut: int = 5) -> laws.SampleVideo:
     """Noisy pictures whose size is no multiple of 4, with flows, and a cut."""
     spec = StreamSpec(
         width=WIDE,
@@ -107,34 +107,34 @@ def played(made: DiffVsr, reel: laws.SampleVideo) -> list[Frame]:
 
 
 def test_it_keeps_the_laws() -> None:
-    laws.check_stage(stage(steps=2)[0], film(), tries=2)
+    laws.check_stage(stage(steps=2)[0], video(), tries=2)
 
 
 def test_frames_are_four_times_as_large_and_in_range() -> None:
-    made = played(stage()[0], film(3))
+    made = played(stage()[0], video(3))
     for frame in made:
         assert isinstance(frame.image, Tensor)
         assert frame.image.shape == (3, 4 * HIGH, 4 * WIDE)
         assert 0 <= float(frame.image.min()) < float(frame.image.max()) <= 1
-    assert stage()[0].output(film().spec).width == 4 * WIDE
+    assert stage()[0].output(video().spec).width == 4 * WIDE
     with pytest.raises(Unsupported, match="was promised yuv420p: it wants tensors"):
-        stage()[0].output(replace(film().spec, pixels="yuv420p"))
+        stage()[0].output(replace(video().spec, pixels="yuv420p"))
     with pytest.raises(BadSetting, match="steps is 0"):
-        stage(steps=0)[0].output(film().spec)
+        stage(steps=0)[0].output(video().spec)
 
 
 def test_a_cut_begins_anew_and_everything_else_is_led_by_the_frame_before() -> None:
     made, control = stage()
-    whole = played(made, film(8, cut=5))
+    whole = played(made, video(8, cut=5))
     assert len(control.looks) == 6, "once a frame, and not on the first of a shot"
-    later = played(made, replace(film(), frames=film(8, cut=5).frames[5:]))
+    later = played(made, replace(video(), frames=video(8, cut=5).frames[5:]))
     laws.same(later, whole[5:], "a cut")
-    uncut = played(made, film(8, cut=-1))
+    uncut = played(made, video(8, cut=-1))
     assert laws.distance(uncut[5].image, whole[5].image) > 0.01
     assert whole[5].extras == {"cut": True}
-    bare = film(2).frames[1].made(film(2).frames[1].image)
+    bare = video(2).frames[1].made(video(2).frames[1].image)
     with pytest.raises(StageContractError, match="frame 1 at 1/25 s came without flow_prev"):
-        played(made, replace(film(), frames=(film(2).frames[0], bare)))
+        played(made, replace(video(), frames=(video(2).frames[0], bare)))
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_the_seed_of_a_job_is_the_models() -> None:
     for seed in (0, 1, 1):
         (costly,) = (part for part in task.stages(replace(test_found.SPEC, seed=seed))
                      if isinstance(part, ModelStage))  # fmt: skip
-        reel = replace(test_found.film(), frames=test_found.film().frames[:2])
+        reel = replace(test_found.video(), frames=test_found.video().frames[:2])
         made.append((costly.settings, laws.play(Chain((costly,)), reel)[0].image))
     assert made[0][0] != made[1][0] == made[2][0]
     assert laws.distance(made[0][1], made[1][1]) > 0.01
@@ -153,14 +153,14 @@ def test_the_seed_of_a_job_is_the_models() -> None:
 
 
 def test_another_seed_draws_another_film() -> None:
-    one, other = (played(stage(seed=seed)[0], film(1))[0].image for seed in (0, 1))
+    one, other = (played(stage(seed=seed)[0], video(1))[0].image for seed in (0, 1))
     assert laws.distance(one, other) > 0.01
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("flow", [torch.float32, torch.float16])
 def test_no_mix_of_dtypes_raises(dtype: torch.dtype, flow: torch.dtype) -> None:
-    reel = film(3)
+    reel = video(3)
     mixed = tuple(frame.learnt(flow_prev=uni("f", (2, 5, 6)).to(flow)) for frame in reel.frames)
     made, wanted = (played(stage(d)[0], replace(reel, frames=mixed))
                     for d in (dtype, torch.float32))  # fmt: skip
@@ -179,13 +179,13 @@ def test_a_state_that_was_read_from_disk_may_lie_on_another_device() -> None:
         condition=nets.condition.to("meta"),
     )
     here = (torch.zeros(1, 3, 48, 64),)
-    state, frames = replace(made, nets=there).step(here, film(2).frames[1:])
+    state, frames = replace(made, nets=there).step(here, video(2).frames[1:])
     assert state[0].is_meta
     assert [frame.index for frame in frames] == [1]
 
 
 def test_tiles_change_nothing() -> None:
-    reel = film(3)
+    reel = video(3)
     whole, tiles = (played(stage(tile=tile)[0], reel) for tile in (None, Tile(16, 32)))
     laws.same(tiles, whole, "tiles", 1e-5)
 
@@ -242,20 +242,20 @@ def test_four_frames_give_the_recorded_numbers() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_folder_of_the_published_layout_opens_and_draws(dtype: torch.dtype) -> None:
     nets, schedule = loading.opened(tiny_diffvsr.folder(), dtype, "cpu")
-    assert len(played(DiffVsr(nets, schedule), film(2))) == 2
+    assert len(played(DiffVsr(nets, schedule), video(2))) == 2
 
 
 @pytest.mark.slow
 def test_a_line_from_planes_to_planes_keeps_the_laws() -> None:
     task = fg.Upscale(scale=4, model="diffvsr", weights=tiny_diffvsr.folder(), steps=1,
                       flow="dis", flow_scale=Fraction(1, 2))  # fmt: skip
-    laws.check_stage(Chain(task.stages(test_found.SPEC)), test_found.film(), tries=1)
+    laws.check_stage(Chain(task.stages(test_found.SPEC)), test_found.video(), tries=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "flow"), [("sound", "raft_small"), ("uneven", "dis")])
 def test_from_file_to_file(name: str, flow: Flow, tmp_path: Path) -> None:
-    source = films.make(films.FILMS[name], tmp_path / "in.mp4")
+    source = videos.make(videos.VIDEOS[name], tmp_path / "in.mp4")
     task = fg.Upscale(scale=4, model="diffvsr", weights=tiny_diffvsr.folder(), flow=flow,
                       flow_weights=None if flow == "dis" else tiny.weights(flow),
                       flow_scale=Fraction(1, 4))  # fmt: skip

@@ -21,7 +21,7 @@ from filmgate.models import contracts, registry
 from filmgate.models.families import film
 from filmgate.models.families.film.net import Film, Shape
 from filmgate.quality.verify import check
-from tests import films
+from tests import videos
 from tests.models import tiny
 
 HALF = Fraction(1, 2)
@@ -199,7 +199,7 @@ def test_what_it_can_not_do_is_told_before_the_first_frame(tmp_path: Path) -> No
             "film", spec(transfer="smpte2084"), contracts.Knobs(tiny.weights("film"))
         )
     with pytest.raises(BadWeights, match="filmgate models pull film"):
-        fg.run(fg.Interpolate(model="film"), films.make(films.Film(), tmp_path / "in.mp4"),
+        fg.run(fg.Interpolate(model="film"), videos.make(videos.Video(), tmp_path / "in.mp4"),
                tmp_path / "out.mp4")  # fmt: skip
     wrong = tiny.film_tensors()
     wrong["fuse.output_conv.weight"] = torch.zeros(4, 4, 1, 1)
@@ -213,7 +213,7 @@ def test_what_it_can_not_do_is_told_before_the_first_frame(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["sound", "uneven"])
 def test_from_file_to_file(name: str, tmp_path: Path) -> None:
-    source = films.make(films.FILMS[name], tmp_path / "in.mp4")
+    source = videos.make(videos.VIDEOS[name], tmp_path / "in.mp4")
     task = fg.Interpolate(factor=2, model="film", weights=tiny.weights("film"))
     # numbers drawn by rule draw what no right picture can be
     sink, limits = fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)

@@ -6,7 +6,7 @@ from statistics import median
 import pytest
 
 import filmgate as fg
-from tests import films
+from tests import videos
 from tests.models import tiny
 
 FRAMES = 2000
@@ -16,7 +16,7 @@ KEPT = 64 * 48 * 3 // 2  # bytes of one picture's planes: the least that a leak 
 @pytest.mark.slow
 def test_memory_does_not_know_how_many_frames_there_are(tmp_path: Path) -> None:
     """Resident bytes around frame 300 and at the end: less than half a picture a frame between."""
-    source = films.make(films.Film(FRAMES), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(FRAMES), tmp_path / "in.mp4")
     seen = list[tuple[int, int]]()
 
     def look(event: object) -> None:

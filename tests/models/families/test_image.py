@@ -21,7 +21,7 @@ from filmgate.models.contracts import Knobs
 from filmgate.models.families import image
 from filmgate.models.registry import family_of, upscaler
 from filmgate.quality.verify import check
-from tests import films
+from tests import videos
 from tests.models import tiny
 
 SPEC = StreamSpec(
@@ -114,7 +114,7 @@ def test_what_can_not_be_is_said(tmp_path: Path) -> None:
 
 
 def test_from_file_to_file(tmp_path: Path) -> None:
-    source = films.make(films.FILMS["sound"], tmp_path / "in.mp4")
+    source = videos.make(videos.VIDEOS["sound"], tmp_path / "in.mp4")
     task = fg.Upscale(model="image", weights=tiny.weights("image"))
     fg.run(task, source, fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"))
     report = check(tmp_path / "out.mp4", source)
@@ -125,7 +125,7 @@ def test_from_the_command_line_a_file_of_weights_is_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    films.make(films.FILMS["even"], tmp_path / "in.mp4")
+    videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
     torch.save({"params_ema": tiny.image_tensors(4)}, "4x.pth")
     words = ["upscale", "in.mp4", "out.mp4", "--model", "4x.pth", "--preset", "ultrafast"]
     assert main([*words, "--quiet"]) == Exit.USER

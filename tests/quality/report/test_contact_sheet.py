@@ -6,13 +6,13 @@ from pathlib import Path
 from PIL import Image
 
 from filmgate.quality.report.contact_sheet import LABEL, contact_sheet
-from tests import films
+from tests import videos
 
 
 def test_a_sheet_has_a_row_for_each_moment(tmp_path: Path) -> None:
-    film = films.make(films.FILMS["even"], tmp_path / "film.mp4")
+    video = videos.make(videos.VIDEOS["even"], tmp_path / "film.mp4")
     moments = [Fraction(0), Fraction(1, 5)]
-    png = contact_sheet(film, moments, tmp_path / "sheet.png", columns=3, width=68)
+    png = contact_sheet(video, moments, tmp_path / "sheet.png", columns=3, width=68)
     with Image.open(png) as sheet:
         assert sheet.size == (3 * 68, 2 * (48 + LABEL))
         block = [sheet.getpixel((column * 68 + 2 + 4, 8)) for column in range(3)]

@@ -18,8 +18,8 @@ from filmgate.media.pixels.planes import Planes
 from filmgate.quality.seams.periodicity import breathing
 from filmgate.quality.seams.report import look_for_seams
 from filmgate.quality.seams.score import Seams, judged, measured
-from tests.films import FILMS, make
 from tests.flow.scenes import texture
+from tests.videos import VIDEOS, make
 
 Picture = npt.NDArray[np.uint8]
 FRAMES, ROWS, COLUMNS = 72, 64, 96
@@ -80,10 +80,12 @@ def bouncing(i: int) -> npt.NDArray[np.float32]:
 
 
 @pytest.mark.parametrize(
-    "film", [still, pan, grain, fade, short_fades, flashes, shots, animated, bouncing]
+    "video", [still, pan, grain, fade, short_fades, flashes, shots, animated, bouncing]
 )
-def test_a_film_without_seams_is_left_alone(film: Callable[[int], npt.NDArray[np.float32]]) -> None:
-    found = seen(film, 8)
+def test_a_film_without_seams_is_left_alone(
+    video: Callable[[int], npt.NDArray[np.float32]],
+) -> None:
+    found = seen(video, 8)
     assert found.ok, found
 
 
@@ -107,11 +109,11 @@ def shaken_still(i: int) -> npt.NDArray[np.float32]:
     return np.asarray(still(i) * 0.9 + 2 * (-1) ** (i // 8), np.float32)
 
 
-@pytest.mark.parametrize("film", [brighter, cold, redrawn, shaken_still])
+@pytest.mark.parametrize("video", [brighter, cold, redrawn, shaken_still])
 def test_a_seam_every_eight_frames_is_found_with_its_period(
-    film: Callable[[int], npt.NDArray[np.float32]],
+    video: Callable[[int], npt.NDArray[np.float32]],
 ) -> None:
-    found = seen(film)
+    found = seen(video)
     assert not found.ok
     assert found.found is not None
     assert (found.found.frames, found.found.first) == (8, 0)
@@ -165,8 +167,8 @@ def test_a_period_that_the_film_does_not_hold_is_refused() -> None:
 
 
 def test_a_film_of_one_frame_has_no_seam(tmp_path: Path) -> None:
-    film = make(FILMS["one_frame"], tmp_path / "film.mp4")
-    assert look_for_seams(film, tmp_path / "page.html").ok
+    video = make(VIDEOS["one_frame"], tmp_path / "film.mp4")
+    assert look_for_seams(video, tmp_path / "page.html").ok
 
 
 def written(path: Path, picture_at: Callable[[int], npt.NDArray[np.float32]]) -> Path:
@@ -185,8 +187,8 @@ def written(path: Path, picture_at: Callable[[int], npt.NDArray[np.float32]]) ->
 def test_the_command_line_says_no_and_draws_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = written(tmp_path / "film.mkv", brighter)
-    assert main(["check", str(film), "--seams", "--period", "8"]) == Exit.VERDICT_NO
+    video = written(tmp_path / "film.mkv", brighter)
+    assert main(["check", str(video), "--seams", "--period", "8"]) == Exit.VERDICT_NO
     assert "it jumps every 8 frames" in capsys.readouterr().out
     page = (tmp_path / "film.mkv.seams.html").read_text()
     assert "it jumps every 8 frames" in page
@@ -195,7 +197,7 @@ def test_the_command_line_says_no_and_draws_a_page(
     drawn = cv2.imread(str(tmp_path / "film.mkv.seams.png"))
     assert drawn is not None
     assert drawn.shape[1] == 960
-    words = ["check", str(film), "--seams", "--json", "--report", str(tmp_path / "a.html")]
+    words = ["check", str(video), "--seams", "--json", "--report", str(tmp_path / "a.html")]
     assert main(words) == Exit.VERDICT_NO
     said = json.loads(capsys.readouterr().out)
     assert (said["ok"], said["seams"]["found"]["frames"]) == (False, 8)
@@ -204,8 +206,8 @@ def test_the_command_line_says_no_and_draws_a_page(
 def test_seams_and_the_source_are_checked_in_one_go(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = written(tmp_path / "film.mkv", grain)
-    words = ["check", str(film), "--against", str(film), "--seams"]
+    video = written(tmp_path / "film.mkv", grain)
+    words = ["check", str(video), "--against", str(video), "--seams"]
     assert main(words) == Exit.DONE
     said = capsys.readouterr().out
     assert "is as it should be" in said
@@ -218,6 +220,6 @@ def test_what_is_asked_in_vain_is_refused(
     assert main(["check", "film.mkv"]) == Exit.USER
     assert "--against FILM, --seams or both" in capsys.readouterr().err
     assert main(["check", "film.mkv", "--against", "a.mkv", "--period", "8"]) == Exit.USER
-    film = written(tmp_path / "film.mkv", grain)
-    assert main(["check", str(film), "--seams", "--report", str(tmp_path / "a.txt")]) == Exit.USER
+    video = written(tmp_path / "film.mkv", grain)
+    assert main(["check", str(video), "--seams", "--report", str(tmp_path / "a.txt")]) == Exit.USER
     assert "ends in .html" in capsys.readouterr().err

@@ -139,15 +139,15 @@ def within(job: Job, plan: Plan, read: int) -> dict[str, dict[str, float]]:
 
     The frames go through once more, stage by stage: no part of a run waits for the device.
     """
-    with job.source.open(plan.decode_threads) as film, pinned(plan):
+    with job.source.open(plan.decode_threads) as video, pinned(plan):
         kept = replace(plan, cache=False)
-        chain, _ = build(job.source, job.tasks, film.spec, kept, job.sink, job.seed)
+        chain, _ = build(job.source, job.tasks, video.spec, kept, job.sink, job.seed)
         inner = [(name, part) for name, stage in zip(chain.names, chain.stages, strict=True)
                  for part in _parts(stage)]  # fmt: skip
         if len(inner) == len(chain.stages):
             return {}
         flat = Chain(tuple(part for _, part in inner), clock=Waiting())
-        for _ in made_frames(film, flat, kept):
+        for _ in made_frames(video, flat, kept):
             pass
     found: dict[str, dict[str, float]] = {}
     for (name, _), part in zip(inner, flat.names, strict=True):

@@ -92,4 +92,4 @@ def _seams(found: Seams, place: Path) -> None:
     for moment in found.worst[:3]:
         console.print(f"frame {moment.frame} at {moment.time:.3f} s: {moment.score:.1f} in "
                       f"{moment.kind}")  # fmt: skip
-    console.print(tables.safe(f"{found.film}: {verdict(found)}; {place} shows it"))
+    console.print(tables.safe(f"{found.video}: {verdict(found)}; {place} shows it"))

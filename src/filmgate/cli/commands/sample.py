@@ -153,14 +153,14 @@ class Whole:
 def _length(source: VideoFile | ImageSequence) -> Fraction:
     """Seconds of the film that the job takes."""
     with source.open() as opened:
-        film: Any = opened
-        spec, stop, end = film.spec, getattr(film, "stop", None), getattr(film, "end", None)
+        video: Any = opened
+        spec, stop, end = video.spec, getattr(video, "stop", None), getattr(video, "end", None)
         if stop is not None:
-            return Fraction((stop - film.start) * spec.time_base)
+            return Fraction((stop - video.start) * spec.time_base)
         if spec.rate and spec.frames:
             return Fraction(spec.frames / spec.rate)
         if end is not None:
-            return Fraction(end - film.offset)
+            return Fraction(end - video.offset)
     raise Unsupported(f"{source.path} does not say how long it is, so nobody knows where its "
                       "middle is: say where to end with --to")  # fmt: skip
 

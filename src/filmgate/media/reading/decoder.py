@@ -34,16 +34,16 @@ _TRIES = 16  # errors in a row after which reading ends
 
 def pick(path: Path, container: InputContainer, video: int | None) -> VideoStream:
     """The stream to process: number `video`, else the default one, else the largest."""
-    films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not films:
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not videos:
         has = ", ".join(f"{s.index}: {s.type}" for s in container.streams) or "nothing"
         raise BadInput(f"{path} has no video stream: it holds {has}")
     best = container.streams.best("video") if video is None else None
-    found = next((s for s in films if s.index == (best.index if best else video)), None)
+    found = next((s for s in videos if s.index == (best.index if best else video)), None)
     if video is None and found is None:  # the best one is a cover
-        found = films[0]
+        found = videos[0]
     if found is None:
-        numbers = ", ".join(str(s.index) for s in films)
+        numbers = ", ".join(str(s.index) for s in videos)
         raise BadInput(f"{path} has no video stream {video}: its video streams are {numbers}")
     if found.codec_context is None:
         raise Unsupported(f"{path}: FFmpeg knows no codec for its video stream {found.index}")

@@ -18,14 +18,14 @@ LABEL = 16  # pixels for the words below each picture
 
 
 def contact_sheet(
-    film: Path, moments: Sequence[Fraction], png: Path, *, columns: int = 6, width: int = 240
+    video: Path, moments: Sequence[Fraction], png: Path, *, columns: int = 6, width: int = 240
 ) -> Path:
     """Writes a PNG with a row of `columns` frames from each of `moments` (seconds, rising) on.
 
     Pictures are `width` pixels wide. Reads the film once. Raises BadInput.
     """
     rows: list[list[Image.Image]] = [[] for _ in moments]
-    opened = VideoReader.of(film)
+    opened = VideoReader.of(video)
     for chunk, _ in opened.read(None, 1):
         for frame in chunk:
             for row, moment in zip(rows, moments, strict=True):
@@ -63,8 +63,8 @@ def before_after(pairs: Sequence[Pair], png: Path, *, columns: int = 6, width: i
     return _saved(rows, png, columns, width)
 
 
-def _frames(film: SourceFile) -> Iterator[Frame]:
-    with film.open() as opened:
+def _frames(video: SourceFile) -> Iterator[Frame]:
+    with video.open() as opened:
         for chunk, _ in opened.read(None, 1):
             yield from chunk
 

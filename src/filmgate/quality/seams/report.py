@@ -30,20 +30,20 @@ _SCORE = "A score is how far a frame stands out of its surroundings, alone, in t
 
 
 def look_for_seams(
-    film: Path, report: Path, periods: Sequence[int] = (), threshold: float = SINGLE
+    video: Path, report: Path, periods: Sequence[int] = (), threshold: float = SINGLE
 ) -> Seams:
     """Reads a film, writes the page `report` with its plot beside it, and gives the verdict.
 
     Reads it again up to its worst frame, for pictures. Raises BadInput, BadSetting, Unsupported.
     """
-    source = source_from({"path": film})
+    source = source_from({"path": video})
     if isinstance(source, VideoPipe):
         raise BadSetting("a pipe can't be read twice: name a file")
     with source.open() as opened:
         if report.suffix.lower() not in (".html", ".htm"):
             raise BadSetting(f"report is {report}: wanted a name that ends in .html")
         signals = measured(opened.spec, (frames for frames, _ in opened.read(None, 16)))
-        found = judged(film, signals, periods, threshold)
+        found = judged(video, signals, periods, threshold)
         chunks = (frames for frames, _ in opened.read(None, 16))
         shots = worst_shots(chunks, [moment.frame for moment in found.worst])
     plot = drawn(found, signals)
@@ -94,7 +94,7 @@ def seams_page(found: Seams, plot: Image.Image, shots: Sequence[Image.Image]) ->
             for image, m in zip(shots, found.worst, strict=True)
         ),
     ]  # fmt: skip
-    return page(f"Seams of {found.film.name}", verdict(found), found.ok, parts)
+    return page(f"Seams of {found.video.name}", verdict(found), found.ok, parts)
 
 
 def verdict(found: Seams) -> str:

@@ -69,7 +69,7 @@ class Seams:
     `found`: the period that was looked for and found, None without one.
     """
 
-    film: Path
+    video: Path
     frames: int
     cuts: int
     threshold: float
@@ -131,7 +131,7 @@ def scores(signals: Signals) -> dict[str, Values]:
 
 
 def judged(
-    film: Path,
+    video: Path,
     signals: Signals,
     periods: Sequence[int] = (),
     threshold: float = SINGLE,
@@ -152,7 +152,7 @@ def judged(
     )  # fmt: skip
     level = np.cumsum(np.nan_to_num(signals.sharpness))
     given = [given_period(total, level, period) for period in periods]
-    return Seams(film, n, int(signals.cut.sum()), threshold, moments, found_period(total, level),
+    return Seams(video, n, int(signals.cut.sum()), threshold, moments, found_period(total, level),
                  tuple(period for period in given if period))  # fmt: skip
 
 

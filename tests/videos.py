@@ -32,7 +32,7 @@ UNEVEN = tuple(Fraction(n, 1000) for n in (0, 40, 100, 110, 250, 290, 300, 460, 
 
 
 @dataclass(frozen=True)
-class Film:
+class Video:
     """How a film is made: `times` (seconds) and `last` (its last frame's duration) over `rate`."""
 
     frames: int = 12
@@ -88,7 +88,7 @@ def number_of(frame: Frame) -> int:
     return sum(1 << bit for bit in range(8) if luma[4:12, bit * 8 + 2 : bit * 8 + 6].mean() > half)
 
 
-def make(film: Film, path: Path) -> Path:
+def make(film: Video, path: Path) -> Path:
     """Writes the film."""
     with av.open(str(path), "w", options=dict(film.container)) as out:
         small = replace_size(film) if film.second else None
@@ -124,12 +124,12 @@ def chapter(number: int) -> Chapter:
     return {"id": number, "start": start, "end": end, "time_base": tick, "metadata": title}
 
 
-def replace_size(film: Film) -> Film:
+def replace_size(film: Video) -> Video:
     """The small second video stream of a film."""
-    return Film(frames=film.frames, size=(64, 32), rate=film.rate)
+    return Video(frames=film.frames, size=(64, 32), rate=film.rate)
 
 
-def _video(out: OutputContainer, film: Film) -> VideoStream:
+def _video(out: OutputContainer, film: Video) -> VideoStream:
     stream = out.add_stream(film.codec, rate=film.rate, options=dict(film.options))
     assert isinstance(stream, VideoStream)
     stream.width, stream.height = film.size
@@ -147,7 +147,7 @@ def _video(out: OutputContainer, film: Film) -> VideoStream:
     return stream
 
 
-def _put_frames(out: OutputContainer, stream: VideoStream, film: Film) -> None:
+def _put_frames(out: OutputContainer, stream: VideoStream, film: Video) -> None:
     times = film.times or tuple(n / film.rate for n in range(film.frames))
     ends = (*times[1:], times[-1] + (film.last or 1 / film.rate))
     for n, (time, end) in enumerate(zip(times, ends, strict=True)):
@@ -255,14 +255,14 @@ def mute_picture(path: Path) -> Path:
     return path
 
 
-def cut_short(film: Film, share: float, path: Path) -> Path:
+def cut_short(film: Video, share: float, path: Path) -> Path:
     """The first part of a film's bytes."""
     make(film, path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     return path
 
 
-def scratched(film: Film, path: Path) -> Path:
+def scratched(film: Video, path: Path) -> Path:
     """A film with bytes turned over in the middle of a picture."""
     make(film, path)
     with av.open(str(path)) as container:
@@ -281,64 +281,64 @@ HD = MappingProxyType({"color_range": 1, "colorspace": 1, "color_primaries": 1, 
 PLAIN = MappingProxyType({**X264, "bf": "0"})
 GOP = MappingProxyType({**X264, "g": "8", "bf": "3", "b_strategy": "0"})
 
-FILMS: Mapping[str, Film] = MappingProxyType(
+VIDEOS: Mapping[str, Video] = MappingProxyType(
     {
-        "even": Film(),
-        "even_mkv": Film(suffix=".mkv", tick=Fraction(1, 1000)),
-        "even_mov": Film(suffix=".mov"),
-        "broadcast": Film(rate=Fraction(30000, 1001), tick=Fraction(1, 30000)),
-        "uneven": Film(times=UNEVEN, last=Fraction(120, 1000), tick=Fraction(1, 90000),
+        "even": Video(),
+        "even_mkv": Video(suffix=".mkv", tick=Fraction(1, 1000)),
+        "even_mov": Video(suffix=".mov"),
+        "broadcast": Video(rate=Fraction(30000, 1001), tick=Fraction(1, 30000)),
+        "uneven": Video(times=UNEVEN, last=Fraction(120, 1000), tick=Fraction(1, 90000),
                        options=PLAIN),
-        "uneven_mkv": Film(times=UNEVEN, last=Fraction(120, 1000), tick=Fraction(1, 1000),
+        "uneven_mkv": Video(times=UNEVEN, last=Fraction(120, 1000), tick=Fraction(1, 1000),
                            suffix=".mkv"),
-        "held_first": Film(times=tuple(n + 3 if n else n for n in UNEVEN),
+        "held_first": Video(times=tuple(n + 3 if n else n for n in UNEVEN),
                            last=Fraction(10, 1000), tick=Fraction(1, 1000), options=PLAIN),
-        "b_frames": Film(frames=40, options=GOP),
-        "hidden_start": Film(start=Fraction(-3, 25), options=PLAIN),
-        "late_start": Film(start=Fraction(1, 2), sounds=("aac",)),
-        "late_start_mkv": Film(start=Fraction(1, 2), sounds=("pcm_s16le",), suffix=".mkv",
+        "b_frames": Video(frames=40, options=GOP),
+        "hidden_start": Video(start=Fraction(-3, 25), options=PLAIN),
+        "late_start": Video(start=Fraction(1, 2), sounds=("aac",)),
+        "late_start_mkv": Video(start=Fraction(1, 2), sounds=("pcm_s16le",), suffix=".mkv",
                                tick=Fraction(1, 1000)),
-        "repeated": Film(same=3),
-        "one_frame": Film(frames=1),
-        "two_frames": Film(frames=2),
-        "open_gop": Film(frames=40, options={**GOP, "x264-params": "open-gop=1"}),
-        "open_gop_mkv": Film(frames=40, options={**GOP, "x264-params": "open-gop=1"},
+        "repeated": Video(same=3),
+        "one_frame": Video(frames=1),
+        "two_frames": Video(frames=2),
+        "open_gop": Video(frames=40, options={**GOP, "x264-params": "open-gop=1"}),
+        "open_gop_mkv": Video(frames=40, options={**GOP, "x264-params": "open-gop=1"},
                              suffix=".mkv", tick=Fraction(1, 1000)),
-        "refreshed": Film(frames=40, options={**X264, "g": "8", "intra-refresh": "1"},
+        "refreshed": Video(frames=40, options={**X264, "g": "8", "intra-refresh": "1"},
                           suffix=".mkv", tick=Fraction(1, 1000)),
-        "hevc": Film(frames=24, codec="libx265", options={
+        "hevc": Video(frames=24, codec="libx265", options={
             "x265-params": "log-level=none:open-gop=1:keyint=8:min-keyint=8:pools=1"}),
-        "vp9": Film(frames=24, codec="libvpx-vp9", options={"deadline": "realtime", "g": "8"},
+        "vp9": Video(frames=24, codec="libvpx-vp9", options={"deadline": "realtime", "g": "8"},
                     suffix=".webm", tick=Fraction(1, 1000)),
-        "ffv1_rgb": Film(codec="ffv1", pixels="bgr0", options={}, suffix=".mkv",
+        "ffv1_rgb": Video(codec="ffv1", pixels="bgr0", options={}, suffix=".mkv",
                          tick=Fraction(1, 1000)),
-        "packed": Film(codec="rawvideo", pixels="yuyv422", options={}, suffix=".mov"),
-        "fragments": Film(frames=24, options=GOP, container={
+        "packed": Video(codec="rawvideo", pixels="yuyv422", options={}, suffix=".mov"),
+        "fragments": Video(frames=24, options=GOP, container={
             "movflags": "frag_keyframe+empty_moov"}),
-        "odd": Film(size=(65, 49), pixels="yuv444p"),
-        "ten_bits": Film(pixels="yuv420p10le", colour=HD),
-        "words": Film(codec="libvpx-vp9", options={"deadline": "realtime"}, suffix=".mkv",
+        "odd": Video(size=(65, 49), pixels="yuv444p"),
+        "ten_bits": Video(pixels="yuv420p10le", colour=HD),
+        "words": Video(codec="libvpx-vp9", options={"deadline": "realtime"}, suffix=".mkv",
                       tick=Fraction(1, 1000), sounds=("libopus",), subtitles="subrip"),
-        "prores": Film(times=UNEVEN, last=Fraction(120, 1000), codec="prores_ks",
+        "prores": Video(times=UNEVEN, last=Fraction(120, 1000), codec="prores_ks",
                        pixels="yuv422p10le", options={}, suffix=".mov", tick=Fraction(1, 90000)),
-        "half_chroma": Film(pixels="yuv422p"),
-        "full_chroma": Film(pixels="yuv444p"),
-        "grey": Film(codec="ffv1", pixels="gray", options={}, suffix=".mkv",
+        "half_chroma": Video(pixels="yuv422p"),
+        "full_chroma": Video(pixels="yuv444p"),
+        "grey": Video(codec="ffv1", pixels="gray", options={}, suffix=".mkv",
                      tick=Fraction(1, 1000)),
-        "full_range": Film(colour=FULL),
-        "full_range_jpeg": Film(codec="mjpeg", pixels="yuvj420p", options={}, suffix=".mkv",
+        "full_range": Video(colour=FULL),
+        "full_range_jpeg": Video(codec="mjpeg", pixels="yuvj420p", options={}, suffix=".mkv",
                                 tick=Fraction(1, 1000)),
-        "tagged": Film(colour=HD, aspect=Fraction(4, 3)),
-        "turned": Film(turn=90),
-        "sound": Film(sounds=("aac",), metadata={"title": "A film", "my own key": "kept"}),
-        "sound_mkv": Film(sounds=("libopus",), suffix=".mkv", tick=Fraction(1, 1000)),
-        "rich": Film(sounds=("aac", "libopus"), subtitles="subrip", attachment=True, chapters=True,
+        "tagged": Video(colour=HD, aspect=Fraction(4, 3)),
+        "turned": Video(turn=90),
+        "sound": Video(sounds=("aac",), metadata={"title": "A film", "my own key": "kept"}),
+        "sound_mkv": Video(sounds=("libopus",), suffix=".mkv", tick=Fraction(1, 1000)),
+        "rich": Video(sounds=("aac", "libopus"), subtitles="subrip", attachment=True, chapters=True,
                      metadata={"title": "A film", "MY_OWN_KEY": "kept"}, suffix=".mkv",
                      tick=Fraction(1, 1000)),
-        "rich_mp4": Film(sounds=("aac", "aac"), subtitles="mov_text", chapters=True),
-        "cover": Film(cover=True),
-        "cover_mkv": Film(cover=True, suffix=".mkv", tick=Fraction(1, 1000)),
-        "two_videos": Film(second=True, sounds=("aac",)),
+        "rich_mp4": Video(sounds=("aac", "aac"), subtitles="mov_text", chapters=True),
+        "cover": Video(cover=True),
+        "cover_mkv": Video(cover=True, suffix=".mkv", tick=Fraction(1, 1000)),
+        "two_videos": Video(second=True, sounds=("aac",)),
     }
 )  # fmt: skip
 
@@ -349,14 +349,14 @@ BROKEN: Mapping[str, Callable[[Path], Path]] = MappingProxyType(
         "mute.mp4": mute_picture,
         **{
             f"cut_{round(100 * share)}{suffix}": partial(
-                cut_short, Film(frames=40, suffix=suffix, options=GOP, container=how), share
+                cut_short, Video(frames=40, suffix=suffix, options=GOP, container=how), share
             )
             for share in (0.3, 0.7, 0.97)
             for suffix, how in (
                 (".mp4", {}), (".mov", {"movflags": "faststart"}), (".mkv", {}),
             )
         },
-        "scratched_h264.mp4": partial(scratched, Film(frames=40, options=GOP)),
-        "scratched_hevc.mp4": partial(scratched, FILMS["hevc"]),
+        "scratched_h264.mp4": partial(scratched, Video(frames=40, options=GOP)),
+        "scratched_hevc.mp4": partial(scratched, VIDEOS["hevc"]),
     }
 )  # fmt: skip
