@@ -1,20 +1,20 @@
-# Everything a person does here, from nothing: Python 3.11 or newer and make are enough.
-#   make demo     a sample film, made, interpolated, checked and drawn as a contact sheet
+# Every development task. Needs Python 3.11 or newer and make.
+#   make demo     make a sample video, interpolate it, check it, draw a contact sheet
 #   make test     the quick suite, with its ten slowest tests
 #   make laws     10,000 examples of the laws, counted
-#   make slow     hundreds of damaged and hostile files
-#   make clips    whole runs over the real clips, where they lie in ../shared/clips
+#   make slow     hundreds of damaged and hostile files, and other long tests
+#   make clips    complete runs over real clips, if they are in ../shared/clips
 #   make check    ruff, its format, mypy --strict
-#   make weigh    the size of every file and of the longest functions
-#   make bench    every figure that we publish
-# TORCH_BACKEND=cpu before the first of these takes the small build of torch without CUDA.
+#   make weigh    the sizes of files, functions and docstrings
+#   make bench    every published figure
+# TORCH_BACKEND=cpu with the first of these installs the smaller build of torch without CUDA.
 PYTHON ?= python3
 TORCH_BACKEND ?=
 SPREAD ?= -n logical --dist worksteal
 SLOW ?= slow
 BIN := .venv/bin
 READY := .venv/ready
-unexport PYTHONDONTWRITEBYTECODE  # else each process that we start compiles torch anew
+unexport PYTHONDONTWRITEBYTECODE  # otherwise each child process compiles torch again
 
 .PHONY: setup demo test laws slow clips check bench weigh clean
 setup: $(READY)

@@ -1,7 +1,7 @@
-"""What does an encoder hold? Bytes for every codec and preset, at two sizes; each in a new process.
+"""How much memory does an encoder take? Every codec and preset at two sizes, in new processes.
 
-The line through both sizes, over padded luma samples, is the table in `backends/encoders.py`.
-A case ends when 25 frames in a row have not made it bigger, or after 130 frames.
+The line through both sizes, over padded luma samples, is the table in `planning/encoder_memory.py`.
+A case ends when 25 frames in a row have not increased it, or after 130 frames.
 """
 
 import argparse
@@ -17,14 +17,14 @@ from typing import Any
 
 import av
 import numpy as np
-from _film import write_result
+from _common import write_result
 
 from filmgate.planning import encoder_memory
 
 SMALL, LARGE = (640, 360), (1280, 720)
 STILL, MOST = 25, 130  # frames
 PRESETS = list(encoder_memory.PRESETS)
-# Our own codec names, FFmpeg's encoders, and the presets that people choose.
+# Names of codecs, FFmpeg's encoders, and the usual presets.
 CODECS: Mapping[str, tuple[str, list[str]]] = {
     "h264": ("libx264", PRESETS),
     "hevc": ("libx265", PRESETS[:7]),
@@ -35,7 +35,7 @@ CODECS: Mapping[str, tuple[str, list[str]]] = {
 }
 
 
-def options(encoder: str, preset: str, threads: int) -> dict[str, str]:
+def make_options(encoder: str, preset: str, threads: int) -> dict[str, str]:
     chosen = {"preset": preset} if preset else {}
     if encoder == "libx265":
         chosen["x265-params"] = f"log-level=none:open-gop=0:pools={threads}:frame-threads=1"
@@ -44,29 +44,31 @@ def options(encoder: str, preset: str, threads: int) -> dict[str, str]:
     return chosen | ({"level": "3", "g": "1"} if encoder == "ffv1" else {})
 
 
-def held(encoder: str, preset: str, width: int, height: int, pixels: str, threads: int) -> int:
-    """Bytes that this process grows by; run it in a new one."""
-    chance = np.random.default_rng(0)
-    texture = chance.integers(40, 200, (height // 8 + 9, width // 8 + 9), np.uint8)
+def measure_encoder(
+    encoder: str, preset: str, width: int, height: int, pixels: str, threads: int
+) -> int:
+    """Return the bytes by which this process grows; run it in a new one."""
+    rng = np.random.default_rng(0)
+    texture = rng.integers(40, 200, (height // 8 + 9, width // 8 + 9), np.uint8)
     texture = np.kron(texture, np.ones((8, 8), np.uint8))
     container = av.open(io.BytesIO(), "w", format="matroska")
-    picture(texture, 0, width, height, pixels)
-    before = status("VmRSS")
-    stream = container.add_stream(encoder, rate=25, options=options(encoder, preset, threads))
+    make_frame(texture, 0, width, height, pixels)
+    before = read_status("VmRSS")
+    stream = container.add_stream(encoder, rate=25, options=make_options(encoder, preset, threads))
     assert isinstance(stream, av.VideoStream)
     stream.width, stream.height, stream.pix_fmt = width, height, pixels
     stream.codec_context.thread_count = threads
     container.start_encoding()
     peaks = [before]
     for i in range(MOST):
-        stream.encode(picture(texture, i, width, height, pixels))
-        peaks.append(status("VmHWM"))
+        stream.encode(make_frame(texture, i, width, height, pixels))
+        peaks.append(read_status("VmHWM"))
         if i > STILL and peaks[-1] < 1.002 * peaks[-STILL]:
             break
     return peaks[-1] - before
 
 
-def picture(texture: Any, number: int, width: int, height: int, pixels: str) -> av.VideoFrame:
+def make_frame(texture: Any, number: int, width: int, height: int, pixels: str) -> av.VideoFrame:
     frame = av.VideoFrame(width, height, pixels)
     for plane in frame.planes:
         dtype = np.uint16 if "10" in pixels else np.uint8
@@ -77,53 +79,53 @@ def picture(texture: Any, number: int, width: int, height: int, pixels: str) -> 
     return frame
 
 
-def status(key: str) -> int:
+def read_status(key: str) -> int:
     words = Path("/proc/self/status").read_text().partition(f"{key}:")[2].split()
     return int(words[0]) * 1024
 
 
-def apart(*case: object) -> int:
-    """`held` in a process of its own."""
+def run_case(*case: object) -> int:
+    """Run `measure_encoder` in a process of its own."""
     command = [sys.executable, __file__, "--case", json.dumps(case)]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def main() -> None:
-    wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("--case", type=json.loads, help="one case, for a child of this bench")
-    case = wanted.parse_args().case
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", type=json.loads, help="internal: one case")
+    case = parser.parse_args().case
     if case:
-        print(held(*case))
+        print(measure_encoder(*case))
         return
     if sys.platform != "linux":
-        print("skipped: only Linux tells a process its peak")
+        print("skipped: only Linux reports the peak memory of a process")
         return
     rows = dict[str, dict[str, float]]()
     for codec, (encoder, presets) in CODECS.items():
         pixels = "yuv422p10le" if codec == "prores" else "yuv420p"
         for preset in presets:
             begin = perf_counter()
-            small, large = (apart(encoder, preset, *size, pixels, 2) for size in (SMALL, LARGE))
-            given, more = (
-                encoder_memory.padded_samples(*SMALL, pixels),
-                encoder_memory.padded_samples(*LARGE, pixels),
+            small, large = (run_case(encoder, preset, *size, pixels, 2) for size in (SMALL, LARGE))
+            few, many = (
+                encoder_memory.count_padded_samples(*SMALL, pixels),
+                encoder_memory.count_padded_samples(*LARGE, pixels),
             )
-            slope = (large - small) / (more - given)
-            fixed = max(0.0, small - slope * given)
+            slope = (large - small) / (many - few)
+            fixed = max(0.0, small - slope * few)
             row = {"fixed_mb": fixed / 1e6, "per_sample": slope, "large_mb": large / 1e6}
             rows[f"{codec} {preset}".strip()] = {k: round(v, 1) for k, v in row.items()}
             print(f"{codec} {preset}", row, f"{perf_counter() - begin:.0f} s", flush=True)
     h264 = ("libx264", "medium")
     others = {
-        "8 threads": apart(*h264, *LARGE, "yuv420p", 8),
-        "10 bits": apart(*h264, *LARGE, "yuv420p10le", 2),
-        "444": apart(*h264, *LARGE, "yuv444p", 2),
-        "1080p": apart(*h264, 1920, 1080, "yuv420p", 2),
-        "240p": apart(*h264, 320, 240, "yuv420p", 2),
-        "2160p": apart(*h264, 3840, 2160, "yuv420p", 2),
+        "8 threads": run_case(*h264, *LARGE, "yuv420p", 8),
+        "10 bits": run_case(*h264, *LARGE, "yuv420p10le", 2),
+        "444": run_case(*h264, *LARGE, "yuv444p", 2),
+        "1080p": run_case(*h264, 1920, 1080, "yuv420p", 2),
+        "240p": run_case(*h264, 320, 240, "yuv420p", 2),
+        "2160p": run_case(*h264, 3840, 2160, "yuv420p", 2),
     }
     result = {
-        "question": "what does an encoder hold?",
+        "question": "how much memory does an encoder take?",
         "sizes": [SMALL, LARGE],
         "codecs": rows,
         "h264_medium_mb": {name: round(value / 1e6, 1) for name, value in others.items()},

@@ -1,7 +1,7 @@
-"""What pictures lose: planes through RGB and back, and a test card through each codec.
+"""What do conversions lose? Planes through RGB and back, and a test chart through each codec.
 
-Code values are those of the format (of 255, 1023, 4095); dB is PSNR of RGB in [0, 1] against what
-the planes said before they were encoded. `--picture` writes card, result and difference.
+Code values are those of the format (of 255, 1023, 4095); dB is PSNR of RGB in [0, 1] against the
+planes before encoding. `--image` writes the chart, the result and their difference.
 """
 
 import argparse
@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from _card import card
-from _film import clips, write_result
+from _common import find_clips, write_result
+from _test_chart import draw_chart
 
 from filmgate.core.frame import ColorTags
-from filmgate.media.pixels.av_frames import rows_of
+from filmgate.media.pixels.av_frames import view_rows
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import to_planes, to_rgb
 from filmgate.media.sources import VideoFile
@@ -39,8 +39,8 @@ CODECS: dict[str, tuple[str, str, dict[str, str], tuple[str, ...]]] = {
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def away(one: Planes, other: Planes) -> dict[str, Any]:
-    """Largest and mean difference in code values, of luma and of chroma."""
+def measure_difference(one: Planes, other: Planes) -> dict[str, Any]:
+    """Return the largest and mean difference in code values, of luma and of chroma."""
     found: dict[str, Any] = {}
     for name, which in (("luma", slice(0, 1)), ("chroma", slice(1, 3))):
         pairs = zip(one.arrays[which], other.arrays[which], strict=True)
@@ -49,17 +49,17 @@ def away(one: Planes, other: Planes) -> dict[str, Any]:
     return found
 
 
-def through_rgb(image: Planes, dtype: torch.dtype) -> dict[str, Any]:
-    """Planes to RGB of `dtype` and back."""
-    return away(image, to_planes(to_rgb(image, dtype), image.pixels, image.colour))
+def convert_both_ways(image: Planes, dtype: torch.dtype) -> dict[str, Any]:
+    """Convert planes to RGB of `dtype` and back, and return the difference."""
+    return measure_difference(image, to_planes(to_rgb(image, dtype), image.pixels, image.colour))
 
 
 def psnr(one: torch.Tensor, other: torch.Tensor) -> float:
     return round(float(-10 * torch.log10(((one - other) ** 2).mean() + 1e-12)), 2)
 
 
-def encoded(image: Planes, codec: str, folder: Path) -> Planes:
-    """The last picture of a film of eight alike, written by FFmpeg's encoder and read by us."""
+def encode(image: Planes, codec: str, folder: Path) -> Planes:
+    """Write eight equal frames by FFmpeg's encoder and return the last as read by us."""
     name, suffix, options, _ = CODECS[codec]
     path = folder / f"{codec}-{image.pixels}{suffix}"
     width, height = image.size
@@ -73,8 +73,8 @@ def encoded(image: Planes, codec: str, folder: Path) -> Planes:
         for n in range(8):
             frame = av.VideoFrame(width, height, image.pixels)
             for plane, array in zip(frame.planes, image.arrays, strict=True):
-                rows_of(plane, array.dtype)[: array.shape[0], : array.shape[1]] = array
-            # ProRes looks at the frames, not at the stream
+                view_rows(plane, array.dtype)[: array.shape[0], : array.shape[1]] = array
+            # the ProRes encoder reads the tags of frames, not of the stream
             frame.colorspace = frame.color_range = frame.color_primaries = frame.color_trc = 1
             frame.pts, frame.time_base = n, Fraction(1, 25)
             out.mux(stream.encode(frame))
@@ -89,15 +89,15 @@ def encoded(image: Planes, codec: str, folder: Path) -> Planes:
     return found
 
 
-def clip(path: Path, every: int) -> dict[str, Any]:
-    """The worst and the mean of every so manyth frame of a real film, through RGB and back."""
+def measure_clip(path: Path, every: int) -> dict[str, Any]:
+    """Return the largest and mean difference of every nth frame, through RGB and back."""
     rows = []
     with VideoFile(path).open(1) as video:
         for frames, _ in video.read(None, 8):
             for frame in frames:
                 if frame.index % every == 0:
                     assert isinstance(frame.image, Planes)
-                    rows.append(through_rgb(frame.image, torch.float32))
+                    rows.append(convert_both_ways(frame.image, torch.float32))
     return {
         key: max(row[key] for row in rows)
         if "max" in key
@@ -106,31 +106,33 @@ def clip(path: Path, every: int) -> dict[str, Any]:
     }
 
 
-def shown(rgb: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """A tensor as OpenCV wants it."""
+def to_bgr(rgb: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """Return a tensor as OpenCV's BGR bytes."""
     return np.ascontiguousarray((rgb * 255).round().byte().numpy()[::-1].transpose(1, 2, 0))
 
 
-def soft(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The card without its hard edges, inside the gamut: chroma that 4:2:0 can hold."""
+def soften(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the chart without hard edges, inside the gamut: chroma that 4:2:0 can hold."""
     blurred = [cv2.GaussianBlur(channel, (0, 0), 12) for channel in rgb]
     return np.stack(blurred).clip(0.02, 0.98)
 
 
 def main() -> None:
-    wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("--film", type=Path, action="append", help="a real one")
-    wanted.add_argument("--picture", type=Path, help="where card, result and difference go")
-    options = wanted.parse_args()
-    videos = options.video or clips("sam2_bedroom", "io_cockatoo", "sk_bikes")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--video", type=Path, action="append", help="a real video")
+    parser.add_argument(
+        "--image", type=Path, help="file for the chart, the result and their difference"
+    )
+    options = parser.parse_args()
+    videos = options.video or find_clips("sam2_bedroom", "io_cockatoo", "sk_bikes")
     torch.set_num_threads(1)
-    hard, gentle = torch.from_numpy(card()), torch.from_numpy(soft(card()))
+    hard, gentle = torch.from_numpy(draw_chart()), torch.from_numpy(soften(draw_chart()))
     rows: dict[str, Any] = {}
     for pixels in FORMATS:
         for dtype in DTYPES:
             name = f"{pixels}, {str(dtype).removeprefix('torch.')}"
-            rows[name] = through_rgb(to_planes(gentle, pixels, HD), dtype)
-        rows[f"{pixels}, float32, hard edges"] = through_rgb(
+            rows[name] = convert_both_ways(to_planes(gentle, pixels, HD), dtype)
+        rows[f"{pixels}, float32, hard edges"] = convert_both_ways(
             to_planes(hard, pixels, HD), torch.float32
         )
     codecs: dict[str, Any] = {}
@@ -138,21 +140,21 @@ def main() -> None:
         for codec, (_, _, _, formats) in CODECS.items():
             for pixels in formats:
                 image = to_planes(hard, pixels, HD)
-                made = encoded(image, codec, Path(folder))
+                made = encode(image, codec, Path(folder))
                 codecs[f"{codec} {pixels}"] = {
-                    **away(image, made),
+                    **measure_difference(image, made),
                     "dB by the codec": psnr(to_rgb(image), to_rgb(made)),
-                    "dB to the card": psnr(hard, to_rgb(made)),
+                    "dB to the chart": psnr(hard, to_rgb(made)),
                 }
-                if (codec, pixels) == ("h264", "yuv420p") and options.picture:
+                if (codec, pixels) == ("h264", "yuv420p") and options.image:
                     rgb = to_rgb(made)
                     off = (0.5 + 2 * (rgb - hard)).clamp(0, 1)
-                    three = np.hstack([shown(part) for part in (hard, rgb, off)])
-                    cv2.imwrite(str(options.picture), three, [cv2.IMWRITE_WEBP_QUALITY, 60])
+                    three = np.hstack([to_bgr(part) for part in (hard, rgb, off)])
+                    cv2.imwrite(str(options.image), three, [cv2.IMWRITE_WEBP_QUALITY, 60])
     result = {
         "question": "code values lost through RGB and back; by codecs at crf 18 or their default",
         "through_rgb": rows,
-        "films": {path.name: clip(path, 25) for path in videos},
+        "videos": {path.name: measure_clip(path, 25) for path in videos},
         "codecs": codecs,
     }
     print(write_result("colour_roundtrip", result).read_text())

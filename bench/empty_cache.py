@@ -1,8 +1,8 @@
-"""Does emptying the allocator's cache after every window help? Several users believe in it.
+"""Does emptying the allocator's cache after every window help? Several users believe that it does.
 
-A network of convolutions over windows of changing size, on a CUDA device, three ways: cache kept,
-emptied after every window, and kept with expandable segments. Seconds a window, peak allocated,
-peak reserved, and whether a run that just fits still fits. Skips, and says so, without CUDA.
+A convolutional network over windows of changing size, on a CUDA device, three times: cache kept,
+emptied after every window, and kept with expandable segments. Seconds per window, peak allocated
+and reserved memory. Skipped without CUDA.
 """
 
 import argparse
@@ -13,14 +13,14 @@ import sys
 from time import perf_counter
 from typing import Any
 
-from _film import write_result
+from _common import write_result
 
-SIZES = ((480, 832), (512, 704), (448, 896))  # windows of a film whose crops change
-WAYS = ("kept", "emptied", "expandable")
+SIZES = ((480, 832), (512, 704), (448, 896))  # windows of a video with changing crops
+METHODS = ("kept", "emptied", "expandable")
 
 
 def run(way: str, windows: int, channels: int) -> dict[str, float]:
-    """One way, in this process."""
+    """Run one method in this process."""
     import torch
 
     layers = [torch.nn.Conv2d(3, channels, 3, padding=1)]
@@ -30,7 +30,7 @@ def run(way: str, windows: int, channels: int) -> dict[str, float]:
     began = 0.0
     with torch.inference_mode():
         for k in range(windows + 10):
-            if k == 10:  # the first ones look for the quickest kernels
+            if k == 10:  # the first ones search for the fastest kernels
                 torch.cuda.synchronize()
                 began = perf_counter()
             height, width = SIZES[k % len(SIZES)]
@@ -46,32 +46,32 @@ def run(way: str, windows: int, channels: int) -> dict[str, float]:
 
 
 def main() -> None:
-    wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("--way", choices=WAYS, help="one way, for a child of this bench")
-    wanted.add_argument("--windows", type=int, default=200)
-    wanted.add_argument("--channels", type=int, default=128)
-    options = wanted.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--way", choices=METHODS, help="internal: one method")
+    parser.add_argument("--windows", type=int, default=200)
+    parser.add_argument("--channels", type=int, default=128)
+    options = parser.parse_args()
     import torch
 
     if not torch.cuda.is_available():
-        print("skipped: there is no CUDA device here, so nothing is known about its allocator")
+        print("skipped: no CUDA device here")
         return
     if options.way:
         print(json.dumps(run(options.way, options.windows, options.channels)))
         return
     rows = dict[str, Any]()
-    for way in WAYS:
+    for way in METHODS:
         expandable = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
         command = [sys.executable, __file__, "--way", way, "--windows", str(options.windows),
                    "--channels", str(options.channels)]  # fmt: skip
-        made = subprocess.run(
+        done = subprocess.run(
             command,
             env=os.environ | (expandable if way == "expandable" else {}),
             capture_output=True,
             text=True,
             check=True,
         )
-        rows[way] = json.loads(made.stdout)
+        rows[way] = json.loads(done.stdout)
     result = {
         "question": "does emptying the allocator's cache after every window help?",
         "device": torch.cuda.get_device_name(),

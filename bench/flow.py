@@ -1,10 +1,9 @@
-"""How much sooner is flow here than pairwise torchvision, and what do volume and look-up hold?
+"""How much faster is flow than with torchvision, and how much memory do volume and look-up take?
 
-One run: seconds per frame, one way and both ways, of torchvision's RAFT called pair by pair and of
-ours going through the same film, same weights (random), scale and steps, in turns, in seconds of
-one core's own time, which others on the machine disturb least. Then
-the peaks of live tensors, counted as they come and go, over pixels; and predicted on no data at all
-for the enlarged film of 2880x5120 at several scales.
+One run: CPU seconds per frame on one core, one way and both ways, of torchvision's RAFT called pair
+by pair and of ours as a stream, with the same video, random weights, scale and steps, in turns.
+Then the peaks of live tensors, counted as they are allocated and freed, over pixels; and peaks
+predicted without data for the upscaled video of 2880x5120 at several scales.
 """
 
 import argparse
@@ -15,24 +14,26 @@ from statistics import median
 from typing import Any
 
 import torch
-from _film import write_result
+from _common import write_result
 from torch import Tensor
 from torchvision.models.optical_flow import raft_large, raft_small
 
-from filmgate.device.tensor_memory import Live
-from filmgate.models.families.raft import RaftFlow
-from filmgate.models.families.raft.correlation import volume_bytes
+from filmgate.device.tensor_memory import LiveMemory
+from filmgate.models.families.raft.correlation import count_volume_bytes
+from filmgate.models.families.raft.estimator import RaftEstimator
 from filmgate.models.families.raft.net import LARGE, SMALL, Raft, Shape
 
 SIZE = (192, 320)  # height, width
 PEAKS = ((128, 224), (192, 320), (256, 448))
-WIDE = (2880, 5120)  # 720p, four times
+LARGE_SIZE = (2880, 5120)  # 720p, upscaled four times
 SCALES = (1, 2, 4)
 KINDS = {"raft_large": (raft_large, LARGE), "raft_small": (raft_small, SMALL)}
 
 
-def theirs(net: Callable[[Tensor, Tensor], list[Tensor]], video: Tensor, back: bool) -> float:
-    """Seconds per pair."""
+def time_torchvision(
+    net: Callable[[Tensor, Tensor], list[Tensor]], video: Tensor, back: bool
+) -> float:
+    """Return the seconds per pair of torchvision's RAFT."""
     began = time.process_time()
     for a, b in zip(video[1:], video, strict=False):
         net(2 * a[None] - 1, 2 * b[None] - 1)
@@ -41,41 +42,43 @@ def theirs(net: Callable[[Tensor, Tensor], list[Tensor]], video: Tensor, back: b
     return (time.process_time() - began) / (len(video) - 1)
 
 
-def ours(flow: RaftFlow, video: Tensor, back: bool) -> float:
+def time_ours(flow: RaftEstimator, video: Tensor, back: bool) -> float:
     """Seconds per frame; the first frame, which has no flow, was seen before the clock starts."""
-    last = flow.seen(video[0])
+    last = flow.encode(video[0])
     began = time.process_time()
-    for picture in video[1:]:
-        now = flow.seen(picture)
-        flow.flows(now, last, (picture.shape[1], picture.shape[2]), back)
+    for image in video[1:]:
+        now = flow.encode(image)
+        flow.estimate(now, last, (image.shape[1], image.shape[2]), back)
         last = now
     return (time.process_time() - began) / (len(video) - 1)
 
 
-def sliding(frames: int, size: tuple[int, int]) -> Tensor:
-    """(frames, 3, H, W): a soft random texture that slides two pixels a frame."""
+def make_texture(frames: int, size: tuple[int, int]) -> Tensor:
+    """Return (frames, 3, H, W): a soft random texture that slides two pixels a frame."""
     height, width = size
-    chance = torch.Generator().manual_seed(1)
-    small = torch.rand(1, 3, height // 8 + 2, (width + 2 * frames) // 8 + 2, generator=chance)
+    rng = torch.Generator().manual_seed(1)
+    small = torch.rand(1, 3, height // 8 + 2, (width + 2 * frames) // 8 + 2, generator=rng)
     texture = torch.nn.functional.interpolate(small, scale_factor=8, mode="bicubic")[0]
     parts = [texture[:, :height, 2 * k : 2 * k + width] for k in range(frames)]
     return torch.stack(parts).clamp(0, 1)
 
 
-def speed(kind: str, turns: int) -> dict[str, dict[str, Any]]:
-    """Both of them in turns, so that what else this machine does falls on both."""
+def measure_speed(kind: str, turns: int) -> dict[str, dict[str, Any]]:
+    """Time both in turns, so that other load on the machine affects both."""
     make, shape = KINDS[kind]
     torch.manual_seed(0)
-    net, own, video = make().eval(), Raft(shape).eval(), sliding(2, SIZE)
+    net, own, video = make().eval(), Raft(shape).eval(), make_texture(2, SIZE)
     own.load_state_dict(net.state_dict())
-    ways: dict[str, tuple[Callable[[bool], float], ...]] = {
-        "volume": (lambda back: theirs(net, video, back),
-                   lambda back: ours(RaftFlow(own, volume=True), video, back)),
-        "look-up": (lambda back: ours(RaftFlow(own, volume=False), video, back),),
+    methods: dict[str, tuple[Callable[[bool], float], ...]] = {
+        "volume": (lambda back: time_torchvision(net, video, back),
+                   lambda back: time_ours(RaftEstimator(own, volume=True), video, back)),
+        "look-up": (lambda back: time_ours(RaftEstimator(own, volume=False), video, back),),
     }  # fmt: skip
     rows = {}
     for back in (False, True):
-        runs = [[run(back) for run in (*ways["volume"], *ways["look-up"])] for _ in range(turns)]
+        runs = [
+            [run(back) for run in (*methods["volume"], *methods["look-up"])] for _ in range(turns)
+        ]
         them, us, looked = (median(column) for column in zip(*runs, strict=True))
         rows[f"{kind}, {'both ways' if back else 'one way'}"] = {
             "torchvision s": them,
@@ -87,58 +90,61 @@ def speed(kind: str, turns: int) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def peaks(shape: Shape) -> dict[str, dict[str, Any]]:
-    """Measured: MB of live tensors at most, both ways, weights left out."""
+def measure_peaks(shape: Shape) -> dict[str, dict[str, Any]]:
+    """Measure the peak MB of live tensors, both ways, without weights."""
     net, rows = Raft(shape).eval(), {}
     for height, width in PEAKS:
-        video, row = sliding(2, (height, width)), {"pixels": height * width}
+        video, row = make_texture(2, (height, width)), {"pixels": height * width}
         for name, volume in (("volume MB", True), ("look-up MB", False)):
-            flow = RaftFlow(net, updates=2, volume=volume)
-            with Live() as live:
-                a, b = map(flow.seen, video)
-                flow.flows(b, a, (height, width), True)
+            flow = RaftEstimator(net, updates=2, volume=volume)
+            with LiveMemory() as live:
+                a, b = map(flow.encode, video)
+                flow.estimate(b, a, (height, width), True)
             row[name] = round(live.peak / 1e6, 1)
         rows[f"{width}x{height}"] = row
     return rows
 
 
-def predicted(dtype: torch.dtype) -> dict[str, dict[str, Any]]:
-    """GB of live tensors at most, both ways, weights and what is kept of two frames included."""
+def predict_peaks(dtype: torch.dtype) -> dict[str, dict[str, Any]]:
+    """Predict the peak GB of live tensors, both ways, with weights and the state of two frames."""
     rows = {}
     for scale in SCALES:
-        height, width = (side // scale for side in WIDE)
+        height, width = (side // scale for side in LARGE_SIZE)
         row: dict[str, Any] = {"pixels": height * width}
         for name, volume in (("look-up GB", False), ("volume GB", True)):
-            with Live() as live:
+            with LiveMemory() as live:
                 net = Raft(LARGE, "meta").to(dtype).eval().requires_grad_(False)
-                live.hold(*net.parameters())
-                flow = RaftFlow(net, updates=2, volume=volume)
-                pictures = (torch.empty(3, height, width, device="meta") for _ in range(2))
-                a, b = map(flow.seen, pictures)
-                flow.flows(b, a, (height, width), True)
+                live.add(*net.parameters())
+                flow = RaftEstimator(net, updates=2, volume=volume)
+                images = (torch.empty(3, height, width, device="meta") for _ in range(2))
+                a, b = map(flow.encode, images)
+                flow.estimate(b, a, (height, width), True)
             row[name] = round(live.peak / 1e9, 2)
         row["finest level alone GB"] = round(4e-9 * (height * width / 64) ** 2, 2)
-        assert row["volume GB"] * 1e9 > volume_bytes(height // 8, width // 8)
+        assert row["volume GB"] * 1e9 > count_volume_bytes(height // 8, width // 8)
         rows[f"1/{scale}, {str(dtype).removeprefix('torch.')}"] = row
     return rows
 
 
 def main() -> None:
-    wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("--turns", type=int, default=2)
-    options = wanted.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=2)
+    options = parser.parse_args()
     torch.set_num_threads(1)
     with torch.inference_mode():
         result = {
-            "question": "how much sooner is flow, and what do volume and look-up hold?",
+            "question": "how much faster is flow, and how much memory do volume and look-up take?",
             "torch": version("torch"),
             "torchvision": version("torchvision"),
             "threads": 1,
             "size": f"{SIZE[1]}x{SIZE[0]}",
             "wanted_ratio": {"one way": 1.15, "both ways": 1.25},
-            "speed": {**speed("raft_large", options.turns), **speed("raft_small", options.turns)},
-            "peaks": peaks(LARGE),
-            "predicted": {**predicted(torch.float32), **predicted(torch.float16)},
+            "speed": {
+                **measure_speed("raft_large", options.turns),
+                **measure_speed("raft_small", options.turns),
+            },
+            "peaks": measure_peaks(LARGE),
+            "predicted": {**predict_peaks(torch.float32), **predict_peaks(torch.float16)},
         }
     print(write_result("flow", result).read_text())
 

@@ -1,9 +1,9 @@
-"""Does `check_outputs` find what is wrong, and cry at nothing else? True and false positive rates.
+"""Does `check_outputs` detect faults, and nothing else? True and false positive rates.
 
-Every film is run clean through ten stages that show what their input shows, and then with one
-fault in it, at places drawn at random, behind a stage that adds noise. Films are decoded to grey
-of at most 480 pixels' width. A fault shows where the input moves: to hold a still picture, or to
-swap two that are alike, is none.
+Every video passes clean through ten stages that keep its content, and then, with one fault at a
+random frame, through a stage that adds noise. Videos are decoded to grey, at most 480 pixels wide.
+A fault is visible only where the input moves: to repeat a static frame, or to swap two equal ones,
+is no fault.
 """
 
 import argparse
@@ -17,14 +17,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from _film import CLIPS, write_result
+from _common import CLIPS, write_result
 
 import filmgate as fg
 from filmgate.core.adapters import each
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
-from filmgate.core.wrappers.luma_grid import difference, luma_grid
+from filmgate.core.wrappers.luma_grid import difference, measure_luma
 from filmgate.core.wrappers.output_checks import check_outputs
 from filmgate.errors import BadOutput
 from filmgate.media.pixels.planes import Planes
@@ -33,11 +33,11 @@ from filmgate.testing.laws import SampleVideo
 
 FAULTS = ("not finite", "black", "flashing", "frozen", "shuffled by 2", "shuffled by 4", "reversed")
 LENGTHS = {"frozen": 8, "shuffled by 2": 2, "shuffled by 4": 4, "reversed": 8}
-SHOWS = 0.012  # mean difference of what is seen, of full scale, below which nothing moves
+VISIBLE = 0.012  # mean difference, of full scale, below which nothing moves
 
 
-def opened(path: Path, most: int) -> SampleVideo:
-    """The film's first frames, small and grey."""
+def read_video(path: Path, most: int) -> SampleVideo:
+    """Return the first frames of a video, small and grey."""
     frames = []
     for frame in islice(fg.frames((), path), most):
         assert isinstance(frame.image, Planes)
@@ -47,43 +47,45 @@ def opened(path: Path, most: int) -> SampleVideo:
         small: Any = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
         small = small >> (frame.image.bits - 8)
         frames.append(replace(frame, image=Planes((small.astype(np.uint8),), "gray")))
-    high, wide = frames[0].image.arrays[0].shape  # type: ignore[attr-defined]
+    height, width = frames[0].image.arrays[0].shape  # type: ignore[attr-defined]
     spec = StreamSpec(
-        width=wide, height=high, rate=None, time_base=Fraction(1, 90000), pixels="gray"
+        width=width, height=height, rate=None, time_base=Fraction(1, 90000), pixels="gray"
     )
     return SampleVideo(spec, tuple(frames))
 
 
-def levels(frame: Frame) -> Any:
+def get_levels(frame: Frame) -> Any:
     assert isinstance(frame.image, Planes)
     return frame.image.arrays[0].astype(np.float32) / 255
 
 
-def noisy(frame: Frame) -> Any:
-    chance = np.random.default_rng(frame.index)
-    return levels(frame) + chance.normal(0, 0.02, levels(frame).shape).astype(np.float32)
+def add_noise(frame: Frame) -> Any:
+    rng = np.random.default_rng(frame.index)
+    return get_levels(frame) + rng.normal(0, 0.02, get_levels(frame).shape).astype(np.float32)
 
 
-def made_by(change: Callable[[Frame], Any]) -> AnyStage:
-    return each(lambda frames: [frame.made(change(frame)) for frame in frames], name="made")
+def make_stage(change: Callable[[Frame], Any]) -> AnyStage:
+    return each(lambda frames: [frame.with_image(change(frame)) for frame in frames], name="change")
 
 
-def quantised(frame: Frame) -> Any:
+def compress(frame: Frame) -> Any:
     assert isinstance(frame.image, Planes)
     jpeg = cv2.imencode(".jpg", frame.image.arrays[0], [cv2.IMWRITE_JPEG_QUALITY, 20])[1]
     return cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE)
 
 
 CLEAN: dict[str, Callable[[SampleVideo], tuple[AnyStage, ...]]] = {
-    "as it is": lambda video: (made_by(levels),),
-    "noise of 2%": lambda video: (made_by(noisy),),
-    "darker, flatter": lambda video: (made_by(lambda f: levels(f) * 0.6 + 0.1),),
-    "gamma 0.5": lambda video: (made_by(lambda f: np.sqrt(levels(f))),),
-    "blurred": lambda video: (made_by(lambda f: cv2.GaussianBlur(levels(f), (0, 0), 3)),),
+    "unchanged": lambda video: (make_stage(get_levels),),
+    "noise of 2%": lambda video: (make_stage(add_noise),),
+    "darker, flatter": lambda video: (make_stage(lambda f: get_levels(f) * 0.6 + 0.1),),
+    "gamma 0.5": lambda video: (make_stage(lambda f: np.sqrt(get_levels(f))),),
+    "blurred": lambda video: (make_stage(lambda f: cv2.GaussianBlur(get_levels(f), (0, 0), 3)),),
     "twice as large": lambda video: (
-        made_by(lambda f: cv2.resize(levels(f), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)),
+        make_stage(
+            lambda f: cv2.resize(get_levels(f), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+        ),
     ),
-    "JPEG of quality 20": lambda video: (made_by(quantised),),
+    "JPEG of quality 20": lambda video: (make_stage(compress),),
     "interpolated x2": lambda video: Interpolate(factor=2).stages(video.spec),
     "interpolated x5/2": lambda video: Interpolate(factor=Fraction(5, 2)).stages(video.spec),
     "2 of 3 frames": lambda video: Interpolate(factor=Fraction(2, 3)).stages(video.spec),
@@ -92,25 +94,25 @@ CLEAN: dict[str, Callable[[SampleVideo], tuple[AnyStage, ...]]] = {
 
 @dataclass(frozen=True)
 class Faulty:
-    """Noise, and from frame `at` on a fault."""
+    """A stage that adds noise, and one fault from frame `at` on."""
 
     video: SampleVideo
     kind: str
     at: int
 
     def __call__(self, frames: Sequence[Frame]) -> list[Frame]:
-        return [frame.made(self.one(frame.index)) for frame in frames]
+        return [frame.with_image(self.change_frame(frame.index)) for frame in frames]
 
-    def one(self, n: int) -> Any:
-        shown, since, long = n, n - self.at, LENGTHS.get(self.kind, 1)
-        if 0 <= since < long:
+    def change_frame(self, n: int) -> Any:
+        shown, since, length = n, n - self.at, LENGTHS.get(self.kind, 1)
+        if 0 <= since < length:
             if self.kind == "frozen":
                 shown = self.at
             elif self.kind in ("reversed", "shuffled by 2"):
-                shown = self.at + long - 1 - since
+                shown = self.at + length - 1 - since
             elif self.kind == "shuffled by 4":
                 shown = self.at + (2, 0, 3, 1)[since]
-        image = noisy(self.video.frames[shown])
+        image = add_noise(self.video.frames[shown])
         if since == 0 and self.kind == "black":
             image = image * 0 + 0.02
         elif since == 0 and self.kind == "flashing":
@@ -119,22 +121,22 @@ class Faulty:
             image[3, 5] = np.nan
         return image
 
-    def shows(self) -> bool:
-        """Whether the fault is one: the input moves there, and has something to see."""
+    def is_visible(self) -> bool:
+        """Return whether the fault shows: the input moves there, and has contrast."""
         if self.kind in ("not finite", "flashing"):
             return True
-        long = LENGTHS.get(self.kind, 1)
-        seen = [luma_grid(f, f.time) for f in self.video.frames[self.at : self.at + long]]
-        held = [g for g in seen if g]
+        length = LENGTHS.get(self.kind, 1)
+        grids = [measure_luma(f, f.time) for f in self.video.frames[self.at : self.at + length]]
+        kept = [grid for grid in grids if grid]
         if self.kind == "black":
-            return held[0].contrast > 0.06
-        return min(difference(a, b) for a, b in pairwise(held)) > (
-            SHOWS / 4 if self.kind == "frozen" else SHOWS / 2
+            return kept[0].contrast > 0.06
+        return min(difference(a, b) for a, b in pairwise(kept)) > (
+            VISIBLE / 4 if self.kind == "frozen" else VISIBLE / 2
         )
 
 
-def alarm(stages: Sequence[AnyStage], video: SampleVideo) -> str:
-    """The kind that was found; empty: none."""
+def find_fault(stages: Sequence[AnyStage], video: SampleVideo) -> str:
+    """Return the kind of fault that was detected, empty for none."""
     stage = check_outputs(Chain(tuple(stages)))
     try:
         state: Any = stage.start(video.spec, video.frames[0].position)
@@ -147,44 +149,46 @@ def alarm(stages: Sequence[AnyStage], video: SampleVideo) -> str:
     return ""
 
 
-def clean_rates(videos: dict[str, SampleVideo]) -> dict[str, dict[str, Any]]:
+def measure_false_alarms(videos: dict[str, SampleVideo]) -> dict[str, dict[str, Any]]:
     rows = {}
     for name, stages in CLEAN.items():
-        found = [(key, alarm(stages(video), video)) for key, video in videos.items()]
+        found = [(key, find_fault(stages(video), video)) for key, video in videos.items()]
         false = [f"{key}: {kind}" for key, kind in found if kind]
-        rows[name] = {"films": len(videos), "false alarms": len(false),
+        rows[name] = {"videos": len(videos), "false alarms": len(false),
                       "which": "; ".join(false) or "none"}  # fmt: skip
         print(name, rows[name], flush=True)
     return rows
 
 
-def fault_rates(videos: dict[str, SampleVideo], times: int) -> dict[str, dict[str, Any]]:
-    chance, rows = np.random.default_rng(1), {}
+def measure_detection(videos: dict[str, SampleVideo], times: int) -> dict[str, dict[str, Any]]:
+    rng, rows = np.random.default_rng(1), {}
     for kind in FAULTS:
-        found = shown = told = silent = 0
+        detected = shown = extra = hidden = 0
         for video in videos.values():
             for _ in range(times):
-                at = int(chance.integers(8, len(video.frames) - 16))
+                at = int(rng.integers(8, len(video.frames) - 16))
                 near = SampleVideo(video.spec, video.frames[: at + 16])
                 faulty = Faulty(near, kind, at)
-                kinds = alarm([each(faulty, name="faulty")], near)
-                shows = faulty.shows()
-                shown, silent = shown + shows, silent + (not shows)
-                found, told = found + (shows and bool(kinds)), told + (not shows and bool(kinds))
-        rows[kind] = {"shows": shown, "found": found, "rate": round(found / max(1, shown), 3),
-                      "does not show": silent, "found all the same": told}  # fmt: skip
+                kinds = find_fault([each(faulty, name="faulty")], near)
+                visible = faulty.is_visible()
+                shown, hidden = shown + visible, hidden + (not visible)
+                detected += visible and bool(kinds)
+                extra += not visible and bool(kinds)
+        rows[kind] = {"visible": shown, "detected": detected,
+                      "rate": round(detected / max(1, shown), 3),
+                      "not visible": hidden, "detected anyway": extra}  # fmt: skip
         print(kind, rows[kind], flush=True)
     return rows
 
 
-def costs() -> dict[str, dict[str, Any]]:
-    """Milliseconds for each frame, beside what the stage itself takes."""
+def measure_costs() -> dict[str, dict[str, Any]]:
+    """Return milliseconds per frame of the checks alone."""
     rows = {}
     for name, size in {"832x480": (480, 832), "1080p": (1080, 1920), "4K": (2160, 3840)}.items():
         luma = np.random.default_rng(1).integers(0, 255, size, np.uint8)
         frames = [Frame(i, Fraction(i), Fraction(1), Planes((luma,), "gray")) for i in range(20)]
         stage = check_outputs(each(list))
-        state = stage.start(opened_spec(size), frames[0].position)
+        state = stage.start(make_spec(size), frames[0].position)
         began = perf_counter()
         for frame in frames:
             state, _ = stage.step(state, [frame])
@@ -192,31 +196,31 @@ def costs() -> dict[str, dict[str, Any]]:
     return rows
 
 
-def opened_spec(size: tuple[int, int]) -> StreamSpec:
+def make_spec(size: tuple[int, int]) -> StreamSpec:
     return StreamSpec(
         width=size[1], height=size[0], rate=None, time_base=Fraction(1), pixels="gray"
     )
 
 
 def main() -> None:
-    wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("--frames", type=int, default=40)
-    wanted.add_argument("--times", type=int, default=4)
-    options = wanted.parse_args()
-    videos = dict(_films(options.frames))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--times", type=int, default=4)
+    options = parser.parse_args()
+    videos = dict(_read_videos(options.frames))
     result = {
-        "question": "does the guard find what is wrong, and nothing else?",
-        "films": {name: {"frames": len(video.frames)} for name, video in videos.items()},
-        "clean": clean_rates(videos),
-        "faults": fault_rates(videos, options.times),
-        "cost": costs(),
+        "question": "do the output checks detect faults, and nothing else?",
+        "videos": {name: {"frames": len(video.frames)} for name, video in videos.items()},
+        "clean": measure_false_alarms(videos),
+        "faults": measure_detection(videos, options.times),
+        "cost": measure_costs(),
     }
     print(write_result("guard_rates", result).read_text())
 
 
-def _films(most: int) -> Iterator[tuple[str, SampleVideo]]:
+def _read_videos(most: int) -> Iterator[tuple[str, SampleVideo]]:
     for path in sorted(CLIPS.glob("*.mp4")):
-        video = opened(path, most)
+        video = read_video(path, most)
         if len(video.frames) >= 32:
             yield path.stem, video
 

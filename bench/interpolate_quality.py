@@ -1,10 +1,10 @@
-"""How well is a held-out frame predicted? Every other frame, from its two neighbours.
+"""How well is a held-out frame predicted? Every second frame, from its two neighbours.
 
-Five ways, all on the planes as decoded (longest side at most 960): frame average, FFmpeg's
-minterpolate (motion compensated), a plain blend along OpenCV's flow, and the families `dis` (ours)
-and `film`, where its weights are here (filmgate models pull film; or --weights). PSNR (at most
-100 dB a frame) and SSIM in 8-bit RGB. A frame that lies across a cut counts like any other.
-With --xiph FOLDER the protocol of FILM's published figures is followed instead: bench/_xiph.py.
+Five methods, all on the planes as decoded (longest side at most 960): the mean of two frames,
+FFmpeg's minterpolate (motion compensated), a plain blend along OpenCV's flow, and the families
+`dis` (ours) and `film`, if its weights are here (filmgate models pull film; or --weights). PSNR (at
+most 100 dB a frame) and SSIM in 8-bit RGB. A frame across a shot boundary counts like any other.
+With --xiph FOLDER the protocol of FILM's published figures is used: bench/_xiph.py.
 """
 
 import argparse
@@ -21,29 +21,30 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from _film import CLIPS, write_result
+from _common import CLIPS, write_result
 from _xiph import CLIPS as XIPH_CLIPS
-from _xiph import measured, videos
+from _xiph import find_videos, measure_xiph
 
 from filmgate.core.frame import Frame
-from filmgate.flow.shot_detection import cuts
-from filmgate.media.pixels.av_frames import planes_of, rows_of
+from filmgate.flow.shot_detection import detect_shots
+from filmgate.media.pixels.av_frames import extract_planes, view_rows
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import to_rgb
 from filmgate.media.sources import VideoFile
-from filmgate.models.families import film
-from filmgate.models.families.dis import Dis
+from filmgate.models.families.dis.interpolator import DisInterpolator
+from filmgate.models.families.film import WEIGHTS
+from filmgate.models.families.film.interpolator import FilmInterpolator, open_network
 from filmgate.quality.metrics.psnr_ssim import psnr, ssim
 from filmgate.weights.store import WeightsStore
 
-LONGEST = 960
+MAX_SIDE = 960
 HALF = Fraction(1, 2)
 MCI = "mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1"
-Way = Callable[[Sequence[Planes]], Iterator[Planes]]
-Ways = dict[str, Way]
+Method = Callable[[Sequence[Planes]], Iterator[Planes]]
+Methods = dict[str, Method]
 KEYS = ("psnr", "ssim", "seconds")
-ABSENT = "not measured: weights not here"
-# FILM trained on L1, as its authors published it; read in Papers with Code's copy of their table.
+ABSENT = "not measured: no weights here"
+# FILM trained on L1, as its authors published it; copied from their table.
 PUBLISHED = {
     "Vimeo-90K": {"psnr": 36.06, "ssim": 0.970},
     "UCF101": {"psnr": 35.32, "ssim": 0.952},
@@ -58,30 +59,30 @@ def average(kept: Sequence[Planes]) -> Iterator[Planes]:
 
 
 def _mean(p: Any, q: Any) -> Any:
-    """Ties go up, as they do in `ours`: on still pictures that alone is more than 1 dB."""
+    """Round ties up, as `dis` does: on static frames that alone is more than 1 dB."""
     return ((p.astype(np.uint16) + q + 1) >> 1).astype(np.uint8)
 
 
 def minterpolate(kept: Sequence[Planes]) -> Iterator[Planes]:
-    """FFmpeg's filter holds the last frames back: the last one is given twice more."""
+    """FFmpeg's filter, which delays frames: the last one is passed twice more."""
     graph, (width, height) = av.filter.Graph(), kept[0].size
     pixels = av.VideoFormat(kept[0].pixels)
     source = graph.add_buffer(width=width, height=height, format=pixels, time_base=Fraction(1, 50))
     graph.link_nodes(source, graph.add("minterpolate", f"fps=50:{MCI}"), graph.add("buffersink"))
     graph.configure()
-    for i, picture in enumerate([*kept, kept[-1], kept[-1]]):
-        frame = av.VideoFrame(width, height, picture.pixels)
-        for plane, array in zip(frame.planes, picture.arrays, strict=True):
-            rows_of(plane, array.dtype)[: array.shape[0], : array.shape[1]] = array
+    for i, image in enumerate([*kept, kept[-1], kept[-1]]):
+        frame = av.VideoFrame(width, height, image.pixels)
+        for plane, array in zip(frame.planes, image.arrays, strict=True):
+            view_rows(plane, array.dtype)[: array.shape[0], : array.shape[1]] = array
         frame.pts, frame.time_base = 2 * i, Fraction(1, 50)
         graph.push(frame)
-        for made in _pulled(graph):
-            number = round(made.pts * made.time_base * 50)
+        for output in _pull_frames(graph):
+            number = round(output.pts * output.time_base * 50)
             if number % 2 and number < 2 * len(kept) - 2:
-                yield planes_of(made, picture.pixels, picture.colour)
+                yield extract_planes(output, image.pixels, image.colour)
 
 
-def _pulled(graph: av.filter.Graph) -> Iterator[Any]:
+def _pull_frames(graph: av.filter.Graph) -> Iterator[Any]:
     while True:
         try:
             yield graph.pull()
@@ -89,19 +90,19 @@ def _pulled(graph: av.filter.Graph) -> Iterator[Any]:
             return
 
 
-def plain(kept: Sequence[Planes]) -> Iterator[Planes]:
-    """Both frames fetched along half their flow to the other, and averaged."""
-    nothing: Any = None
+def blend_along_flow(kept: Sequence[Planes]) -> Iterator[Planes]:
+    """Move both frames along half their flow to the other, and average them."""
+    no_output: Any = None
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     for a, b in pairwise(kept):
         ends = []
         for x, y in ((a, b), (b, a)):
-            flow = search.calc(x.arrays[0], y.arrays[0], nothing)
-            ends.append([_fetched(plane, flow) for plane in x.arrays])
+            flow = search.calc(x.arrays[0], y.arrays[0], no_output)
+            ends.append([_fetch(plane, flow) for plane in x.arrays])
         yield a.with_arrays(tuple(_mean(p, q) for p, q in zip(*ends, strict=True)))
 
 
-def _fetched(plane: Any, flow: Any) -> Any:
+def _fetch(plane: Any, flow: Any) -> Any:
     rows, columns = plane.shape
     scale = np.array([columns / flow.shape[1], rows / flow.shape[0]], np.float32)
     own = cv2.resize(flow, (columns, rows), interpolation=cv2.INTER_AREA) * scale * -0.5
@@ -113,39 +114,44 @@ def _fetched(plane: Any, flow: Any) -> Any:
 
 def dis(kept: Sequence[Planes]) -> Iterator[Planes]:
     for a, b in pairwise(kept):
-        yield from Dis().between(a, b, [HALF])
+        yield from DisInterpolator().interpolate(a, b, [HALF])
 
 
-WAYS: Ways = {"average": average, "minterpolate": minterpolate, "plain dis": plain, "ours": dis}
+METHODS: Methods = {
+    "average": average,
+    "minterpolate": minterpolate,
+    "plain dis": blend_along_flow,
+    "dis (ours)": dis,
+}
 
 
-def film_way(given: Path | None) -> Way | None:
-    """FILM's way, float32 on the CPU and float16 on a GPU; None where its weights are not here."""
-    shelf, (published,) = WeightsStore.here(), film.weights()
-    if given is None and not shelf.place(published).is_file():
+def make_learned_method(weights: Path | None) -> Method | None:
+    """Return FILM's method, float32 on the CPU, float16 on a GPU; None without its weights."""
+    store, published = WeightsStore.open_default(), WEIGHTS
+    if weights is None and not store.get_path(published).is_file():
         return None
-    path = shelf.verified(published, given)
+    path = store.verify(published, weights)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float16 if device == "cuda" else torch.float32
-    between = film.Draw(film.opened(path, dtype, device), device, dtype).between
+    between = FilmInterpolator(open_network(path, dtype, device), device, dtype).interpolate
 
-    def way(kept: Sequence[Planes]) -> Iterator[Planes]:
+    def interpolate(kept: Sequence[Planes]) -> Iterator[Planes]:
         for a, b in pairwise(kept):
             yield from between(a, b, [HALF])
 
-    return way
+    return interpolate
 
 
-def shown(clip: Path, count: int) -> list[Frame]:
-    """The first frames of a film, made small, with their cuts."""
+def read_frames(clip: Path, count: int) -> list[Frame]:
+    """Return the first frames of a video, downscaled, with shot boundaries marked."""
     with VideoFile(clip).open() as video:
         chunks = (frames for frames, _ in video.read(None, 16))
         frames = list(islice((frame for chunk in chunks for frame in chunk), count))
         width, height = video.spec.width, video.spec.height
-        scale = min(1.0, LONGEST / max(width, height))
+        scale = min(1.0, MAX_SIDE / max(width, height))
         size = [2 * round(n * scale / 2) for n in (width, height)] if scale < 1 else (width, height)
-        small = [frame.made(_resized(frame.image, size)) for frame in frames]
-        finder = cuts()
+        small = [frame.with_image(_resize(frame.image, size)) for frame in frames]
+        finder = detect_shots()
         state, marked = finder.step(finder.start(video.spec, frames[0].position), small)
         while state is not None:
             state, rest = finder.finish(state)
@@ -153,113 +159,123 @@ def shown(clip: Path, count: int) -> list[Frame]:
     return marked
 
 
-def _resized(image: Any, size: Sequence[int]) -> Planes:
-    def one(plane: Any) -> Any:
+def _resize(image: Any, size: Sequence[int]) -> Planes:
+    def resize(plane: Any) -> Any:
         steps = [round(n / m) for n, m in zip(image.size, plane.shape[::-1], strict=True)]
         wanted = [-(-n // step) for n, step in zip(size, steps, strict=True)]
         return cv2.resize(plane, wanted, interpolation=cv2.INTER_AREA)
 
     assert isinstance(image, Planes)
-    return image.with_arrays(tuple(one(plane) for plane in image.arrays))
+    return image.with_arrays(tuple(resize(plane) for plane in image.arrays))
 
 
-def rgb(picture: Planes) -> npt.NDArray[np.uint8]:
-    return (to_rgb(picture) * 255).round().byte().permute(1, 2, 0).numpy()
+def to_rgb_bytes(image: Planes) -> npt.NDArray[np.uint8]:
+    return (to_rgb(image) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
-def measure(clip: Path, held_out: int, ways: Ways) -> dict[str, Any]:
-    """PSNR, SSIM and seconds per frame of each way on one clip."""
-    frames = shown(clip, 2 * held_out + 1)
-    pictures = [frame.image for frame in frames if isinstance(frame.image, Planes)]
-    kept, truth = pictures[::2], [rgb(picture) for picture in pictures[1:-1:2]]
+def measure(clip: Path, held_out: int, methods: Methods) -> dict[str, Any]:
+    """Return PSNR, SSIM and seconds per frame of each method on one clip."""
+    frames = read_frames(clip, 2 * held_out + 1)
+    images = [frame.image for frame in frames if isinstance(frame.image, Planes)]
+    kept, truth = images[::2], [to_rgb_bytes(image) for image in images[1:-1:2]]
     kept = kept[: len(truth) + 1]
     cut = [bool(frame.extras.get("cut")) for frame in frames]
     across = sum(any(cut[i : i + 2]) for i in range(1, len(frames) - 1, 2))
     row: dict[str, Any] = {
         "size": "{}x{}".format(*kept[0].size), "frames": len(truth), "across_cuts": across
     }  # fmt: skip
-    for name, way in ways.items():
+    for name, method in methods.items():
         begin = perf_counter()
-        made = list(way(kept))
-        seconds = (perf_counter() - begin) / len(made)
-        found = [rgb(picture) for picture in made]
+        outputs = list(method(kept))
+        seconds = (perf_counter() - begin) / len(outputs)
+        results = [to_rgb_bytes(image) for image in outputs]
         row[name] = {
-            "psnr": mean(min(100.0, psnr(a, b)) for a, b in zip(found, truth, strict=True)),
-            "ssim": mean(ssim(a, b) for a, b in zip(found, truth, strict=True)),
+            "psnr": mean(min(100.0, psnr(a, b)) for a, b in zip(results, truth, strict=True)),
+            "ssim": mean(ssim(a, b) for a, b in zip(results, truth, strict=True)),
             "seconds": seconds,
         }
     return row
 
 
-def xiph(folder: Path, learned: Way | None) -> None:
-    """The protocol on a folder with one film for each clip."""
-    clips = videos(folder)
+def run_xiph(folder: Path, learned_method: Method | None) -> None:
+    """Run the Xiph protocol on a folder with one video for each clip."""
+    clips = find_videos(folder)
     if not clips:
-        raise SystemExit(f"there are no films in {folder}: wanted the eight clips, as .y4m or .mp4")
-    if len(clips) != XIPH_CLIPS:
-        print(
-            f"{len(clips)} films in {folder}; the protocol has {XIPH_CLIPS}: no figure to compare"
+        raise SystemExit(
+            f"no videos in {folder}: pass a folder of the eight clips, as .y4m or .mp4"
         )
-    rows = measured(
-        clips, {"average": average, "ours": dis, **({"film": learned} if learned else {})}
+    if len(clips) != XIPH_CLIPS:
+        print(f"{len(clips)} videos in {folder}; the protocol has {XIPH_CLIPS}: not comparable")
+    rows = measure_xiph(
+        clips,
+        {
+            "average": average,
+            "dis (ours)": dis,
+            **({"FILM": learned_method} if learned_method else {}),
+        },
     )
     result = {
-        "question": "how well are even frames of 4K films predicted from their odd neighbours?",
+        "question": "how well are even frames of 4K videos predicted from their odd neighbours?",
         "clips": [clip.name for clip in clips],
         "xiph": rows
-        if learned
-        else rows | {f"{cut} film": unmeasured(rows) for cut in ("2K", "4K")},
+        if learned_method
+        else rows | {f"{crop} FILM": make_empty_row(rows) for crop in ("2K", "4K")},
         "published": PUBLISHED,
     }
     print(write_result("interpolate_quality_xiph", result).read_text())
 
 
-def unmeasured(rows: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """The row of one that could not be tried, with the columns of the others."""
+def make_empty_row(rows: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Return a row for a method without weights, with the columns of the others."""
     first, *others = next(iter(rows.values()))
     return {first: ABSENT, **dict.fromkeys(others, "")}
 
 
 def main() -> None:
-    wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("--clips", type=Path, default=CLIPS, help="a folder of .mp4 films")
-    wanted.add_argument("--frames", type=int, default=60, help="held out per clip, at most")
-    wanted.add_argument("--threads", type=int, default=2, help="of OpenCV; minterpolate has one")
-    wanted.add_argument("--weights", type=Path, help="FILM's, if not in the models folder")
-    wanted.add_argument("--xiph", type=Path, help="a folder with the eight films of that protocol")
-    options = wanted.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=Path, default=CLIPS, help="a folder of .mp4 videos")
+    parser.add_argument(
+        "--frames", type=int, default=60, help="frames held out in each clip, at most"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=2, help="threads of OpenCV; minterpolate has one"
+    )
+    parser.add_argument("--weights", type=Path, help="weights of FILM, if not in the models folder")
+    parser.add_argument("--xiph", type=Path, help="a folder with the eight videos of that protocol")
+    options = parser.parse_args()
     cv2.setNumThreads(options.threads)
-    learned = film_way(options.weights)
+    learned_method = make_learned_method(options.weights)
     if options.xiph:
-        xiph(options.xiph, learned)
+        run_xiph(options.xiph, learned_method)
         return
     clips = sorted(options.clips.glob("*.mp4"))
     if not clips:
-        print(f"skipped: there are no .mp4 films in {options.clips}; --clips says where they are")
+        print(f"skipped: no .mp4 files in {options.clips}; pass their folder with --clips")
         return
-    ways = WAYS | ({"film": learned} if learned else {})
-    print(" " * 16 + "".join(f"{name:>22}" for name in ways), flush=True)
+    methods = METHODS | ({"FILM": learned_method} if learned_method else {})
+    print(" " * 16 + "".join(f"{name:>22}" for name in methods), flush=True)
     rows = dict[str, dict[str, Any]]()
     for clip in clips:
-        rows[clip.stem] = measure(clip, options.frames, ways)
-        print(_line(clip.stem, rows[clip.stem], ways), flush=True)
+        rows[clip.stem] = measure(clip, options.frames, methods)
+        print(_format_row(clip.stem, rows[clip.stem], methods), flush=True)
     total = {
-        name: {key: mean(row[name][key] for row in rows.values()) for key in KEYS} for name in ways
+        name: {key: mean(row[name][key] for row in rows.values()) for key in KEYS}
+        for name in methods
     }
-    print(_line("mean", total, ways))
+    print(_format_row("mean", total, methods))
     result = {
         "question": "how well is a held-out frame predicted from its two neighbours?",
-        "longest_side": LONGEST,
+        "longest_side": MAX_SIDE,
         "opencv_threads": options.threads,
-        "mean": total if learned else {**total, "film": unmeasured(total)},
+        "mean": total if learned_method else {**total, "FILM": make_empty_row(total)},
         "published": PUBLISHED,
         "clips": rows,
     }
     print(write_result("interpolate_quality", result))
 
 
-def _line(name: str, row: dict[str, Any], ways: Ways) -> str:
-    cells = ("{psnr:.2f} {ssim:.4f} {seconds:.3f}s".format(**row[way]) for way in ways)
+def _format_row(name: str, row: dict[str, Any], methods: Methods) -> str:
+    cells = ("{psnr:.2f} {ssim:.4f} {seconds:.3f}s".format(**row[method]) for method in methods)
     return f"{name:<16}" + "".join(f"{cell:>22}" for cell in cells)
 
 

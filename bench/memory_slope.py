@@ -1,8 +1,8 @@
-"""Does memory grow with the film? Resident bytes per frame over 20,000 small frames, end to end.
+"""Does memory grow with the video? Resident bytes per frame over 20,000 small frames, end to end.
 
-The same film three times: as fast as it goes, with a slow sink, with a slow source. The slope is
-the least-squares line through resident memory over frames, the first fifth left out (buffers and
-codecs fill there); target: below 1 KB per frame.
+The same video three times: at full speed, with a slow sink, with a slow source. The slope is the
+least-squares line through resident memory over frames without the first fifth, in which buffers and
+codecs fill. Target: below 1 KB per frame.
 """
 
 import argparse
@@ -14,19 +14,18 @@ from pathlib import Path
 from time import sleep
 
 import numpy as np
-from _film import moving_texture, write_result
+from _common import make_video, write_result
 
 import filmgate as fg
 from filmgate.core.frame import Frame
 from filmgate.core.run import run
 from filmgate.core.snapshot import Cursor, Snapshot
-from filmgate.pipeline import build
-from filmgate.pipeline.build import stretched
+from filmgate.pipeline.build import build, compute_time_scale
 
 
 @dataclass
 class Slow:
-    """A source or a sink that takes `seconds` longer for each piece."""
+    """A source or a sink that takes `seconds` longer for each chunk."""
 
     inner: object
     seconds: float
@@ -47,21 +46,23 @@ class Slow:
         self.inner.commit(snapshot)  # type: ignore[attr-defined]
 
 
-def slope(source: Path, sink: Path, which: str) -> dict[str, float]:
-    """Bytes per frame, and the peak, of one run."""
+def measure_slope(source: Path, sink: Path, which: str) -> dict[str, float]:
+    """Return bytes per frame and the peak of one run."""
     job = fg.Job(fg.VideoFile(source), fg.VideoOutput(sink, preset="ultrafast", overwrite=True),
                  (fg.Interpolate(factor=2),))  # fmt: skip
     plan, seen = fg.Plan(queue_bytes=4 << 20), list[tuple[int, int]]()
     with ExitStack() as stack:
         video = stack.enter_context(job.source.open())
-        chain, plan = build.build(job.source, job.tasks, video.spec, plan)
-        spec = chain.output(video.spec)
+        pipeline = build(job, video.spec)
+        chain, spec = pipeline.apply(plan), pipeline.output
         result = stack.enter_context(
-            job.sink.open(video, spec, slow=stretched(job.tasks), tags={}, threads=2)
+            job.sink.open(
+                video.metadata, spec, time_scale=compute_time_scale(job.tasks), tags={}, threads=2
+            )
         )
-        given = Slow(video, 0.002) if which == "slow source" else video
-        taken = Slow(result, 0.002) if which == "slow sink" else result
-        for event in run(given, chain, taken, plan):  # type: ignore[arg-type]
+        slow_source = Slow(video, 0.002) if which == "slow source" else video
+        slow_sink = Slow(result, 0.002) if which == "slow sink" else result
+        for event in run(slow_source, chain, slow_sink, plan):  # type: ignore[arg-type]
             if isinstance(event, fg.Progress):
                 seen.append((event.read, event.resident_bytes))
     frames, held = np.array(seen[len(seen) // 5 :], np.float64).T
@@ -74,18 +75,18 @@ def slope(source: Path, sink: Path, which: str) -> dict[str, float]:
 
 
 def main() -> None:
-    wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("--frames", type=int, default=20_000)
-    options = wanted.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=20_000)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        source = moving_texture(Path(folder) / "in.mp4", 64, 48, options.frames)
+        source = make_video(Path(folder) / "in.mp4", 64, 48, options.frames)
         rows = {
-            which: slope(source, Path(folder) / "out.mp4", which)
+            which: measure_slope(source, Path(folder) / "out.mp4", which)
             for which in ("plain", "slow sink", "slow source")
         }
     result = {
-        "question": "does memory grow with the film?",
-        "film": f"64x48, {options.frames} frames, interpolate factor 2",
+        "question": "does memory grow with the video?",
+        "video": f"64x48, {options.frames} frames, interpolate factor 2",
         "runs": rows,
         "target_bytes_per_frame": 1000,
     }

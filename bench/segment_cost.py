@@ -1,7 +1,7 @@
-"""What does it cost to write a film in closed pieces that outlive a crash?
+"""What does writing a video in closed segments cost, which survive a crash?
 
-Bytes of the joined result over those of one go, and CPU seconds over those of one go, for pieces of
-1 to 10 seconds. Bytes are exact, seconds are medians on a machine that is shared.
+Bytes of the joined result and CPU seconds, over those of writing one file, for segments of 1 to 10
+seconds. Bytes are exact, seconds are medians on a shared machine.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from statistics import median
 from time import process_time
 from typing import Any
 
-from _film import moving_texture, write_result
+from _common import make_video, write_result
 
 from filmgate.core.frame import Frame
 from filmgate.core.snapshot import Cursor, Snapshot
@@ -26,37 +26,40 @@ LENGTHS_S = (1, 2, 4, 8, 10)
 KINDS = (("h264", "medium"), ("hevc", "veryfast"))
 
 
-def in_one_go(video: Any, frames: list[Frame], output: VideoOutput) -> None:
-    with VideoWriter(output, video.spec, video.origin) as sink:
+def write_one_file(video: Any, frames: list[Frame], output: VideoOutput) -> None:
+    with VideoWriter(output.encode_options, video.spec, video.metadata) as sink:
         for at in range(0, len(frames), 8):
             sink.write(frames[at : at + 8])
         sink.finish()
 
 
-def in_pieces(
+def write_segments(
     video: Any, frames: list[Frame], output: VideoOutput, folder: Path, length: int
 ) -> None:
-    ledger = Checkpoints(RunDirectory(folder / "run"))
-    with ledger.folder.held(), SegmentWriter(ledger, output, video.spec, video.origin) as sink:
+    checkpoints = Checkpoints(RunDirectory(folder / "run"))
+    with (
+        checkpoints.directory.lock(),
+        SegmentWriter(checkpoints, output.encode_options, video.spec, video.metadata) as sink,
+    ):
         for at in range(0, len(frames), length):
             for part in range(at, min(at + length, len(frames)), 8):
                 sink.write(frames[part : min(part + 8, at + length)])
             sink.commit(Snapshot(Cursor(at + length, 0), (), (), 0))
         sink.commit(Snapshot(Cursor(len(frames), 0), None, (), 0))
-        ledger.folder.clear()
+        checkpoints.directory.clear()
 
 
 def main() -> None:
-    wanted = argparse.ArgumentParser(description=__doc__)
-    wanted.add_argument("--film", type=Path, help="a real one; without: a made one")
-    wanted.add_argument("--frames", type=int, default=300)
-    wanted.add_argument("--rounds", type=int, default=3)
-    options = wanted.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--video", type=Path, help="Default: a generated video")
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = options.video or moving_texture(folder / "made.mp4", 640, 360, options.frames)
-        video = VideoFile(source, frames=options.frames).open()
+        source = options.video or make_video(folder / "in.mp4", 640, 360, options.frames)
+        video = VideoFile(source, max_frames=options.frames).open()
         frames = [frame for chunk, _ in video.read(None, 8) for frame in chunk]
         for codec, preset in KINDS:
             output = VideoOutput(folder / "out.mp4", codec, preset=preset, overwrite=True)  # type: ignore[arg-type]
@@ -67,20 +70,20 @@ def main() -> None:
                     began = process_time()
                     if length:
                         count = round(length * float(video.spec.rate or 25))
-                        in_pieces(video, frames, output, folder, count)
+                        write_segments(video, frames, output, folder, count)
                     else:
-                        in_one_go(video, frames, output)
+                        write_one_file(video, frames, output)
                     seconds[length].append(process_time() - began)
                     size[length] = output.path.stat().st_size
             for length in LENGTHS_S:
                 rows[f"{codec} {preset}, {length} s"] = {
-                    "bytes over one go": round(size[length] / size[0], 4),
-                    "CPU over one go": round(median(seconds[length]) / median(seconds[0]), 3),
+                    "bytes, relative": round(size[length] / size[0], 4),
+                    "CPU, relative": round(median(seconds[length]) / median(seconds[0]), 3),
                 }
     result = {
-        "question": "bytes and CPU seconds of closed pieces, joined, over one go",
+        "question": "what do closed segments cost, compared with one file?",
         "video": f"{source.name}, {video.spec.width}x{video.spec.height}, {len(frames)} frames",
-        "pieces": rows,
+        "segments": rows,
     }
     print(write_result("segment_cost", result).read_text())
 

@@ -1,11 +1,11 @@
-"""Frames as a Python loop: prints the brightness of each frame of a smoother film."""
+"""Iterate over frames in Python: print the brightness of each frame of a smoother video."""
 
 import filmgate as fg
 from filmgate.media.pixels.planes import Planes
 
 
-def brightness(video: str) -> list[float]:
-    """Mean of the first plane of each frame, 60 a second."""
+def measure_brightness(video: str) -> list[float]:
+    """Return the mean of the first plane of each frame, 60 frames a second."""
     means = []
     for frame in fg.frames(fg.Interpolate(fps=60), video):
         assert isinstance(frame.image, Planes)
@@ -14,5 +14,5 @@ def brightness(video: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    for number, mean in enumerate(brightness("in.mp4")):
+    for number, mean in enumerate(measure_brightness("in.mp4")):
         print(f"{number / 60:.3f} s: {mean:.1f}")

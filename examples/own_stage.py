@@ -1,4 +1,4 @@
-"""A task of your own: a pure function of frames becomes a stage, and goes where any task goes."""
+"""Write a task: a pure function of frames becomes a stage, and runs like any other task."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from filmgate.media.pixels.planes import Planes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
-    """Left becomes right."""
+    """Mirror a video: left becomes right."""
 
-    stretch = 1
+    time_scale = 1
 
-    def stages(self, spec: fg.StreamSpec) -> tuple[AnyStage, ...]:
-        return (each(mirrored),)
+    def stages(self, spec: fg.StreamSpec, models: object = None) -> tuple[AnyStage, ...]:
+        return (each(mirror_frames),)
 
-    def timeline(self, shown: Iterable[fg.Frame]) -> Iterator[fg.Frame]:
-        return iter(shown)
-
-
-def mirrored(frames: Sequence[fg.Frame]) -> list[fg.Frame]:
-    """One for one; nothing is written into the frames that came."""
-    return [frame.made(_flipped(frame.image)) for frame in frames]
+    def timeline(self, frames: Iterable[fg.Frame]) -> Iterator[fg.Frame]:
+        return iter(frames)
 
 
-def _flipped(image: object) -> Planes:
+def mirror_frames(frames: Sequence[fg.Frame]) -> list[fg.Frame]:
+    """Return one frame for each; the input frames are not modified."""
+    return [frame.with_image(_flip(frame.image)) for frame in frames]
+
+
+def _flip(image: object) -> Planes:
     assert isinstance(image, Planes)
     return image.with_arrays(tuple(plane[:, ::-1] for plane in image.arrays))
 

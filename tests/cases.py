@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 
 
-def only(quick: Collection[Any], cases: Sequence[Any]) -> list[Any]:
-    """All the cases; those that are not in `quick` run in `make slow` alone.
+def mark_slow_cases(quick: Collection[Any], cases: Sequence[Any]) -> list[Any]:
+    """Return all cases; those that are not in `quick` run in `make slow` only.
 
-    A name in `quick` that is no case is a mistake: it would leave out what should run.
+    Raises AssertionError for a name in `quick` that is no case.
     """
     unknown = [case for case in quick if case not in cases]
     assert not unknown, f"{unknown} are no cases of this test"
     return [case if case in quick else _slow(case) for case in cases]
 
 
-def crossed(quick: Collection[Any], *lists: Sequence[Any]) -> list[Any]:
-    """The same for every combination of the lists; where an entry is a tuple, it is spread."""
+def mark_slow_combinations(quick: Collection[Any], *lists: Sequence[Any]) -> list[Any]:
+    """Return the same for every combination of the lists; tuples in them are unpacked."""
     combinations = [tuple(_spread(entries)) for entries in product(*lists)]
-    return only([tuple(_spread(entries)) for entries in quick], combinations)
+    return mark_slow_cases([tuple(_spread(entries)) for entries in quick], combinations)
 
 
 def _spread(entries: Sequence[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""How the suite runs: hypothesis profiles, and the count of the laws' examples."""
+"""Settings of the test suite: hypothesis profiles, and the count of the laws' examples."""
 
 import gc
 import os
@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-SAME = "FILMGATE_SAME_EXAMPLES" in os.environ  # a change is judged by itself, not by the dice
+SAME = (
+    "FILMGATE_SAME_EXAMPLES" in os.environ
+)  # the same examples in each run: a failure is due to the change
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=SAME)
 settings.register_profile("laws", max_examples=1400, deadline=None, derandomize=SAME)
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads spin while they wait
-os.environ.setdefault("FILMGATE_IN_PROCESS", "1")  # a child for each run would cost a second each
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # idle threads of torch spin
+os.environ.setdefault("FILMGATE_IN_PROCESS", "1")  # a child process for each run takes a second
 PROFILE = os.environ.get("FILMGATE_PROFILE", "quick")
 settings.load_profile(PROFILE)
 
@@ -23,7 +25,7 @@ RAN = pytest.StashKey[list[int]]()
 
 @pytest.fixture(scope="module")
 def no_gradients() -> Iterator[None]:
-    """For a module's tests of networks."""
+    """Run a module's tests of networks without gradients."""
     import torch
 
     with torch.inference_mode():
@@ -35,24 +37,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Counts every example of a law that holds, in the place hypothesis offers for wrapping."""
+    """Count every example of a law that holds, where hypothesis allows wrapping."""
     tests = {getattr(item, "function", None) for item in items if item.path.parent.name == "laws"}
     for test in tests:
         handle = getattr(test, "hypothesis", None)
         if handle is not None:
-            handle.inner_test = counted(handle.inner_test, config.stash[RAN])
+            handle.inner_test = count_examples(handle.inner_test, config.stash[RAN])
 
 
 def pytest_collection_finish() -> None:
-    """Modules stay until the end: the garbage collector need not walk through them each time.
+    """Exempt imported modules from garbage collection.
 
-    A fit collects garbage before each of its trials, which takes 0.3 s beside torch and 0.01 s so.
+    Planning collects garbage before each of its trials: 0.3 s with torch loaded, and 0.01 s so.
     """
     gc.collect()
     gc.freeze()
 
 
-def counted(test: Callable[..., Any], ran: list[int]) -> Callable[..., Any]:
+def count_examples(test: Callable[..., Any], ran: list[int]) -> Callable[..., Any]:
     @wraps(test)
     def count(*args: Any, **drawn: Any) -> Any:
         result = test(*args, **drawn)
@@ -63,18 +65,18 @@ def counted(test: Callable[..., Any], ran: list[int]) -> Callable[..., Any]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A run of the laws that tried too little has failed, however green it is."""
+    """Fail a run of the laws that tried too few examples, even if all passed."""
     ran = session.config.stash[RAN]
-    told: dict[str, object] | None = getattr(session.config, "workeroutput", None)
-    if told is not None:  # one of several processes: the one that started them counts
-        told["laws"] = ran[0]
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:  # a worker of xdist: its controller counts
+        output["laws"] = ran[0]
     elif PROFILE == "laws" and ran[0] < WANTED and not session.exitstatus:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-@pytest.hookimpl(optionalhook=True)  # where there are several
+@pytest.hookimpl(optionalhook=True)  # xdist only
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """What a process of several held."""
+    """Add the count of a worker process."""
     node.config.stash[RAN][0] += getattr(node, "workeroutput", {}).get("laws", 0)
 
 

@@ -1,4 +1,4 @@
-"""Tiny films of every awkward kind, made on the spot; each frame shows its own number."""
+"""Tiny videos of every kind, generated on demand; each frame shows its own number."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNEVEN = tuple(Fraction(n, 1000) for n in (0, 40, 100, 110, 250, 290, 300, 460, 
 
 @dataclass(frozen=True)
 class Video:
-    """How a film is made: `times` (seconds) and `last` (its last frame's duration) over `rate`."""
+    """How to generate a video: `times` (s) and `last` (duration of the last frame) over `rate`."""
 
     frames: int = 12
     size: tuple[int, int] = (64, 48)
@@ -45,7 +45,7 @@ class Video:
     codec: str = "libx264"
     pixels: str = "yuv420p"
     options: Mapping[str, str] = field(default_factory=lambda: X264)
-    same: int = 1  # so many frames in a row show the same number
+    same: int = 1  # how many frames in a row show the same number
     colour: Mapping[str, int] = field(default_factory=dict)
     aspect: Fraction | None = None
     turn: int | None = None
@@ -61,7 +61,7 @@ class Video:
 
     @property
     def shown(self) -> tuple[tuple[Fraction, Fraction, int], ...]:
-        """Time (from 0), duration and number of each frame that is shown."""
+        """Return the time (from 0), duration and number of each frame that is shown."""
         times = self.times or tuple(n / self.rate for n in range(self.frames))
         ends = (*times[1:], times[-1] + (self.last or 1 / self.rate))
         seen = [
@@ -72,8 +72,8 @@ class Video:
         return tuple((time - seen[0][0], length, n) for time, length, n in seen)
 
 
-def picture(number: int, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Grey (rows, columns): moving texture, with `number` in eight blocks along the top."""
+def draw_image(number: int, width: int, height: int) -> npt.NDArray[np.uint8]:
+    """Return grey (rows, columns): moving texture, with `number` in eight blocks along the top."""
     y, x = np.mgrid[:height, :width]
     grey = 128 + 50 * np.sin((x + 3 * number) / 5) + 40 * np.cos((y - 2 * number) / 4)
     for bit in range(8):
@@ -81,86 +81,86 @@ def picture(number: int, width: int, height: int) -> npt.NDArray[np.uint8]:
     return np.asarray(grey, np.uint8)
 
 
-def number_of(frame: Frame) -> int:
-    """The number that a frame shows."""
+def read_number(frame: Frame) -> int:
+    """Return the number that a frame shows."""
     assert isinstance(frame.image, Planes)
     luma, half = frame.image.arrays[0], 1 << frame.image.bits - 1
     return sum(1 << bit for bit in range(8) if luma[4:12, bit * 8 + 2 : bit * 8 + 6].mean() > half)
 
 
-def make(film: Video, path: Path) -> Path:
-    """Writes the film."""
-    with av.open(str(path), "w", options=dict(film.container)) as out:
-        small = replace_size(film) if film.second else None
-        smaller = _video(out, small) if small else None
-        video = _video(out, film)
-        sounds = [_sound(out, codec) for codec in film.sounds]
-        words = _words(out, film.subtitles) if film.subtitles else None
-        if film.attachment:
+def make(spec: Video, path: Path) -> Path:
+    """Write the video."""
+    with av.open(str(path), "w", options=dict(spec.container)) as out:
+        small = make_second_stream(spec) if spec.second else None
+        smaller = _add_video(out, small) if small else None
+        video = _add_video(out, spec)
+        sounds = [_add_audio(out, codec) for codec in spec.sounds]
+        words = _add_subtitles(out, spec.subtitles) if spec.subtitles else None
+        if spec.attachment:
             out.add_attachment("font.ttf", "application/x-truetype-font", b"not really a font")
-        if film.cover and film.suffix == ".mkv":
-            out.add_attachment("cover.jpg", "image/jpeg", bytes(jpegs([(32, 32)])[0]))
-        cover = _cover(out) if film.cover and film.suffix != ".mkv" else None
-        out.metadata.update(film.metadata)
-        if film.chapters:
-            out.set_chapters([chapter(n) for n in range(2)])
+        if spec.cover and spec.suffix == ".mkv":
+            out.add_attachment("cover.jpg", "image/jpeg", bytes(encode_jpegs([(32, 32)])[0]))
+        cover = _add_cover(out) if spec.cover and spec.suffix != ".mkv" else None
+        out.metadata.update(spec.metadata)
+        if spec.chapters:
+            out.set_chapters([make_chapter(n) for n in range(2)])
         out.start_encoding()
         if cover:
-            _put_cover(out, cover)
+            _write_cover(out, cover)
         if smaller and small:
-            _put_frames(out, smaller, small)
-        _put_frames(out, video, film)
+            _write_frames(out, smaller, small)
+        _write_frames(out, video, spec)
         for sound in sounds:
-            _put_sound(out, sound, float(film.shown[-1][0]) + 0.2)
+            _write_audio(out, sound, float(spec.shown[-1][0]) + 0.2)
         if words:
-            _put_words(out, words, film.subtitles == "mov_text")
+            _write_subtitles(out, words, spec.subtitles == "mov_text")
     return path
 
 
-def chapter(number: int) -> Chapter:
-    """The stretch of 0.2 s with that number."""
+def make_chapter(number: int) -> Chapter:
+    """Return the chapter of 0.2 s with that number."""
     start, tick, title = 200 * number, Fraction(1, 1000), {"title": f"part {number}"}
     end = start + 200
     return {"id": number, "start": start, "end": end, "time_base": tick, "metadata": title}
 
 
-def replace_size(film: Video) -> Video:
-    """The small second video stream of a film."""
-    return Video(frames=film.frames, size=(64, 32), rate=film.rate)
+def make_second_stream(spec: Video) -> Video:
+    """Return the small second video stream of a video."""
+    return Video(frames=spec.frames, size=(64, 32), rate=spec.rate)
 
 
-def _video(out: OutputContainer, film: Video) -> VideoStream:
-    stream = out.add_stream(film.codec, rate=film.rate, options=dict(film.options))
+def _add_video(out: OutputContainer, spec: Video) -> VideoStream:
+    stream = out.add_stream(spec.codec, rate=spec.rate, options=dict(spec.options))
     assert isinstance(stream, VideoStream)
-    stream.width, stream.height = film.size
-    stream.pix_fmt = film.pixels
-    stream.codec_context.time_base = film.tick
+    stream.width, stream.height = spec.size
+    stream.pix_fmt = spec.pixels
+    stream.codec_context.time_base = spec.tick
     stream.codec_context.thread_count = 1
     stream.codec_context.flags |= Flags.frame_duration
-    if film.aspect:
-        stream.codec_context.sample_aspect_ratio = film.aspect
-    if film.turn is not None:
-        stream.set_display_rotation(film.turn)
-    for name, value in film.colour.items():
+    if spec.aspect:
+        stream.codec_context.sample_aspect_ratio = spec.aspect
+    if spec.turn is not None:
+        stream.set_display_rotation(spec.turn)
+    for name, value in spec.colour.items():
         setattr(stream.codec_context, name, value)
     stream.metadata["language"] = "deu"
     return stream
 
 
-def _put_frames(out: OutputContainer, stream: VideoStream, film: Video) -> None:
-    times = film.times or tuple(n / film.rate for n in range(film.frames))
-    ends = (*times[1:], times[-1] + (film.last or 1 / film.rate))
+def _write_frames(out: OutputContainer, stream: VideoStream, spec: Video) -> None:
+    times = spec.times or tuple(n / spec.rate for n in range(spec.frames))
+    ends = (*times[1:], times[-1] + (spec.last or 1 / spec.rate))
     for n, (time, end) in enumerate(zip(times, ends, strict=True)):
-        grey = VideoFrame.from_ndarray(picture(n // film.same, *film.size), "gray")
-        frame = grey.reformat(format=film.pixels)
-        frame.pts = round((time + film.start) / film.tick)
-        frame.duration = round((end - time) / film.tick)
-        frame.time_base = film.tick
+        grey = VideoFrame.from_ndarray(draw_image(n // spec.same, *spec.size), "gray")
+        frame = grey.reformat(format=spec.pixels)
+        frame.pts = round((time + spec.start) / spec.tick)
+        frame.duration = round((end - time) / spec.tick)
+        frame.time_base = spec.tick
         out.mux(stream.encode(frame))
     out.mux(stream.encode(None))
 
 
-def _sound(out: OutputContainer, codec: str) -> AudioStream:
+def _add_audio(out: OutputContainer, codec: str) -> AudioStream:
     stream = out.add_stream(codec, rate=48000)
     assert isinstance(stream, AudioStream)
     stream.layout = "mono"
@@ -168,7 +168,7 @@ def _sound(out: OutputContainer, codec: str) -> AudioStream:
     return stream
 
 
-def _put_sound(out: OutputContainer, stream: AudioStream, seconds: float) -> None:
+def _write_audio(out: OutputContainer, stream: AudioStream, seconds: float) -> None:
     wave = 0.3 * np.sin(np.arange(round(48000 * seconds)) / 20)
     context = stream.codec_context
     for at in range(0, len(wave), 960):
@@ -180,14 +180,14 @@ def _put_sound(out: OutputContainer, stream: AudioStream, seconds: float) -> Non
     out.mux(stream.encode(None))
 
 
-def _words(out: OutputContainer, codec: str) -> Stream:
+def _add_subtitles(out: OutputContainer, codec: str) -> Stream:
     stream = out.add_mux_stream(codec)
     stream.time_base = Fraction(1, 1000)
     stream.metadata["language"] = "eng"
     return stream
 
 
-def _put_words(out: OutputContainer, stream: Stream, counted: bool) -> None:
+def _write_subtitles(out: OutputContainer, stream: Stream, counted: bool) -> None:
     for n in range(2):
         text = f"line {n}".encode()
         packet: Packet[Any] = Packet((len(text).to_bytes(2, "big") if counted else b"") + text)
@@ -197,38 +197,38 @@ def _put_words(out: OutputContainer, stream: Stream, counted: bool) -> None:
         out.mux(packet)
 
 
-def _cover(out: OutputContainer) -> Stream:
+def _add_cover(out: OutputContainer) -> Stream:
     stream = out.add_mux_stream("mjpeg", width=32, height=32)
     stream.disposition = Disposition.attached_pic
     stream.metadata.update({"filename": "cover.jpg", "mimetype": "image/jpeg"})
     return stream
 
 
-def _put_cover(out: OutputContainer, stream: Stream) -> None:
-    for packet in jpegs([(32, 32)]):
+def _write_cover(out: OutputContainer, stream: Stream) -> None:
+    for packet in encode_jpegs([(32, 32)]):
         packet.stream, packet.pts, packet.dts = stream, 0, 0
         out.mux(packet)
 
 
-def jpegs(sizes: list[tuple[int, int]]) -> list[Packet[Any]]:
-    """One JPEG picture of each size, as packets."""
+def encode_jpegs(sizes: list[tuple[int, int]]) -> list[Packet[Any]]:
+    """Return one JPEG image of each size, as packets."""
     found: list[Packet[Any]] = []
     for n, (width, height) in enumerate(sizes):
         context = av.CodecContext.create("mjpeg", "w")
         context.width, context.height, context.pix_fmt = width, height, "yuvj420p"
         context.time_base = Fraction(1, 25)
-        grey = VideoFrame.from_ndarray(picture(n, width, height), "gray")
+        grey = VideoFrame.from_ndarray(draw_image(n, width, height), "gray")
         frame = grey.reformat(format="yuvj420p")
         frame.pts, frame.time_base = n, Fraction(1, 25)
         found += [*context.encode(frame), *context.encode(None)]
     return found
 
 
-def growing(path: Path) -> Path:
-    """A film whose pictures change their size on the way."""
+def make_growing(path: Path) -> Path:
+    """Write a video whose frames change their size half-way."""
     with av.open(str(path), "w") as out:
         stream = out.add_mux_stream("mjpeg", width=64, height=48)
-        for n, packet in enumerate(jpegs([(64, 48)] * 4 + [(96, 64)] * 4)):
+        for n, packet in enumerate(encode_jpegs([(64, 48)] * 4 + [(96, 64)] * 4)):
             packet.stream, packet.time_base = stream, Fraction(1, 1000)
             packet.pts = packet.dts = 40 * n
             packet.duration = 40
@@ -236,11 +236,11 @@ def growing(path: Path) -> Path:
     return path
 
 
-def stuttering(path: Path) -> Path:
-    """A film in which two pictures have the same time."""
+def make_stuttering(path: Path) -> Path:
+    """Write a video in which two frames have the same time."""
     with av.open(str(path), "w") as out:
         stream = out.add_mux_stream("mjpeg", width=64, height=48)
-        for n, packet in enumerate(jpegs([(64, 48)] * 8)):
+        for n, packet in enumerate(encode_jpegs([(64, 48)] * 8)):
             packet.stream, packet.time_base = stream, Fraction(1, 1000)
             packet.pts = packet.dts = 40 * (n - (n > 4))
             packet.duration = 40
@@ -248,23 +248,23 @@ def stuttering(path: Path) -> Path:
     return path
 
 
-def mute_picture(path: Path) -> Path:
-    """Sound and no picture."""
+def make_audio_only(path: Path) -> Path:
+    """Write a file with audio and no video."""
     with av.open(str(path), "w") as out:
-        _put_sound(out, _sound(out, "aac"), 0.3)
+        _write_audio(out, _add_audio(out, "aac"), 0.3)
     return path
 
 
-def cut_short(film: Video, share: float, path: Path) -> Path:
-    """The first part of a film's bytes."""
-    make(film, path)
+def make_truncated(spec: Video, share: float, path: Path) -> Path:
+    """Write the first part of a video's bytes."""
+    make(spec, path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     return path
 
 
-def scratched(film: Video, path: Path) -> Path:
-    """A film with bytes turned over in the middle of a picture."""
-    make(film, path)
+def make_scratched(spec: Video, path: Path) -> Path:
+    """Write a video with inverted bytes in the middle of a frame."""
+    make(spec, path)
     with av.open(str(path)) as container:
         packets = [p for p in container.demux(video=0) if p.size]
     place = packets[len(packets) // 2]
@@ -344,19 +344,19 @@ VIDEOS: Mapping[str, Video] = MappingProxyType(
 
 BROKEN: Mapping[str, Callable[[Path], Path]] = MappingProxyType(
     {
-        "growing.mkv": growing,
-        "stuttering.mkv": stuttering,
-        "mute.mp4": mute_picture,
+        "growing.mkv": make_growing,
+        "stuttering.mkv": make_stuttering,
+        "mute.mp4": make_audio_only,
         **{
             f"cut_{round(100 * share)}{suffix}": partial(
-                cut_short, Video(frames=40, suffix=suffix, options=GOP, container=how), share
+                make_truncated, Video(frames=40, suffix=suffix, options=GOP, container=how), share
             )
             for share in (0.3, 0.7, 0.97)
             for suffix, how in (
                 (".mp4", {}), (".mov", {"movflags": "faststart"}), (".mkv", {}),
             )
         },
-        "scratched_h264.mp4": partial(scratched, Video(frames=40, options=GOP)),
-        "scratched_hevc.mp4": partial(scratched, VIDEOS["hevc"]),
+        "scratched_h264.mp4": partial(make_scratched, Video(frames=40, options=GOP)),
+        "scratched_hevc.mp4": partial(make_scratched, VIDEOS["hevc"]),
     }
 )  # fmt: skip

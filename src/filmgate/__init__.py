@@ -1,24 +1,42 @@
-"""Filmgate: any video AI model over a video of any length, inside a fixed memory budget.
+"""Filmgate runs any video AI model over a video of any length, inside a fixed memory budget.
 
 import filmgate as fg
 fg.run(fg.Interpolate(factor=2), "in.mp4", "out.mp4")
 """
 
-from collections.abc import Callable, Generator, Sequence
-from os import PathLike
-from pathlib import Path
+from __future__ import annotations
 
-from filmgate.core.events import Committed, Died, Done, Event, Progress, Replanned, Started, Warned
-from filmgate.core.frame import Frame, StreamSpec
-from filmgate.core.job import Job, SinkFile, SourceFile, Task
-from filmgate.core.plan import Plan
-from filmgate.errors import FilmgateError
-from filmgate.jobs.options import ResumeOptions
-from filmgate.media.sinks import ImageOutput, VideoOutput
-from filmgate.media.sources import ImageSequence, VideoFile
-from filmgate.planning.limits import Limits
-from filmgate.tasks.interpolate import Interpolate
-from filmgate.tasks.upscale import Upscale
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from os import PathLike
+    from pathlib import Path
+
+    from filmgate.core.events import (
+        Committed,
+        Died,
+        Done,
+        Event,
+        Progress,
+        Replanned,
+        Started,
+        Warned,
+    )
+    from filmgate.core.frame import Frame, StreamSpec
+    from filmgate.core.job import Job, SinkFile, SourceFile, Task
+    from filmgate.core.model_cache import ModelCache
+    from filmgate.core.plan import Plan
+    from filmgate.core.snapshot import Snapshot
+    from filmgate.errors import FilmgateError
+    from filmgate.jobs.options import ResumeOptions
+    from filmgate.media.sinks import ImageOutput, VideoOutput
+    from filmgate.media.sources import ImageSequence, VideoFile
+    from filmgate.planning.limits import Limits
+    from filmgate.tasks.interpolate import Interpolate
+    from filmgate.tasks.upscale import Upscale
+
+    PathText = str | PathLike[str]
 
 __version__ = "0.2.0"
 
@@ -34,6 +52,7 @@ __all__ = [
     "Interpolate",
     "Job",
     "Limits",
+    "ModelCache",
     "Plan",
     "Progress",
     "Replanned",
@@ -50,13 +69,45 @@ __all__ = [
     "run",
 ]
 
-Path_ = str | PathLike[str]
+# The module of each public name: it is imported when the name is first used, so that a script that
+# only asks for the version does not wait for the rest.
+_MODULES = {
+    **dict.fromkeys(
+        ("Committed", "Died", "Done", "Event", "Progress", "Replanned", "Started", "Warned"),
+        "core.events",
+    ),
+    **dict.fromkeys(("Frame", "StreamSpec"), "core.frame"),
+    **dict.fromkeys(("Job", "Task"), "core.job"),
+    **dict.fromkeys(("ImageOutput", "VideoOutput"), "media.sinks"),
+    **dict.fromkeys(("ImageSequence", "VideoFile"), "media.sources"),
+    "FilmgateError": "errors",
+    "Interpolate": "tasks.interpolate",
+    "Limits": "planning.limits",
+    "ModelCache": "core.model_cache",
+    "Plan": "core.plan",
+    "ResumeOptions": "jobs.options",
+    "Upscale": "tasks.upscale",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def run(
     tasks: Task | Sequence[Task],
-    source: SourceFile | Path_,
-    sink: SinkFile | Path_,
+    source: SourceFile | PathText,
+    sink: SinkFile | PathText,
     *,
     plan: Plan | None = None,
     seed: int = 0,
@@ -64,13 +115,16 @@ def run(
     limits: Limits | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> Done:
-    """Does the tasks (none: identity) in one pass from a file to a file; returns when it is whole.
+    """Run the tasks (none: re-encode) in one pass and return when the result is complete.
 
-    A path may name a film, or images: a folder or frames/%06d.png. What an earlier call for the
-    same result left undone is gone on with. `on_event` hears everything that happens. Raises
-    FilmgateError; nothing half-written is left.
+    A path names a video, or images: a folder or frames/%06d.png. An unfinished run of an earlier
+    call with the same result is resumed. `on_event` is called with every event. Raises
+    FilmgateError; no half-written result is left.
     """
-    job = Job(_file(source), _output(sink), _several(tasks), seed)
+    from filmgate.core.events import Done
+    from filmgate.core.job import Job
+
+    job = Job(_to_source(source), _to_sink(sink), _to_tuple(tasks), seed)
     for event in events(job, plan, durable=durable, limits=limits):
         if on_event is not None:
             on_event(event)
@@ -88,35 +142,49 @@ def events(
     trace: Path | None = None,
     worker: bool = False,
     skip_bad: bool = False,
+    models: ModelCache | None = None,
 ) -> Generator[Event, None, None]:
-    """Does a job, or the rest of it, and says what happens; closing it stops the run cleanly.
+    """Run a job, or resume it, and yield its events; closing the generator stops the run cleanly.
 
-    `limits` choose the plan if none is given. `trace` is written for ui.perfetto.dev. With
-    `worker` it runs in a child process, and what kills that does not end the run; `skip_bad`
-    frames that kill it again and again are stood in for.
+    `limits` choose the plan if none is given. `trace` is a file for ui.perfetto.dev. With `worker`
+    the job runs in a child process, whose crash does not end the run; `skip_bad` replaces frames
+    that crash it repeatedly. Networks are taken from `models`, except in a worker, and stay in it
+    for the next job. Raises FilmgateError.
     """
     from functools import partial
 
-    from filmgate.backends import worker as worker_
-    from filmgate.jobs.resumable import passing
-    from filmgate.jobs.resumable import run as run_durable
-
-    here = partial(run_durable, durable=durable, limits=limits, trace=trace)
+    run_here = partial(_run_here, durable=durable, limits=limits, trace=trace)
     if not worker:
-        return here(job, plan)
-    return worker_.run(job, plan, within=here, durable=passing(job) is None, skip_bad=skip_bad)
+        return run_here(job, plan, models=models)
+    from filmgate.backends import worker as backend
+    from filmgate.jobs.options import explain_not_resumable
+
+    resumable = explain_not_resumable(job) is None
+    return backend.run(job, plan, runner=run_here, resumable=resumable, skip_bad=skip_bad)
+
+
+def _run_here(
+    job: Job, plan: Plan | None = None, resume: Snapshot | None = None, /, **options: Any
+) -> Generator[Event, None, None]:
+    """Run a job in this process; what that imports, the parent of a worker does not need."""
+    from filmgate.jobs.resumable import run as run_resumable
+
+    return run_resumable(job, plan, resume, **options)
 
 
 def frames(
-    tasks: Task | Sequence[Task], source: SourceFile | Path_, *, plan: Plan | None = None
+    tasks: Task | Sequence[Task], source: SourceFile | PathText, *, plan: Plan | None = None
 ) -> Generator[Frame, None, None]:
-    """The result's frames as they are made, for Python code in place of a file."""
+    """Yield the frames of the result as they are computed, without writing a file."""
     from filmgate.backends import inline
 
-    return inline.frames(_file(source), _several(tasks), plan)
+    return inline.iter_frames(_to_source(source), _to_tuple(tasks), plan)
 
 
-def _file(source: SourceFile | Path_) -> SourceFile:
+def _to_source(source: SourceFile | PathText) -> SourceFile:
+    from os import PathLike
+    from pathlib import Path
+
     if not isinstance(source, str | PathLike):
         return source
     from filmgate.tasks.job_config import source_from
@@ -124,7 +192,10 @@ def _file(source: SourceFile | Path_) -> SourceFile:
     return source_from({"path": Path(source)})
 
 
-def _output(sink: SinkFile | Path_) -> SinkFile:
+def _to_sink(sink: SinkFile | PathText) -> SinkFile:
+    from os import PathLike
+    from pathlib import Path
+
     if not isinstance(sink, str | PathLike):
         return sink
     from filmgate.tasks.job_config import sink_from
@@ -132,5 +203,7 @@ def _output(sink: SinkFile | Path_) -> SinkFile:
     return sink_from({"path": Path(sink)})
 
 
-def _several(tasks: Task | Sequence[Task]) -> tuple[Task, ...]:
+def _to_tuple(tasks: Task | Sequence[Task]) -> tuple[Task, ...]:
+    from collections.abc import Sequence
+
     return tuple(tasks) if isinstance(tasks, Sequence) else (tasks,)

@@ -1,13 +1,13 @@
-"""Every error that Filmgate raises, drawn as a tree, each with its exit code.
+"""Every error that Filmgate raises, as a tree, each with its exit code.
 
     FilmgateError                      3  internal: a bug, or the machine failed
     ├── UserError                      2  settings or files that the user can change
     │   ├── BadSetting                    an invalid value, or two that contradict each other
     │   ├── BadInput                      not a video, damaged, or it ends too early
-    │   ├── Unsupported                   a valid video, but not one this can be done to
+    │   ├── Unsupported                   a valid video, but not for what was asked
     │   ├── OutputExists                  the result would overwrite a file
     │   ├── DoesNotFit                    no plan keeps the memory budget
-    │   └── BadWeights                    a model's file is missing, damaged or another model's
+    │   └── BadWeights                    a weights file is missing, damaged or another model's
     ├── Busy                          75  another process works on the same result
     ├── NotFetched                     3  a download did not finish; what arrived is kept
     ├── OutOfMemory                    3  one stage's batch did not fit; its state is still valid
@@ -17,21 +17,23 @@
     └── Interrupted                  130  Ctrl-C, or SIGTERM
 
 A message says what was found, what was wanted and what to do, with the values. Exit codes: 0 done,
-1 the verdict is no, 2 the user's mistake, 3 ours, 4 done with repairs, 75 somebody else is at it,
-130 interrupted.
+1 a check failed, 2 a user error, 3 an internal error, 4 done with concealed damage, 75 another
+process holds the run, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from enum import IntEnum
-from fractions import Fraction
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+    from pathlib import Path
 
 
 class Exit(IntEnum):
-    """What the process says when it ends."""
+    """Exit codes of the process."""
 
     DONE = 0
     VERDICT_NO = 1
@@ -49,29 +51,29 @@ class FilmgateError(Exception):
 
 
 class UserError(FilmgateError):
-    """The user can mend it: a setting or a file."""
+    """The user can fix it: a setting or a file."""
 
     exit_code = Exit.USER
 
 
 class BadSetting(UserError):
-    """A setting that cannot be, or that contradicts another."""
+    """A setting is invalid, or contradicts another."""
 
 
 class BadInput(UserError):
-    """The input is not a film, is damaged, or ends before it says it does."""
+    """The input is not a video, is damaged, or ends too early."""
 
 
 class Unsupported(UserError):
-    """The film is right, but this cannot be done to it."""
+    """The video is valid, but cannot be used for what was asked."""
 
 
 class OutputExists(UserError):
-    """The result would overwrite a file that nobody said may go."""
+    """The result would overwrite a file, and overwriting was not allowed."""
 
 
 class DoesNotFit(UserError):
-    """No plan keeps the budget; `needed_bytes` of the memory in question is the least that does."""
+    """No plan keeps the budget; `needed_bytes` is the smallest budget of that memory that works."""
 
     def __init__(self, message: str, needed_bytes: int) -> None:
         super().__init__(message)
@@ -79,7 +81,7 @@ class DoesNotFit(UserError):
 
 
 class BadWeights(UserError):
-    """A model's file is not here, damaged, another model's, or more than tensors."""
+    """A weights file is missing, damaged, another model's, or contains more than tensors."""
 
 
 class Busy(FilmgateError):
@@ -89,24 +91,24 @@ class Busy(FilmgateError):
 
 
 class NotFetched(FilmgateError):
-    """A download did not come to its end: network, disk, or offline; what came is kept."""
+    """A download did not finish: network, disk, or offline; what arrived is kept."""
 
 
 class OutOfMemory(FilmgateError):
-    """Stage number `stage` of a chain did not fit with `batch` frames; the state it had is good."""
+    """Stage number `stage` of a chain did not fit with `batch` frames; its state is still valid."""
 
     def __init__(self, stage: int, batch: int, why: str = "") -> None:
-        what = f"{batch} frame{'s' if batch != 1 else ''} at a time"
-        super().__init__(f"stage {stage} ran out of memory with {what}{why and ': ' + why}")
+        frames = f"{batch} frame{'s' if batch != 1 else ''} at a time"
+        super().__init__(f"stage {stage} ran out of memory with {frames}{why and ': ' + why}")
         self.stage, self.batch, self.why = stage, batch, why
 
 
 class StageContractError(FilmgateError):
-    """A stage broke the contract: it lost count, left a hole in time, or gave no plain state."""
+    """A stage broke the contract: wrong count, a gap in time, or a state that is no plain value."""
 
 
 class BadOutput(FilmgateError):
-    """A stage's picture, or state, from `time` (seconds) on is `kind`: "black", "frozen" ..."""
+    """A stage's image or state is wrong from `time` (seconds) on; `kind`: "black", "frozen" ..."""
 
     def __init__(self, message: str, kind: str, time: Fraction) -> None:
         super().__init__(message)
@@ -114,37 +116,39 @@ class BadOutput(FilmgateError):
 
 
 class Interrupted(FilmgateError):
-    """Somebody pressed Ctrl-C or sent a polite signal; nothing half-written is left."""
+    """Ctrl-C or SIGTERM stopped the run; no half-written result is left."""
 
     exit_code = Exit.INTERRUPTED
 
 
 class DiskFull(FilmgateError):
-    """The disk is full or failed: what was committed is good, and the run can go on later."""
+    """The disk is full or failed; committed work is kept, and the run can be resumed."""
 
     @classmethod
     def of(cls, place: Path, error: OSError) -> DiskFull:
-        """What to tell of a system's error about `place`."""
+        """Return the error for the system's `error` in writing `place`."""
         return cls(
-            f"{place} could not be written: {error.strerror}{_free(place)}; make room, and the "
-            "same command goes on from the last commit"
+            f"cannot write {place}: {error.strerror}{_format_free(place)}. Free some space; the "
+            "same command resumes from the last commit"
         )
 
     @classmethod
     def full(cls, place: Path, read: int) -> DiskFull:
-        """The disk of `place` was full after source frame `read` was committed."""
-        return cls(f"{place} could not be written, its disk is full{_free(place)}: paused at frame "
-                   f"{read}; make room, and the same command goes on")  # fmt: skip
+        """Return the error for a full disk after source frame `read` was committed."""
+        return cls(f"cannot write {place}: its disk is full{_format_free(place)}. Paused at frame "
+                   f"{read}. Free some space; the same command resumes")  # fmt: skip
 
     @classmethod
     def short(cls, place: Path, needed_bytes: int, read: int) -> DiskFull:
-        """The rest of the run would want more than there is."""
-        return cls(f"the rest needs about {needed_bytes / 1e6:.0f} MB on the disk of {place}"
-                   f"{_free(place)}: paused at frame {read}; make room, and the same command goes "
-                   "on")  # fmt: skip
+        """Return the error for a disk with less space than the rest of the run needs."""
+        return cls(f"the rest of the run needs about {needed_bytes / 1e6:.0f} MB on the disk of "
+                   f"{place}{_format_free(place)}. Paused at frame {read}. Free some space; the "
+                   "same command resumes")  # fmt: skip
 
 
-def _free(place: Path) -> str:
+def _format_free(place: Path) -> str:
+    from shutil import disk_usage
+
     with suppress(OSError):
-        return f", {shutil.disk_usage(place).free / 1e6:.0f} MB are free there"
+        return f", {disk_usage(place).free / 1e6:.0f} MB are free"
     return ""

@@ -1,1 +1,1 @@
-"""Backends: the same film wherever it is made."""
+"""Backends: the same video wherever it is made."""

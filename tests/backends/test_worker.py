@@ -1,4 +1,4 @@
-"""The worker: the same film from a child process, whatever becomes of it."""
+"""The worker: the same result from a child process, and crashes that are reported."""
 
 import os
 import select
@@ -26,6 +26,7 @@ from filmgate.core.adapters import each
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.instrumentation import fault_injection
 from filmgate.core.job import Job
+from filmgate.core.model_cache import ModelCache
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.core.stage import AnyStage
 from filmgate.errors import FilmgateError, OutOfMemory
@@ -34,14 +35,17 @@ from tests import videos
 from tests.house.tree import ROOT
 
 SPEC = StreamSpec(width=2, height=2, rate=None, time_base=Fraction(1, 25), pixels="rgb")
-SWIFT = WorkerTimeouts(loading=20.0, running=0.5, stopping=0.5)
+FAST = WorkerTimeouts(loading=20.0, running=0.5, stopping=0.5)
 
 
 @dataclass(frozen=True)
 class Nowhere:
-    """A sink's and a source's definition that nobody opens."""
+    """The definition of a source and a sink that are never opened."""
 
     path: Path = Path("nowhere")
+
+    def find_leftovers(self, run_name: str) -> list[Path]:
+        return []
 
 
 JOB: Any = Job(Nowhere(), Nowhere())  # type: ignore[arg-type]
@@ -52,14 +56,14 @@ def progress(read: int) -> fg.Progress:
 
 
 def scripted(acts: tuple[str, ...], resume: Snapshot | None) -> Generator[fg.Event, None, None]:
-    """A run that plays a part: a number is a commit after so many frames."""
+    """A run that follows a script: a number is a commit after so many frames."""
     yield fg.Started(SPEC, SPEC, (), read=resume.cursor.index if resume else 0)
     for act in acts:
         if act.isdecimal():
             yield progress(int(act))
             yield fg.Committed(Snapshot(Cursor(int(act), 0), None, (), int(act)))
         elif act == "kill":
-            print("what it said last", file=sys.stderr, flush=True)
+            print("its last line", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         elif act == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -74,34 +78,38 @@ def scripted(acts: tuple[str, ...], resume: Snapshot | None) -> Generator[fg.Eve
     yield fg.Done(8, 8, 0.0)
 
 
-def dies(job: Job, plan: Any, resume: Snapshot | None) -> Generator[fg.Event, None, None]:
-    """What `job.seed` asks for, before and after a commit."""
+def die(
+    job: Job, plan: Any, resume: Snapshot | None, *, run_name: str
+) -> Generator[fg.Event, None, None]:
+    """Die after a commit in the way that `job.seed` selects."""
     act = ("kill", "crash", "exit", "hang", "memory", "ours")[job.seed]
     return scripted(("4", act), resume)
 
 
-def dies_once(job: Job, plan: Any, resume: Snapshot | None) -> Generator[fg.Event, None, None]:
+def die_once(
+    job: Job, plan: Any, resume: Snapshot | None, *, run_name: str
+) -> Generator[fg.Event, None, None]:
     return scripted(("8",) if resume else ("4", "exit"), resume)
 
 
-def heard_of(**asked: Any) -> tuple[list[fg.Event], FilmgateError | None]:
-    """The events of a run in a worker, and how it broke."""
+def collect(**arguments: Any) -> tuple[list[fg.Event], FilmgateError | None]:
+    """Return the events of a run in a worker, and its error."""
     events: list[fg.Event] = []
     try:
-        events.extend(worker.run(timeouts=SWIFT, **asked))
+        events.extend(worker.run(timeouts=FAST, **arguments))
     except FilmgateError as error:
         return events, error
     return events, None
 
 
-def died(events: list[fg.Event]) -> fg.Died:
+def find_death(events: list[fg.Event]) -> fg.Died:
     (one,) = [event for event in events if isinstance(event, fg.Died)]
     return one
 
 
 @pytest.fixture(autouse=True)
-def clean() -> Generator[None, None, None]:
-    """Nothing is left: no process but the tracker that Python starts once, no descriptor."""
+def check_nothing_is_left() -> Generator[None, None, None]:
+    """Check that no process, descriptor or thread is left, except the tracker of Python."""
     resource_tracker.ensure_running()
     me = psutil.Process()
     before, threads = me.num_fds(), threading.active_count()
@@ -111,14 +119,14 @@ def clean() -> Generator[None, None, None]:
     assert (me.num_fds(), threading.active_count()) == (before, threads)
 
 
-def test_the_same_events_and_the_same_film_as_inline(tmp_path: Path) -> None:
+def test_events_and_result_are_those_of_an_inline_run(tmp_path: Path) -> None:
     """Law 9."""
     source = videos.make(videos.Video(frames=20, sounds=("aac",)), tmp_path / "in.mp4")
 
     def events_of(run: Callable[..., Any], name: str) -> list[fg.Event]:
         sink = fg.VideoOutput(tmp_path / name, codec="ffv1")
         job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(factor=2),))
-        return [timeless(event) for event in run(job, fg.Plan(segment_frames=8))]
+        return [without_measurements(event) for event in run(job, fg.Plan(segment_frames=8))]
 
     here, there = events_of(inline.run, "a.mkv"), events_of(worker.run, "b.mkv")
     assert [repr(event) for event in here] == [repr(event) for event in there]
@@ -135,8 +143,8 @@ def planes(frame: fg.Frame) -> Any:
     return image.arrays
 
 
-def timeless(event: Any) -> Any:
-    """The event without what a clock or a meter says; a snapshot's pictures are not shown."""
+def without_measurements(event: Any) -> Any:
+    """The event without what a clock or a meter says; a snapshot's images are not shown."""
     if isinstance(event, fg.Progress):
         return replace(event, seconds=0.0, resident_bytes=0, busy={})
     if isinstance(event, fg.Done):
@@ -146,18 +154,18 @@ def timeless(event: Any) -> Any:
     return event
 
 
-def test_a_child_killed_in_the_middle_of_a_film_leaves_no_file(
+def test_child_killed_during_a_run_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = videos.make(videos.Video(frames=20), tmp_path / "in.mp4")
     monkeypatch.setenv("FILMGATE_FAULT", "encode.before_write=kill@3")
     job = fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4"))
-    events, error = heard_of(job=job, plan=fg.Plan(chunk=4, segment_frames=8))
-    certificate = died(events).crash
-    assert certificate
-    assert (certificate.cause, certificate.read, certificate.segment) == ("SIGKILL", 8, 1)
-    assert certificate.lines == ("kill on purpose, at encode.before_write",)
-    assert "killed by the kernel" in certificate.hint
+    events, error = collect(job=job, plan=fg.Plan(chunk=4, segment_frames=8))
+    crash = find_death(events).crash
+    assert crash
+    assert (crash.cause, crash.read, crash.segment) == ("SIGKILL", 8, 1)
+    assert crash.lines == ("kill on purpose, at encode.before_write",)
+    assert "killed by the kernel" in crash.hint
     assert "after source frame 8 (0.320 s): SIGKILL" in str(error)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
@@ -167,36 +175,36 @@ def test_a_child_killed_in_the_middle_of_a_film_leaves_no_file(
     [
         pytest.param(1, "SIGSEGV", marks=pytest.mark.slow),
         pytest.param(2, "exit code 9", marks=pytest.mark.slow),
-        (3, "nothing was heard of it"),
+        (3, "it was silent"),
     ],
 )
-def test_a_death_is_told_with_a_certificate(seed: int, cause: str) -> None:
-    events, error = heard_of(job=replace(JOB, seed=seed), within=dies)
-    certificate = died(events).crash
-    assert certificate
-    assert certificate.cause.startswith(cause)
-    assert (certificate.read, certificate.time, certificate.segment) == (4, Fraction(4, 25), 4)
+def test_death_has_a_crash_report(seed: int, cause: str) -> None:
+    events, error = collect(job=replace(JOB, seed=seed), runner=die)
+    crash = find_death(events).crash
+    assert crash
+    assert crash.cause.startswith(cause)
+    assert (crash.read, crash.time, crash.segment) == (4, Fraction(4, 25), 4)
     assert cause in str(error)
-    assert ("scripted" in certificate.stack) == (seed in (1, 3))
+    assert ("scripted" in crash.stack) == (seed in (1, 3))
 
 
-def test_errors_come_over_as_what_they_are() -> None:
-    _, error = heard_of(job=replace(JOB, seed=5), within=dies)
+def test_our_errors_are_raised_with_their_class_and_attributes() -> None:
+    _, error = collect(job=replace(JOB, seed=5), runner=die)
     assert isinstance(error, OutOfMemory)
     assert (error.stage, error.batch) == (2, 8)
     assert str(error) == "stage 2 ran out of memory with 8 frames at a time: why"
 
 
 @pytest.mark.slow
-def test_a_foreign_error_comes_over_with_its_traceback() -> None:
-    events, error = heard_of(job=replace(JOB, seed=4), within=dies)
+def test_other_errors_are_raised_with_their_traceback() -> None:
+    events, error = collect(job=replace(JOB, seed=4), runner=die)
     assert str(error).startswith("MemoryError: 4 GB wanted; the machine ran out of memory")
     assert "in scripted" in str(error)
     assert "crash" not in repr(events)
 
 
-def test_another_child_goes_on_from_the_last_commit() -> None:
-    events, error = heard_of(job=JOB, within=dies_once, durable=True)
+def test_another_child_resumes_from_the_last_commit() -> None:
+    events, error = collect(job=JOB, runner=die_once, resumable=True)
     assert error is None
     kinds = [type(event).__name__ for event in events]
     half = ["Started", "Progress", "Committed"]
@@ -205,48 +213,50 @@ def test_another_child_goes_on_from_the_last_commit() -> None:
 
 
 @pytest.mark.slow
-def test_three_deaths_without_a_commit_are_enough() -> None:
-    events, error = heard_of(job=JOB, within=dies_soon, durable=True)
+def test_run_gives_up_after_three_deaths_without_a_commit() -> None:
+    events, error = collect(job=JOB, runner=die_at_once, resumable=True)
     assert sum(isinstance(event, fg.Died) for event in events) == 3
-    assert "time 3 without a commit between: given up" in str(error)
+    assert "gave up after 3 deaths without a commit" in str(error)
 
 
-def dies_soon(job: Job, plan: Any, resume: Snapshot | None) -> Generator[fg.Event, None, None]:
+def die_at_once(
+    job: Job, plan: Any, resume: Snapshot | None, *, run_name: str
+) -> Generator[fg.Event, None, None]:
     return scripted(("exit",), resume)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(  # those that a run without a folder passes
+@pytest.mark.parametrize(  # those that a run without checkpoints reaches
     "point", [point for point in fault_injection.POINTS if not point.startswith(("commit", "join"))]
 )
-def test_a_crash_at_any_point_leaves_no_file(
+def test_crash_at_any_point_leaves_no_file(
     point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = videos.make(videos.Video(frames=20), tmp_path / "in.mp4")
     monkeypatch.setenv("FILMGATE_FAULT", f"{point}=crash@2")
     job = fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4"))
-    events, error = heard_of(job=job, plan=fg.Plan(chunk=4, segment_frames=8))
+    events, error = collect(job=job, plan=fg.Plan(chunk=4, segment_frames=8))
     assert "SIGSEGV" in str(error)
-    assert died(events).crash
+    assert find_death(events).crash
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_closing_stops_a_run_politely(tmp_path: Path) -> None:
+def test_closing_stops_a_run_gracefully(tmp_path: Path) -> None:
     source = videos.make(videos.Video(frames=60), tmp_path / "in.mp4")
     job = fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4"))
-    happenings = worker.run(job, fg.Plan(chunk=1))
-    while not isinstance(next(happenings), fg.Progress):
+    events = worker.run(job, fg.Plan(chunk=1))
+    while not isinstance(next(events), fg.Progress):
         pass
     assert any(path.name.startswith(".out.") for path in tmp_path.iterdir())
-    happenings.close()
+    events.close()
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 @pytest.mark.slow
-def test_a_second_interrupt_does_not_wait_for_the_first() -> None:
-    patient = WorkerTimeouts(stopping=60.0)
-    happenings = worker.run(replace(JOB, seed=3), within=dies, timeouts=patient)
-    while not isinstance(next(happenings), fg.Committed):
+def test_second_interrupt_does_not_wait_for_the_first() -> None:
+    timeouts = WorkerTimeouts(stopping=60.0)
+    events = worker.run(replace(JOB, seed=3), runner=die, timeouts=timeouts)
+    while not isinstance(next(events), fg.Committed):
         pass
     began = time.monotonic()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
@@ -255,9 +265,9 @@ def test_a_second_interrupt_does_not_wait_for_the_first() -> None:
 
     def interrupted() -> None:
         try:
-            happenings.throw(KeyboardInterrupt())
+            events.throw(KeyboardInterrupt())
         finally:
-            timer.join()  # where the first was quick, the second comes here
+            timer.join()  # if the first was fast, the second arrives here
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
@@ -265,9 +275,11 @@ def test_a_second_interrupt_does_not_wait_for_the_first() -> None:
     assert time.monotonic() - began < 10
 
 
-def hangs_with_a_film(job: Job, plan: Any, resume: Any) -> Generator[fg.Event, None, None]:
-    """Writes a hidden file, tells its process, and hangs."""
-    name = f".out.{os.environ['FILMGATE_RUN']}.part.mp4"
+def hang(
+    job: Job, plan: Any, resume: Snapshot | None, *, run_name: str
+) -> Generator[fg.Event, None, None]:
+    """Write a hidden file, report the process, and hang."""
+    name = f".out.{run_name}.part.mp4"
     (Path(job.sink.path).parent / name).write_text("half")  # type: ignore[attr-defined]
     yield fg.Warned(str(os.getpid()))
     threading.Event().wait()
@@ -276,18 +288,18 @@ def hangs_with_a_film(job: Job, plan: Any, resume: Any) -> Generator[fg.Event, N
 ORPHAN = """
 import sys, pathlib, filmgate as fg
 from filmgate.backends import worker
-from tests.backends.test_worker import hangs_with_a_film
+from tests.backends.test_worker import hang
 if __name__ == "__main__":
     folder = pathlib.Path(sys.argv[1])
-    job = fg.Job(fg.File(folder / "in.mp4"), fg.Output(folder / "out.mp4"))
-    for event in worker.run(job, within=hangs_with_a_film):
+    job = fg.Job(fg.VideoFile(folder / "in.mp4"), fg.VideoOutput(folder / "out.mp4"))
+    for event in worker.run(job, runner=hang):
         print(event.message, flush=True)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
-def test_a_child_does_not_outlive_a_parent_that_was_shot(tmp_path: Path) -> None:
+def test_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
     (tmp_path / "orphan.py").write_text(ORPHAN)
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     with subprocess.Popen(
@@ -306,47 +318,47 @@ def test_a_child_does_not_outlive_a_parent_that_was_shot(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_twenty_runs_leave_nothing(tmp_path: Path) -> None:
-    """The fixture looks after processes, descriptors and threads."""
+def test_twenty_runs_leave_nothing_behind(tmp_path: Path) -> None:
+    """The fixture checks processes, descriptors and threads."""
     for seed in range(20):
-        heard_of(job=replace(JOB, seed=seed % 3), within=dies)
+        collect(job=replace(JOB, seed=seed % 3), runner=die)
 
 
 @dataclass(frozen=True)
-class Deadly:
-    """A task whose stage dies of one frame, by what is on it."""
+class DeadlyTask:
+    """A task whose stage kills the process at the frame that shows `number`."""
 
     number: int
-    stretch: int = 1
+    time_scale: int = 1
 
-    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        return (each(partial(die_of, self.number), name="deadly"),)
+    def stages(self, spec: StreamSpec, models: ModelCache | None = None) -> tuple[AnyStage, ...]:
+        return (each(partial(kill_at, self.number), name="deadly"),)
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
         return iter(shown)
 
 
-def die_of(number: int, frames: Sequence[Frame]) -> Sequence[Frame]:
+def kill_at(number: int, frames: Sequence[Frame]) -> Sequence[Frame]:
     for frame in frames:
-        if videos.number_of(frame) == number:
+        if videos.read_number(frame) == number:
             os.kill(os.getpid(), signal.SIGKILL)
     return frames
 
 
 @pytest.mark.slow
-def test_frames_that_kill_again_and_again_are_stood_in_for(tmp_path: Path) -> None:
+def test_frames_that_crash_every_worker_are_replaced_with_skip_bad(tmp_path: Path) -> None:
     source = videos.make(videos.Video(frames=24), tmp_path / "in.mp4")
     sink = fg.VideoOutput(tmp_path / "out.mkv", codec="ffv1")
     job, plan = (
-        fg.Job(fg.VideoFile(source), sink, (Deadly(14),)),
+        fg.Job(fg.VideoFile(source), sink, (DeadlyTask(14),)),
         fg.Plan(chunk=2, segment_frames=8),
     )
-    with pytest.raises(FilmgateError, match="given up; --skip-bad goes on past it"):
+    with pytest.raises(FilmgateError, match=r"gave up .*: pass --skip-bad"):
         list(fg.events(job, plan, worker=True))
     events = list(fg.events(job, plan, worker=True, skip_bad=True))
     done = events[-1]
     assert isinstance(done, fg.Done)
     assert (done.read, done.written, done.concealed) == (24, 24, 2)
-    shown = [videos.number_of(frame) for frame in fg.frames((), sink.path)]
+    shown = [videos.read_number(frame) for frame in fg.frames((), sink.path)]
     assert shown == [*range(14), 13, 13, *range(16, 24)]
-    assert not RunDirectory.beside(sink.path).path.exists()
+    assert not RunDirectory.for_result(sink.path).path.exists()

@@ -1,1 +1,1 @@
-"""The core, file by file."""
+"""Tests of `core/`."""

@@ -1,4 +1,4 @@
-"""The codec: every plain value there and back, bit for bit; all else is refused by its path."""
+"""Serialization: plain values are restored bit for bit, others refused with their path."""
 
 import math
 import subprocess
@@ -31,18 +31,18 @@ class Loose:
     value: int = 0
 
 
-def same(a: Any, b: Any) -> bool:
-    """Equal to the last bit, where nan is nan, -0.0 is not 0.0 and 1 is not True."""
+def equal(a: Any, b: Any) -> bool:
+    """Compare bit for bit: nan equals nan, -0.0 is not 0.0, 1 is not True."""
     if type(a) is not type(b):
         return False
     if isinstance(a, float):
-        return bool(a.hex() == b.hex())  # nan too, less its payload
+        return bool(a.hex() == b.hex())  # nan too, except for its payload
     if isinstance(a, tuple):
-        return len(a) == len(b) and all(map(same, a, b))
+        return len(a) == len(b) and all(map(equal, a, b))
     if isinstance(a, dict):
-        return same(tuple(a.items()), tuple(b.items()))
+        return equal(tuple(a.items()), tuple(b.items()))
     if isinstance(a, Pair):
-        return same((a.left, a.right), (b.left, b.right))
+        return equal((a.left, a.right), (b.left, b.right))
     if isinstance(a, np.ndarray):
         return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
     return bool(a == b)
@@ -67,41 +67,41 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_plain_values_come_back_bit_for_bit(value: Any) -> None:
-    assert same(loads(dumps(value)), value)
+def test_plain_values_are_restored_bit_for_bit(value: Any) -> None:
+    assert equal(loads(dumps(value)), value)
 
 
 @given(plain)
-def test_the_bytes_depend_on_nothing_but_the_value(value: Any) -> None:
+def test_the_bytes_depend_only_on_the_value(value: Any) -> None:
     data = dumps(value)
     assert dumps(value) == data
     assert dumps(loads(data)) == data
 
 
-def test_a_frame_comes_back_with_its_extras() -> None:
+def test_a_frame_is_restored_with_its_extras() -> None:
     frame = Frame(3, Fraction(1, 8), Fraction(1, 24), np.arange(6).reshape(2, 3), {"cut": True})
-    back = loads(dumps(frame))
-    assert (back.position, back.duration, back.extras) == (
+    restored = loads(dumps(frame))
+    assert (restored.position, restored.duration, restored.extras) == (
         frame.position,
         frame.duration,
         {"cut": True},
     )
-    assert same(back.image, frame.image)
+    assert equal(restored.image, frame.image)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
-def test_tensors_come_back(dtype: str, shape: tuple[int, ...]) -> None:
+def test_tensors_are_restored(dtype: str, shape: tuple[int, ...]) -> None:
     import torch
 
     tensor = (torch.arange(math.prod(shape)).reshape(shape) * 3).to(getattr(torch, dtype))
-    back = loads(dumps((tensor,)))[0]
-    assert back.dtype == tensor.dtype
-    assert back.shape == tensor.shape
-    assert torch.equal(back, tensor)
+    restored = loads(dumps((tensor,)))[0]
+    assert restored.dtype == tensor.dtype
+    assert restored.shape == tensor.shape
+    assert torch.equal(restored, tensor)
 
 
-def test_tensors_of_a_card_come_back_on_the_cpu_where_there_is_none(
+def test_gpu_tensors_are_restored_on_the_cpu_if_there_is_no_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import torch
@@ -109,23 +109,23 @@ def test_tensors_of_a_card_come_back_on_the_cpu_where_there_is_none(
     entry = {"dtype": "int64", "shape": [4], "device": "cuda:1"}
     blob = torch.arange(4).numpy().tobytes()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert torch.equal(serialization._tensor(entry, blob), torch.arange(4))
-    assert serialization._tensor({**entry, "shape": [0]}, b"").device.type == "cpu"
+    assert torch.equal(serialization._decode_tensor(entry, blob), torch.arange(4))
+    assert serialization._decode_tensor({**entry, "shape": [0]}, b"").device.type == "cpu"
 
 
-def test_arrays_and_tensors_that_are_views_come_back_as_they_look() -> None:
+def test_views_of_arrays_and_tensors_are_restored() -> None:
     import torch
 
     array = np.arange(24).reshape(4, 6)[::2, ::-3]
     tensor = torch.arange(12.0).reshape(3, 4).T[1:]
-    back = loads(dumps((array, tensor)))
-    assert same(back[0], array.copy())
-    assert torch.equal(back[1], tensor)
+    restored = loads(dumps((array, tensor)))
+    assert equal(restored[0], array.copy())
+    assert torch.equal(restored[1], tensor)
 
 
-def test_a_picture_held_twice_is_written_once_and_still_held_twice() -> None:
-    picture = np.zeros(10_000, np.uint8)
-    data = dumps((picture, {"again": picture}))
+def test_an_image_referenced_twice_is_written_once() -> None:
+    image = np.zeros(10_000, np.uint8)
+    data = dumps((image, {"again": image}))
     assert len(data) < 11_000
     first, second = loads(data)
     assert first is second["again"]
@@ -146,21 +146,21 @@ def test_a_picture_held_twice_is_written_once_and_still_held_twice() -> None:
     ],
 )
 def test_what_is_not_plain_is_refused_with_its_path(value: Any, path: str) -> None:
-    with pytest.raises(StageContractError, match=f"^{path}.*wanted bool int float"):
+    with pytest.raises(StageContractError, match=f"^{path}.*use bool int float"):
         dumps(value)
 
 
-def test_a_class_that_is_not_loaded_is_not_imported_for_the_asking() -> None:
+def test_a_class_that_is_not_loaded_is_not_imported() -> None:
     data = dumps(Position(1, Fraction(2)))
     renamed = data.replace(b"filmgate.core.frame:Position", b"filmgate_core_frame:Position")
     with pytest.raises(FilmgateError, match="not loaded"):
         loads(renamed)
     code = f"from filmgate.core.serialization import loads; loads({dumps(Pair(1))!r})"
-    done = run_python(["-c", code])
-    assert "which this program has not loaded" in done.stderr
+    result = run_python(["-c", code])
+    assert "which this program has not loaded" in result.stderr
 
 
-def test_no_class_but_a_dataclass_is_ever_called() -> None:
+def test_only_dataclasses_are_called() -> None:
     data = dumps(Pair(1)).replace(f"{__name__}:Pair".encode(), f"{__name__}:math".encode())
     with pytest.raises((FilmgateError, ValueError)):
         loads(data)

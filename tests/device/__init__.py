@@ -1,1 +1,1 @@
-"""Tests of what lies on this machine."""
+"""Tests of `filmgate.device`."""

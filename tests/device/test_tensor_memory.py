@@ -1,18 +1,18 @@
-"""Live bytes: what is counted, and that shapes seen before tell the same as the first time."""
+"""Live bytes of tensors, for new and known shapes."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from filmgate.device.tensor_memory import Live
+from filmgate.device.tensor_memory import LiveMemory
 
 MB = 1 << 20
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_bytes_come_and_go_with_tensors(device: str) -> None:
-    with torch.inference_mode(), Live() as live:
+def test_live_bytes_follow_the_tensors(device: str) -> None:
+    with torch.inference_mode(), LiveMemory() as live:
         a = torch.ones(MB, dtype=torch.uint8, device=device)
         assert live.bytes == MB
         b = a + a
@@ -25,7 +25,7 @@ def test_bytes_come_and_go_with_tensors(device: str) -> None:
         assert (live.bytes, live.peak) == (MB, 2 * MB)
 
 
-def test_a_shape_that_was_seen_before_counts_like_the_first() -> None:
+def test_a_known_shape_counts_like_a_new_one() -> None:
     def network(x: Tensor) -> Tensor:
         y = functional.interpolate(conv(x), scale_factor=2, mode="bilinear").relu_()
         one, two = y.chunk(2, 1)
@@ -34,7 +34,7 @@ def test_a_shape_that_was_seen_before_counts_like_the_first() -> None:
 
     conv = nn.Conv2d(4, 8, 3, padding=1, device="meta").requires_grad_(False)
     peaks, shapes = [], []
-    with torch.inference_mode(), Live() as live:
+    with torch.inference_mode(), LiveMemory() as live:
         for _ in range(3):
             live.peak = live.bytes
             made = network(torch.empty(1, 4, 64, 64, device="meta"))
@@ -47,24 +47,24 @@ def test_a_shape_that_was_seen_before_counts_like_the_first() -> None:
     assert len(set(shapes)) == 1
 
 
-def test_the_same_shapes_with_another_setting_are_another_result() -> None:
+def test_other_arguments_give_another_result() -> None:
     x = torch.empty(2, 3, device="meta")
-    with Live():
+    with LiveMemory():
         assert [torch.sum(x, 0).shape, torch.sum(x, 1).shape, torch.sum(x, 0).shape] == [
             (3,), (2,), (3,)]  # fmt: skip
         assert torch.add(x, 1).dtype == torch.add(x, 1.0).dtype == torch.float32
-        whole = torch.empty(2, 3, dtype=torch.int32, device="meta")
-        assert torch.mul(whole, 1).dtype == torch.int32
-        assert torch.mul(whole, 1.0).dtype == torch.float32
+        full = torch.empty(2, 3, dtype=torch.int32, device="meta")
+        assert torch.mul(full, 1).dtype == torch.int32
+        assert torch.mul(full, 1.0).dtype == torch.float32
 
 
-def test_convolutions_in_half_precision_are_counted_with_their_change_of_layout() -> None:
+def test_half_precision_convolutions_count_their_layout_copies() -> None:
     conv = nn.Conv2d(4, 4, 3, padding=1, device="meta", dtype=torch.float16, bias=False)
     conv.requires_grad_(False)
     x = torch.empty(1, 4, 256, 256, dtype=torch.float16, device="meta")
     sizes = []
     for layouts in (False, True):
-        with torch.inference_mode(), Live(layouts=layouts) as live:
+        with torch.inference_mode(), LiveMemory(layouts=layouts) as live:
             conv(x)
         sizes.append(live.peak)
     one = 4 * 256 * 256 * 2

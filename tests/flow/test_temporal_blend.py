@@ -1,4 +1,4 @@
-"""steady: noise that comes and goes is evened out, motion is not smeared, cuts are borders."""
+"""steady: flicker is reduced, motion stays sharp, shots are separate."""
 
 from fractions import Fraction
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import Unsupported
-from filmgate.flow.temporal_blend import Past, Steady
+from filmgate.flow.temporal_blend import PastFrame, Steady
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.metrics.psnr_ssim import psnr
 from tests.flow.scenes import texture, video, view
@@ -20,19 +20,19 @@ SCENE = texture(3, 200, 300)
 def played(frames: list[Frame], stage: Steady | None = None) -> list[Any]:
     stage = stage or Steady()
     state, made = stage.step(stage.start(SPEC, frames[0].position), frames)
-    assert isinstance(state, Past)
+    assert isinstance(state, PastFrame)
     return [frame.image.arrays[0] for frame in made if isinstance(frame.image, Planes)]
 
 
-def noisy(picture: Any, seed: int) -> Any:
-    noise = np.random.default_rng(seed).normal(0, 1.5, picture.shape)
-    return (picture + noise).round().clip(0, 255).astype(np.uint8)
+def noisy(sample: Any, seed: int) -> Any:
+    noise = np.random.default_rng(seed).normal(0, 1.5, sample.shape)
+    return (sample + noise).round().clip(0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("step", [0, 3])
-def test_what_flickers_is_evened_out_and_what_moves_is_not_smeared(step: int) -> None:
+def test_flicker_is_reduced_and_motion_is_not_blurred(step: int) -> None:
     truth = [view(SCENE, 20 + step * k, 30) for k in range(8)]
-    given = [noisy(picture, k) for k, picture in enumerate(truth)]
+    given = [noisy(sample, k) for k, sample in enumerate(truth)]
     made = played(video(given))
     assert np.array_equal(made[0], given[0])
     inner = np.s_[16:-16, 16:-16]
@@ -41,18 +41,18 @@ def test_what_flickers_is_evened_out_and_what_moves_is_not_smeared(step: int) ->
     assert min(gains) > 0.8
 
 
-def test_nothing_comes_over_a_cut() -> None:
+def test_nothing_is_blended_across_a_shot_boundary() -> None:
     frames = video([noisy(view(SCENE, 20, 30), k) for k in range(4)])
-    frames[2] = frames[2].learnt(cut=True)
+    frames[2] = frames[2].with_extras(cut=True)
     made = played(frames)
     assert np.array_equal(made[2], frames[2].image.arrays[0])  # type: ignore[attr-defined]
     assert not np.array_equal(made[3], frames[3].image.arrays[0])  # type: ignore[attr-defined]
 
 
-def test_ten_bits_are_the_same_picture_with_finer_steps() -> None:
-    pictures = [noisy(view(SCENE, 20 + k, 30), k) for k in range(3)]
-    eight = played(video(pictures))
-    fine = [Planes((picture.astype(np.uint16) << 2,), "gray10le") for picture in pictures]
+def test_ten_bits_are_the_same_image_with_finer_steps() -> None:
+    images = [noisy(view(SCENE, 20 + k, 30), k) for k in range(3)]
+    eight = played(video(images))
+    fine = [Planes((sample.astype(np.uint16) << 2,), "gray10le") for sample in images]
     ten = played([Frame(k, Fraction(k), Fraction(1), one) for k, one in enumerate(fine)])
     assert np.abs(ten[2] / 4 - eight[2]).mean() < 0.3
 
@@ -61,12 +61,12 @@ def test_ten_bits_are_the_same_picture_with_finer_steps() -> None:
 def test_sides_need_not_be_multiples_of_the_cell(cell: int) -> None:
     """1080 columns at 1/16 raised: the flow is 8 columns larger, and was padded by -8."""
     truth = [view(SCENE, 20, 30)[:95] for _ in range(3)]
-    given = [noisy(picture, k) for k, picture in enumerate(truth)]
+    given = [noisy(sample, k) for k, sample in enumerate(truth)]
     made = played(video(given), Steady(cell=cell))
     assert made[2].shape == (95, truth[0].shape[1])
     assert psnr(made[2], truth[2]) > psnr(given[2], truth[2]) + 0.8
 
 
-def test_only_planes_are_made_steady() -> None:
-    with pytest.raises(Unsupported, match="steady was given ndarray"):
+def test_only_planes_are_blended() -> None:
+    with pytest.raises(Unsupported, match="steady cannot take ndarray"):
         played([Frame(0, Fraction(0), Fraction(1), np.zeros((3, 4, 4)))])

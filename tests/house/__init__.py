@@ -1,1 +1,1 @@
-"""The rules of the house, tested."""
+"""Tests of the repository itself: its imports, sizes, docs and language."""

@@ -1,4 +1,4 @@
-"""What stands in the tree: sizes, first lines, errors, versions, and what must not be there."""
+"""The repository: sizes, module docstrings, pinned versions, and the table of errors."""
 
 import ast
 import inspect
@@ -10,8 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from filmgate import errors
-from tests.house.tree import ROOT, code, files
-from tests.house.weigh import overweight
+from tests.house.tree import ROOT, list_files, parse_files
+from tests.house.weigh import find_violations
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PINS = {
@@ -28,49 +28,49 @@ ERRORS = [
 
 
 def test_nothing_is_over_the_limits() -> None:
-    assert not overweight()
+    assert not find_violations()
 
 
-def test_each_file_says_first_what_it_is() -> None:
-    for name, tree in code().items():
-        assert ast.get_docstring(tree), f"{name} does not begin with a docstring"
+def test_each_file_has_a_module_docstring() -> None:
+    for name, tree in parse_files().items():
+        assert ast.get_docstring(tree), f"{name} has no module docstring"
 
 
-def test_constraints_pin_every_dependency_exactly_and_inside_its_range() -> None:
-    asked = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
-    for need in map(Requirement, asked):
-        pin = PINS.get(canonicalize_name(need.name))
-        assert pin is not None, f"constraints.txt has no {need.name}"
-        (version,) = (only.version for only in pin)
-        assert version in need.specifier, f"{need} does not take the pinned {version}"
+def test_constraints_pin_every_dependency_inside_its_range() -> None:
+    dependencies = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    for dependency in map(Requirement, dependencies):
+        pin = PINS.get(canonicalize_name(dependency.name))
+        assert pin is not None, f"constraints.txt has no {dependency.name}"
+        (version,) = (specifier.version for specifier in pin)
+        assert version in dependency.specifier, f"{dependency} excludes the pinned {version}"
 
 
-def test_constraints_are_exact_versions_and_hold_torch_and_torchvision_together() -> None:
-    """They only work as a pair; another torchvision fails at import, on the user's machine."""
+def test_constraints_are_exact_and_list_torchvision_after_torch() -> None:
+    """They work only as a pair: another torchvision fails at import on the user's machine."""
     assert all(re.fullmatch(r"==[\w.]+", str(pin)) for pin in PINS.values())
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("torch=="))
     assert lines[at + 1].startswith("torchvision==")
 
 
-def test_no_file_says_where_packages_come_from_or_names_a_machine() -> None:
+def test_no_file_names_a_package_index_or_a_machine() -> None:
     places = re.compile(
         r"pypi\.org|download\.pytorch\.org/whl|index[-_]url\b|find[-_]links\b|(?<![\w.])/(work|root)/"
     )
-    for path in files():
+    for path in list_files():
         try:
             text = path.read_text()
         except UnicodeDecodeError:
-            continue  # a picture
-        found = places.search(text)
-        assert not found, f"{path.relative_to(ROOT)} names {found}"
+            continue  # an image
+        match = places.search(text)
+        assert not match, f"{path.relative_to(ROOT)} contains {match}"
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
-def test_the_tree_of_errors_is_drawn_as_it_is(kind: type[errors.FilmgateError]) -> None:
-    drawn = (errors.__doc__ or "").splitlines()
-    line = next((line for line in drawn if re.search(rf"\b{kind.__name__}\b", line)), "")
-    depth = (re.search(r"\w", line) or pytest.fail(f"{kind.__name__} is not drawn")).start()
+def test_the_documented_tree_of_errors_is_correct(kind: type[errors.FilmgateError]) -> None:
+    drawing = (errors.__doc__ or "").splitlines()
+    line = next((line for line in drawing if re.search(rf"\b{kind.__name__}\b", line)), "")
+    depth = (re.search(r"\w", line) or pytest.fail(f"{kind.__name__} is not in the tree")).start()
     assert depth == 4 * (kind.__mro__.index(errors.FilmgateError) + 1)
     code = re.search(rf"{kind.__name__} +(\d+)  ", line)
     own = int(code[1]) if code else next(iter(kind.__bases__)).__dict__["exit_code"]
@@ -78,6 +78,8 @@ def test_the_tree_of_errors_is_drawn_as_it_is(kind: type[errors.FilmgateError]) 
     assert inspect.getdoc(kind)
 
 
-def test_the_drawn_exit_codes_are_the_ones_there_are() -> None:
-    said = (errors.__doc__ or "").rpartition("Exit codes: ")[2]
-    assert [int(n) for n in re.findall(r"\d+", said)] == [int(code) for code in errors.Exit]
+def test_the_documented_exit_codes_are_correct() -> None:
+    listing = (errors.__doc__ or "").rpartition("Exit codes: ")[2]
+    assert [int(n) for n in re.findall(r"\d+", listing)] == [
+        int(parse_files) for parse_files in errors.Exit
+    ]

@@ -1,4 +1,4 @@
-"""The files of this project: what is tracked, and what is about to be."""
+"""The files of the repository, and their syntax trees."""
 
 import ast
 import subprocess
@@ -9,17 +9,24 @@ ROOT = Path(__file__).parents[2]
 
 
 @cache
-def files() -> tuple[Path, ...]:
-    """Every file that git knows or would take."""
+def list_files() -> tuple[Path, ...]:
+    """Return every file that git tracks or would track."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return tuple(path for name in sorted(listed.splitlines()) if (path := ROOT / name).is_file())
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return tuple(path for name in sorted(listing.splitlines()) if (path := ROOT / name).is_file())
 
 
 @cache
-def code(folder: str = "") -> dict[str, ast.Module]:
-    """Every Python file under `folder`, by its path from the root, read as a tree."""
-    under = [
-        path for path in files() if path.suffix == ".py" and path.is_relative_to(ROOT / folder)
-    ]
-    return {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in under}
+def parse_files(folder: str = "") -> dict[str, ast.Module]:
+    """Return the syntax tree of every Python file under `folder`, by its path from the root."""
+    return {
+        str(path.relative_to(ROOT)): parse_file(path)
+        for path in list_files()
+        if path.suffix == ".py" and path.is_relative_to(ROOT / folder)
+    }
+
+
+@cache
+def parse_file(path: Path) -> ast.Module:
+    """Return the syntax tree of a file, parsed once per process."""
+    return ast.parse(path.read_text())

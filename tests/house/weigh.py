@@ -1,71 +1,85 @@
-"""`make weigh`: the size of every file and the longest functions, and what is over the limits."""
+"""`make weigh`: sizes of files, functions, docstrings and folders, and which exceed their limit."""
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import PurePath
 
-from tests.house.tree import ROOT, code
+from tests.house.tree import ROOT, parse_files
 
-FILE_LINES, FUNCTION_LINES, PROSE_LINES = 400, 60, 6
-Weight = tuple[int, str]  # lines, where
-
-
-def file_weights() -> list[Weight]:
-    """Lines of every Python file, the heaviest first."""
-    return sorted((len((ROOT / name).read_text().splitlines()), name) for name in code())[::-1]
+FILE_LINES, FUNCTION_LINES, PROSE_LINES, FOLDER_FILES = 400, 60, 6, 16
+Weight = tuple[int, str]  # size, where
 
 
-def function_weights() -> list[Weight]:
-    """Lines of every function, the longest first."""
+def weigh_files() -> list[Weight]:
+    """Return the lines of every Python file, largest first."""
+    return sorted((len((ROOT / name).read_text().splitlines()), name) for name in parse_files())[
+        ::-1
+    ]
+
+
+def weigh_functions() -> list[Weight]:
+    """Return the lines of every function, longest first."""
     kinds = ast.FunctionDef | ast.AsyncFunctionDef
-    found = [
+    weights = [
         ((node.end_lineno or 0) - node.lineno + 1, f"{name}:{node.lineno} {node.name}")
-        for name, tree in code().items()
+        for name, tree in parse_files().items()
         for node in ast.walk(tree)
         if isinstance(node, kinds)
     ]
-    return sorted(found)[::-1]
+    return sorted(weights)[::-1]
 
 
-def prose_weights() -> list[Weight]:
-    """Lines of prose over every public thing in the source; lists of parameters are not prose."""
-    found = []
-    for name, tree in code("src").items():
-        for node in _public(tree):
+def weigh_prose() -> list[Weight]:
+    """Return the docstring lines of every public name in src; lists of parameters do not count."""
+    weights = []
+    for name, tree in parse_files("src").items():
+        for node in _list_public(tree):
             prose = (ast.get_docstring(node) or "").partition("\n\nParameters\n")[0]
             lines = sum(bool(line.strip()) for line in prose.splitlines())
-            found.append((lines, f"{name}:{node.lineno} {node.name}"))
-    return sorted(found)[::-1]
+            weights.append((lines, f"{name}:{node.lineno} {node.name}"))
+    return sorted(weights)[::-1]
 
 
-def overweight() -> list[str]:
-    """What is over a limit, in words."""
+def weigh_folders() -> list[Weight]:
+    """Return the Python files directly in each folder of src and tests, without `__init__`."""
+    names = [*parse_files("src"), *parse_files("tests")]
+    counts = Counter(str(PurePath(name).parent) for name in names if "__init__" not in name)
+    return sorted((count, folder) for folder, count in counts.items())[::-1]
+
+
+def find_violations() -> list[str]:
+    """Return everything over a limit, as text."""
     limits = (
-        (file_weights(), FILE_LINES, "lines"),
-        (function_weights(), FUNCTION_LINES, "lines in a function"),
-        (prose_weights(), PROSE_LINES, "lines of prose"),
+        (weigh_files(), FILE_LINES, "lines"),
+        (weigh_functions(), FUNCTION_LINES, "lines in a function"),
+        (weigh_prose(), PROSE_LINES, "lines of prose"),
+        (weigh_folders(), FOLDER_FILES, "files in a folder"),
     )
     return [
-        f"{where}: {lines} {what}, at most {limit}"
+        f"{where}: {size} {what}, at most {limit}"
         for weights, limit, what in limits
-        for lines, where in weights
-        if lines > limit
+        for size, where in weights
+        if size > limit
     ]
 
 
-def _public(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+def _list_public(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.ClassDef]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             yield node
             if isinstance(node, ast.ClassDef):
-                yield from _public(node)
+                yield from _list_public(node)
 
 
 if __name__ == "__main__":
-    heavy, long, wrong = file_weights(), function_weights(), overweight()
-    total = {top: sum(n for n, name in heavy if name.startswith(top)) for top in ("src", "tests")}
-    print(*(f"{lines:5}  {where}" for lines, where in heavy), sep="\n")
-    print(f"{total['src']:5}  in src, {total['tests']} in tests\n\nthe longest functions")
-    print(*(f"{lines:5}  {where}" for lines, where in long[:10]), sep="\n")
-    print(*wrong or ["\nnothing is over the limits"], sep="\n")
-    sys.exit(bool(wrong))
+    files, violations = weigh_files(), find_violations()
+    total = {top: sum(n for n, name in files if name.startswith(top)) for top in ("src", "tests")}
+    print(*(f"{lines:5}  {where}" for lines, where in files), sep="\n")
+    print(f"{total['src']:5}  in src, {total['tests']} in tests\n\nlongest functions")
+    print(*(f"{lines:5}  {where}" for lines, where in weigh_functions()[:10]), sep="\n")
+    print("\nlargest folders")
+    print(*(f"{count:5}  {folder}" for count, folder in weigh_folders()[:5]), sep="\n")
+    print(*violations or ["\nnothing exceeds its limit"], sep="\n")
+    sys.exit(bool(violations))

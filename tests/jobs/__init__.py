@@ -1,1 +1,1 @@
-"""Jobs that are killed, moved, disturbed, and go on."""
+"""Tests of `jobs/`: runs that are killed, damaged and disturbed, and resume."""

@@ -48,19 +48,19 @@ MORE = [(), ("lock",), ("job.json",), ("lock", "job.json", "commits.json", "0000
 
 @pytest.mark.parametrize("more", MORE)
 @pytest.mark.parametrize("flags", [(), ("--restart",)])
-def test_a_work_folder_with_files_of_the_user_is_refused(
+def test_work_folder_with_files_of_the_user_is_refused(
     place: Path, flags: tuple[str, ...], more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """--work DIR deleted everything in DIR at the end of the run."""
     before = fill(place / "thesis", *more)
-    said = ["convert", "in.mp4", "out.mp4", "--work", "thesis", *flags, *RUN]
-    assert main(said) == Exit.USER
+    command = ["convert", "in.mp4", "out.mp4", "--work", "thesis", *flags, *RUN]
+    assert main(command) == Exit.USER
     assert "is not the folder of a run" in capsys.readouterr().err
     assert contents(place / "thesis") == before
     assert not (place / "out.mp4").exists()
 
 
-def test_the_folder_of_the_source_is_refused(place: Path) -> None:
+def test_folder_of_the_source_is_refused_as_work_folder(place: Path) -> None:
     """--work . deleted the source video and the finished result."""
     before = contents(place)
     for work in (".", str(place)):
@@ -68,7 +68,7 @@ def test_the_folder_of_the_source_is_refused(place: Path) -> None:
         assert contents(place) == before
 
 
-def test_a_folder_that_only_looks_like_a_run_is_refused(place: Path) -> None:
+def test_folder_that_only_looks_like_a_run_is_refused(place: Path) -> None:
     before = fill(place / "out.mp4.filmgate", "job.json")
     assert main(["convert", "in.mp4", "out.mp4", *RUN]) == Exit.USER
     assert main(["convert", "in.mp4", "out.mp4", "--restart", *RUN]) == Exit.USER
@@ -79,20 +79,20 @@ def test_a_folder_that_only_looks_like_a_run_is_refused(place: Path) -> None:
 
 @pytest.mark.parametrize("named", ["backup", "backup.filmgate"])
 @pytest.mark.parametrize("more", [(), ("lock",)])
-def test_cleaning_a_folder_of_another_program_is_refused(
+def test_folder_of_another_program_is_not_cleaned(
     place: Path, named: str, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = fill(place / named, "job.json", *more)
-    for told in ('{"name": "nightly"}', '{"job": {}, "limits": null}', '["job", "versions"]'):
-        (place / named / "job.json").write_text(told)
-        before["job.json"] = told.encode()
+    for text in ('{"name": "nightly"}', '{"job": {}, "limits": null}', '["job", "versions"]'):
+        (place / named / "job.json").write_text(text)
+        before["job.json"] = text.encode()
         assert main(["jobs", "clean", named]) == Exit.USER
-        assert "holds no run" in capsys.readouterr().err
+        assert "contains no run" in capsys.readouterr().err
         assert contents(place / named) == before
 
 
-def test_what_the_user_puts_into_the_folder_of_a_run_stays_there(place: Path) -> None:
-    """By finishing, by starting over and by cleaning."""
+def test_files_that_the_user_adds_to_a_run_directory_stay(place: Path) -> None:
+    """When the run finishes, starts again, and is cleaned."""
     for index, more in enumerate((RUN, [*RUN, "--restart"], None)):
         out = f"out{index}.mp4"
         assert main(["convert", "in.mp4", out, *PAUSED]) == Exit.INTERRUPTED
@@ -114,22 +114,22 @@ def test_links_are_not_followed(place: Path, name: str) -> None:
     (place / "work" / name).symlink_to(place / "precious")
     assert main(["convert", "in.mp4", "out.mp4", "--work", "work", *RUN]) == Exit.USER
     shutil.rmtree(place / "work")
-    said = ["convert", "in.mp4", "out.mp4", "--work", "work"]
-    assert main([*said, *PAUSED]) == Exit.INTERRUPTED
+    command = ["convert", "in.mp4", "out.mp4", "--work", "work"]
+    assert main([*command, *PAUSED]) == Exit.INTERRUPTED
     (place / "work" / name).unlink(missing_ok=True)
     (place / "work" / name).symlink_to(place / "precious")
-    assert main([*said, *RUN]) == Exit.USER
+    assert main([*command, *RUN]) == Exit.USER
     assert main(["jobs", "clean", "work"]) == Exit.USER
     assert (place / "precious").read_text() == "precious"
 
 
-def test_an_empty_folder_of_the_user_stays_and_a_new_one_goes(place: Path) -> None:
-    """Also when another process than the one that began it finishes the run."""
+def test_work_folder_is_removed_only_if_the_run_created_it(place: Path) -> None:
+    """Also if another process than the first finishes the run."""
     (place / "given").mkdir()
     for name in ("given", "new"):
-        said = ["convert", "in.mp4", f"{name}.mp4", "--work", name]
-        assert main([*said, *PAUSED]) == Exit.INTERRUPTED
-        assert main([*said, *RUN]) == Exit.DONE
+        command = ["convert", "in.mp4", f"{name}.mp4", "--work", name]
+        assert main([*command, *PAUSED]) == Exit.INTERRUPTED
+        assert main([*command, *RUN]) == Exit.DONE
     assert os.listdir(place / "given") == []
     assert not (place / "new").exists()
     (place / "link").symlink_to(place / "given")
@@ -137,7 +137,7 @@ def test_an_empty_folder_of_the_user_stays_and_a_new_one_goes(place: Path) -> No
     assert (place / "given").is_dir()
 
 
-def test_a_damaged_run_can_be_cleaned(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_run_can_be_cleaned(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", "in.mp4", "out.mp4", *PAUSED]) == Exit.INTERRUPTED
     (place / "out.mp4.filmgate" / "job.json").write_text("[" * 1000)
     assert main(["jobs"]) == Exit.DONE

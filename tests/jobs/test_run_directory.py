@@ -1,4 +1,4 @@
-"""A run's folder: one holder at a time, whole files, and differences told in words."""
+"""The directory of a run: one holder at a time, complete files, and readable differences."""
 
 import os
 import subprocess
@@ -8,52 +8,52 @@ from pathlib import Path
 import pytest
 
 from filmgate.errors import BadSetting, Busy, FilmgateError
-from filmgate.jobs.identity import differences
+from filmgate.jobs.identity import find_differences
 from filmgate.jobs.run_directory import RunDirectory
-from filmgate.storage.fingerprint import fingerprint
+from filmgate.storage.fingerprint import sample_fingerprint
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunDirectory:
-    return RunDirectory.beside(tmp_path / "out.mp4")
+    return RunDirectory.for_result(tmp_path / "out.mp4")
 
 
-def test_it_lies_beside_the_result(folder: RunDirectory) -> None:
+def test_directory_is_next_to_the_result(folder: RunDirectory) -> None:
     assert folder.path.name == "out.mp4.filmgate"
 
 
-def test_a_second_holder_is_told_who_is_first(folder: RunDirectory) -> None:
-    with folder.held(), pytest.raises(Busy, match=f"in use by process {os.getpid()} on"):
-        folder.held().__enter__()
-    with folder.held():
+def test_second_process_is_refused_and_learns_which_is_the_first(folder: RunDirectory) -> None:
+    with folder.lock(), pytest.raises(Busy, match=f"in use by process {os.getpid()} on"):
+        folder.lock().__enter__()
+    with folder.lock():
         pass
 
 
-def test_a_holder_that_was_killed_holds_nothing(folder: RunDirectory) -> None:
+def test_lock_ends_with_a_killed_process(folder: RunDirectory) -> None:
     script = (
         "import os, signal; from pathlib import Path\n"
         "from filmgate.jobs.run_directory import RunDirectory\n"
         f"folder = RunDirectory(Path({str(folder.path)!r}))\n"
-        "with folder.held(): os.kill(os.getpid(), signal.SIGKILL)"
+        "with folder.lock(): os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
-    with folder.held():
+    with folder.lock():
         pass
 
 
-def test_where_no_folder_can_be_another_is_asked_for(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
     with (
-        pytest.raises(BadSetting, match="name another with --work"),
-        RunDirectory.beside(tmp_path / "no" / "out.mp4").held(),
+        pytest.raises(BadSetting, match="Pass another folder to --work"),
+        RunDirectory.for_result(tmp_path / "no" / "out.mp4").lock(),
     ):
         pass
 
 
-def test_a_file_is_whole_or_absent(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    with folder.held():
+def test_file_is_complete_or_absent(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    with folder.lock():
         folder.write("plan.json", b"one")
-        monkeypatch.setattr(os, "replace", _full)
-        with pytest.raises(FilmgateError, match=r"No space left.*MB are free there; make room"):
+        monkeypatch.setattr(os, "replace", _fail_full)
+        with pytest.raises(FilmgateError, match=r"No space left.*MB are free. Free some space"):
             folder.write("plan.json", b"two")
         assert folder.read("plan.json") == b"one"
         assert folder.read("other") is None
@@ -63,55 +63,55 @@ def test_a_file_is_whole_or_absent(folder: RunDirectory, monkeypatch: pytest.Mon
     assert not folder.path.exists()
 
 
-def _full(*_: object) -> None:
+def _fail_full(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
-    path = tmp_path / "film"
+def test_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "video"
     path.write_bytes(bytes(3_000_000))
-    before = fingerprint(path)
-    assert fingerprint(path) == before
+    before = sample_fingerprint(path)
+    assert sample_fingerprint(path) == before
     path.write_bytes(bytes(2_999_999) + b"x")
-    assert fingerprint(path) != before
+    assert sample_fingerprint(path) != before
     path.write_bytes(b"")
-    assert fingerprint(path)["bytes"] == 0
+    assert sample_fingerprint(path)["bytes"] == 0
 
 
-def test_differences_are_told_by_place_and_value() -> None:
+def test_differences_name_the_setting_and_both_values() -> None:
     old = {"tasks": [{"factor": "2"}], "seed": 0, "input": {"path": "a"}}
     new = {"tasks": [{"factor": "3"}, {"fps": 60}], "seed": 0, "input": {"path": "a", "video": 1}}
-    assert differences(old, new) == [
+    assert find_differences(old, new) == [
         'tasks.0.factor was "2", is "3"',
         'tasks.1 was not set, is {"fps": 60}',
         "input.video was not set, is 1",
     ]
-    assert differences(old, old) == []
+    assert find_differences(old, old) == []
 
 
-def test_the_list_of_commits_goes_first_and_the_mark_of_a_run_last(
+def test_list_of_commits_is_deleted_first_and_job_json_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run shot while it removed its folder was refused, as begun with other settings."""
-    gone: list[str] = []
+    """A run killed while it removed its directory was refused, as one with other settings."""
+    deleted: list[str] = []
     unlink = os.unlink
 
-    def noted(path: Path) -> None:
-        gone.append(Path(path).name)
+    def record(path: Path) -> None:
+        deleted.append(Path(path).name)
         unlink(path)
 
-    monkeypatch.setattr(os, "unlink", noted)
+    monkeypatch.setattr(os, "unlink", record)
     folder = RunDirectory(tmp_path / "out.mp4.filmgate")
     folder.path.mkdir()
-    for act in (RunDirectory.clear, RunDirectory.remove):
-        gone.clear()
+    for method in (RunDirectory.clear, RunDirectory.remove):
+        deleted.clear()
         for name in ("000001.nut", "000001.snapshot", "commits.json", "job.json", "plan.json"):
             (folder.path / name).touch()
-        act(folder)
-        if act is RunDirectory.clear:
-            assert gone == ["commits.json", "000001.nut", "000001.snapshot", "plan.json"]
+        method(folder)
+        if method is RunDirectory.clear:
+            assert deleted == ["commits.json", "000001.nut", "000001.snapshot", "plan.json"]
         else:
-            assert gone == [
+            assert deleted == [
                 "000001.nut",
                 "000001.snapshot",
                 "commits.json",

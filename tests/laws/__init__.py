@@ -1,1 +1,1 @@
-"""The laws, over every stage there is."""
+"""The laws, checked on every stage, task and model family."""

@@ -1,7 +1,7 @@
-"""Law 1 in its second grade, *file*: other chunks, other queues, the same decoded film.
+"""Law 1, grade *file*: other chunks and queues give the same decoded video.
 
-With other batches frames leave the chain later, so pieces are cut elsewhere: then the frames are
-the same and what a lossy encoder makes of them is not.
+With other batches frames leave the chain later, so segments end elsewhere: the frames are the same,
+but a lossy encoder's output is not.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ PLANS = {
 }
 
 
-def decoded(path: Path) -> list[Any]:
+def decode(path: Path) -> list[Any]:
     return [(f.time, f.duration, dumps(f.image)) for f in fg.frames((), path)]
 
 
@@ -27,13 +27,13 @@ def decoded(path: Path) -> list[Any]:
     ("codec", "plans"),
     [("h264", "other chunks"), ("hevc", "other chunks"), ("ffv1", "other batches")],
 )
-def test_law_1_file_however_it_is_planned(tmp_path: Path, codec: Any, plans: str) -> None:
+def test_law_1_file_with_another_plan(tmp_path: Path, codec: Any, plans: str) -> None:
     source = videos.make(videos.Video(frames=20, times=()), tmp_path / "in.mp4")
     preset = None if codec == "ffv1" else "veryfast"
     results = []
     for i, plan in enumerate(PLANS[plans]):
         sink = fg.VideoOutput(tmp_path / f"{i}.mkv", codec=codec, preset=preset)
         fg.run(fg.Interpolate(factor=2), source, sink, plan=plan)
-        results.append(decoded(sink.path))
+        results.append(decode(sink.path))
     assert len(results[0]) == 40
     assert results[0] == results[1]

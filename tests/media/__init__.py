@@ -1,1 +1,1 @@
-"""Files to frames and back, on tiny films of every awkward kind."""
+"""Tests of `media/`: files to frames and back, on small videos of every awkward kind."""

@@ -1,4 +1,4 @@
-"""Awkward films, and what reading any film must hold to."""
+"""Awkward sample videos, and a check that any reader must pass."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -55,11 +55,11 @@ MORE = MappingProxyType(
 )  # fmt: skip
 
 
-def pictures(path: Path, times: Sequence[int], sizes: Sequence[tuple[int, int]] = ()) -> Path:
-    """A film of JPEG pictures at these times (milliseconds), in this order."""
+def write_jpegs(path: Path, times: Sequence[int], sizes: Sequence[tuple[int, int]] = ()) -> Path:
+    """Write a video of JPEG frames at these times (milliseconds), in this order."""
     with av.open(str(path), "w") as out:
         stream = out.add_mux_stream("mjpeg", width=64, height=48)
-        shots = videos.jpegs(list(sizes) or [(64, 48)] * len(times))
+        shots = videos.encode_jpegs(list(sizes) or [(64, 48)] * len(times))
         for n, (time, packet) in enumerate(zip(times, shots, strict=True)):
             packet.stream, packet.time_base = stream, Fraction(1, 1000)
             packet.pts, packet.dts = 9000 + time, n  # muxers want dts to grow
@@ -68,19 +68,19 @@ def pictures(path: Path, times: Sequence[int], sizes: Sequence[tuple[int, int]] 
     return path
 
 
-def frames(video: VideoReader) -> list[Frame]:
+def read_frames(video: VideoReader) -> list[Frame]:
     return [frame for chunk, _ in video.read(None, 8) for frame in chunk]
 
 
-def look(frame: Frame) -> tuple[object, ...]:
+def describe_frame(frame: Frame) -> tuple[object, ...]:
     assert isinstance(frame.image, Planes)
     planes = [array.tobytes() for array in frame.image.arrays]
     return frame.index, frame.time, frame.duration, dict(frame.extras), planes
 
 
-def check_seek_is_read(video: VideoReader) -> None:
-    """Reading from any cursor gives what reading from the beginning gives, words included."""
-    everything = [look(frame) for frame in frames(video)]
+def check_any_cursor(video: VideoReader) -> None:
+    """Check that reading from any cursor gives the same frames and extras."""
+    everything = [describe_frame(frame) for frame in read_frames(video)]
     for chunk, cursor in video.read(None, 1):
-        rest = [look(frame) for part, _ in video.read(cursor, 4) for frame in part]
+        rest = [describe_frame(frame) for part, _ in video.read(cursor, 4) for frame in part]
         assert rest == everything[chunk[-1].index + 1 :]

@@ -1,4 +1,4 @@
-"""The tiny films, each made once."""
+"""Small sample videos, each made once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,32 +8,20 @@ import pytest
 from tests.media.awkward import MORE
 from tests.videos import BROKEN, VIDEOS, make
 
-Reel = Callable[[str], Path]
+FindVideo = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def reel(tmp_path_factory: pytest.TempPathFactory) -> Reel:
-    """Gives the path of the film with that name."""
-    folder = tmp_path_factory.mktemp("films")
+def find_video(tmp_path_factory: pytest.TempPathFactory) -> FindVideo:
+    """Return a function from a sample's name to its path."""
+    folder = tmp_path_factory.mktemp("videos")
 
     def find(name: str) -> Path:
-        path = folder / (name if name in BROKEN else name + VIDEOS[name].suffix)
-        if path.exists():
-            return path
-        return BROKEN[name](path) if name in BROKEN else make(VIDEOS[name], path)
-
-    return find
-
-
-@pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory, reel: Reel) -> Reel:
-    """Gives the path of the film with that name, the awkward ones too."""
-    folder = tmp_path_factory.mktemp("awkward")
-
-    def find(name: str) -> Path:
-        if name not in MORE:
-            return reel(name)
-        path = folder / (name + MORE[name].suffix)
-        return path if path.exists() else make(MORE[name], path)
+        if name in BROKEN:
+            path = folder / name
+            return path if path.exists() else BROKEN[name](path)
+        kind = VIDEOS.get(name) or MORE[name]
+        path = folder / f"{name}{kind.suffix}"
+        return path if path.exists() else make(kind, path)
 
     return find

@@ -1,41 +1,41 @@
-"""Probing: all that a file says of itself, and where its first picture and sound lie."""
+"""Probing: contents of a file, and where its first frame and audio are."""
 
 from fractions import Fraction
 
 import pytest
 
-from filmgate.media.probe import first_sound, probe, times
-from filmgate.media.reading.video_reader import VideoReader
-from tests.media.conftest import Reel
+from filmgate.media.probe import find_audio_start, probe, read_frame_times
+from filmgate.media.sources import VideoFile
+from tests.media.conftest import FindVideo
 from tests.videos import VIDEOS
 
 
-def test_every_track_is_named_with_what_it_is(reel: Reel) -> None:
-    found = probe(reel("rich"))
-    assert [(t.index, t.kind, t.codec, t.language) for t in found.tracks] == [
+def test_probe_lists_streams_chapters_and_metadata(find_video: FindVideo) -> None:
+    found = probe(find_video("rich"))
+    assert [(t.index, t.kind, t.codec, t.language) for t in found.streams] == [
         (0, "video", "h264", "deu"), (1, "audio", "aac", "fra"), (2, "audio", "opus", "fra"),
         (3, "subtitle", "subrip", "eng"), (4, "attachment", "font.ttf", None),
     ]  # fmt: skip
-    assert (found.best, found.tracks[1].sample_rate, found.tracks[1].channels) == (0, 48000, 1)
+    assert (found.best, found.streams[1].sample_rate, found.streams[1].channels) == (0, 48000, 1)
     assert [(c.start, c.end, c.metadata["title"]) for c in found.chapters] == [
         (0, Fraction(1, 5), "part 0"), (Fraction(1, 5), Fraction(2, 5), "part 1"),
     ]  # fmt: skip
-    assert found.size_bytes == reel("rich").stat().st_size
+    assert found.size_bytes == find_video("rich").stat().st_size
     assert found.metadata["MY_OWN_KEY"] == "kept"
 
 
-def test_a_picture_is_told_with_rotation_unless_only_the_header_is_read(reel: Reel) -> None:
-    picture = probe(reel("turned")).tracks[0].picture
-    assert picture is not None
-    assert (picture.width, picture.height, picture.turn) == (64, 48, 90)
-    quick = probe(reel("turned"), header=True).tracks[0].picture
+def test_probe_reads_rotation_unless_only_the_header_is_read(find_video: FindVideo) -> None:
+    image = probe(find_video("turned")).streams[0].video
+    assert image is not None
+    assert (image.width, image.height, image.rotation) == (64, 48, 90)
+    quick = probe(find_video("turned"), header=True).streams[0].video
     assert quick is not None
-    assert quick.turn is None
+    assert quick.rotation is None
 
 
-def test_sound_without_a_picture_can_be_probed(reel: Reel) -> None:
-    found = probe(reel("mute.mp4"))
-    assert (found.best, [t.kind for t in found.tracks]) == (None, ["audio"])
+def test_audio_only_file_can_be_probed(find_video: FindVideo) -> None:
+    found = probe(find_video("mute.mp4"))
+    assert (found.best, [t.kind for t in found.streams]) == (None, ["audio"])
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,15 @@ def test_sound_without_a_picture_can_be_probed(reel: Reel) -> None:
     [("even", Fraction(0)), ("late_start", Fraction(1, 2)), ("late_start_mkv", Fraction(1, 2)),
      ("hidden_start", Fraction(0))],
 )  # fmt: skip
-def test_film_time_begins_at_nought_and_the_offset_says_where_that_is(
-    name: str, offset: Fraction, reel: Reel
+def test_video_time_starts_at_zero_and_offset_is_its_container_time(
+    name: str, offset: Fraction, find_video: FindVideo
 ) -> None:
-    assert VideoReader.of(reel(name)).offset == offset
-    assert list(times(reel(name))) == [(time, length) for time, length, _ in VIDEOS[name].shown]
+    assert VideoFile(find_video(name)).open().offset == offset
+    shown = [(time, duration) for time, duration, _ in VIDEOS[name].shown]
+    assert list(read_frame_times(find_video(name))) == shown
 
 
-def test_the_first_sound_is_found(reel: Reel) -> None:
-    assert first_sound(reel("late_start")) == 0
-    assert first_sound(reel("rich"), track=2) is not None
-    assert first_sound(reel("even")) is None
+def test_start_of_audio_is_found(find_video: FindVideo) -> None:
+    assert find_audio_start(find_video("late_start")) == 0
+    assert find_audio_start(find_video("rich"), index=2) is not None
+    assert find_audio_start(find_video("even")) is None

@@ -1,11 +1,13 @@
-"""Tiny networks with weights made by rule: sizes and rule are those of the recorded numbers."""
+"""Tiny networks with weights by rule: sizes and rule are those of the recorded values."""
 
 import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from torch import Tensor
 
 from filmgate.models.families.film.net import Film, Shape
 from filmgate.models.families.raft import net as raft
+from filmgate.models.flow_model import Guide
+from filmgate.models.registry import check_options, find_flow_family
 
 FILM = Shape(levels=5, fusion=5, specialized=3, sub=4, filters=4, flow_convs=(2, 2, 2, 2),
              flow_filters=(8, 8, 8, 8))  # fmt: skip
@@ -26,7 +30,7 @@ RAFT_SMALL = raft.Shape(encoder=(4, 4, 4, 4, 8), context=8, bottleneck=True, nor
 
 
 def by_rule(name: str, shape: Sequence[int]) -> Tensor:
-    """The numbers of a tensor, from its name."""
+    """Return the values of a tensor, which depend on its name."""
     chance = np.random.RandomState(zlib.crc32(name.encode()))
     numbers = chance.standard_normal(int(np.prod(shape))).reshape(shape)
     numbers = numbers / np.sqrt(np.prod(shape[1:])) if len(shape) > 1 else 0.1 * numbers
@@ -39,7 +43,7 @@ def film_tensors() -> dict[str, Tensor]:
 
 
 def raft_tensors(shape: raft.Shape) -> dict[str, Tensor]:
-    """By rule, but: norms that scale by 1 and more, no batches counted, steps of a pixel or so."""
+    """Return values by rule, but norms scale by at least 1 and steps are about a pixel."""
     made = {}
     for name, tensor in raft.Raft(shape, "meta").state_dict().items():
         if not tensor.dim():
@@ -73,10 +77,19 @@ FAMILIES: Mapping[str, Callable[[], dict[str, Tensor]]] = MappingProxyType(
 
 @cache
 def weights(family: str) -> Path:
-    """A file of tiny weights, under a name that is not the published one; it goes with the run."""
+    """Return a temporary file of tiny weights; its name is not the published one."""
     folder = Path(_folder().name)
     save_file(FAMILIES[family](), folder / f"{family}_tiny.safetensors")
     return folder / f"{family}_tiny.safetensors"
+
+
+def with_weights(sample: Any) -> Any:
+    """The task or flow definition with tiny weights, if it is of a network that has them here."""
+    if sample.model not in FAMILIES:
+        return sample
+    name = find_flow_family(sample.model).name if isinstance(sample, Guide) else sample.model
+    options = check_options(name, sample.options)
+    return replace(sample, options=replace(options, weights=weights(sample.model)))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The smallest networks of Stream-DiffVSR, weights made by rule, in the published layout."""
+"""The smallest networks of Stream-DiffVSR, with weights by rule, in the published layout."""
 
 import json
 import tempfile
@@ -15,7 +15,7 @@ from tests.golden.fill import filled, uni
 
 @cache
 def folder() -> Path:
-    """Weights in the published layout; the folder goes with the run."""
+    """Return a temporary folder of weights in the published layout."""
     from diffusers import ControlNetModel, UNet2DConditionModel
 
     unet = {"in_channels": 7, "out_channels": 4, "block_out_channels": (8, 8),

@@ -1,1 +1,1 @@
-"""The outputs of whole runs, compared with recorded ones: a refactoring must change none."""
+"""Outputs of complete runs, compared with recorded hashes: a refactoring must change none."""

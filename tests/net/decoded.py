@@ -22,14 +22,14 @@ SIDES: tuple[Literal["start"], Literal["end"]] = ("start", "end")
 
 
 def hash_outputs(folder: Path) -> str:
-    """The SHA-256 of the description of `folder`."""
+    """Return the SHA-256 of the description of `folder`."""
     return sha256("\n".join(describe_outputs(folder)).encode()).hexdigest()
 
 
 def describe_outputs(folder: Path) -> Iterator[str]:
-    """Lines on everything in `folder` whose name begins with "out", in the order of names.
+    """Yield lines on everything in `folder` whose name starts with "out", in the order of names.
 
-    Folders count too, so that what a run leaves beside its result is seen.
+    Folders count too, so that what a run leaves next to its result is included.
     """
     for path in sorted(folder.glob("out*")):
         if path.is_file():
@@ -39,7 +39,7 @@ def describe_outputs(folder: Path) -> Iterator[str]:
 
 
 def describe(path: Path, name: str) -> Iterator[str]:
-    """Lines on the container and its streams, then every frame or packet, stream by stream."""
+    """Yield lines on the container and its streams, then every frame or packet, by stream."""
     with av.open(str(path)) as container:
         yield f"file {name} {container.format.name} {_tags(container.metadata)}"
         for chapter in container.chapters():
@@ -65,7 +65,7 @@ def _stream(stream: Stream) -> str:
 
 
 def _contents(container: InputContainer) -> Iterator[tuple[int, str]]:
-    """The number of a stream, and what is in a frame or packet of it."""
+    """Yield the index of each stream and a description of its frames or packets."""
     for packet in container.demux():
         stream = packet.stream
         if stream.type in ("video", "audio"):
@@ -92,7 +92,7 @@ def _frame(frame: Any) -> str:
 
 
 def _samples(plane: VideoPlane, frame: VideoFrame, number: int) -> bytes:
-    """A plane's bytes without the padding at the end of its rows."""
+    """Return a plane's bytes without the padding of its rows."""
     parts = [part for part in frame.format.components if part.plane == number]
     if len(frame.planes) == 1:  # packed: formats such as yuyv422 share their samples
         width = plane.width * frame.format.padded_bits_per_pixel // 8
@@ -103,7 +103,7 @@ def _samples(plane: VideoPlane, frame: VideoFrame, number: int) -> bytes:
 
 
 def _seconds(ticks: int | None, time_base: Fraction | None) -> Fraction | None:
-    """An exact time; None where the file has none."""
+    """Return an exact time, None if the file has none."""
     return None if ticks is None or time_base is None else ticks * time_base
 
 

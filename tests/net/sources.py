@@ -11,7 +11,7 @@ from types import MappingProxyType
 from PIL import Image
 
 from tests.models import tiny, tiny_diffvsr
-from tests.videos import GOP, VIDEOS, X264, Video, cut_short, make, picture, scratched
+from tests.videos import GOP, VIDEOS, X264, Video, draw_image, make, make_scratched, make_truncated
 
 TICK = Fraction(1, 1000)
 LOSSLESS = Video(codec="ffv1", options={}, suffix=".mkv", tick=TICK)
@@ -31,29 +31,29 @@ scale = 2
 """
 
 
-def repeatable(video: Video) -> Video:
-    """The film as x264 makes it in plain C: its AVX-512 code does not repeat itself."""
+def use_plain_x264(video: Video) -> Video:
+    """Return the video with x264's plain C code: its AVX-512 code is not deterministic."""
     if video.codec != "libx264":
         return video
-    told = [video.options.get("x264-params"), "asm=0"]
-    return replace(video, options={**video.options, "x264-params": ":".join(filter(None, told))})
+    params = [video.options.get("x264-params"), "asm=0"]
+    return replace(video, options={**video.options, "x264-params": ":".join(filter(None, params))})
 
 
-def made(video: Video) -> Callable[[Path], object]:
-    return partial(make, repeatable(video))
+def make_repeatable(video: Video) -> Callable[[Path], object]:
+    return partial(make, use_plain_x264(video))
 
 
 def make_images(folder: Path) -> None:
-    """Eight numbered PNG files with colour."""
+    """Write eight numbered PNG files with colour."""
     folder.mkdir()
     for n in range(8):
-        grey = Image.fromarray(picture(n, 64, 48))
+        grey = Image.fromarray(draw_image(n, 64, 48))
         turned = grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         Image.merge("RGB", (grey, turned, grey.rotate(180))).save(folder / f"{n:03}.png")
 
 
 def make_job(path: Path) -> None:
-    """A job file of two tasks, and its input beside it."""
+    """Write a job file of two tasks, and its input next to it."""
     make(LOSSLESS, path.with_name("even.mkv"))
     path.write_text(JOB_FILE)
 
@@ -61,7 +61,7 @@ def make_job(path: Path) -> None:
 SOURCES: Mapping[str, Callable[[Path], object]] = MappingProxyType(
     {
         **{
-            f"{name}{VIDEOS[name].suffix}": made(VIDEOS[name])
+            f"{name}{VIDEOS[name].suffix}": make_repeatable(VIDEOS[name])
             for name in (
                 "b_frames",
                 "broadcast",
@@ -79,21 +79,21 @@ SOURCES: Mapping[str, Callable[[Path], object]] = MappingProxyType(
                 "words",
             )
         },
-        "even.mkv": made(LOSSLESS),
-        "long.mkv": made(replace(LOSSLESS, frames=40, sounds=("flac",))),
-        "small.mkv": made(replace(LOSSLESS, frames=5)),
-        "ten_bits.mkv": made(replace(LOSSLESS, pixels="yuv420p10le")),
-        "alpha.mkv": made(replace(LOSSLESS, pixels="yuva420p")),
-        "odd_half.mkv": made(replace(LOSSLESS, size=(65, 49))),
-        "hdr.mkv": made(replace(LOSSLESS, pixels="yuv420p10le", colour=PQ)),
-        "fields.mp4": made(Video(frames=20, options=FIELDS)),
-        "moving.gif": made(
+        "even.mkv": make_repeatable(LOSSLESS),
+        "long.mkv": make_repeatable(replace(LOSSLESS, frames=40, sounds=("flac",))),
+        "small.mkv": make_repeatable(replace(LOSSLESS, frames=5)),
+        "ten_bits.mkv": make_repeatable(replace(LOSSLESS, pixels="yuv420p10le")),
+        "alpha.mkv": make_repeatable(replace(LOSSLESS, pixels="yuva420p")),
+        "odd_half.mkv": make_repeatable(replace(LOSSLESS, size=(65, 49))),
+        "hdr.mkv": make_repeatable(replace(LOSSLESS, pixels="yuv420p10le", colour=PQ)),
+        "fields.mp4": make_repeatable(Video(frames=20, options=FIELDS)),
+        "moving.gif": make_repeatable(
             Video(suffix=".gif", codec="gif", pixels="gray", options={}, tick=Fraction(1, 100))
         ),
         "cut.mkv": partial(
-            cut_short, repeatable(Video(frames=40, suffix=".mkv", options=GOP)), 0.7
+            make_truncated, use_plain_x264(Video(frames=40, suffix=".mkv", options=GOP)), 0.7
         ),
-        "scratched.mp4": partial(scratched, repeatable(Video(frames=40, options=GOP))),
+        "scratched.mp4": partial(make_scratched, use_plain_x264(Video(frames=40, options=GOP))),
         "images": make_images,
         "job.toml": make_job,
         "film.safetensors": lambda path: shutil.copy(tiny.weights("film"), path),

@@ -1,4 +1,4 @@
-"""Room on the disk: refused before the first frame, and foreseen at every commit."""
+"""Disk space: a run without enough is refused before its first frame, and paused at a commit."""
 
 import shutil
 from collections import namedtuple
@@ -10,7 +10,7 @@ import pytest
 import filmgate as fg
 from filmgate.errors import DiskFull, DoesNotFit, Exit
 from filmgate.planning import disk
-from filmgate.planning.output_size import at_most, frame_bytes
+from filmgate.planning.output_size import bound_frame_bytes, estimate_frame_bytes
 from tests import videos
 
 Usage = namedtuple("Usage", "total used free")
@@ -23,49 +23,49 @@ def job(tmp_path: Path) -> fg.Job:
     return fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4", preset="veryfast"))
 
 
-def leave(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+def set_free_bytes(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, free))
 
 
-def test_what_is_expected_is_about_what_comes(job: fg.Job) -> None:
+def test_estimated_size_is_near_the_actual_one(job: fg.Job) -> None:
     assert isinstance(job.source, fg.VideoFile)
     assert isinstance(job.sink, fg.VideoOutput)
     with job.source.open() as video:
         spec = video.spec
-    each = frame_bytes(job.source, job.sink, spec, spec, 60)
+    size = estimate_frame_bytes(job.source, job.sink, spec, spec, 60)
     fg.run((), job.source, job.sink)
-    assert 0.4 < each * 60 / job.sink.path.stat().st_size < 1.5
-    assert each < at_most(job.sink, spec)
+    assert 0.4 < size * 60 / job.sink.path.stat().st_size < 1.5
+    assert size < bound_frame_bytes(job.sink, spec)
     larger = replace(spec, width=2 * spec.width, height=2 * spec.height)
-    assert frame_bytes(job.source, job.sink, spec, larger, 60) > each
+    assert estimate_frame_bytes(job.source, job.sink, spec, larger, 60) > size
 
 
-def test_a_run_that_finds_no_room_is_refused_before_its_first_frame(
+def test_run_without_enough_space_is_refused_before_its_first_frame(
     job: fg.Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    leave(monkeypatch, 1000)
-    with pytest.raises(DoesNotFit, match=r"needs room for about 0 MB .* --work") as caught:
+    set_free_bytes(monkeypatch, 1000)
+    with pytest.raises(DoesNotFit, match=r"needs about 0 MB .* --work") as caught:
         list(fg.events(job))
     assert caught.value.exit_code == Exit.USER
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_where_there_is_plenty_nothing_is_tried(
+def test_nothing_is_encoded_for_an_estimate_if_there_is_plenty_of_space(
     job: fg.Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk, "frame_bytes", lambda *_: pytest.fail("it was tried"))
+    monkeypatch.setattr(disk, "estimate_frame_bytes", lambda *_: pytest.fail("it was encoded"))
     assert isinstance(list(fg.events(job))[-1], fg.Done)
 
 
-def test_a_disk_that_fills_up_pauses_the_run_and_says_what_it_needs(
+def test_run_is_paused_if_the_disk_fills_up_and_reports_what_it_needs(
     job: fg.Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = fg.Plan(segment_frames=16)
     events = fg.events(job, plan)
     while not isinstance(next(events), fg.Committed):
         pass
-    leave(monkeypatch, 1000)
-    with pytest.raises(DiskFull, match=r"about \d+ MB .*paused at frame 16; make room"):
+    set_free_bytes(monkeypatch, 1000)
+    with pytest.raises(DiskFull, match=r"about \d+ MB .*Paused at frame 16"):
         list(events)
-    leave(monkeypatch, 10**12)
+    set_free_bytes(monkeypatch, 10**12)
     assert next(e.read for e in fg.events(job, plan) if isinstance(e, fg.Started)) == 16

@@ -1,1 +1,1 @@
-"""Tests of what a person looks at."""
+"""Tests of `quality/`."""

@@ -1,4 +1,4 @@
-"""Films beside each other: every measure against what the hand finds, frames matched by time."""
+"""Comparisons of videos: each metric against a known value, frames matched by time."""
 
 import json
 import os
@@ -18,7 +18,13 @@ from filmgate.cli.main import main
 from filmgate.core.frame import Frame
 from filmgate.errors import Exit
 from filmgate.media.pixels.planes import Planes
-from filmgate.quality.comparison import UNITS, _matched, _pair, compare_films, comparison_page
+from filmgate.quality.comparison import (
+    UNITS,
+    _match_frames,
+    _measure_pair,
+    compare_videos,
+    write_comparison_page,
+)
 from filmgate.quality.metrics import lpips, vmaf
 from tests import videos
 from tests.flow.scenes import texture, view
@@ -28,58 +34,63 @@ FFV1 = videos.Video(frames=12, codec="ffv1", pixels="gray", options={}, suffix="
 
 
 @pytest.fixture(autouse=True)
-def nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is installed on this machine."""
-    monkeypatch.setattr(vmaf, "no_vmaf", lambda: "not installed: put an ffmpeg on your path")
+def no_optional_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide what is installed on this machine."""
+    monkeypatch.setattr(
+        vmaf, "explain_missing_vmaf", lambda: "not installed: put an ffmpeg on your path"
+    )
 
 
-def still(i: int, time: Fraction, picture: npt.NDArray[np.uint8] | None = None) -> Frame:
-    image = np.full((64, 96), 100, np.uint8) if picture is None else picture
+def make_frame(i: int, time: Fraction, array: npt.NDArray[np.uint8] | None = None) -> Frame:
+    image = np.full((64, 96), 100, np.uint8) if array is None else array
     return Frame(i, time, Fraction(1, 25), Planes((image,), "gray"))
 
 
-def test_a_film_is_like_itself(tmp_path: Path) -> None:
+def test_a_video_equals_itself(tmp_path: Path) -> None:
     video = videos.make(FFV1, tmp_path / "a.mkv")
-    found = compare_films(video, video)
+    found = compare_videos(video, video)
     mean = {metric.name: metric.mean for metric in found.metrics}
     assert mean == {"psnr": 100.0, "ssim": 1.0, "tof": 0.0, "warping": 0.0}
-    assert (found.pairs, found.alone_a, found.alone_b) == (12, 0, 0)
-    assert "not installed" in found.left_out["vmaf"]
+    assert (found.pairs, found.unmatched_a, found.unmatched_b) == (12, 0, 0)
+    assert "not installed" in found.skipped["vmaf"]
 
 
-def test_psnr_is_what_the_hand_finds_and_the_depth_does_not_matter() -> None:
-    one, two = still(0, Fraction(0)), still(0, Fraction(0), np.full((64, 96), 101, np.uint8))
+def test_psnr_is_the_known_value_at_any_bit_depth() -> None:
+    one, two = (
+        make_frame(0, Fraction(0)),
+        make_frame(0, Fraction(0), np.full((64, 96), 101, np.uint8)),
+    )
     deep = replace(two, image=Planes((np.full((64, 96), 404, np.uint16),), "gray10le"))
     for other in (two, deep):
-        found, _ = _pair(one, other, None)
+        found, _ = _measure_pair(one, other, None)
         assert found["psnr"] == pytest.approx(48.1308, abs=1e-3)
         assert isnan(found["tof"])
 
 
 def test_tof_is_the_difference_of_motion_in_pixels() -> None:
     scene = texture(5)
-    a = [still(i, Fraction(i, 25), view(scene, 20 + 2 * i, 20)) for i in range(2)]
-    b = [still(i, Fraction(i, 25), view(scene, 20 + 6 * i, 20)) for i in range(2)]
-    _, before = _pair(a[0], b[0], None)
-    found, _ = _pair(a[1], b[1], before)
+    a = [make_frame(i, Fraction(i, 25), view(scene, 20 + 2 * i, 20)) for i in range(2)]
+    b = [make_frame(i, Fraction(i, 25), view(scene, 20 + 6 * i, 20)) for i in range(2)]
+    _, before = _measure_pair(a[0], b[0], None)
+    found, _ = _measure_pair(a[1], b[1], before)
     assert found["tof"] == pytest.approx(4, abs=1)
 
 
-def test_flicker_is_told_by_the_warping_error() -> None:
+def test_flicker_raises_the_warping_error() -> None:
     scene = texture(5)
-    a = [still(i, Fraction(i, 25), view(scene, 20 + 2 * i, 20)) for i in range(2)]
+    a = [make_frame(i, Fraction(i, 25), view(scene, 20 + 2 * i, 20)) for i in range(2)]
     dark = view(scene, 22, 20) // 2
-    _, before = _pair(a[0], a[0], None)
-    found, _ = _pair(a[1], still(1, Fraction(1, 25), dark), before)
-    same, _ = _pair(a[1], a[1], before)
+    _, before = _measure_pair(a[0], a[0], None)
+    found, _ = _measure_pair(a[1], make_frame(1, Fraction(1, 25), dark), before)
+    same, _ = _measure_pair(a[1], a[1], before)
     assert found["warping"] > 20
     assert same["warping"] == 0
 
 
-def test_frames_belong_together_by_time_and_not_by_number() -> None:
-    whole = [still(i, Fraction(i, 25)) for i in range(8)]
-    some = [still(k, Fraction(i, 25)) for k, i in enumerate((0, 1, 3, 4, 7, 8))]
-    pairs = list(_matched(iter(whole), iter(some)))
+def test_frames_are_matched_by_time_and_not_by_number() -> None:
+    complete = [make_frame(i, Fraction(i, 25)) for i in range(8)]
+    partial = [make_frame(k, Fraction(i, 25)) for k, i in enumerate((0, 1, 3, 4, 7, 8))]
+    pairs = list(_match_frames(iter(complete), iter(partial)))
     assert [(x.time, y.time) for x, y in pairs if x and y] == [
         (Fraction(i, 25),) * 2 for i in (0, 1, 3, 4, 7)
     ]
@@ -87,24 +98,24 @@ def test_frames_belong_together_by_time_and_not_by_number() -> None:
     assert [y.index for x, y in pairs if y and not x] == [5]
 
 
-def test_a_film_that_lost_a_frame_is_still_compared(tmp_path: Path) -> None:
+def test_a_video_without_some_frames_is_compared(tmp_path: Path) -> None:
     a = videos.make(FFV1, tmp_path / "a.mkv")
     times = tuple(Fraction(n, 25) for n in range(12))
     b = videos.make(replace(FFV1, times=times[:6]), tmp_path / "b.mkv")
-    found = compare_films(a, b)
-    assert (found.pairs, found.alone_a, found.alone_b) == (6, 6, 0)
+    found = compare_videos(a, b)
+    assert (found.pairs, found.unmatched_a, found.unmatched_b) == (6, 6, 0)
     assert found.metrics[0].mean == 100
 
 
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (replace(FFV1, size=(96, 48)), "is 96x48: films that are compared have one size"),
+        (replace(FFV1, size=(96, 48)), "is 96x48: only videos of one size can be compared"),
         (replace(FFV1, pixels="bgr0"), "first plane of one is green"),
-        (replace(FFV1, size=(8, 8)), "one size"),
+        (replace(FFV1, size=(8, 8)), "only videos of one size"),
     ],
 )
-def test_films_that_cannot_be_compared_are_refused_with_words(
+def test_videos_that_cannot_be_compared_are_refused(
     other: videos.Video, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a = videos.make(FFV1, tmp_path / "a.mkv")
@@ -113,51 +124,51 @@ def test_films_that_cannot_be_compared_are_refused_with_words(
     assert words in capsys.readouterr().err
 
 
-def test_the_command_line_says_it_in_words_and_as_json_and_draws_a_page(
+def test_the_command_prints_text_or_json_and_writes_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a = videos.make(FFV1, tmp_path / "a.mkv")
     b = videos.make(replace(FFV1, codec="libx264", pixels="yuv420p", options={"crf": "40"}),
                    tmp_path / "b.mkv")  # fmt: skip
     assert main(["compare", str(a), str(b)]) == Exit.DONE
-    said = capsys.readouterr().out
-    assert "psnr" in said
-    assert "12 pairs of frames; none stands alone" in said
+    output = capsys.readouterr().out
+    assert "psnr" in output
+    assert "12 pairs of frames; all frames matched" in output
     page = tmp_path / "page.html"
     assert main(["compare", str(a), str(b), "--json", "--report", str(page)]) == Exit.DONE
-    told = json.loads(capsys.readouterr().out)
-    assert set(told["metrics"]) <= set(UNITS)
-    assert len(told["per_frame"]["psnr"]) == 12
-    assert told["per_frame"]["tof"][0] is None
-    assert told["metrics"]["psnr"]["worst"] == min(told["per_frame"]["psnr"])
+    data = json.loads(capsys.readouterr().out)
+    assert set(data["metrics"]) <= set(UNITS)
+    assert len(data["per_frame"]["psnr"]) == 12
+    assert data["per_frame"]["tof"][0] is None
+    assert data["metrics"]["psnr"]["worst"] == min(data["per_frame"]["psnr"])
     assert "data:image/png;base64," in page.read_text()
     assert page.with_suffix(".png").exists()
 
 
-def test_vmaf_is_taken_from_an_ffmpeg_that_has_it(
+def test_vmaf_is_measured_by_an_ffmpeg_that_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     program = tmp_path / "ffmpeg"
-    told = json.dumps({"frames": [{"metrics": {"vmaf": 90.0 + n}} for n in range(12)]})
-    listed = " .. libvmaf   VV->V   Calculate the VMAF."
-    program.write_text(f"#!/bin/sh\ncase $2 in -filters) echo '{listed}';; "
-                       f"*) echo '{told}' > vmaf.json;; esac\n")  # fmt: skip
+    data = json.dumps({"frames": [{"metrics": {"vmaf": 90.0 + n}} for n in range(12)]})
+    filters = " .. libvmaf   VV->V   Calculate the VMAF."
+    program.write_text(f"#!/bin/sh\ncase $2 in -filters) echo '{filters}';; "
+                       f"*) echo '{data}' > vmaf.json;; esac\n")  # fmt: skip
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     video = videos.make(FFV1, tmp_path / "a.mkv")
-    found = compare_films(video, video)
+    found = compare_videos(video, video)
     (measured,) = (metric for metric in found.metrics if metric.name == "vmaf")
     assert (measured.mean, measured.worst, measured.frame) == (95.5, 90.0, 0)
-    comparison_page(found, tmp_path / "page.html")
+    write_comparison_page(found, tmp_path / "page.html")
     program.write_text("#!/bin/sh\necho nothing of the kind\n")
-    assert "without libvmaf" in vmaf.no_vmaf()
+    assert "without libvmaf" in vmaf.explain_missing_vmaf()
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    assert "not installed" in vmaf.no_vmaf()
+    assert "not installed" in vmaf.explain_missing_vmaf()
 
 
-def test_lpips_is_given_colours_from_minus_one_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package is not here: a stand-in with its face says what it was given."""
+def test_lpips_gets_rgb_between_minus_one_and_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is not installed: a replacement with its interface checks the inputs."""
 
     class Net:
         def __init__(self, **settings: object) -> None:
@@ -173,4 +184,4 @@ def test_lpips_is_given_colours_from_minus_one_to_one(monkeypatch: pytest.Monkey
 
     monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Net))
     black, white = (Planes((np.full((64, 96), n, np.uint8),) * 3, "gbrp") for n in (0, 255))
-    assert lpips.lpips()(black, white) == pytest.approx(2)
+    assert lpips.load_lpips()(black, white) == pytest.approx(2)

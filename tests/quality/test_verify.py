@@ -1,4 +1,4 @@
-"""Check: right results pass, and each kind of wrong one is told by its name."""
+"""`check` passes correct results, and names each kind of error."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,32 +15,32 @@ from filmgate.errors import BadInput, Unsupported
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
 from filmgate.media.writing.video_writer import VideoWriter
-from filmgate.pipeline.build import stretched
-from filmgate.quality.verify import Report, check
+from filmgate.pipeline.build import compute_time_scale
+from filmgate.quality.verify import CheckReport, check
 from filmgate.tasks.interpolate import Interpolate
-from filmgate.tasks.provenance import TAG, job_tag
+from filmgate.tasks.provenance import TAG, write_tag
 from tests import videos
-from tests.cases import only
+from tests.cases import mark_slow_cases
 from tests.media.awkward import MORE
 
 BASE = videos.Video(
-    sounds=("aac",), chapters=True, colour=videos.HD, metadata={"title": "A film", "mine": "kept"}
+    sounds=("aac",), chapters=True, colour=videos.HD, metadata={"title": "A video", "mine": "kept"}
 )
 
 
-def wrong(report: Report) -> set[str]:
+def failed(report: CheckReport) -> set[str]:
     return {finding.name for finding in report.findings if not finding.ok}
 
 
 EVERY = {**videos.VIDEOS, **MORE}
 WRITTEN = (".mp4", ".mov", ".mkv")
-# Every container, every kind of times, and every other stream; pixels and codecs are `make slow`.
+# Every container, every kind of timestamps and other streams; `make slow` adds pixels, codecs.
 DIFFERENT = {
     "even", "broadcast", "uneven_mkv", "held_first", "hidden_start", "late_start", "one_frame",
     "open_gop", "vp9", "prores", "fragments", "turned", "rich", "rich_mp4", "cover", "two_videos",
     "mpeg4_avi", "late_ts", "gif", "y4m", "uneven_nut", "fields", "alpha_mov", "odd_half", "hdr",
 }  # fmt: skip
-NO_COVER = {".mp4": ".mkv"}  # an mp4 with all its tags, ours too, holds none
+NO_COVER = {".mp4": ".mkv"}  # an mp4 with our tag holds no cover
 
 
 @pytest.mark.parametrize(
@@ -50,29 +50,29 @@ NO_COVER = {".mp4": ".mkv"}  # an mp4 with all its tags, ours too, holds none
         pytest.param((Interpolate(),), id="interpolate", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("name", only(DIFFERENT, list(EVERY)))
-def test_every_film_passes_and_another_reader_counts_the_same(
+@pytest.mark.parametrize("name", mark_slow_cases(DIFFERENT, list(EVERY)))
+def test_every_video_passes_and_opencv_counts_the_same_frames(
     name: str, tasks: tuple[Task, ...], tmp_path: Path
 ) -> None:
     kind = EVERY[name]
     suffix = kind.suffix if kind.suffix in WRITTEN else ".mp4"
     suffix = NO_COVER.get(suffix, suffix) if kind.cover else suffix
-    video, out = videos.make(kind, tmp_path / f"film{kind.suffix}"), tmp_path / f"out{suffix}"
+    video, out = videos.make(kind, tmp_path / f"video{kind.suffix}"), tmp_path / f"out{suffix}"
     try:
         done = fg.run(tasks, video, VideoOutput(out, preset="ultrafast"))
     except Unsupported:  # alpha, odd sides, deep RGB
         out = tmp_path / "out.mkv"
         done = fg.run(tasks, video, VideoOutput(out, codec="ffv1"))
     report = check(out, video)
-    assert not wrong(report), report
+    assert not failed(report), report
     assert report.ok
     assert report.tasks is not None
     if name not in ("hidden_start", "late_start", "alpha_mov", "alpha_mkv"):
-        assert counted(out) == done.written
+        assert count_frames(out) == done.written
 
 
-def counted(path: Path) -> int:
-    """How many frames OpenCV, which has an FFmpeg of its own, finds."""
+def count_frames(path: Path) -> int:
+    """Return how many frames OpenCV finds, which has an FFmpeg of its own."""
     reader, count = cv2.VideoCapture(str(path)), 0
     while reader.grab():
         count += 1
@@ -83,25 +83,25 @@ def counted(path: Path) -> int:
     ("name", "task", "suffix"),
     [
         ("broadcast", Interpolate(fps=60), ".mkv"),  # its last frame is shorter than a tick
-        ("sound_mkv", Interpolate(), ".mp4"),  # mp4 turns on a track where none was
+        ("sound_mkv", Interpolate(), ".mp4"),  # mp4 sets a default track if there is none
         ("rich", Interpolate(slow=4), ".mkv"),  # the sound goes, the attachment stays
     ],
 )
-def test_a_right_result_passes_where_containers_differ(
+def test_a_correct_result_passes_where_containers_differ(
     name: str, task: Task, suffix: str, tmp_path: Path
 ) -> None:
     kind, out = videos.VIDEOS[name], tmp_path / f"out{suffix}"
-    video = videos.make(kind, tmp_path / f"film{kind.suffix}")
+    video = videos.make(kind, tmp_path / f"video{kind.suffix}")
     fg.run(task, video, out)
     report = check(out, video)
     assert report.ok, report
 
 
-def test_a_cover_that_mp4_cannot_hold_is_told_by_the_run_and_by_check(tmp_path: Path) -> None:
-    video, heard = videos.make(videos.VIDEOS["cover"], tmp_path / "film.mp4"), list[fg.Event]()
+def test_a_cover_that_mp4_cannot_hold_is_reported_by_run_and_check(tmp_path: Path) -> None:
+    video, heard = videos.make(videos.VIDEOS["cover"], tmp_path / "video.mp4"), list[fg.Event]()
     fg.run((), video, tmp_path / "out.mp4", on_event=heard.append)
     assert [event for event in heard if isinstance(event, fg.Warned) and "cover" in event.message]
-    assert wrong(check(tmp_path / "out.mp4", video)) == {"streams"}
+    assert failed(check(tmp_path / "out.mp4", video)) == {"streams"}
 
 
 @pytest.mark.parametrize(
@@ -110,39 +110,42 @@ def test_a_cover_that_mp4_cannot_hold_is_told_by_the_run_and_by_check(tmp_path: 
         ({"frames": 13}, {"frames", "duration"}),
         ({"times": tuple(Fraction(4 * n + (n == 5), 100) for n in range(12))}, {"times"}),
         ({"last": Fraction(1, 5)}, {"duration"}),
-        ({"start": Fraction(1, 2)}, {"sync of sound 1"}),
+        ({"start": Fraction(1, 2)}, {"sync of audio 1"}),
         ({"sounds": ()}, {"streams"}),
         ({"sounds": ("aac", "aac")}, {"streams"}),
         ({"subtitles": "mov_text"}, {"streams"}),
         ({"chapters": False}, {"chapters"}),
         ({"metadata": {"title": "Another", "mine": "kept"}}, {"metadata"}),
-        ({"colour": videos.FULL}, {"picture"}),
-        ({"aspect": Fraction(4, 3)}, {"picture"}),
-        ({"turn": 90}, {"picture"}),
+        ({"colour": videos.FULL}, {"image"}),
+        ({"aspect": Fraction(4, 3)}, {"image"}),
+        ({"turn": 90}, {"image"}),
     ],
 )  # fmt: skip
-def test_what_differs_is_told_by_its_name(
+def test_each_difference_has_its_name(
     change: dict[str, object], names: set[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out.mp4"
-    fg.run((), videos.make(BASE, tmp_path / "film.mp4"), VideoOutput(out, preset="ultrafast"))
+    fg.run((), videos.make(BASE, tmp_path / "video.mp4"), VideoOutput(out, preset="ultrafast"))
     other = videos.make(replace(BASE, **change), tmp_path / "other.mp4")  # type: ignore[arg-type]
-    assert wrong(check(out, other)) == names
+    assert failed(check(out, other)) == names
 
 
 def write(video: Path, out: Path, frames: Iterable[Frame], task: Task, tag: bool = True) -> Path:
-    """A result as if `task` had made these frames."""
+    """Write a result as if `task` had returned these frames."""
     source, sink = VideoFile(video), VideoOutput(out, preset="ultrafast")
-    tags = {TAG: job_tag(Job(source, sink, (task,)))} if tag else {}
+    tags = {TAG: write_tag(Job(source, sink, (task,)))} if tag else {}
     with source.open() as opened:
         spec = replace(opened.spec, rate=None)
-        with VideoWriter(sink, spec, opened.origin, slow=stretched([task]), tags=tags) as result:
+        scale = compute_time_scale([task])
+        with VideoWriter(
+            sink.encode_options, spec, opened.metadata, time_scale=scale, tags=tags
+        ) as result:
             result.write(list(frames))
             result.finish()
     return out
 
 
-def timed(video: Path, task: Task) -> list[Frame]:
+def retime(video: Path, task: Task) -> list[Frame]:
     return list(task.timeline(list(fg.frames((), video))))
 
 
@@ -151,38 +154,38 @@ TASKS = [Interpolate(factor=2), Interpolate(fps=60, ends="drop"), Interpolate(sl
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", ["sound", "uneven", "uneven_mkv", "hidden_start"])
-def test_the_times_that_a_task_wants_pass(name: str, task: Interpolate, tmp_path: Path) -> None:
+def test_the_times_of_a_task_pass(name: str, task: Interpolate, tmp_path: Path) -> None:
     kind = videos.VIDEOS[name]
-    video = videos.make(kind, tmp_path / f"film{kind.suffix}")
-    out = write(video, tmp_path / f"out{kind.suffix}", timed(video, task), task)
+    video = videos.make(kind, tmp_path / f"video{kind.suffix}")
+    out = write(video, tmp_path / f"out{kind.suffix}", retime(video, task), task)
     report = check(out, video)
-    assert not wrong(report), report
+    assert not failed(report), report
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_frame_too_few_or_out_of_place_fails(task: Interpolate, tmp_path: Path) -> None:
-    video = videos.make(videos.VIDEOS["uneven"], tmp_path / "film.mp4")
-    frames = timed(video, task)
+def test_a_missing_or_misplaced_frame_fails(task: Interpolate, tmp_path: Path) -> None:
+    video = videos.make(videos.VIDEOS["uneven"], tmp_path / "video.mp4")
+    frames = retime(video, task)
     short = write(video, tmp_path / "short.mp4", frames[:-1], task)
-    assert wrong(check(short, video)) == {"frames", "duration"}
+    assert failed(check(short, video)) == {"frames", "duration"}
     late, after = frames[3], Fraction(1, 10_000)
     moved = [*frames[:2], replace(frames[2], duration=frames[2].duration + after),
              replace(late, time=late.time + after, duration=late.duration - after),
              *frames[4:]]  # fmt: skip
-    assert wrong(check(write(video, tmp_path / "moved.mp4", moved, task), video)) == {"times"}
+    assert failed(check(write(video, tmp_path / "moved.mp4", moved, task), video)) == {"times"}
 
 
-def test_without_a_tag_only_the_whole_is_compared_and_that_is_said(tmp_path: Path) -> None:
-    video, task = videos.make(videos.VIDEOS["sound"], tmp_path / "film.mp4"), Interpolate(factor=2)
-    out = write(video, tmp_path / "out.mp4", timed(video, task), task, tag=False)
+def test_without_a_tag_frame_times_are_not_checked_and_a_note_says_so(tmp_path: Path) -> None:
+    video, task = videos.make(videos.VIDEOS["sound"], tmp_path / "video.mp4"), Interpolate(factor=2)
+    out = write(video, tmp_path / "out.mp4", retime(video, task), task, tag=False)
     report = check(out, video)
     assert report.ok
     assert report.tasks is None
-    assert "no tag" in report.note
+    assert "no Filmgate tag" in report.note
     assert {f.name for f in report.findings}.isdisjoint({"frames", "times"})
 
 
-def test_a_film_that_is_no_film_is_an_error(tmp_path: Path) -> None:
-    video = videos.make(videos.Video(), tmp_path / "film.mp4")
+def test_a_missing_video_is_an_error(tmp_path: Path) -> None:
+    video = videos.make(videos.Video(), tmp_path / "video.mp4")
     with pytest.raises(BadInput, match="does not exist"):
         check(tmp_path / "none.mp4", video)

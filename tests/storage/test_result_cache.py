@@ -15,20 +15,19 @@ from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame
 from filmgate.core.wrappers.cached import cached
 from filmgate.errors import BadSetting
-from filmgate.storage.fingerprint import cached_sha256
-from filmgate.storage.result_cache import SIZE, Cache, default_folder, opened
+from filmgate.storage.result_cache import SIZE, ResultCache, find_cache_folder, open_cache
 from filmgate.testing import laws
-from tests.laws.synthetic import STAGES, Recurrent, film_of
+from tests.laws.synthetic import STAGES, Recurrent, make_video
 
-STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # who has less time tries less often
-KEY = {"source": "a film", "range": "all", "settings": "none", "weights": "none", "code": "1"}
-VIDEO = film_of([25] * 24, 5)
+STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # try less often
+KEY = {"source": "a video", "range": "all", "settings": "none", "weights": "none", "code": "1"}
+VIDEO = make_video([25] * 24, 5)
 # What every writer puts under a name: anything else that is ever read is a wrong result.
 WRITER = """
 import sys
 from pathlib import Path
-from filmgate.storage.result_cache import Cache
-cache, turn = Cache(Path(sys.argv[1]), int(sys.argv[2])), int(sys.argv[3])
+from filmgate.storage.result_cache import ResultCache
+cache, turn = ResultCache(Path(sys.argv[1]), int(sys.argv[2])), int(sys.argv[3])
 wrong, i = 0, turn
 while i < turn + int(sys.argv[4]):
     name = f"{i * 7 % 23:040x}"
@@ -39,17 +38,17 @@ while i < turn + int(sys.argv[4]):
     if i == turn:
         print("ready", flush=True)
     i += 1
-cache.tell()
+cache.report_counts()
 print(wrong, cache.counts["damaged"])
 """
 
 
-def played(cache: Cache, name: str = "recurrent") -> list[Frame]:
-    return laws.play(Chain((cached(STAGES[name](), cache, KEY, every=4),)), VIDEO)
+def played(cache: ResultCache, name: str = "recurrent") -> list[Frame]:
+    return laws.run_chain(Chain((cached(STAGES[name](), cache, KEY, every=4),)), VIDEO)
 
 
 def results(folder: Path) -> list[Path]:
-    return sorted(one.path for one in Cache(folder).files() if one.path.suffix == ".result")
+    return sorted(one.path for one in ResultCache(folder).files() if one.path.suffix == ".result")
 
 
 def spoil(path: Path, chance: Random) -> None:
@@ -74,9 +73,9 @@ def spoil(path: Path, chance: Random) -> None:
 
 
 def corrupted(folder: Path, times: int) -> None:
-    chance, want = Random(times), laws.play(Chain((Recurrent(),)), VIDEO)
-    cache = Cache(folder)
-    laws.same(played(cache), want, "cold")
+    chance, want = Random(times), laws.run_chain(Chain((Recurrent(),)), VIDEO)
+    cache = ResultCache(folder)
+    laws.assert_same_frames(played(cache), want, "cold")
     damaged = 0
     for n in range(times):
         files = results(folder)
@@ -84,38 +83,38 @@ def corrupted(folder: Path, times: int) -> None:
         for path in chance.sample(files, chance.randint(1, 4)):
             spoil(path, chance)
         damaged += sum(path.exists() and path.read_bytes() != old for path, old in before.items())
-        laws.same(played(cache), want, f"corruption {n}")
+        laws.assert_same_frames(played(cache), want, f"corruption {n}")
     # A spoilt file behind a spoilt state may be written over unread; each that is read is counted.
     assert 0 < cache.counts["damaged"] <= damaged
-    assert Cache(folder).total()["damaged"] == cache.counts["damaged"]
+    assert ResultCache(folder).total()["damaged"] == cache.counts["damaged"]
     assert {path.read_bytes() for path in results(folder)} == set(before.values())
 
 
-def test_thirty_corruptions_are_made_again_and_counted(tmp_path: Path) -> None:
+def test_thirty_corruptions_are_recomputed_and_counted(tmp_path: Path) -> None:
     corrupted(tmp_path, 30)
 
 
 @pytest.mark.slow
-def test_two_hundred_corruptions_are_made_again_and_counted(tmp_path: Path) -> None:
+def test_two_hundred_corruptions_are_recomputed_and_counted(tmp_path: Path) -> None:
     corrupted(tmp_path, 200)
 
 
-def test_every_bit_of_a_file_counts(tmp_path: Path) -> None:
-    cache = Cache(tmp_path)
+def test_every_flipped_bit_is_detected(tmp_path: Path) -> None:
+    cache = ResultCache(tmp_path)
     cache.put("ab" * 20, b"a result")
     (path,) = results(tmp_path)
-    whole = path.read_bytes()
-    for place in range(len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :])
         assert cache.get("ab" * 20) is None
         assert not path.exists()
-    path.write_bytes(whole)
+    path.write_bytes(data)
     assert cache.get("ab" * 20) == b"a result"
-    assert cache.counts["damaged"] == len(whole)
+    assert cache.counts["damaged"] == len(data)
 
 
-def test_a_file_under_another_name_is_damage(tmp_path: Path) -> None:
-    cache = Cache(tmp_path)
+def test_file_under_another_name_is_damaged(tmp_path: Path) -> None:
+    cache = ResultCache(tmp_path)
     cache.put("ab" * 20, b"a result")
     (path,) = results(tmp_path)
     path.rename(path.with_stem("ab" * 19 + "cd"))
@@ -123,8 +122,8 @@ def test_a_file_under_another_name_is_damage(tmp_path: Path) -> None:
     assert cache.counts["damaged"] == 1
 
 
-def test_the_longest_unused_is_forgotten_first(tmp_path: Path) -> None:
-    cache, names = Cache(tmp_path, budget_bytes=10_000), [f"{n:02x}" * 20 for n in range(9)]
+def test_least_recently_used_is_evicted_first(tmp_path: Path) -> None:
+    cache, names = ResultCache(tmp_path, budget_bytes=10_000), [f"{n:02x}" * 20 for n in range(9)]
     for age, name in enumerate(names):
         cache.put(name, bytes(950))
         os.utime(cache._path(name), (1000 + age, 1000 + age))
@@ -136,8 +135,8 @@ def test_the_longest_unused_is_forgotten_first(tmp_path: Path) -> None:
     assert sum(one.size_bytes for one in cache.files() if one.path.parent != tmp_path) <= 10_000
 
 
-def test_ten_times_the_budget_goes_through_and_never_lies_there(tmp_path: Path) -> None:
-    cache = Cache(tmp_path, budget_bytes=20_000)
+def test_cache_stays_within_its_budget(tmp_path: Path) -> None:
+    cache = ResultCache(tmp_path, budget_bytes=20_000)
     for n in range(120):
         cache.put(f"{n:040x}"[::-1], bytes(1900))
         if n % 10 == 0:
@@ -147,22 +146,22 @@ def test_ten_times_the_budget_goes_through_and_never_lies_there(tmp_path: Path) 
     assert cache.counts["refused"] == 1
 
 
-def test_a_disk_that_takes_nothing_stops_no_run(tmp_path: Path) -> None:
+def test_unwritable_folder_does_not_stop_a_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    cache = Cache(tmp_path / "file" / "cache")
-    laws.same(played(cache), laws.play(Chain((Recurrent(),)), VIDEO), "cached")
+    cache = ResultCache(tmp_path / "file" / "cache")
+    laws.assert_same_frames(played(cache), laws.run_chain(Chain((Recurrent(),)), VIDEO), "cached")
     assert cache.counts["kept"] == cache.counts["hits"] == 0
     assert cache.counts["refused"] == cache.counts["misses"] > 0
 
 
-def test_what_a_dead_process_left_is_cleared_when_it_is_old(tmp_path: Path) -> None:
-    cache = Cache(tmp_path)
+def test_old_temporary_files_of_dead_processes_are_deleted(tmp_path: Path) -> None:
+    cache = ResultCache(tmp_path)
     cache.put("ab" * 20, b"x")
     old, young = (tmp_path / "ab" / f".{n}.new" for n in ("old", "young"))
     for path in (old, young):
         path.write_bytes(b"half of it")
     os.utime(old, (1000, 1000))
-    Cache(tmp_path).put("cd" * 20, b"x")
+    ResultCache(tmp_path).put("cd" * 20, b"x")
     assert not old.exists()
     assert young.exists()
 
@@ -189,23 +188,23 @@ def raced(folder: Path, loops: int) -> None:
 
 
 def killed(folder: Path, times: int) -> None:
-    """SIGKILL anywhere while a process writes: whoever reads then finds whole results or none."""
+    """SIGKILL anywhere while a process writes: a reader finds complete results or none."""
     chance = Random(2)
     for _ in range(times):
         (writer,) = writers(folder, 60_000, 1, 10**9)
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
-        cache, looks = Cache(folder, 60_000), chance.randrange(40)
+        cache, looks = ResultCache(folder, 60_000), chance.randrange(40)
         for n in range(looks):
             check_one(cache, n)
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
         for n in range(23):
             check_one(cache, n)
-        assert cache.counts["damaged"] == 0  # a file is whole or absent: death spoils none
+        assert cache.counts["damaged"] == 0  # a file is complete or absent: death spoils none
 
 
-def check_one(cache: Cache, n: int) -> None:
+def check_one(cache: ResultCache, n: int) -> None:
     name = f"{n % 23:040x}"
     assert cache.get(name) in (None, name.encode() * 500)
 
@@ -214,7 +213,7 @@ def test_processes_race_with_each_other_and_with_damage(tmp_path: Path) -> None:
     raced(tmp_path, 60)
 
 
-def test_a_process_is_killed_while_it_writes(tmp_path: Path) -> None:
+def test_process_killed_while_it_writes_damages_nothing(tmp_path: Path) -> None:
     killed(tmp_path, 2)
 
 
@@ -230,45 +229,16 @@ def test_two_hundred_processes_are_killed_while_they_write(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["windowed, doubles", "blocks, overlapping", "each with noise"])
-def test_a_stage_gives_the_same_film_from_disk(tmp_path: Path, name: str) -> None:
-    want = laws.play(Chain((STAGES[name](),)), VIDEO)
+def test_stage_gives_the_same_frames_from_the_cache(tmp_path: Path, name: str) -> None:
+    want = laws.run_chain(Chain((STAGES[name](),)), VIDEO)
     for _ in range(2):
-        laws.same(played(Cache(tmp_path), name), want, "cached")
-    assert Cache(tmp_path).total()["hits"] >= len(VIDEO.frames)  # told when a cache is let go
+        laws.assert_same_frames(played(ResultCache(tmp_path), name), want, "cached")
+    assert ResultCache(tmp_path).total()["hits"] >= len(VIDEO.frames)  # also of the first
 
 
-def test_the_folder_and_the_size_come_from_the_environment(tmp_path: Path) -> None:
-    assert default_folder({"FILMGATE_CACHE": str(tmp_path)}) == tmp_path / "results"
-    assert default_folder({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "filmgate" / "results"
-    assert opened(tmp_path, {SIZE: "2GB"}).budget_bytes == 2 * 10**9
-    with pytest.raises(BadSetting, match="FILMGATE_CACHE_SIZE is no size"):
-        opened(tmp_path, {SIZE: "much"})
-
-
-def test_a_film_is_read_whole_once_and_again_when_it_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import hashlib
-
-    video, reads = tmp_path / "film", list[int]()
-    video.write_bytes(bytes(3_000_000))
-    whole = hashlib.file_digest
-
-    def counted(file: object, name: str) -> object:
-        reads.append(1)
-        return whole(file, name)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(hashlib, "file_digest", counted)
-    first = cached_sha256(video, tmp_path / "notes")
-    assert first == hashlib.sha256(bytes(3_000_000)).hexdigest()
-    assert cached_sha256(video, tmp_path / "notes") == first
-    assert len(reads) == 1
-    os.utime(video, (5, 5))
-    assert cached_sha256(video, tmp_path / "notes") == first
-    assert len(reads) == 2
-    video.write_bytes(bytes(2_999_999) + b"x")
-    second = cached_sha256(video, tmp_path / "notes")
-    assert second == hashlib.sha256(video.read_bytes()).hexdigest() != first
-    (note,) = (tmp_path / "notes").iterdir()
-    note.write_text(note.read_text().replace('"sha256": "', '"sha256": "0'))
-    assert cached_sha256(video, tmp_path / "notes") == second
+def test_folder_and_size_come_from_the_environment(tmp_path: Path) -> None:
+    assert find_cache_folder({"FILMGATE_CACHE": str(tmp_path)}) == tmp_path / "results"
+    assert find_cache_folder({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "filmgate" / "results"
+    assert open_cache(tmp_path, {SIZE: "2GB"}).budget_bytes == 2 * 10**9
+    with pytest.raises(BadSetting, match="FILMGATE_CACHE_SIZE is not a size"):
+        open_cache(tmp_path, {SIZE: "much"})

@@ -1,1 +1,1 @@
-"""What went wrong somewhere once, and what real films do."""
+"""Complete runs: killed, on full disks, of damaged and of real videos."""

@@ -1,4 +1,4 @@
-"""Two tasks in one pass: rate and size change, and nothing lies on the disk between them."""
+"""Two tasks in one pass: rate and size change, and nothing is written between them."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +12,7 @@ import pytest
 import filmgate as fg
 from filmgate.core.adapters import each
 from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.model_cache import ModelCache
 from filmgate.core.stage import AnyStage
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.verify import check
@@ -21,34 +22,34 @@ VIDEO = videos.Video(frames=20, sounds=("aac",))
 
 
 @dataclass(frozen=True)
-class Twice:
-    """A task of somebody's own: each pixel becomes four."""
+class Enlarge:
+    """A task of the user: each pixel becomes four."""
 
-    stretch: Fraction = Fraction(1)
+    time_scale: Fraction = Fraction(1)
 
-    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        return (each(enlarged, name="twice", output=larger),)
+    def stages(self, spec: StreamSpec, models: ModelCache | None = None) -> tuple[AnyStage, ...]:
+        return (each(enlarge, name="enlarge", output=double_size),)
 
     def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
         return iter(shown)
 
 
-def enlarged(frames: Sequence[Frame]) -> list[Frame]:
-    made = []
+def enlarge(frames: Sequence[Frame]) -> list[Frame]:
+    outputs = []
     for frame in frames:
         assert isinstance(frame.image, Planes)
         arrays = tuple(np.kron(a, np.ones((2, 2), a.dtype)) for a in frame.image.arrays)
-        made.append(frame.made(frame.image.with_arrays(arrays), keep=tuple(frame.extras)))
-    return made
+        outputs.append(frame.with_image(frame.image.with_arrays(arrays), keep=tuple(frame.extras)))
+    return outputs
 
 
-def larger(spec: StreamSpec) -> StreamSpec:
+def double_size(spec: StreamSpec) -> StreamSpec:
     return replace(spec, width=2 * spec.width, height=2 * spec.height)
 
 
-LINES: dict[str, tuple[fg.Task, fg.Task]] = {
-    "rate, then size": (fg.Interpolate(factor=2), Twice()),
-    "size, then rate": (Twice(), fg.Interpolate(factor=2)),
+CHAINS: dict[str, tuple[fg.Task, fg.Task]] = {
+    "rate, then size": (fg.Interpolate(factor=2), Enlarge()),
+    "size, then rate": (Enlarge(), fg.Interpolate(factor=2)),
     "rate, then rate": (fg.Interpolate(factor=2), fg.Interpolate(slow=2, sound="drop")),
 }
 
@@ -58,15 +59,15 @@ def source(tmp_path: Path) -> Path:
     return videos.make(VIDEO, tmp_path / "in.mp4")
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_one_pass_is_two_passes_without_a_film_between(line: str, source: Path) -> None:
-    first, second = LINES[line]
+@pytest.mark.parametrize("name", CHAINS)
+def test_one_pass_gives_the_frames_of_two_passes(name: str, source: Path) -> None:
+    first, second = CHAINS[name]
     between = fg.VideoOutput(source.with_name("between.mkv"), codec="ffv1")
     fg.run(first, source, between)
-    wanted = list(fg.frames(second, between.path))
-    made = list(fg.frames((first, second), source))
-    assert len(made) == len(wanted) > VIDEO.frames
-    for one, other in zip(made, wanted, strict=True):
+    expected = list(fg.frames(second, between.path))
+    frames = list(fg.frames((first, second), source))
+    assert len(frames) == len(expected) > VIDEO.frames
+    for one, other in zip(frames, expected, strict=True):
         assert isinstance(one.image, Planes)
         assert isinstance(other.image, Planes)
         assert (one.index, one.time, one.duration) == (other.index, other.time, other.duration)
@@ -74,13 +75,13 @@ def test_one_pass_is_two_passes_without_a_film_between(line: str, source: Path) 
         assert all(map(np.array_equal, one.image.arrays, other.image.arrays))
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_nothing_lies_on_the_disk_between(line: str, source: Path) -> None:
-    opened = Opened(source.parent)
+@pytest.mark.parametrize("name", CHAINS)
+def test_nothing_is_written_between_two_tasks(name: str, source: Path) -> None:
+    opened = OpenedFiles(source.parent)
     sys.addaudithook(opened)
     sink = fg.VideoOutput(source.with_name("out.mkv"), codec="ffv1")
     done = fg.run(
-        LINES[line], source, sink, durable=fg.ResumeOptions(work=source.with_name("work"))
+        CHAINS[name], source, sink, durable=fg.ResumeOptions(work=source.with_name("work"))
     )
     opened.end()
     assert done.written > done.read
@@ -96,8 +97,8 @@ def test_check_knows_both_tasks(source: Path) -> None:
     assert report.ok, report.findings
 
 
-class Opened:
-    """Which files below a folder Python opened; hooks stay for ever, so it can be told to end."""
+class OpenedFiles:
+    """The files below a folder that Python opens, until `end`: an audit hook cannot be removed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.paths, self.ended = str(folder), set[Path](), False

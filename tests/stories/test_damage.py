@@ -1,6 +1,6 @@
-"""A film that is cut or has a bit turned over is refused, or is right: never a shorter one.
+"""A truncated video, or one with a flipped bit, is refused or read correctly.
 
-What still gets through is counted in _FLIPS_UNSEEN and told in docs/hostile.md: it may only shrink.
+_FLIPS_UNSEEN counts the exceptions, as docs/hostile.md lists them; it may only shrink.
 """
 
 import json
@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 Damage = Callable[[bytes], list[bytes]]
 
 _FRAMES = 16
-# x264 with code for AVX-512 gives other bytes now and then, and so cuts at other places.
+# x264 with code for AVX-512 gives other bytes now and then, and so is truncated at other places.
 PLAIN = MappingProxyType({"x264-params": "asm=0", "threads": "1"})
 _MAKES = MappingProxyType(
     {
@@ -38,10 +38,10 @@ _MAKES = MappingProxyType(
     }
 )
 
-# Of 500, as docs/hostile.md tells.
+# Of 500, as in docs/hostile.md.
 _FLIPS_UNSEEN = MappingProxyType({"h264.mp4": 5, "hevc.mov": 7, "parts.mp4": 8, "h264.ts": 5})
-# A ts that ends between two packets can't be told from a whole one.
-_CUTS_UNSEEN = MappingProxyType({"h264.ts": 1})
+# A ts that ends between two packets looks like a complete one.
+_TRUNCATIONS_UNSEEN = MappingProxyType({"h264.ts": 1})
 
 _CHILD = """
 import json, resource, signal, sys, time
@@ -51,15 +51,16 @@ from filmgate.media.sources import VideoFile
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 for path in sys.stdin.read().split():
     signal.alarm(10)
-    begin, said = time.perf_counter(), None
+    begin, message = time.perf_counter(), None
     found = []
     try:
         for frames, _ in VideoFile(Path(path)).open(threads=1).read(None, 8):
             found += [(str(f.time), str(f.duration)) for f in frames]
-            said = said or next((f.extras["noted"] for f in frames if "noted" in f.extras), None)
+            notices = [f.extras["notice"] for f in frames if "notice" in f.extras]
+            message = message or next(iter(notices), None)
     except UserError as error:
-        said = str(error)
-    print(json.dumps([said, found, time.perf_counter() - begin]), flush=True)
+        message = str(error)
+    print(json.dumps([message, found, time.perf_counter() - begin]), flush=True)
 """
 
 
@@ -83,26 +84,26 @@ def _make(name: str, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _cut(data: bytes, every: int) -> list[bytes]:
+def _truncate(data: bytes, every: int) -> list[bytes]:
     return [data[: len(data) * share // 100] for share in range(every, 100, every)]
 
 
-def _flipped(data: bytes, many: int) -> list[bytes]:
-    found = []
+def _flip_bits(data: bytes, many: int) -> list[bytes]:
+    damaged = []
     for seed in range(many):
         hurt, at = bytearray(data), random.Random(10_000 + seed).randrange(8 * len(data))
         hurt[at // 8] ^= 1 << at % 8
-        found.append(bytes(hurt))
-    return found
+        damaged.append(bytes(hurt))
+    return damaged
 
 
-def _wrong(name: str, folder: Path, damage: Damage) -> list[str]:
-    """The cases that were read as another film without a word, or took more than 5 s."""
-    whole = folder / name
-    cases = damage(_make(name, whole))
-    paths = [whole]
+def _find_errors(name: str, folder: Path, damage: Damage) -> list[str]:
+    """Return the cases that were read as another video without an error, or took more than 5 s."""
+    original = folder / name
+    cases = damage(_make(name, original))
+    paths = [original]
     for number, data in enumerate(cases):
-        paths.append(folder / f"{number}{whole.suffix}")
+        paths.append(folder / f"{number}{original.suffix}")
         paths[-1].write_bytes(data)
     done = subprocess.run(
         [sys.executable, "-c", _CHILD],
@@ -111,30 +112,32 @@ def _wrong(name: str, folder: Path, damage: Damage) -> list[str]:
     )  # fmt: skip
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, (len(lines) - 1, done.stderr[-1500:])
-    (said, right, _), *rest = lines
-    assert said is None, said
-    assert len(right) == _FRAMES
+    (message, expected, _), *rest = lines
+    assert message is None, message
+    assert len(expected) == _FRAMES
     return [
         f"{number}: {len(found)} frames, {took:.1f} s"
-        for number, (said, found, took) in enumerate(rest)
-        if took > 5 or (said is None and found != right)
+        for number, (message, found, took) in enumerate(rest)
+        if took > 5 or (message is None and found != expected)
     ]
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "ffv1.mkv", "mjpeg.avi"])
-def test_a_few_cuts_and_bits(name: str, tmp_path: Path) -> None:
-    assert _wrong(name, tmp_path, lambda data: _cut(data, 10) + _flipped(data, 25)) == []
+def test_a_few_truncations_and_flipped_bits(name: str, tmp_path: Path) -> None:
+    assert (
+        _find_errors(name, tmp_path, lambda data: _truncate(data, 10) + _flip_bits(data, 25)) == []
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _MAKES)
-def test_cut_anywhere(name: str, tmp_path: Path) -> None:
-    wrong = _wrong(name, tmp_path, lambda data: _cut(data, 1))
-    assert len(wrong) <= _CUTS_UNSEEN.get(name, 0), wrong
+def test_truncation_at_any_place(name: str, tmp_path: Path) -> None:
+    wrong = _find_errors(name, tmp_path, lambda data: _truncate(data, 1))
+    assert len(wrong) <= _TRUNCATIONS_UNSEEN.get(name, 0), wrong
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _MAKES)
-def test_any_bit_turned_over(name: str, tmp_path: Path) -> None:
-    wrong = _wrong(name, tmp_path, lambda data: _flipped(data, 500))
+def test_any_flipped_bit(name: str, tmp_path: Path) -> None:
+    wrong = _find_errors(name, tmp_path, lambda data: _flip_bits(data, 500))
     assert len(wrong) <= _FLIPS_UNSEEN.get(name, 0), wrong

@@ -1,4 +1,4 @@
-"""Laws 8 and 9 with processes that are really shot: the film is that of an undisturbed run."""
+"""Laws 8 and 9 with processes that are killed: the result is that of an uninterrupted run."""
 
 import json
 import os
@@ -20,16 +20,16 @@ from filmgate.errors import Exit
 from tests import videos
 
 pytestmark = pytest.mark.slow
-STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # who has less time shoots less often
+STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # a larger one takes less time
 UNEVEN = tuple(Fraction(n, 25) for n in (0, 1, 2, 4, 5, 9, *range(10, 52)))
 VIDEO = videos.Video(frames=48, times=UNEVEN, sounds=("aac",))
 SEGMENT = 8  # source frames
-SAID = ["--factor", "2", "--preset", "veryfast", "--segment", "0.3", "--json"]
+FLAGS = ["--factor", "2", "--preset", "veryfast", "--segment", "0.3", "--json"]
 ENDS = {"kill": -signal.SIGKILL, "crash": -signal.SIGSEGV, "exit": 9}
 
 
 class Run:
-    """One job that is started again and again until it is done."""
+    """One job that is started again until it is done."""
 
     def __init__(self, source: Path, out: Path, in_process: bool = True) -> None:
         self.source, self.out = source, out
@@ -37,54 +37,54 @@ class Run:
         self.read = self.deaths = 0
 
     def process(self, fault: str = "") -> subprocess.Popen[str]:
-        """One start, leader of a group of its own."""
+        """Start a process, the leader of a process group."""
         command = [sys.executable, "-m", "filmgate.cli.main", "interpolate", str(self.source),
-                   str(self.out), *SAID]  # fmt: skip
+                   str(self.out), *FLAGS]  # fmt: skip
         return subprocess.Popen(
             command, env=self.env | {"FILMGATE_FAULT": fault}, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
     def start(self, fault: str = "", after_s: float | None = None) -> int:
-        """The exit status of one start; with `after_s` it is shot so long after it began."""
+        """Run once, killed after `after_s` seconds if given; return the exit status."""
         process = self.process(fault)
         timer: threading.Timer | None = None
         assert process.stdout is not None
         for line in process.stdout:
             event = self._event(line)
             if event.get("event") == "Started":
-                assert self.read - int(event["read"]) <= SEGMENT, "more than one segment twice"
+                assert self.read - int(event["read"]) <= SEGMENT, "repeats more than one segment"
                 self.read = int(event["read"])
                 if after_s is not None:
-                    timer = threading.Timer(after_s, shoot, (process.pid,))
+                    timer = threading.Timer(after_s, kill_group, (process.pid,))
                     timer.start()
             elif event.get("event") == "Progress":
                 self.read = int(event["read"])
             elif event.get("event") == "Died" and event.get("crash"):
                 self.deaths += 1
-        _, said = process.communicate()
+        _, errors = process.communicate()
         if timer:
             timer.cancel()
         if process.returncode == 3:
-            raise AssertionError(said)
+            raise AssertionError(errors)
         return process.returncode
 
     def _event(self, line: str) -> dict[str, Any]:
         try:
             return dict(json.loads(line))
-        except ValueError:  # torn by the shot
+        except ValueError:  # half-written when it was killed
             return {}
 
-    def whole(self, reference: bytes) -> bool:
-        """The film if it is there, and nothing else then."""
+    def is_done(self, reference: bytes) -> bool:
+        """Return whether the result exists; then it must be complete."""
         if not self.out.exists():
             return False
         assert self.out.read_bytes() == reference
         return True
 
 
-def shoot(pid: int) -> None:
-    """The process and all its children, at once."""
+def kill_group(pid: int) -> None:
+    """Kill a process and all its children at once."""
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
 
@@ -96,99 +96,99 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reference(source: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    run = Run(source, tmp_path_factory.mktemp("whole") / "out.mp4")
+    run = Run(source, tmp_path_factory.mktemp("reference") / "out.mp4")
     assert run.start() == 0
     return run.out.read_bytes()
 
 
-def ended(run: Run, reference: bytes) -> None:
-    """Goes on to the end; nothing but the film is left."""
+def finish(run: Run, reference: bytes) -> None:
+    """Resume to the end; nothing but the result is left."""
     assert run.start() == 0
-    assert run.whole(reference)
+    assert run.is_done(reference)
     assert os.listdir(run.out.parent) == [run.out.name]
 
 
 @pytest.mark.parametrize(("point", "kind"), [
     *((point, "kill") for point in fault_injection.POINTS),
-    *product(("compute.step", "commit.listed", "join.whole"), ("crash", "exit")),
+    *product(("compute.step", "commit.listed", "join.complete"), ("crash", "exit")),
 ])  # fmt: skip
-def test_shot_at_every_point_it_goes_on(
+def test_run_killed_at_any_point_resumes(
     point: str, kind: str, source: Path, tmp_path: Path, reference: bytes
 ) -> None:
-    """At the first time and, where it comes more than once, at the second of another start."""
+    """At the first time, and at the second of another start if the point is reached more often."""
     run = Run(source, tmp_path / "out.mp4")
     assert run.start(f"{point}={kind}@1") == ENDS[kind]
-    run.whole(reference)
+    run.is_done(reference)
     if not point.startswith("join."):
         assert run.start(f"{point}={kind}@2") == ENDS[kind]
-    ended(run, reference)
+    finish(run, reference)
 
 
-def test_shot_fifty_times_at_random_it_goes_on(
+def test_run_killed_fifty_times_at_random_resumes(
     source: Path, tmp_path: Path, reference: bytes
 ) -> None:
-    """At random points and at random times, process group and all, film after film."""
-    chance, shots, number = random.Random(8), 0, 0
+    """At random points and random times, with the process group, video after video."""
+    random_, kills, number = random.Random(8), 0, 0
     parts: set[str] = set()
-    while shots < 50 // STRIDE:
+    while kills < 50 // STRIDE:
         run = Run(source, tmp_path / f"{number}.mp4")
         number += 1
-        while not run.whole(reference):
-            if shots % 2:
-                code = run.start(after_s=chance.uniform(0.0, 0.35))
+        while not run.is_done(reference):
+            if kills % 2:
+                code = run.start(after_s=random_.uniform(0.0, 0.35))
             else:
-                point = chance.choice(fault_injection.POINTS)
-                code = run.start(f"{point}=kill@{chance.randint(1, 4)}")
+                point = random_.choice(fault_injection.POINTS)
+                code = run.start(f"{point}=kill@{random_.randint(1, 4)}")
                 if code:
                     parts.add(point.split(".")[0])
-            shots += code == -signal.SIGKILL
-        if os.listdir(tmp_path) != [run.out.name]:  # shot between the film's name and the end
-            ended(run, reference)
+            kills += code == -signal.SIGKILL
+        if os.listdir(tmp_path) != [run.out.name]:  # killed after the result got its name
+            finish(run, reference)
         run.out.unlink()
     assert STRIDE > 1 or parts == {"decode", "compute", "encode", "commit", "join"}
 
 
 @pytest.mark.parametrize("fault", ["encode.before_commit=kill@2", "compute.step=crash@3",
                                    "commit.snapshot=exit@2"])  # fmt: skip
-def test_a_worker_that_dies_again_and_again_is_replaced(
+def test_worker_that_keeps_dying_is_replaced(
     fault: str, source: Path, tmp_path: Path, reference: bytes
 ) -> None:
     run = Run(source, tmp_path / "out.mp4", in_process=False)
     assert run.start(fault) == 0
     assert run.deaths >= 3
-    assert run.whole(reference)
+    assert run.is_done(reference)
     assert os.listdir(tmp_path) == ["out.mp4"]
 
 
-def test_law_9_in_a_worker_it_is_the_same_file(
-    source: Path, tmp_path: Path, reference: bytes
-) -> None:
+def test_worker_writes_the_same_file(source: Path, tmp_path: Path, reference: bytes) -> None:
     run = Run(source, tmp_path / "out.mp4", in_process=False)
     assert run.start() == 0
-    assert run.whole(reference)
+    assert run.is_done(reference)
 
 
-def test_a_place_that_always_kills_is_given_up_with_its_time(source: Path, tmp_path: Path) -> None:
+def test_run_gives_up_at_a_frame_that_always_kills_and_reports_its_time(
+    source: Path, tmp_path: Path
+) -> None:
     run = Run(source, tmp_path / "out.mp4", in_process=False)
-    with pytest.raises(AssertionError, match=r"after source frame \d+ \([\d.]+ s\).*given up"):
+    with pytest.raises(AssertionError, match=r"after source frame \d+ \([\d.]+ s\).*gave up"):
         run.start("compute.step=kill@2")
     assert run.deaths == 3
 
 
-@pytest.mark.parametrize("fault", ["join.whole=kill@1", "join.named=crash@1",
+@pytest.mark.parametrize("fault", ["join.complete=kill@1", "join.named=crash@1",
                                    "encode.after_commit=exit@1"])  # fmt: skip
-def test_a_worker_that_dies_when_what_counts_is_done_is_replaced(
+def test_worker_that_dies_after_an_unreported_commit_is_replaced(
     fault: str, source: Path, tmp_path: Path, reference: bytes
 ) -> None:
-    """Its last commit was made, though it died before it could tell."""
+    """The last commit was saved, but the worker died before it reported it."""
     run = Run(source, tmp_path / "out.mp4", in_process=False)
     assert run.start(fault) == 0
     assert run.deaths == (VIDEO.frames // SEGMENT + 1 if fault.startswith("encode") else 1)
-    assert run.whole(reference)
+    assert run.is_done(reference)
     assert os.listdir(tmp_path) == ["out.mp4"]
 
 
-def test_a_second_starter_is_turned_away_and_two_signals_pause(
+def test_second_process_is_refused_and_two_signals_pause(
     source: Path, tmp_path: Path, reference: bytes
 ) -> None:
     run, again = (Run(source, tmp_path / "out.mp4") for _ in range(2))
@@ -199,7 +199,7 @@ def test_a_second_starter_is_turned_away_and_two_signals_pause(
         assert again.start() == Exit.BUSY
         for _ in range(2):
             os.killpg(first.pid, signal.SIGINT)
-        _, said = first.communicate()
+        _, errors = first.communicate()
     assert first.returncode == Exit.INTERRUPTED
-    assert "the same command goes on from frame" in said
-    ended(run, reference)
+    assert "the same command resumes from frame" in errors
+    finish(run, reference)

@@ -1,4 +1,4 @@
-"""Law 8 at every file operation: a run is shot before each one in turn, and goes on."""
+"""Law 8 at every file operation: a run is killed before each one in turn, and resumes."""
 
 import multiprocessing
 import os
@@ -18,12 +18,12 @@ from filmgate.errors import OutputExists
 from tests import videos
 
 pytestmark = pytest.mark.slow
-STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # who has less time takes every so manyth
+STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # kill before every so manyth operation
 UNEVEN = tuple(Fraction(n, 25) for n in (0, 1, 2, 4, 5, 9, *range(10, 20)))
 VIDEO = videos.Video(frames=16, times=UNEVEN, sounds=("aac",))
 PLAN = fg.Plan(chunk=4, segment_frames=8)
-# What Python tells an audit hook before it touches a file; FFmpeg's own writes are not among them.
-TOUCHES = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
+# What Python reports to an audit hook before it touches a file, without FFmpeg's own writes.
+OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__])
 
@@ -35,23 +35,27 @@ def job_of(folder: Path, name: str = "out.mp4", *, overwrite: bool = False) -> f
     return fg.Job(fg.VideoFile(folder.parent / "in.mp4"), sink, (fg.Interpolate(factor=2),))
 
 
-def shot_before(number: int, job: fg.Job, said: fg.ResumeOptions) -> None:
-    """A process's whole life: it runs the job and is shot before that file operation."""
+def run_until(number: int, job: fg.Job, options: fg.ResumeOptions) -> None:
+    """Run the job in a process that kills itself before that file operation."""
     left, here = [number], str(job.sink.path.parent)  # type: ignore[attr-defined]
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        if event in TOUCHES and isinstance(args[0], str | Path) and str(args[0]).startswith(here):
+        if (
+            event in OPERATIONS
+            and isinstance(args[0], str | Path)
+            and str(args[0]).startswith(here)
+        ):
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    list(fg.events(job, PLAN, durable=said))
+    list(fg.events(job, PLAN, durable=options))
 
 
-def shoot(number: int, job: fg.Job, said: fg.ResumeOptions) -> int | None:
-    """How a process ended that was to be shot before that file operation; 0: it came to its end."""
-    process = FORKS.Process(target=shot_before, args=(number, job, said))
+def run_and_kill(number: int, job: fg.Job, options: fg.ResumeOptions) -> int | None:
+    """Return the exit code of a process killed before that operation; 0: it ended before that."""
+    process = FORKS.Process(target=run_until, args=(number, job, options))
     process.start()
     process.join()
     code = process.exitcode
@@ -59,18 +63,18 @@ def shoot(number: int, job: fg.Job, said: fg.ResumeOptions) -> int | None:
     return code
 
 
-def begin(job: fg.Job) -> None:
-    """Leaves the job behind its first commit."""
+def run_to_first_commit(job: fg.Job) -> None:
+    """Stop the job after its first commit."""
     events = fg.events(job, PLAN)
     while not isinstance(next(events), fg.Committed):
         pass
     events.close()
 
 
-def over(job: fg.Job, said: fg.ResumeOptions) -> None:
-    """That run had ended: the next is a new one, and takes away what was left of it."""
+def run_again(job: fg.Job, options: fg.ResumeOptions) -> None:
+    """Run a finished job again: a new run, which removes what was left."""
     with suppress(OutputExists):
-        list(fg.events(job, PLAN, durable=said))
+        list(fg.events(job, PLAN, durable=options))
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +88,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "way"), [("out.mp4", "fresh"), ("out.mkv", "elsewhere"), ("out.mp4", "restarted")]
 )
-def test_shot_before_any_file_operation_it_goes_on(name: str, way: str, home: Path) -> None:
-    """`restarted` is a run that was begun, and may overwrite what is there."""
+def test_run_killed_before_any_file_operation_resumes(name: str, way: str, home: Path) -> None:
+    """`restarted` is an unfinished run that is restarted and may overwrite the result."""
     folder = home / way
     folder.mkdir()
     job, again = job_of(folder, name, overwrite=way == "restarted"), way == "restarted"
@@ -99,13 +103,13 @@ def test_shot_before_any_file_operation_it_goes_on(name: str, way: str, home: Pa
         number += STRIDE
         if again:
             out.write_bytes(b"before")
-            begin(job)
-        code = shoot(number, job, replace(work, restart=again))
+            run_to_first_commit(job)
+        code = run_and_kill(number, job, replace(work, restart=again))
         assert code in (0, -signal.SIGKILL), f"operation {number}"
         named = out.exists() and out.read_bytes() != b"before"
         assert not named or out.read_bytes() == reference, f"half-written at operation {number}"
         if named and not any("commits.json" in names for _, _, names in os.walk(folder)):
-            over(job, work)
+            run_again(job, work)
         else:
             (*_, done) = fg.events(job, PLAN, durable=work)
             assert isinstance(done, fg.Done), f"operation {number}"

@@ -1,4 +1,4 @@
-"""A disk that is really full, from the first byte to the last: words, and then the same film."""
+"""A full disk, from the first byte to the last: a clear error, and then the same result."""
 
 import os
 import shutil
@@ -20,8 +20,8 @@ PLAN = fg.Plan(chunk=4, segment_frames=8)
 PAGE = 4096
 
 
-class Plenty(NamedTuple):
-    """Room that was there when it was asked for."""
+class FreeSpace(NamedTuple):
+    """Space that was free when it was checked."""
 
     free: int = 1 << 40
 
@@ -39,12 +39,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield place
     finally:
-        # Lazily: PyAV keeps the file open whose very header found no room.
+        # Lazily: PyAV keeps a file open whose header could not be written.
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def fill(disk: Path, but: int) -> None:
-    """Leaves so many pages of the disk."""
+    """Fill the disk except for so many pages."""
     with suppress(OSError), open(disk / "ballast", "wb", buffering=0) as file:
         while True:
             file.write(bytes(PAGE))
@@ -54,11 +54,11 @@ def fill(disk: Path, but: int) -> None:
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
 @pytest.mark.timeout(600)
-def test_wherever_a_disk_is_full_it_says_so_and_goes_on_when_there_is_room(
+def test_run_on_a_disk_that_is_full_anywhere_resumes_when_there_is_space(
     name: str, disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else fills it meanwhile, so nothing is foreseen."""
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: Plenty())
+    """Another process fills the disk during the run, so no check can predict it."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: FreeSpace())
     source = videos.make(VIDEO, tmp_path / "in.mp4")
     sink = fg.VideoOutput(disk / name, codec="ffv1" if name.endswith(".mkv") else None)
     job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(factor=2),))
@@ -68,11 +68,11 @@ def test_wherever_a_disk_is_full_it_says_so_and_goes_on_when_there_is_room(
     while True:
         (disk / name).unlink(missing_ok=True)
         fill(disk, pages)
-        said = how_it_ended(job)
+        message = run_and_catch(job)
         (disk / "ballast").unlink()
-        if not said:
+        if not message:
             break
-        assert "room" in said, f"{pages} pages"
+        assert "Free some space" in message, f"{pages} pages"
         assert not (disk / name).exists()
         events = list(fg.events(job, PLAN))
         resumed |= {event.read for event in events if isinstance(event, fg.Started)}
@@ -83,8 +83,8 @@ def test_wherever_a_disk_is_full_it_says_so_and_goes_on_when_there_is_room(
     assert resumed >= {0, 8}
 
 
-def how_it_ended(job: fg.Job) -> str:
-    """What a run said when it broke; nothing: it is done."""
+def run_and_catch(job: fg.Job) -> str:
+    """Return the error message of a run, "" if it is done."""
     try:
         list(fg.events(job, PLAN))
     except FilmgateError as error:

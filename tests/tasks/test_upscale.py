@@ -1,4 +1,4 @@
-"""Upscale: from file to file, larger at the same times, alone and in a row with others."""
+"""Upscale: from file to file, larger at the same times, alone and with other tasks."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -21,31 +21,31 @@ from tests import videos
 HDR = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
 
 
-def shown(path: Path) -> list[fg.Frame]:
+def read_frames(path: Path) -> list[fg.Frame]:
     return list(fg.frames((), path))
 
 
-def picture(frame: fg.Frame) -> Planes:
+def planes_of(frame: fg.Frame) -> Planes:
     assert isinstance(frame.image, Planes)
     return frame.image
 
 
-def made(tasks: Any, source: Path, sink: Path) -> list[fg.Frame]:
+def run_task(tasks: Any, source: Path, sink: Path) -> list[fg.Frame]:
     fg.run(tasks, source, fg.VideoOutput(sink, preset="ultrafast"))
     report = check(sink, source)
     assert report.ok, report
-    return shown(sink)
+    return read_frames(sink)
 
 
 @pytest.mark.parametrize(
     ("name", "scale"), [("sound", 2), ("uneven", 4), ("ten_bits", 2), ("odd", 2), ("turned", 2)]
 )
-def test_every_frame_is_larger_at_its_own_time(name: str, scale: int, tmp_path: Path) -> None:
+def test_frames_are_larger_at_the_same_times(name: str, scale: int, tmp_path: Path) -> None:
     source = videos.make(videos.VIDEOS[name], tmp_path / "in.mp4")
-    large, small = made(Upscale(scale=scale), source, tmp_path / "out.mp4"), shown(source)
+    large, small = run_task(Upscale(scale=scale), source, tmp_path / "out.mp4"), read_frames(source)
     assert [(f.time, f.duration) for f in large] == [(f.time, f.duration) for f in small]
     for a, b in zip(small, large, strict=True):
-        one, two = picture(a), picture(b)
+        one, two = planes_of(a), planes_of(b)
         assert two.size == tuple(scale * n for n in one.size)
         assert two.pixels == one.pixels
         means = [float(x.arrays[0].mean()) / (1 << x.bits - 8) for x in (one, two)]
@@ -53,17 +53,17 @@ def test_every_frame_is_larger_at_its_own_time(name: str, scale: int, tmp_path: 
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_with_interpolate_it_goes_in_one_pass_either_way_round(order: int, tmp_path: Path) -> None:
+def test_interpolate_and_upscale_run_in_one_pass(order: int, tmp_path: Path) -> None:
     source = videos.make(videos.VIDEOS["uneven"], tmp_path / "in.mp4")
     tasks: Sequence[fg.Task] = (fg.Interpolate(factor=2), Upscale())[::order]
-    frames = made(tasks, source, tmp_path / "out.mp4")
+    frames = run_task(tasks, source, tmp_path / "out.mp4")
     assert len(frames) == 24
-    assert picture(frames[0]).size == (128, 96)
-    lie = sorted(path.name for path in tmp_path.iterdir())
-    assert lie == ["in.mp4", "out.mp4"], "nothing lies on disk between the two"
+    assert planes_of(frames[0]).size == (128, 96)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["in.mp4", "out.mp4"], "there is no intermediate file"
 
 
-def test_the_stages_of_both_orders_say_what_they_pass_on(tmp_path: Path) -> None:
+def test_stages_of_both_orders_declare_their_output(tmp_path: Path) -> None:
     source = videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
     with fg.VideoFile(source).open() as video:
         for order in (1, -1):
@@ -74,8 +74,8 @@ def test_the_stages_of_both_orders_say_what_they_pass_on(tmp_path: Path) -> None
             assert (out.width, out.height, out.rate) == (128, 96, Fraction(50))
 
 
-def test_a_matrix_that_was_never_told_is_that_of_the_small_picture() -> None:
-    """A film of 640x360 without tags is BT.601; at 1280x720 it would be taken for BT.709."""
+def test_a_matrix_that_was_never_reported_is_that_of_the_small_image() -> None:
+    """A video of 640x360 without tags is BT.601; at 1280x720 it would be taken for BT.709."""
     spec = StreamSpec(width=640, height=360, rate=Fraction(25), time_base=Fraction(1, 25),
                 pixels="yuv420p")  # fmt: skip
     chain = Chain(Upscale().stages(spec))
@@ -83,14 +83,14 @@ def test_a_matrix_that_was_never_told_is_that_of_the_small_picture() -> None:
     grey = [np.full((360 // n, 640 // n), 128, np.uint8) for n in (1, 2, 2)]
     frame = fg.Frame(0, Fraction(0), Fraction(1, 25), Planes(tuple(grey), "yuv420p"))
     _, (large,) = chain.step(chain.start(spec, frame.position), [frame])
-    assert picture(large).colour == chain.output(spec).colour == ColorTags(matrix="smpte170m")
+    assert planes_of(large).colour == chain.output(spec).colour == ColorTags(matrix="smpte170m")
     assert len(Upscale().stages(chain.output(spec))) == 1
 
 
-def test_check_knows_that_the_matrix_is_told_now(tmp_path: Path) -> None:
+def test_check_accepts_the_new_matrix(tmp_path: Path) -> None:
     source = videos.make(videos.Video(frames=2, size=(320, 192)), tmp_path / "in.mp4")
-    (large, _) = made(Upscale(scale=4), source, tmp_path / "out.mp4")
-    assert picture(large).colour.matrix == "smpte170m"
+    (large, _) = run_task(Upscale(scale=4), source, tmp_path / "out.mp4")
+    assert planes_of(large).colour.matrix == "smpte170m"
 
 
 def test_the_command_line_needs_no_download(
@@ -100,20 +100,20 @@ def test_the_command_line_needs_no_download(
     source = videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
     words = ["upscale", str(source), str(tmp_path / "out.mkv"), "--scale", "2", "--steady"]
     assert main([*words, "--quiet"]) == Exit.DONE
-    assert picture(shown(tmp_path / "out.mkv")[0]).size == (128, 96)
+    assert planes_of(read_frames(tmp_path / "out.mkv")[0]).size == (128, 96)
 
 
 @pytest.mark.parametrize(
     ("model", "said"),
     [
         ("diffvrs", "there is no model 'diffvrs': did you mean 'diffvsr'?"),
-        ("raft_large", "there is no model 'raft_large': known are compact, diffvsr, dis, film"),
-        ("raft", "the model is 'raft': wanted one of compact, diffvsr, image"),
-        ("film", "the model is 'film': wanted one of compact, diffvsr, image"),
-        ("nothing.pth", "model is the file nothing.pth, which is not there: wanted a file of"),
+        ("raft_large", "there is no model 'raft_large': pass one of compact, diffvsr, dis, film"),
+        ("raft", "model is 'raft': pass one of compact, diffvsr, image"),
+        ("film", "model is 'film': pass one of compact, diffvsr, image"),
+        ("nothing.pth", "model is the file nothing.pth, which does not exist: pass a file of"),
     ],
 )
-def test_a_model_that_is_none_is_told(
+def test_unknown_models_are_refused(
     model: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
@@ -122,8 +122,8 @@ def test_a_model_that_is_none_is_told(
     assert said in capsys.readouterr().err
 
 
-def test_what_can_not_be_is_said(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="scale is 0: wanted 2 or 4"):
+def test_invalid_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="scale is 0: pass 2 or 4"):
         Upscale(scale=0)
     source = videos.make(videos.Video(colour=HDR), tmp_path / "in.mp4")
     with pytest.raises(Unsupported, match="--tonemap"):

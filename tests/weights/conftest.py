@@ -1,4 +1,4 @@
-"""A server on this machine and a folder for models; no variable of the person who tests."""
+"""A local server and a models folder, independent of environment variables."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from filmgate.weights.store import WeightsStore
-from tests.weights.shop import Shop, opened
+from tests.weights.shop import Shop, serve_shop
 
 
 @pytest.fixture(autouse=True)
-def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FILMGATE_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -18,10 +18,10 @@ def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def shop() -> Iterator[Shop]:
-    with opened(Shop()) as shop:
+    with serve_shop(Shop()) as shop:
         yield shop
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> WeightsStore:
+def store(tmp_path: Path) -> WeightsStore:
     return WeightsStore(tmp_path / "models")

@@ -1,4 +1,4 @@
-"""A server on this machine that gives files away, as well or as badly as it is told."""
+"""A local server of files, whose faults a test chooses."""
 
 import json
 import re
@@ -23,14 +23,14 @@ OTHER = bytes(reversed(DATA))
 
 @dataclass
 class Shop:
-    """What is given away and how; `cuts` are the lengths after which answers end early."""
+    """The file and how it is served; `cuts` are the lengths after which answers end early."""
 
     data: bytes = DATA
     etag: str = '"one"'
     ranges: bool = True
-    honest: bool = True  # an If-Range is looked at
+    honest: bool = True  # If-Range is respected
     cuts: list[int] = field(default_factory=list)
-    refusals: list[int] = field(default_factory=list)  # codes, before any file
+    refusals: list[int] = field(default_factory=list)  # status codes, before any file
     redirects: bool = False
     promise: str = ""
     length: bool = True
@@ -40,8 +40,8 @@ class Shop:
     address: str = ""
 
     def weights(self, **more: Any) -> Weights:
-        """The definition of what is given away."""
-        told: dict[str, Any] = {
+        """The definition of the file."""
+        settings: dict[str, Any] = {
             "name": "toy",
             "family": "fake",
             "file": "toy.safetensors",
@@ -51,20 +51,20 @@ class Shop:
             "sha256": sha256(self.data).hexdigest(),
             "url": self.address,
         }
-        return Weights(**(told | more))
+        return Weights(**(settings | more))
 
-    def given(self, path: str) -> bytes | None:
-        """What lies at a path: the one file, or, of a hub, a file at a commit or what there is."""
+    def find(self, path: str) -> bytes | None:
+        """Return the data at a path: the one file, or a hub's file at a commit, or its listing."""
         if path.startswith("/api/"):
-            return json.dumps(said(*list(self.commits.items())[-1])).encode()
+            return json.dumps(describe_commit(*list(self.commits.items())[-1])).encode()
         if not self.commits or path == "/elsewhere":
             return self.data
         commit, _, file = path.partition("/resolve/")[2].partition("/")
         return self.commits.get(commit, {}).get(file)
 
 
-def said(commit: str, files: dict[str, bytes]) -> dict[str, Any]:
-    """What a hub says of a commit; large files are those of tensors."""
+def describe_commit(commit: str, files: dict[str, bytes]) -> dict[str, Any]:
+    """Return what a hub answers about a commit; large files are those of tensors."""
     large = {path: {"lfs": {"sha256": sha256(data).hexdigest(), "size": len(data)}}
              for path, data in files.items() if path.endswith(".safetensors")}  # fmt: skip
     return {"sha": commit, "siblings": [
@@ -74,10 +74,10 @@ def said(commit: str, files: dict[str, bytes]) -> dict[str, Any]:
 
 
 @contextmanager
-def opened(shop: Shop) -> Iterator[Shop]:
-    """The shop is open while the `with` lasts."""
+def serve_shop(shop: Shop) -> Iterator[Shop]:
+    """Serve the shop in a thread."""
 
-    class Counter(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             serve(shop, self)
 
@@ -89,7 +89,7 @@ def opened(shop: Shop) -> Iterator[Shop]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Counter) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         shop.address = f"http://127.0.0.1:{server.server_port}/toy"
@@ -101,7 +101,7 @@ def opened(shop: Shop) -> Iterator[Shop]:
 
 
 def serve(shop: Shop, to: BaseHTTPRequestHandler) -> None:
-    """One answer."""
+    """Answer one request."""
     headers = dict(to.headers.items())
     shop.asked.append((to.path, headers))
     if shop.refusals:
@@ -114,7 +114,7 @@ def serve(shop: Shop, to: BaseHTTPRequestHandler) -> None:
         to.end_headers()
         return
     body, begin, asked = (
-        shop.given(to.path),
+        shop.find(to.path),
         0,
         re.fullmatch(r"bytes=(\d+)-", headers.get("Range", "")),
     )
@@ -145,7 +145,7 @@ def serve(shop: Shop, to: BaseHTTPRequestHandler) -> None:
     to.wfile.write(body)
 
 
-def pulled(shop: Shop, shelf: WeightsStore, waits: list[float] | None = None, **more: Any) -> Path:
-    """What is given away, fetched; pauses between tries are noted in `waits`, not made."""
+def pull(shop: Shop, store: WeightsStore, waits: list[float] | None = None, **more: Any) -> Path:
+    """Download the file; pauses between attempts are appended to `waits` instead of made."""
     waited = [] if waits is None else waits
-    return download.pull(shop.weights(**more), shelf, wait=waited.append)
+    return download.pull(shop.weights(**more), store, wait=waited.append)

@@ -1,1 +1,1 @@
-"""Where a job runs. Each backend is `run(job, plan, resume)`, which says events."""
+"""Where a job runs. Each backend is a function `run(job, plan, resume)` that yields events."""

@@ -1,158 +1,177 @@
-"""Flags are fields: a verb's are those of its task, of sources, of results and of how it runs."""
+"""Build the flags of a command from dataclasses: each field is one flag with one owner."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cache
 from inspect import Parameter as Argument
 from inspect import Signature, signature
-from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from cyclopts import Parameter, Token
-from docstring_parser import parse_from_object
+from cyclopts import CycloptsError, Group, Parameter, Token, UnknownOptionError
 
-from filmgate.cli.request import DisplayOptions, Request
-from filmgate.core.job import Job, Task
-from filmgate.errors import Exit
-from filmgate.jobs.options import ResumeOptions
-from filmgate.models.registry import chosen
-from filmgate.planning.limits import Limits
-from filmgate.tasks.job_config import SINKS, SOURCES, exact, sink_from, source_from
+from filmgate.errors import BadSetting, Exit
+from filmgate.tasks.settings import exact, field_names
 
-PATHS = ("The film (or images: a folder, frames/%06d.png; - is a pipe) and the result (alike). "
-         "With -o: films, as many as wanted, or folders of them.")  # fmt: skip
-INTO = "A folder for the results: each has its film's name."
-TIMES = ("from_", "to", "segment", "pause_after", "sample")  # seconds, and may say so: 5s
-SEED = "The only chance there is: same seed, same film."
-Paths = Annotated[tuple[Path, ...], Parameter(name="IN OUT", help=PATHS)]
-Folder = Annotated[Path | None, Parameter(name=("--out", "-o"), help=INTO)]
-Seed = Annotated[int, Parameter(help=SEED)]
+# Flags of earlier versions, and what they are called now.
+RENAMED: Mapping[str, str] = MappingProxyType(
+    {"--from": "--start", "--to": "--end", "--frames": "--max-frames", "--video": "--stream"}
+)
+_SECONDS = ("start", "end", "segment", "pause_after", "sample")  # "5s" is allowed
+_ENVIRONMENT = MappingProxyType({"in_process": "FILMGATE_IN_PROCESS"})
+# What people need first is first.
+_ORDER = ("Paths", "Task", "Model", "Input", "Output", "Run", "Resources", "Display")
 T = TypeVar("T")
 
 
-def verb(
-    task: type[Task] | None,
-    help: str,
-    act: Callable[[Request], Exit],
-    more: Sequence[type[Any]] = (),
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Dataclasses whose fields are flags, all but `path`; `title` is their group in the help.
+
+    `only` and `without` select some of the fields.
+    """
+
+    title: str
+    classes: tuple[type[Any], ...]
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its fields, each once."""
+        names = dict.fromkeys(name for cls in self.classes for name in field_names(cls))
+        return [name for name in names if name not in ("path", *self.without)
+                and (not self.only or name in self.only)]  # fmt: skip
+
+    def select(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values that belong to this owner."""
+        return {name: values[name] for name in self.names if name in values}
+
+
+def build_flags(owners: Iterable[Owner], documented: bool = True) -> list[Argument]:
+    """Return one keyword argument for each field. Raises TypeError if two owners share a name.
+
+    Without `documented` the flags have no help texts, which take time to read from the source.
+    """
+    flags: dict[str, Argument] = {}
+    homes: dict[str, str] = {}
+    for owner in owners:
+        for name in owner.names:
+            if name in flags:
+                raise TypeError(f"{to_flag(name)} has two owners, {homes[name]} and {owner.title}: "
+                                "rename one of the fields")  # fmt: skip
+            cls = next(c for c in owner.classes if name in {f.name for f in fields(c)})
+            flags[name] = _build_flag(cls, name, owner.title, documented)
+            homes[name] = owner.title
+    return list(flags.values())
+
+
+def set_flags(
+    function: Callable[..., Exit], arguments: Sequence[Argument], help: str | None = None
 ) -> Callable[..., Exit]:
-    """A verb that makes an order of its flags and acts on it; `more` classes have flags too."""
+    """Return `function` with a signature of these arguments, from which cyclopts makes flags."""
 
-    def called(paths: tuple[Path, ...] = (), **given: Any) -> Exit:
-        def said(*classes: type[Any]) -> dict[str, object]:
-            known = {field.name: field.default for cls in classes for field in fields(cls)}
-            return {
-                name.rstrip("_"): given[name]
-                for name, default in known.items()
-                if name in given and given[name] != default
-            }
+    def call(*positional: Any, **values: Any) -> Exit:
+        return function(*positional, **values)
 
-        def filled(cls: type[T]) -> T:
-            own = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-            settings = {name: value for name, value in given.items() if name in own}
-            return cls(**chosen(settings) if cls is task else settings)
-
-        doing = (filled(task),) if task else ()
-
-        def job(source: Path, sink: Path) -> Job:
-            return Job(
-                source_from({"path": source} | said(*SOURCES)),
-                sink_from({"path": sink} | said(*SINKS)),
-                doing,
-                given.get("seed", 0),
-            )
-
-        return act(
-            Request(
-                paths,
-                given.get("out"),
-                given.get("container"),
-                job,
-                filled(Limits),
-                filled(ResumeOptions),
-                filled(DisplayOptions),
-                {cls.__name__: filled(cls) for cls in more},
-            )
-        )
-
-    settings: dict[str, Argument] = {}
-    own = (task,) if task else ()
-    for cls in (*own, *SOURCES, *SINKS, Limits, ResumeOptions, *more, DisplayOptions):
-        settings |= {flag.name: flag for flag in flags_of(cls) if flag.name not in settings}
-    called.__dict__["__signature__"] = Signature([
-        Argument("films", Argument.POSITIONAL_ONLY, annotation=Paths, default=()),
-        Argument("out", Argument.KEYWORD_ONLY, annotation=Folder, default=None),
-        *settings.values(),
-        Argument("seed", Argument.KEYWORD_ONLY, annotation=Seed, default=0),
-    ])  # fmt: skip
-    called.__doc__ = help
-    return called
+    call.__dict__["__signature__"] = Signature(arguments)
+    call.__doc__, call.__name__ = help or function.__doc__, function.__name__
+    return call
 
 
-def with_flags(function: Callable[..., Exit], *classes: type[Any]) -> Callable[..., Exit]:
-    """The function with flags for the fields of its last parameters, which are these classes."""
-    own = list(signature(function).parameters.values())[: -len(classes)]
+def add_flags(
+    function: Callable[..., Exit], *owners: Owner, documented: bool = True
+) -> Callable[..., Exit]:
+    """Return `function` with a flag for each field of its last parameters, one class an owner."""
+    own = list(signature(function, eval_str=True).parameters.values())[: -len(owners)]
+    names = {argument.name for argument in own}
 
-    def called(*given: Any, **flags: Any) -> Exit:
-        filled = [cls(**{f.name: flags[f.name] for f in fields(cls) if f.name in flags})
-                  for cls in classes]  # fmt: skip
-        return function(*given, *filled)
+    def call(*positional: Any, **values: Any) -> Exit:
+        filled = [owner.classes[0](**owner.select(values)) for owner in owners]
+        keyword = {name: value for name, value in values.items() if name in names}
+        return function(*positional, *filled, **keyword)
 
-    flags = {flag.name: flag for cls in classes for flag in flags_of(cls)}  # type: ignore[arg-type]  # mypy#16261: a class is hashable
-    called.__dict__["__signature__"] = Signature([*own, *flags.values()])
-    called.__doc__, called.__name__ = function.__doc__, function.__name__
-    return called
-
-
-@cache  # parsing the docstrings of a class takes tens of milliseconds, and every verb asks
-def flags_of(cls: type[Any]) -> list[Argument]:
-    """A flag for each field but the path; what it does is the text below the field."""
-    hints = get_type_hints(cls)
-    texts = {text.arg_name: text.description for text in parse_from_object(cls).params}
-    return [
-        Argument(
-            field.name,
-            Argument.KEYWORD_ONLY,
-            default=field.default,
-            annotation=Annotated[
-                hints[field.name],
-                Parameter(
-                    name=flag_of(field.name),
-                    help=texts.get(field.name),
-                    negative=f"--no-{flag_of(field.name)[2:]}" if field.default is True else (),
-                    converter=_converter(field.name, hints[field.name]),
-                    env_var="FILMGATE_IN_PROCESS" if field.name == "in_process" else None,
-                ),
-            ],
-        )
-        for field in fields(cls)
-        if field.name != "path"
-    ]
+    call.__name__ = function.__name__
+    return set_flags(call, [*own, *build_flags(owners, documented)], function.__doc__)
 
 
-def _parts(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) or (hint,)
+def to_flag(field: str) -> str:
+    """Return the flag of a field: "pix_fmt" -> "--pix-fmt"."""
+    return "--" + field.replace("_", "-")
 
 
-def _converter(name: str, hint: Any) -> Callable[[object, Sequence[Token]], Fraction] | None:
-    if Fraction not in _parts(hint):
+def to_group(title: str) -> Group:
+    """Return the group of the help with this title, "Model: NAME" after "Model"."""
+    order = [title.startswith(first) for first in _ORDER]
+    return Group(title, sort_key=order.index(True) if True in order else len(order))
+
+
+def explain_error(error: CycloptsError, words: Sequence[str]) -> BadSetting:
+    """Return an error of cyclopts as ours, with the new name of a flag that was renamed."""
+    if isinstance(error, UnknownOptionError):
+        flag = str(error.token.keyword or error.token.value).partition("=")[0]
+        if flag in RENAMED:
+            return BadSetting(f"there is no {flag}: it is called {RENAMED[flag]} now")
+    command = " ".join(word for word in words[:1] if not word.startswith("-"))
+    return BadSetting(f"{error}\nfilmgate {command} --help lists its arguments and options")
+
+
+def _build_flag(cls: type[Any], name: str, title: str, documented: bool) -> Argument:
+    field = next(field for field in fields(cls) if field.name == name)
+    hint, flag = _find_hints(cls)[name], to_flag(name)  # type: ignore[arg-type]  # mypy#16261
+    parameter = Parameter(
+        name=flag,
+        group=to_group(title),
+        help=_read_help(cls).get(name) if documented else None,  # type: ignore[arg-type]  # as above
+        negative=f"--no-{flag[2:]}" if field.default is True else (),
+        converter=_find_converter(name, hint),
+        env_var=_ENVIRONMENT.get(name),
+        metavar=_find_metavar(name, hint),
+        show_default=not (field.default is None or isinstance(field.default, bool)),
+    )
+    return Argument(
+        name, Argument.KEYWORD_ONLY, default=field.default, annotation=Annotated[hint, parameter]
+    )
+
+
+@cache
+def _find_hints(cls: type[Any]) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+@cache
+def _read_help(cls: type[Any]) -> dict[str, str | None]:
+    """Return the text below each field of a class."""
+    from docstring_parser import parse_from_object
+
+    return {
+        text.arg_name: text.description
+        for base in reversed(cls.__mro__[:-1])
+        for text in parse_from_object(base).params
+    }
+
+
+def _find_converter(name: str, hint: Any) -> Callable[[object, Sequence[Token]], Fraction] | None:
+    if Fraction not in (get_args(hint) or (hint,)):
         return None
-    return _seconds if name in TIMES else _exact
+    return _to_seconds if name in _SECONDS else _to_fraction
 
 
-def _seconds(_: object, tokens: Sequence[Token]) -> Fraction:
-    """5 and 5s are the same."""
+def _find_metavar(name: str, hint: Any) -> str | None:
+    if Fraction not in (get_args(hint) or (hint,)):
+        return None
+    return "SECONDS" if name in _SECONDS else "NUMBER"
+
+
+def _to_seconds(_: object, tokens: Sequence[Token]) -> Fraction:
     return Fraction(str(exact(tokens[0].value.removesuffix("s"))))
 
 
-def _exact(_: object, tokens: Sequence[Token]) -> Fraction:
+def _to_fraction(_: object, tokens: Sequence[Token]) -> Fraction:
     try:
         return Fraction(str(exact(tokens[0].value)))
     except ZeroDivisionError as error:
         raise ValueError(f"{tokens[0].value} divides by 0") from error
-
-
-def flag_of(field: str) -> str:
-    """The flag of a setting: `from_`, whose own name is Python's, is --from."""
-    return "--" + field.rstrip("_").replace("_", "-")

@@ -1,69 +1,86 @@
 """What a command line asks for, as values."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from filmgate.cli.paths import pairs
-from filmgate.core.job import Job
+from filmgate.cli.paths import pair_paths
+from filmgate.core.job import Job, Task
 from filmgate.errors import BadSetting
 from filmgate.jobs.options import ResumeOptions
+from filmgate.media.frame_counter import FrameCounter
 from filmgate.planning.limits import Limits
+from filmgate.tasks.job_config import make_sink, make_source
 
 
 @dataclass(frozen=True, slots=True)
 class DisplayOptions:
-    """How a run is shown, and where it runs; each field is a flag."""
+    """What a run prints, and in which process it runs; each field is a flag."""
 
     json: bool = False
-    """Say it as JSON on standard output."""
+    """Print JSON on standard output."""
 
     quiet: bool = False
-    """Say nothing but warnings and errors."""
+    """Print nothing but warnings and errors."""
 
     trace: Path | None = None
-    """Draw the run into this file, for ui.perfetto.dev."""
+    """Write a timeline of the run to this file, for ui.perfetto.dev."""
 
     skip_bad: bool = False
-    """Frames that end the worker again and again are stood in for by the last good one; exit code
-    4."""
+    """Replace frames that crash the worker repeatedly by the last good one; exit code 4."""
 
     in_process: bool = False
-    """Run in this process. Without: in a child, so that what kills that does not end the run."""
+    """Run in this process. Default: in a worker process, whose crash does not end the run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """All that a command line asks for: places, what is done there, and how."""
-
-    places: Sequence[Path]
-    out: Path | None
-    container: str | None
-    job: Callable[[Path, Path], Job]
-    limits: Limits
-    durable: ResumeOptions
-    shown: DisplayOptions
-    more: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """What a person may try before the whole is done; each field is a flag."""
+class SampleOptions:
+    """A trial before the complete run; each field is a flag."""
 
     sample: Fraction | None = None
-    """Do only so many seconds of the beginning, the middle and the end, aside: tells what the whole
-    would take and saves a picture of before and after. OUT is not touched."""
+    """Run only so many seconds of the beginning, the middle and the end, in a temporary folder:
+    estimates time and disk of the complete run and saves an image of before and after."""
 
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample <= 0:
-            raise BadSetting(f"sample is {self.sample} s: wanted more than 0")
+            raise BadSetting(f"sample is {self.sample} s: pass more than 0")
 
 
-def jobs_of(order: Request) -> Mapping[str, Job]:
-    """Every job that is asked for, by what it does in words."""
-    return {
-        f"{source} -> {sink}": order.job(source, sink)
-        for source, sink in pairs(order.places, order.out, order.container)
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The paths of a command line, and the settings of each owner of flags.
+
+    `generates`: there is no input, only a result; `input` has the settings of a frame counter.
+    """
+
+    paths: tuple[Path, ...]
+    generates: bool = False
+    out: Path | None = None
+    tasks: tuple[Task, ...] = ()
+    input: Mapping[str, Any] = field(default_factory=dict)
+    output: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+    durable: ResumeOptions = field(default_factory=ResumeOptions)
+    display: DisplayOptions = field(default_factory=DisplayOptions)
+    sample: SampleOptions = field(default_factory=SampleOptions)
+
+    def build_jobs(self) -> dict[str, Job]:
+        """Return every job, by "input -> result". Raises BadSetting."""
+        if self.generates:
+            if len(self.paths) != 1:
+                raise BadSetting(f"there are {len(self.paths)} paths: pass OUT")
+            source: Any = FrameCounter(**self.input)
+            sink = make_sink(self.paths[0], self.output)
+            return {f"-> {self.paths[0]}": Job(source, sink, self.tasks, self.seed)}
+        container = self.output.get("container")
+        pairs = pair_paths(self.paths, self.out, str(container) if container else None)
+        return {f"{path} -> {result}": self._build_job(path, result) for path, result in pairs}
+
+    def _build_job(self, path: Path, result: Path) -> Job:
+        source, sink = make_source(path, self.input), make_sink(result, self.output)
+        return Job(source, sink, self.tasks, self.seed)

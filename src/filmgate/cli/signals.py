@@ -6,17 +6,17 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def polite() -> Iterator[None]:
-    """SIGTERM is Ctrl-C here; a second one does not disturb the cleaning up after the first."""
+def stop_on_signals() -> Iterator[None]:
+    """Raise KeyboardInterrupt for SIGTERM too; later signals do not disturb the cleanup."""
 
     def stop(*_: object) -> None:
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for name, handler in before.items():
+        for name, handler in handlers.items():
             signal.signal(name, handler)

@@ -1,1 +1,4 @@
-"""Streams: frames, stages, chains and the loop. Knows no file format, model, GPU or process."""
+"""The streaming engine: frames, stages, chains and the run loop.
+
+Knows no file format, model, GPU or process.
+"""

@@ -1,4 +1,4 @@
-"""The adapters: a pure function of frames, made into a stage."""
+"""Adapters that make a stage from a pure function of frames: each, windowed, blocks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,29 +8,33 @@ from typing import Any, Protocol
 
 from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.prefetch import map_threads
-from filmgate.core.stage import Reach, frames_long
+from filmgate.core.stage import Reach, frames_to_seconds
 from filmgate.errors import BadSetting, StageContractError
 
 
-def _same(spec: StreamSpec) -> StreamSpec:
+def _keep_spec(spec: StreamSpec) -> StreamSpec:
     return spec
 
 
-def _index(first: Position) -> int:
+def _get_index(first: Position) -> int:
     return first.index
+
+
+def _get_name(fn: Callable[..., Any]) -> str:
+    return str(getattr(fn, "__name__", type(fn).__name__)).strip("_")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A frame and its neighbours; one outside the film or beyond a cut is None."""
+    """A frame and its neighbours; None outside the video and beyond a shot boundary."""
 
     frames: tuple[Frame | None, ...]
     centre: Frame
-    last: bool  # no frame of the film follows the centre (never known where `after` is 0)
+    last: bool  # the centre is the video's last frame (never known if `after` is 0)
 
 
 def repeat_edges(window: Window) -> list[Frame]:
-    """The window's frames, with the nearest one in place of each that is missing."""
+    """Return the window's frames with the nearest frame in place of each missing one."""
     middle = next(i for i, frame in enumerate(window.frames) if frame is window.centre)
     filled: list[Frame] = [window.centre] * len(window.frames)
     for step, stop in ((-1, -1), (1, len(window.frames))):
@@ -47,7 +51,7 @@ EachFn = Callable[[Sequence[Frame]], Sequence[Frame]]
 
 @dataclass(frozen=True)
 class Each:
-    """See `each`. Its state is empty."""
+    """The stage made by `each`. Its state is empty."""
 
     fn: EachFn
     name: str
@@ -65,16 +69,16 @@ class Each:
 
     def step(self, state: tuple[()], frames: Sequence[Frame]) -> tuple[tuple[()], list[Frame]]:
         if self.threads == 1:
-            made = list(self.fn(frames))
+            outputs = list(self.fn(frames))
         else:
             parts = map_threads(self.fn, [[frame] for frame in frames], self.threads)
-            made = [frame for part in parts for frame in part]
-        if len(made) != len(frames):
+            outputs = [frame for part in parts for frame in part]
+        if len(outputs) != len(frames):
             raise StageContractError(
-                f"{self.name}: {len(frames)} frames went in and {len(made)} came "
-                "out; `each` is one for one, use `windowed`"
+                f"{self.name} returned {len(outputs)} frames for {len(frames)}: a function for "
+                "`each` must return one frame per input. Use `windowed` for any other number"
             )
-        pairs = zip(frames, made, strict=True)
+        pairs = zip(frames, outputs, strict=True)
         return (), [replace(new, index=old.index) for old, new in pairs]
 
     def finish(self, state: tuple[()]) -> tuple[None, list[Frame]]:
@@ -85,15 +89,15 @@ def each(
     fn: EachFn,
     *,
     name: str = "",
-    output: Callable[[StreamSpec], StreamSpec] = _same,
+    output: Callable[[StreamSpec], StreamSpec] = _keep_spec,
     threads: int = 1,
 ) -> Each:
-    """A stage of frames that have nothing to do with each other.
+    """Return a stage that applies `fn` to frames that do not depend on each other.
 
-    `fn` takes a batch and gives as many. With `threads` > 1 it is called with one frame at a time
-    on that many threads, order kept; it must then be safe to call from several.
+    `fn` takes a batch of frames and returns as many. With `threads` > 1 it is called with one
+    frame at a time on that many threads, so it must be thread-safe; the order is kept.
     """
-    return Each(fn, name or _named(fn), output, threads)
+    return Each(fn, name or _get_name(fn), output, threads)
 
 
 # --- windowed -------------------------------------------------------------------------------------
@@ -102,70 +106,72 @@ WindowFn = Callable[[Sequence[Window]], Sequence[Sequence[Frame]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What `windowed` remembers: frames still needed, which is the next centre, the next number."""
+class WindowState:
+    """The state of `windowed`: frames still needed, the next centre, the next output index."""
 
     frames: tuple[Frame, ...]
-    centre: int
+    centre: int  # position in `frames`
     number: int
 
 
 @dataclass(frozen=True)
 class Windowed:
-    """See `windowed`."""
+    """The stage made by `windowed`."""
 
     fn: WindowFn
     before: int
     after: int
     name: str
     spec: Callable[[StreamSpec], StreamSpec]
-    first: Callable[[Position], int]
+    first_index: Callable[[Position], int]
 
     def reach(self, spec: StreamSpec) -> Reach:
-        return Reach(frames_long(self.before, spec), frames_long(self.after, spec))
+        return Reach(frames_to_seconds(self.before, spec), frames_to_seconds(self.after, spec))
 
     def output(self, spec: StreamSpec) -> StreamSpec:
         return self.spec(spec)
 
-    def start(self, spec: StreamSpec, first: Position) -> Held:
-        return Held((), 0, self.first(first))
+    def start(self, spec: StreamSpec, first: Position) -> WindowState:
+        return WindowState((), 0, self.first_index(first))
 
-    def step(self, state: Held, frames: Sequence[Frame]) -> tuple[Held, list[Frame]]:
-        held = (*state.frames, *frames)
-        ready = max(state.centre, len(held) - self.after)
-        return self._make(held, state, ready, ended=False)
+    def step(self, state: WindowState, frames: Sequence[Frame]) -> tuple[WindowState, list[Frame]]:
+        buffer = (*state.frames, *frames)
+        ready = max(state.centre, len(buffer) - self.after)
+        return self._process(buffer, state, ready, ended=False)
 
-    def finish(self, state: Held) -> tuple[Held | None, list[Frame]]:
+    def finish(self, state: WindowState) -> tuple[WindowState | None, list[Frame]]:
         if state.centre == len(state.frames):
             return None, []
-        return self._make(state.frames, state, state.centre + 1, ended=True)
+        return self._process(state.frames, state, state.centre + 1, ended=True)
 
-    def _make(
-        self, held: tuple[Frame, ...], state: Held, ready: int, ended: bool
-    ) -> tuple[Held, list[Frame]]:
+    def _process(
+        self, buffer: tuple[Frame, ...], state: WindowState, ready: int, ended: bool
+    ) -> tuple[WindowState, list[Frame]]:
+        """Apply `fn` to the windows with centres from `state.centre` to `ready` in `buffer`."""
         centres = range(state.centre, ready)
-        windows = [self._window(held, c, last=ended and c == len(held) - 1) for c in centres]
+        final = len(buffer) - 1 if ended else None
+        windows = [self._make_window(buffer, i, last=i == final) for i in centres]
         results = self.fn(windows) if windows else []
         if len(results) != len(windows):
             raise StageContractError(
-                f"{self.name}: {len(windows)} windows went in and {len(results)} "
-                "results came out; give a list, empty or not, for each"
+                f"{self.name} returned {len(results)} results for {len(windows)} windows: return "
+                "one list of frames, possibly empty, per window"
             )
-        made = [frame for result in results for frame in result]
-        made = [replace(frame, index=state.number + i) for i, frame in enumerate(made)]
+        outputs = [frame for result in results for frame in result]
+        outputs = [replace(frame, index=state.number + i) for i, frame in enumerate(outputs)]
         drop = max(0, ready - self.before)
-        return Held(held[drop:], ready - drop, state.number + len(made)), made
+        return WindowState(buffer[drop:], ready - drop, state.number + len(outputs)), outputs
 
-    def _window(self, held: tuple[Frame, ...], centre: int, last: bool) -> Window:
+    def _make_window(self, buffer: tuple[Frame, ...], centre: int, last: bool) -> Window:
         low = high = centre
-        while low > max(0, centre - self.before) and not held[low].extras.get("cut"):
+        while low > max(0, centre - self.before) and not buffer[low].extras.get("cut"):
             low -= 1
-        top = min(len(held) - 1, centre + self.after)
-        while high < top and not held[high + 1].extras.get("cut"):
+        top = min(len(buffer) - 1, centre + self.after)
+        while high < top and not buffer[high + 1].extras.get("cut"):
             high += 1
-        around = range(centre - self.before, centre + self.after + 1)
+        places = range(centre - self.before, centre + self.after + 1)
         return Window(
-            tuple(held[i] if low <= i <= high else None for i in around), held[centre], last
+            tuple(buffer[i] if low <= i <= high else None for i in places), buffer[centre], last
         )
 
 
@@ -175,22 +181,22 @@ def windowed(
     after: int = 0,
     *,
     name: str = "",
-    output: Callable[[StreamSpec], StreamSpec] = _same,
-    first: Callable[[Position], int] = _index,
+    output: Callable[[StreamSpec], StreamSpec] = _keep_spec,
+    first_index: Callable[[Position], int] = _get_index,
 ) -> Windowed:
-    """A stage of frames and their fixed neighbourhood: flow, interpolation, smoothing.
+    """Return a stage that applies `fn` to frames and a fixed number of neighbours.
 
-    `fn` takes a batch of windows and gives a list of frames (none, one or more) for each. `first`
-    says which number its first result has when a stream begins at a given frame.
+    `fn` takes a batch of windows and returns a list of frames (none, one or more) for each.
+    `first_index` returns the index of the first output, given the position of the first input.
     """
-    return Windowed(fn, before, after, name or _named(fn), output, first)
+    return Windowed(fn, before, after, name or _get_name(fn), output, first_index)
 
 
 # --- blocks ---------------------------------------------------------------------------------------
 
 
 class Blendable(Protocol):
-    """What `blocks` can blend: an array, a tensor, a number."""
+    """An image that `blocks` can blend: an array, a tensor, a number."""
 
     def __add__(self, other: Any, /) -> Any: ...
     def __sub__(self, other: Any, /) -> Any: ...
@@ -201,17 +207,17 @@ BlockFn = Callable[[Sequence[Frame]], Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """What `blocks` remembers: frames held, values made for the first of them, padding in front."""
+class BlockState:
+    """The state of `blocks`: buffered frames, images for the first of them, padding in front."""
 
     frames: tuple[Frame, ...]
-    made: tuple[Any, ...]
+    images: tuple[Any, ...]
     lead: int
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """See `blocks`."""
+    """The stage made by `blocks`."""
 
     fn: BlockFn
     length: int
@@ -225,47 +231,48 @@ class Blocks:
         return self.length - self.overlap
 
     def reach(self, spec: StreamSpec) -> Reach:
-        # Blending hands values on from block to block while the overlap exceeds the stride.
+        # Blending passes images on from block to block while the overlap exceeds the stride.
         chained = -(-self.overlap // self.stride)
-        past = frames_long(self.length - 1 + chained * self.stride, spec)
-        return Reach(past, frames_long(self.length - 1, spec))
+        past = frames_to_seconds(self.length - 1 + chained * self.stride, spec)
+        return Reach(past, frames_to_seconds(self.length - 1, spec))
 
     def output(self, spec: StreamSpec) -> StreamSpec:
         return self.spec(spec)
 
-    def start(self, spec: StreamSpec, first: Position) -> Clip:
-        return Clip((), (), first.index % self.stride)
+    def start(self, spec: StreamSpec, first: Position) -> BlockState:
+        return BlockState((), (), first.index % self.stride)
 
-    def step(self, state: Clip, frames: Sequence[Frame]) -> tuple[Clip, list[Frame]]:
-        held, made, lead, out = state.frames, state.made, state.lead, list[Frame]()
-        if lead and not held and frames:
-            held = (frames[0],) * lead
-        held = (*held, *frames)
-        while len(held) >= self.length:
-            values = self._values(held[: self.length], made)
-            out += self._results(held[lead : self.stride], values[lead:])
-            held, made, lead = held[self.stride :], tuple(values[self.stride :]), 0
-        return Clip(held, made, lead), out
+    def step(self, state: BlockState, frames: Sequence[Frame]) -> tuple[BlockState, list[Frame]]:
+        buffer, images, lead, outputs = state.frames, state.images, state.lead, list[Frame]()
+        if lead and not buffer and frames:
+            buffer = (frames[0],) * lead
+        buffer = (*buffer, *frames)
+        while len(buffer) >= self.length:
+            blended = self._process(buffer[: self.length], images)
+            outputs += self._make_frames(buffer[lead : self.stride], blended[lead:])
+            buffer, images, lead = buffer[self.stride :], tuple(blended[self.stride :]), 0
+        return BlockState(buffer, images, lead), outputs
 
-    def finish(self, state: Clip) -> tuple[None, list[Frame]]:
-        held, made, lead = state.frames, state.made, state.lead
-        if len(held) == len(made):
-            return None, self._results(held, made)
-        padded = held + (held[-1],) * (self.length - len(held))
-        return None, self._results(held[lead:], self._values(padded, made)[lead:])
+    def finish(self, state: BlockState) -> tuple[None, list[Frame]]:
+        buffer, images, lead = state.frames, state.images, state.lead
+        if len(buffer) == len(images):
+            return None, self._make_frames(buffer, images)
+        padded = buffer + (buffer[-1],) * (self.length - len(buffer))
+        return None, self._make_frames(buffer[lead:], self._process(padded, images)[lead:])
 
-    def _values(self, clip: Sequence[Frame], made: Sequence[Blendable]) -> list[Any]:
-        new = list(self.fn(clip))
-        if len(new) != self.length:
-            raise StageContractError(f"{self.name}: a clip of {self.length} frames went in and "
-                              f"{len(new)} results came out; give one for each")  # fmt: skip
-        for i, old in enumerate(made):
-            new[i] = old + (new[i] - old) * ((i + 1) / (len(made) + 1))
-        return new
+    def _process(self, clip: Sequence[Frame], earlier: Sequence[Blendable]) -> list[Any]:
+        """Apply `fn` to a clip and blend its first images with those of the clip before."""
+        images = list(self.fn(clip))
+        if len(images) != self.length:
+            raise StageContractError(f"{self.name} returned {len(images)} images for a clip of "
+                                     f"{self.length} frames: return one per frame")  # fmt: skip
+        for i, old in enumerate(earlier):
+            images[i] = old + (images[i] - old) * ((i + 1) / (len(earlier) + 1))
+        return images
 
-    def _results(self, frames: Sequence[Frame], values: Sequence[Any]) -> list[Frame]:
-        pairs = zip(frames, values, strict=False)
-        return [frame.made(value, keep=self.keep) for frame, value in pairs]
+    def _make_frames(self, frames: Sequence[Frame], images: Sequence[Any]) -> list[Frame]:
+        pairs = zip(frames, images, strict=False)
+        return [frame.with_image(image, keep=self.keep) for frame, image in pairs]
 
 
 def blocks(
@@ -274,17 +281,17 @@ def blocks(
     overlap: int = 0,
     *,
     name: str = "",
-    output: Callable[[StreamSpec], StreamSpec] = _same,
+    output: Callable[[StreamSpec], StreamSpec] = _keep_spec,
     keep: tuple[str, ...] = (),
 ) -> Blocks:
-    """A stage of a model that works on clips of fixed length, anchored to multiples of the stride.
+    """Return a stage for a model that takes clips of fixed length, on multiples of the stride.
 
-    `fn` takes exactly `length` frames and gives an image (tensor or array) for each; where clips
-    overlap, images are blended linearly. The last clip is padded with its last frame and cut back.
+    `fn` takes exactly `length` frames and returns an image (tensor or array) for each; images in
+    the overlap of two clips are blended linearly. The last clip is padded with its last frame.
     """
     if not 0 <= overlap < length:
         raise BadSetting(f"overlap is {overlap} and length {length}: wanted 0 <= overlap < length")
-    return Blocks(fn, length, overlap, name or _named(fn), output, keep)
+    return Blocks(fn, length, overlap, name or _get_name(fn), output, keep)
 
 
 # --- until next -----------------------------------------------------------------------------------
@@ -292,16 +299,16 @@ def blocks(
 
 @dataclass(frozen=True)
 class UntilNext:
-    """Lets every frame last until the next one's time, and the last as long as it says itself.
+    """A stage that extends each frame to the next one's time; the last keeps its duration.
 
-    For functions that leave frames out or place them anew. A last frame that lasts 0 is no picture
-    but says where the film ends. Its state is the frame that waits.
+    For use after functions that drop or move frames. A last frame of duration 0 is not shown and
+    only marks the end. The state is the frame that waits for the next.
     """
 
     name: str = "until next"
 
     def reach(self, spec: StreamSpec) -> Reach:
-        return Reach(Fraction(0), frames_long(1, spec))
+        return Reach(Fraction(0), frames_to_seconds(1, spec))
 
     def output(self, spec: StreamSpec) -> StreamSpec:
         return spec
@@ -318,7 +325,3 @@ class UntilNext:
 
     def finish(self, state: tuple[Frame, ...]) -> tuple[None, list[Frame]]:
         return None, [frame for frame in state if frame.duration]
-
-
-def _named(fn: Callable[..., Any]) -> str:
-    return str(getattr(fn, "__name__", type(fn).__name__)).strip("_")

@@ -1,4 +1,4 @@
-"""The line: stages in a row are a stage. Batches, out-of-memory and stages' starts live here."""
+"""A chain: stages in a row, which together are a stage. Handles batches and out-of-memory."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,17 +12,17 @@ from filmgate.errors import BadSetting, OutOfMemory
 R = TypeVar("R")
 
 
-Phase = Literal["waiting", "running", "done"]  # a stage waits until its first frame comes
+Phase = Literal["waiting", "running", "done"]  # a stage is waiting until its first frame arrives
 
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """What the chain remembers of one stage: its stream, its state, frames short of a batch."""
+    """What the chain stores for one stage: its input format, its state, and queued frames."""
 
     spec: StreamSpec
     phase: Phase = "waiting"
     state: Any = ()
-    queue: tuple[Frame, ...] = ()
+    queue: tuple[Frame, ...] = ()  # too few for a batch
 
 
 ChainState = tuple[StageState, ...]
@@ -30,11 +30,12 @@ ChainState = tuple[StageState, ...]
 
 @dataclass(frozen=True)
 class Chain:
-    """Stages in a row; `batches[k]` frames go to stage k at a time, however they arrive.
+    """Stages in a row; stage k gets `batches[k]` frames at a time, however they arrive.
 
-    Batches lie on a grid anchored to the absolute index, so a network sees the same ones wherever
-    the film is cut; sizes are powers of two, so a smaller batch keeps the grid. Chains given as
-    stages are flattened, keeping their own batches. Raises `OutOfMemory`; then nothing happened.
+    Batches lie on a grid anchored to the absolute index, so a network sees the same batches
+    however the video is split; sizes are powers of two, so a halved batch keeps the grid. Chains
+    given as stages are flattened and keep their own batches. A step that raises OutOfMemory has
+    no effect.
     """
 
     stages: tuple[AnyStage, ...]
@@ -45,11 +46,11 @@ class Chain:
         batches = self.batches or (1,) * len(self.stages)
         if len(batches) != len(self.stages):
             raise BadSetting(
-                f"the chain has {len(self.stages)} stages and the plan {len(batches)} batches: "
-                "wanted one for each"
+                f"{len(batches)} batches for a chain of {len(self.stages)} stages: "
+                "give one batch per stage"
             )
         if any(size < 1 or size & (size - 1) for size in batches):
-            raise BadSetting(f"batches are {batches}: wanted powers of two")
+            raise BadSetting(f"batches are {batches}: each must be a power of two")
         flat: list[tuple[AnyStage, int]] = []
         stage: AnyStage | Chain
         for stage, size in zip(self.stages, batches, strict=True):
@@ -66,100 +67,103 @@ class Chain:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One for each stage, no two alike."""
+        """The stages' names; equal ones get a number."""
         plain = [stage.name for stage in self.stages]
         return tuple(
             name if plain.count(name) == 1 else f"{name} {k + 1}" for k, name in enumerate(plain)
         )
 
     def specs(self, spec: StreamSpec) -> tuple[StreamSpec, ...]:
-        """What goes into each stage, and last what comes out."""
-        every = [spec]
+        """Return the input format of each stage, and last the output format of the chain."""
+        specs = [spec]
         for stage in self.stages:
-            every.append(stage.output(every[-1]))
-        return tuple(every)
+            specs.append(stage.output(specs[-1]))
+        return tuple(specs)
 
     def reach(self, spec: StreamSpec) -> Reach:
         pairs = zip(self.stages, self.specs(spec), strict=False)
-        return sum((stage.reach(given) for stage, given in pairs), Reach())
+        return sum((stage.reach(stage_spec) for stage, stage_spec in pairs), Reach())
 
     def output(self, spec: StreamSpec) -> StreamSpec:
         return self.specs(spec)[-1]
 
     def start(self, spec: StreamSpec, first: Position) -> ChainState:
-        return tuple(StageState(given) for given in self.specs(spec)[:-1])
+        return tuple(StageState(stage_spec) for stage_spec in self.specs(spec)[:-1])
 
     def step(self, state: ChainState, frames: Sequence[Frame]) -> tuple[ChainState, list[Frame]]:
-        return self._pour(state, frames, 0)
+        return self._feed(state, frames, 0)
 
     def finish(self, state: ChainState) -> tuple[ChainState | None, list[Frame]]:
-        """One move: the first stage that is not done gives a last short batch, or finishes."""
-        k = next((k for k, link in enumerate(state) if link.phase != "done"), len(state))
+        """Do one move: the first stage that is not done runs a last batch, or finishes."""
+        k = next((k for k, own in enumerate(state) if own.phase != "done"), len(state))
         if k == len(state):
             return None, []
-        link = state[k]
-        if link.queue:
-            size = min(len(link.queue), self._wanted(k, link.queue[0]))
-            link, made = self._batch(k, link, size)
-        elif link.phase == "waiting":
-            link, made = replace(link, phase="done"), []
+        own = state[k]
+        if own.queue:
+            size = min(len(own.queue), self._next_batch_size(k, own.queue[0]))
+            own, outputs = self._run_batch(k, own, size)
+        elif own.phase == "waiting":
+            own, outputs = replace(own, phase="done"), []
         else:
-            inner, made = self._call(k, 1, lambda: self.stages[k].finish(link.state))
+            inner, outputs = self._call(k, 1, lambda: self.stages[k].finish(own.state))
             ended = inner is None
-            link = replace(link, state=() if ended else inner)
-            link = replace(link, phase="done") if ended else link
-        rest, made = self._pour(state, made, k + 1)
-        return (*state[:k], link, *rest[k + 1 :]), made
+            own = replace(own, state=() if ended else inner)
+            own = replace(own, phase="done") if ended else own
+        rest, outputs = self._feed(state, outputs, k + 1)
+        return (*state[:k], own, *rest[k + 1 :]), outputs
 
-    def smaller(self, stage: int) -> "Chain":
-        """The same chain with half the batch at one stage. Raises OutOfMemory at one frame."""
+    def halve_batch(self, stage: int) -> "Chain":
+        """Return the chain with half the batch at one stage. Raises OutOfMemory at one frame."""
         if self.batches[stage] == 1:
             raise OutOfMemory(stage, 1, f"{self.names[stage]} has no smaller batch")
         halved = (size // 2 if k == stage else size for k, size in enumerate(self.batches))
         return replace(self, batches=tuple(halved))
 
-    def _pour(
+    def _feed(
         self, state: ChainState, frames: Iterable[Frame], first: int
     ) -> tuple[ChainState, list[Frame]]:
-        """Frames into stage `first`; what it gives goes on to the end before its next batch."""
+        """Feed frames to stage `first`; each batch's output reaches the end before the next."""
         if first == len(state):
             return state, list(frames)
-        link = replace(state[first], queue=(*state[first].queue, *frames))
-        out: list[Frame] = []
-        while link.queue and len(link.queue) >= (size := self._wanted(first, link.queue[0])):
-            link, made = self._batch(first, link, size)
-            state, made = self._pour(state, made, first + 1)
-            out += made
-        return (*state[:first], link, *state[first + 1 :]), out
+        own = replace(state[first], queue=(*state[first].queue, *frames))
+        results: list[Frame] = []
+        while own.queue and len(own.queue) >= (size := self._next_batch_size(first, own.queue[0])):
+            own, outputs = self._run_batch(first, own, size)
+            state, outputs = self._feed(state, outputs, first + 1)
+            results += outputs
+        return (*state[:first], own, *state[first + 1 :]), results
 
-    def _wanted(self, k: int, first: Frame) -> int:
+    def _next_batch_size(self, k: int, first: Frame) -> int:
         return self.batches[k] - first.index % self.batches[k]
 
-    def _batch(self, k: int, link: StageState, size: int) -> tuple[StageState, list[Frame]]:
-        stage, frames = self.stages[k], link.queue[:size]
-        if link.phase == "waiting":
-            begun = self._call(k, 1, lambda: stage.start(link.spec, frames[0].position))
-            link = replace(link, phase="running", state=begun)
-        state, made = self._call(k, size, lambda: stage.step(link.state, frames))
-        return replace(link, state=state, queue=link.queue[size:]), made
+    def _run_batch(self, k: int, own: StageState, size: int) -> tuple[StageState, list[Frame]]:
+        stage, frames = self.stages[k], own.queue[:size]
+        if own.phase == "waiting":
+            started = self._call(k, 1, lambda: stage.start(own.spec, frames[0].position))
+            own = replace(own, phase="running", state=started)
+        state, outputs = self._call(k, size, lambda: stage.step(own.state, frames))
+        return replace(own, state=state, queue=own.queue[size:]), outputs
 
     def _call(self, k: int, size: int, verb: Callable[[], R]) -> R:
-        """The one place where a stage is called: its time is counted, its hunger is named."""
+        """Call a stage, measure its time, and raise OutOfMemory for any out-of-memory error.
+
+        The only place that calls a stage.
+        """
         try:
             with self.clock.busy(self.names[k]):
                 return verb()
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            # of a line within a line: here it is this stage that did not fit
-            said = error.why if isinstance(error, OutOfMemory) else str(error)
-            why = said.partition("\n")[0]
-        # Raised out here: the handler above keeps the failed tensors alive through its traceback.
+            # An inner chain counts its own stages: here the stage that failed is k.
+            message = error.why if isinstance(error, OutOfMemory) else str(error)
+            why = message.partition("\n")[0]
+        # Outside of the handler, whose traceback keeps the failed tensors alive.
         raise OutOfMemory(k, size, why)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Every kind: Python's, torch's on a device and on the CPU, OpenCV's (code -4), a chain's."""
+    """Tell whether an error is out-of-memory: Python's, torch's, OpenCV's (-4), or a chain's."""
     return (
         isinstance(error, MemoryError | OutOfMemory)
         or type(error).__name__ == "OutOfMemoryError"

@@ -1,4 +1,4 @@
-"""What a run says: the only thing that passes between places. Every field is plain."""
+"""The events of a run: all that passes between where it runs and who watches it. Plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from filmgate.core.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The film is open: what goes in, what comes out, which stages lie between, by which plan.
+    """The source is open: the formats of input and output, the stages, and the plan.
 
-    `read`: source frames that an earlier run had done; this one goes on from there.
+    `read`: source frames done by an earlier run; this one resumes after them.
     """
 
     source: StreamSpec
@@ -25,12 +25,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far it is. `time`: the source's film time it has reached. `busy`: seconds, by part."""
+    """How far the run is. `time`: the source time it has reached. `busy`: seconds by part."""
 
     read: int  # source frames that went through the chain
     written: int  # result frames that went to the encoder
     time: Fraction
-    seconds: float  # since the run began, wall
+    seconds: float  # wall time since the start
     resident_bytes: int
     busy: Mapping[str, float] = field(default_factory=dict)
 
@@ -44,7 +44,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Replanned:
-    """From source frame `index` on, stage `stage` gets `batch` frames at a time; `why` says why."""
+    """From source frame `index` on, `stage` gets `batch` frames at a time, because of `why`."""
 
     index: int
     stage: str
@@ -54,29 +54,29 @@ class Replanned:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something a person should know; the run goes on."""
+    """Something the user should know; the run continues."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class CrashReport:
-    """How a worker process died, and what it had said before."""
+    """How a worker process ended, and what is known about it."""
 
     cause: str  # the signal's name, "exit code 9", or why it was killed
     read: int  # source frames that had gone through the chain
-    time: Fraction  # the source's film time it had reached
-    segment: int  # committed so far
+    time: Fraction  # the source time it had reached
+    segment: int  # commits so far
     lines: tuple[str, ...] = ()  # the last of its standard error
-    stack: str = ""  # of each of its threads, where it could still be had
+    stack: str = ""  # of each of its threads, if available
     hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """The run broke: the error's name, its message, and the source frame it had reached.
+    """The run failed: the error's class name, its message, and the source frame reached.
 
-    `crash` if a process died of it; then the run may go on in another, from the last commit.
+    `crash` is set if a worker process died; the run may then resume in another process.
     """
 
     error: str
@@ -87,9 +87,9 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The film is whole: frames in and out, wall seconds, and where they went.
+    """The result is complete: frames in and out, wall seconds, and busy seconds by part.
 
-    `concealed` source frames stood in for damaged ones.
+    `concealed`: source frames that were damaged and replaced.
     """
 
     read: int
@@ -100,7 +100,7 @@ class Done:
 
     @property
     def overlap(self) -> float:
-        """Wall over the busiest part: 1.0 is as fast as the slowest part allows."""
+        """Wall time over that of the busiest part: 1.0 is as fast as that part allows."""
         return self.seconds / max(self.busy.values(), default=self.seconds or 1.0)
 
 

@@ -1,25 +1,26 @@
-"""The values that run through the gate: a frame, where it stands, what its stream looks like."""
+"""The values that pass through a chain: a frame, its position, and the format of its stream."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import MappingProxyType
 
-# What stages may learn about a frame and pass on. A model family may add "family.key".
+# What stages may attach to a frame and pass on. A model family may add "family.key".
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
-        "cut": "bool; true on the first frame of a new shot, never on the first of the film",
-        "flow_prev": "tensor (2, H, W) float32, x first; pixels from here to the frame before",
-        "concealed": "str; the source is damaged here and this frame stands in: what is wrong",
-        "occluded": "tensor (H, W) bool; what is seen here was not seen in the frame before",
-        "noted": "str; what a person should know of the source from this frame on",
+        "cut": "bool; true on the first frame of a new shot, never on the first of the video",
+        "flow_prev": "tensor (2, H, W) float32, x first; pixels from here to the previous frame",
+        "concealed": "str; the source is damaged here and this is a replacement frame: the reason",
+        "occluded": "tensor (H, W) bool; pixels that were not visible in the previous frame",
+        "notice": "str; what the user should know about the source from this frame on",
+        "records": "tuple of dicts of plain values; what a task found in this frame",
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a frame stands: its number in the stream (from 0) and its time (exact seconds)."""
+    """A frame's index in its stream (from 0) and its time (exact seconds)."""
 
     index: int
     time: Fraction
@@ -27,10 +28,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ColorTags:
-    """How numbers mean colours, in FFmpeg's words ("bt709", "tv" ...); "unknown" where untold.
+    """Colour metadata in FFmpeg's names ("bt709", "tv", ...); "unknown" if the file has none.
 
     `matrix` (colorspace), `primaries`, `transfer` (trc), `range` ("tv" limited, "pc" full),
-    `siting` (where chroma samples lie: "left", "center", "topleft"). ITU-T H.273.
+    `siting` (chroma sample location: "left", "center", "topleft"). Source: ITU-T H.273.
     """
 
     matrix: str = "unknown"
@@ -42,12 +43,12 @@ class ColorTags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSpec:
-    """What a stream looks like, known before its first frame.
+    """The format of a stream, known before its first frame.
 
-    `rate` is frames per second, None where it varies; every time in the stream is a multiple of
-    `time_base` (seconds). `pixels` is the pixel format as decoded ("yuv420p10le") or "rgb" for a
-    tensor (3, H, W) in [0, 1]. `frames` is a hint: what counts is frames decoded and shown. `seed`
-    is the job's: all chance in its stages comes of it (see noise.py).
+    `rate` is in frames per second, None if it varies; every time is a multiple of `time_base`
+    (seconds). `pixels` is FFmpeg's pixel format ("yuv420p10le"), or "rgb" for tensors (3, H, W)
+    in [0, 1]. `frames` is an estimate of the frame count. `seed` is the job's: all noise in its
+    stages derives from it (see models/diffusion/noise.py).
     """
 
     width: int
@@ -64,12 +65,12 @@ class StreamSpec:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture and when it is shown.
+    """An image and when it is shown. Never write into `image`: frames are shared.
 
-    `index` is absolute and consecutive in its stream; adapters number frames, users' functions do
-    not. `time` and `duration` are exact seconds; time 0 is the first frame shown. A frame lasts
-    until the next one's time, the last as its packet says. `image` holds the planes as decoded or
-    a tensor; nobody writes into it. `extras` is what was learnt about the frame (keys: EXTRAS).
+    `index` is absolute and consecutive in its stream; adapters set it, user functions need not.
+    `time` and `duration` are exact seconds, time 0 is the first frame. A frame lasts until the
+    next one's time, the last one as long as its packet says. `image` holds decoded planes or a
+    tensor. `extras` is what stages attached to the frame; keys are listed in EXTRAS.
     """
 
     index: int
@@ -81,20 +82,20 @@ class Frame:
     def __post_init__(self) -> None:
         for key in self.extras:
             if key not in EXTRAS and "." not in key:
-                raise KeyError(f"extra {key!r}: the core knows {sorted(EXTRAS)}, a family's own "
-                               f"is named 'family.{key}'")  # fmt: skip
+                raise KeyError(f"unknown extra {key!r}: use one of {sorted(EXTRAS)}, or name it "
+                               f"'family.{key}' for a model family's own")  # fmt: skip
 
     @property
     def end(self) -> Fraction:
-        """When it stops being shown, in seconds."""
+        """The time at which the frame is no longer shown, in seconds."""
         return self.time + self.duration
 
     @property
     def position(self) -> Position:
-        """Its number and time."""
+        """The frame's index and time."""
         return Position(self.index, self.time)
 
-    def made(
+    def with_image(
         self,
         image: object,
         *,
@@ -102,7 +103,7 @@ class Frame:
         duration: Fraction | None = None,
         keep: tuple[str, ...] = (),
     ) -> "Frame":
-        """A new picture in this one's place; extras are dropped unless `keep` names them."""
+        """Return a copy with another image; extras are dropped unless named in `keep`."""
         return replace(
             self,
             image=image,
@@ -111,6 +112,6 @@ class Frame:
             extras={key: self.extras[key] for key in keep if key in self.extras},
         )
 
-    def learnt(self, **extras: object) -> "Frame":
-        """The same picture, with more known about it."""
+    def with_extras(self, **extras: object) -> "Frame":
+        """Return a copy with these extras added or replaced."""
         return replace(self, extras={**self.extras, **extras})

@@ -1,55 +1,63 @@
-"""What is to be done: a source, tasks, a sink. A definition: no weights, JSON, for any process."""
+"""A job: a source, tasks and a sink. Only definitions: no weights, JSON, valid in any process."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.model_cache import ModelCache
 from filmgate.core.snapshot import CheckpointStore, Cursor, Snapshot
+from filmgate.core.source_metadata import SourceMetadata
 from filmgate.core.stage import AnyStage
 
 
 class Source(Protocol):
-    """An opened film."""
+    """An open source of frames."""
 
     @property
     def spec(self) -> StreamSpec:
-        """What it looks like; size, pixels and colour as its first frame showed them."""
+        """The stream's format; size, pixel format and colour are those of the first frame."""
+        ...
+
+    @property
+    def metadata(self) -> SourceMetadata:
+        """What an output takes over from it besides the frames."""
         ...
 
     def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
-        """Chunks that end at multiples of `size`, each with the place after it.
+        """Yield chunks that end at multiples of `size`, each with the cursor after it.
 
-        From `cursor` on (None: the beginning). Raises BadInput where the film is damaged.
+        Starts at `cursor` (None: the beginning). Raises BadInput if the video is damaged.
         """
         ...
 
 
 class Sink(Protocol):
-    """An opened result."""
+    """An open destination of frames."""
 
     def write(self, frames: Sequence[Frame]) -> None:
-        """Takes the next frames; they may wait in the encoder."""
+        """Accept the next frames; they may wait in the encoder."""
         ...
 
     def commit(self, snapshot: Snapshot) -> None:
-        """Everything written so far lies before `snapshot`; its state None: the film has ended."""
+        """Note that all frames so far are before `snapshot`; its state is None at the end."""
         ...
 
 
-class Result(Sink, Protocol):
-    """An opened sink that lasts: what it does not carry over, and where it can be gone on with."""
+class FileSink(Sink, Protocol):
+    """An open sink that writes files, and may resume from earlier ones."""
 
     @property
     def dropped(self) -> Sequence[str]:
-        """What of the source is not carried over, in words."""
+        """What is not carried over from the source, as messages."""
         ...
 
     @property
     def resume(self) -> Snapshot | None:
-        """The place to go on from, of what was kept before; None: the beginning."""
+        """The snapshot to resume from, of earlier commits; None: start at the beginning."""
         ...
 
 
@@ -57,61 +65,70 @@ class Task(Protocol):
     """What a user asks for: a frozen dataclass whose fields are the flags."""
 
     @property
-    def stretch(self) -> Fraction | int | None:
-        """How many times as long the tracks beside the picture last; None: they no longer fit."""
+    def time_scale(self) -> Fraction | int | None:
+        """The factor by which other streams (audio, subtitles) are slowed; None: drop them."""
         ...
 
-    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        """Built stages for the stream `spec`; weights are loaded here. Raises UserError."""
+    def stages(self, spec: StreamSpec, models: ModelCache | None = None) -> tuple[AnyStage, ...]:
+        """Build the stages for the stream `spec`; loads weights. Raises UserError.
+
+        Networks are taken from `models` and loaded into it (default: loaded for this call alone).
+        """
         ...
 
-    def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
-        """Numbers and times of the result, from the source's; pictures are not looked at."""
+    def timeline(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Yield the result's frames by index and time, given the source's; images are unused."""
         ...
 
 
 class SourceFile(Protocol):
-    """Where a film comes from: a definition."""
+    """The definition of a source: where a video comes from."""
 
     def open(self, threads: int | None = None) -> AbstractContextManager[Source]:
-        """The film, its first frame looked at; `threads` decode it. Raises UserError."""
+        """Open the source and decode its first frame, on `threads` threads. Raises UserError."""
         ...
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        """What is done to the film before any task. Raises UserError."""
+        """Return the stages before any task. Raises UserError."""
         ...
 
 
 class SinkFile(Protocol):
-    """Where a result goes: a definition."""
+    """The definition of a sink: where a result goes."""
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        """What is done to the result before it is written. Raises UserError."""
+        """Return the stages between the last task and writing. Raises UserError."""
         ...
 
     def open(
         self,
-        video: Any,
+        source: SourceMetadata,
         spec: StreamSpec,
         *,
-        slow: Fraction | None,
+        time_scale: Fraction | None,
         tags: Mapping[str, str],
         threads: int,
-        keep: CheckpointStore | None = None,
-    ) -> AbstractContextManager[Result]:
-        """The result of `film` being written; its other tracks last `slow` times as long.
+        checkpoints: CheckpointStore | None = None,
+        run_name: str = "",
+    ) -> AbstractContextManager[FileSink]:
+        """Open the output for frames of `spec`; the other streams of `source` are copied.
 
-        None: only those that have no times go along. With `keep`, commits outlive the process, if
-        the sink can do that: then its `resume` is where it goes on. Raises UserError.
+        They last `time_scale` times as long (None: only streams without times are copied). With
+        `checkpoints`, commits survive the process and `resume` of the opened sink is where to
+        continue. `run_name` is part of the names of hidden files. Raises UserError.
         """
+        ...
+
+    def find_leftovers(self, run_name: str) -> Sequence[Path]:
+        """Return the hidden files of the run of this name, for removal after it was killed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A source, the tasks it goes through in one pass (none: identity), a sink, and chance.
+    """A source, the tasks it passes through (none: a copy of its frames), a sink, and a seed.
 
-    `seed` is the only chance there is: noise = f(seed, purpose, absolute frame).
+    `seed` determines all randomness: noise = f(seed, purpose, absolute frame index).
     """
 
     source: SourceFile

@@ -1,4 +1,4 @@
-"""Every knob that trades memory for time, chosen before frame one, and the sums that choose it."""
+"""The plan: every setting that trades memory for time, fixed before the first frame."""
 
 import os
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from filmgate.core.frame import StreamSpec
 from filmgate.errors import BadSetting
 from filmgate.units import MIB
 
-LARGEST_BATCH = 32
-SMALL_CHANGE = 12_000_000  # bytes: stacks, libraries of the folder, muxers; bench/memory_budget.py
-AHEAD = 2  # chunks that a queue holds; what is more than evens out nothing further
-SEGMENT_S = 4  # of the film between two commits; bench/durability.py says what that costs
-CHUNK_BYTES = 32 * MIB  # of pictures that move at a time: calls cost little beside them
+MAX_BATCH = 32
+OVERHEAD_BYTES = 12_000_000  # thread stacks, muxers, small objects; see bench/memory_budget.py
+QUEUE_CHUNKS = 2  # chunks in a queue; more do not even out speeds any further
+SEGMENT_SECONDS = 4  # of source video between two commits; see bench/durability.py for the cost
+CHUNK_BYTES = 32 * MIB  # of images moved at a time: large enough to make the calls cheap
 
 
-def _cores() -> int:
+def _count_cores() -> int:
     return min(16, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Shrunk:
-    """From source frame `index` on, stage number `stage` gets `batch` frames at a time."""
+class ReducedBatch:
+    """From source frame `index` on, stage number `stage` gets at most `batch` frames at a time."""
 
     index: int
     stage: int
@@ -31,65 +31,65 @@ class Shrunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The knobs. Two runs with the same plan on the same kind of machine give the same bits.
+    """Settings of a run. The same plan on the same kind of machine gives identical bits.
 
-    `batches` (powers of two, one for each stage; empty: all 1) and `chunk` (source frames that
-    move at a time) lie on grids anchored to the absolute frame number; a snapshot is due every
-    `segment_frames` source frames; `shrunk` is what out-of-memory made smaller, and where; in the
-    ranges of `bad` (source frames, end excluded) a stand-in is shown. Threads are pinned: they move
-    bits.
+    `batches` (powers of two, one per stage; empty: all 1) and `chunk` (source frames moved at a
+    time) lie on grids anchored to the absolute frame index. A snapshot is due every
+    `segment_frames` source frames. `reduced_batches` repeats what out-of-memory reduced earlier;
+    frames in `bad_frames` (source ranges, end excluded) are replaced. Thread counts affect bits.
     """
 
     chunk: int = 4
     batches: tuple[int, ...] = ()
     queue_bytes: int = 64 * MIB  # for each of the two queues
     segment_frames: int = 240
-    decode_threads: int = field(default_factory=_cores)
-    opencv_threads: int = field(default_factory=_cores)
+    decode_threads: int = field(default_factory=_count_cores)
+    opencv_threads: int = field(default_factory=_count_cores)
     torch_threads: int = 1
-    encode_threads: int = field(default_factory=_cores)
-    shrunk: tuple[Shrunk, ...] = ()
-    bad: tuple[tuple[int, int], ...] = ()
-    return_freed_memory: bool = False  # freed memory goes back at once (glibc), 5 % slower
-    cache: bool = False  # results of costly stages are taken from disk where they are
-    guard: bool = True  # those of networks are looked at
-    low_memory: bool = False  # costly stages hold less and take longer, where they can
+    encode_threads: int = field(default_factory=_count_cores)
+    reduced_batches: tuple[ReducedBatch, ...] = ()
+    bad_frames: tuple[tuple[int, int], ...] = ()
+    return_freed_memory: bool = False  # to the system at once (glibc only), 5 % slower
+    cache: bool = False  # read results of model stages from disk if they are there
+    guard: bool = True  # check the outputs of networks
+    low_memory: bool = False  # use the slower, smaller form of model stages that have one
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.segment_frames % self.chunk or self.segment_frames < 1:
             raise BadSetting(
-                f"the plan commits every {self.segment_frames} frames and moves {self.chunk} at a "
-                "time: wanted a multiple of it, at least 1"
+                f"segment_frames is {self.segment_frames} and chunk is {self.chunk}: "
+                "segment_frames must be a positive multiple of chunk, and chunk at least 1"
             )
         for name in ("queue_bytes", "decode_threads", "opencv_threads", "torch_threads",
                      "encode_threads"):  # fmt: skip
             if getattr(self, name) < 1:
-                raise BadSetting(f"{name} is {getattr(self, name)}: wanted at least 1")
+                raise BadSetting(f"{name} is {getattr(self, name)}: it must be at least 1")
 
 
-def planned(given: StreamSpec, made: StreamSpec) -> Plan:
-    """A plan set by rule, where nothing is measured: chunks of about 32 MiB of pictures.
+def make_default_plan(source: StreamSpec, result: StreamSpec) -> Plan:
+    """Return a plan chosen by rule, without measuring: chunks of about 32 MiB of images.
 
-    `given` goes into the chain and `made` comes out of it; eight bits or sixteen, three planes.
+    `source` is the chain's input and `result` its output, assumed to be three full planes.
     """
-    each = [s.width * s.height * (3 if s.dtype == "uint8" else 6) for s in (given, made)]
-    more = made.rate / given.rate if made.rate and given.rate else Fraction(4)
+    sizes = [s.width * s.height * (3 if s.dtype == "uint8" else 6) for s in (source, result)]
+    ratio = result.rate / source.rate if result.rate and source.rate else Fraction(4)
     return Plan(
-        chunk=chunk_of(each[0] + more * each[1]), segment_frames=segment_of(None, given.rate)
+        chunk=choose_chunk(sizes[0] + ratio * sizes[1]),
+        segment_frames=choose_segment_frames(None, source.rate),
     )
 
 
-def segment_of(seconds: Fraction | None, rate: Fraction | None, chunk: int = 1) -> int:
-    """How many source frames lie between two commits: a multiple of `chunk`, and of 8 for all."""
+def choose_segment_frames(seconds: Fraction | None, rate: Fraction | None, chunk: int = 1) -> int:
+    """Return the source frames between two commits: a multiple of `chunk` and of 8."""
     grid = lcm(8, chunk)
-    return grid * max(1, round((seconds or SEGMENT_S) * (rate or 25) / grid))
+    return grid * max(1, round((seconds or SEGMENT_SECONDS) * (rate or 25) / grid))
 
 
-def chunk_of(frame_bytes: Fraction | int) -> int:
-    """How many source frames move at a time, 1 to 8, where each brings so many bytes along."""
+def choose_chunk(frame_bytes: Fraction | int) -> int:
+    """Return how many source frames move at a time, 1 to 8, given the bytes that each adds."""
     return max(1, min(8, 1 << max(0, int(CHUNK_BYTES / frame_bytes).bit_length() - 1)))
 
 
-def queue_fill(queue_bytes: int, item_bytes: float) -> float:
-    """What a queue really holds: whole items, and one that is bigger than the queue alone."""
+def compute_queue_fill(queue_bytes: int, item_bytes: float) -> float:
+    """Return the bytes a queue really holds: complete items, and at least one however large."""
     return item_bytes * max(1, int(queue_bytes / item_bytes)) if item_bytes else 0.0

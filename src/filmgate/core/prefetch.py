@@ -1,4 +1,4 @@
-"""The only thread primitive: work done ahead on another thread, bounded in bytes."""
+"""Threads: iterate ahead on another thread within a byte budget, and map over several threads."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 class _Queue(Generic[T]):
-    """What lies between two threads: items, their bytes, and how it ended."""
+    """Items between two threads, bounded by their bytes, and how the producer ended."""
 
     def __init__(
         self, budget_bytes: int, size: Callable[[T], int], level: Callable[[int], None] | None
@@ -25,7 +25,7 @@ class _Queue(Generic[T]):
         self.error: BaseException | None = None
 
     def put(self, item: T) -> bool:
-        """Waits for room (an empty queue takes anything). False: nobody wants it any more."""
+        """Add an item when there is room (an empty queue takes any). False: the queue is closed."""
         needed = self.size(item)
         with self.changed:
             self.changed.wait_for(lambda: self.closed or not self.items or needed <= self.room)
@@ -34,10 +34,10 @@ class _Queue(Generic[T]):
             self.items.append((item, needed))
             self.room -= needed
             self.changed.notify_all()
-            self.tell()
+            self.report_level()
             return True
 
-    def tell(self) -> None:
+    def report_level(self) -> None:
         if self.level is not None:
             self.level(self.budget_bytes - self.room)
 
@@ -63,9 +63,9 @@ class _Queue(Generic[T]):
                 item, freed = self.items.popleft()
                 self.room += freed
                 self.changed.notify_all()
-                self.tell()
+                self.report_level()
             yield item
-            del item  # the consumer may hold it; this thread's frame must not
+            del item  # or it stays alive here after the consumer has dropped it
 
 
 @contextmanager
@@ -73,25 +73,25 @@ def prefetch(
     items: Iterable[T],
     budget_bytes: int,
     size: Callable[[T], int],
-    name: str = "ahead",
+    name: str = "prefetch",
     level: Callable[[str, int], None] | None = None,
 ) -> Generator[Iterator[T], None, None]:
-    """Iterates `items` on its own thread, ahead of the consumer by at most `budget_bytes`.
+    """Iterate `items` on another thread, ahead of the consumer by at most `budget_bytes`.
 
-    An item bigger than the budget passes alone. An error of the producer comes out here. Leaving
-    the `with` frees a producer that is blocked, closes its source and joins the thread. `level` is
-    told `name` and how many bytes lie between, whenever that changes.
+    An item larger than the budget passes alone. The producer's error is raised in the consumer.
+    Leaving the `with` unblocks the producer, closes `items` and joins the thread. `level` is
+    called with `name` and the queued bytes whenever they change.
     """
     queue = _Queue(budget_bytes, size, partial(level, name) if level else None)
 
-    def pump() -> None:
+    def produce() -> None:
         error: BaseException | None = None
         try:
             for item in items:
                 if not queue.put(item):
                     break
-                del item  # else it lives on here while the next one is made
-        except BaseException as caught:  # noqa: BLE001 - it is raised again where it is read
+                del item  # or it stays alive here while the next one is produced
+        except BaseException as caught:  # noqa: BLE001 - it is raised again in the consumer
             error = caught
         try:
             if isinstance(items, Generator):
@@ -100,7 +100,7 @@ def prefetch(
             error = error or caught
         queue.end(error)
 
-    thread = Thread(target=pump, name=name, daemon=True)
+    thread = Thread(target=produce, name=name, daemon=True)
     thread.start()
     results = queue.drain()
     try:
@@ -112,8 +112,8 @@ def prefetch(
 
 
 def map_threads(fn: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
-    """`fn` of each item on several threads, in order; the first error comes out here."""
+    """Return `fn` of each item, computed on several threads, in order. Raises the first error."""
     if threads == 1 or len(items) == 1:
         return [fn(item) for item in items]
-    with ThreadPoolExecutor(threads, thread_name_prefix="spread") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="map") as pool:
         return list(pool.map(fn, items))

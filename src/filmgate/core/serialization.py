@@ -1,8 +1,8 @@
-"""The codec of plain values: any state to bytes and back, bit for bit, without pickle.
+"""Serialization of plain values: any state to bytes and back, bit for bit, without pickle.
 
-Plain values: bool int float str bytes Fraction tuple dict array tensor Frame and other frozen
-dataclasses of these. A field may be None, the state itself may not. Bytes are safetensors: one
-flat tensor for each array, and a JSON tree that says how they hang together.
+Plain values: bool int float str bytes Fraction tuple dict, arrays, tensors, and frozen dataclasses
+(such as Frame) of these. A field may be None, the state itself may not. The format is safetensors:
+one flat tensor per array, and a JSON tree of everything else.
 """
 
 import json
@@ -20,19 +20,19 @@ _TREE = "tree"
 
 
 def dumps(value: object) -> bytes:
-    """The value as bytes. Raises StageContractError with the path of anything that is not plain."""
+    """Return the value as bytes. Raises StageContractError with the path of what is not plain."""
     from safetensors.numpy import save
 
     blobs: dict[str, bytes] = {}
-    names: dict[int, str] = {}  # an array that is held twice is written once
+    names: dict[int, str] = {}  # an array that is referenced twice is written once
     blobs[_TREE] = json.dumps(_encode(value, "state", blobs, names)).encode()
     return save({name: np.frombuffer(blob, np.uint8) for name, blob in blobs.items()})
 
 
 def loads(data: bytes) -> Any:
-    """The value again; tensors return to their device, or to the CPU where there is none such.
+    """Return the value; tensors are on their device again, or on the CPU if it does not exist.
 
-    Only dataclasses already imported count.
+    Raises FilmgateError for dataclasses that this process has not imported.
     """
     from safetensors.numpy import load
 
@@ -65,21 +65,21 @@ def _encode(value: Any, path: str, blobs: dict[str, bytes], names: dict[int, str
         }
         return {"value": f"{kind.__module__}:{kind.__qualname__}", "fields": parts}
     if kind is np.ndarray and value.dtype.kind in "biufc":
-        return {"array": _blob(value, value, blobs, names)}
+        return {"array": _add_blob(value, value, blobs, names)}
     if kind.__module__ == "torch" and kind.__name__ == "Tensor":
-        held = value.detach().cpu().contiguous()
-        raw = held.flatten().view(_torch().uint8).numpy()
-        entry = _blob(value, raw, blobs, names)
+        tensor = value.detach().cpu().contiguous()
+        raw = tensor.flatten().view(_import_torch().uint8).numpy()
+        entry = _add_blob(value, raw, blobs, names)
         entry |= {"dtype": str(value.dtype).removeprefix("torch."), "shape": list(value.shape)}
         return {"tensor": entry | {"device": str(value.device)}}
     raise StageContractError(
-        f"{path} is {value!r:.60} of type {kind.__name__}, which is no plain value: "
-        "wanted bool int float str bytes Fraction tuple dict, array, tensor or a "
-        "frozen dataclass of these"
+        f"{path} is {value!r:.60} of type {kind.__name__}, which is not a plain value: use "
+        "bool int float str bytes Fraction tuple dict, arrays, tensors and frozen dataclasses of "
+        "these"
     )
 
 
-def _blob(
+def _add_blob(
     owner: object, array: np.ndarray[Any, Any], blobs: dict[str, bytes], names: dict[int, str]
 ) -> dict[str, Any]:
     if id(owner) not in names:
@@ -88,62 +88,63 @@ def _blob(
     return {"name": names[id(owner)], "dtype": array.dtype.str, "shape": list(array.shape)}
 
 
-def _decode(tree: Any, blobs: dict[str, bytes], made: dict[str, Any]) -> Any:
+def _decode(tree: Any, blobs: dict[str, bytes], decoded: dict[str, Any]) -> Any:
     if isinstance(tree, list):
-        return tuple(_decode(item, blobs, made) for item in tree)
+        return tuple(_decode(item, blobs, decoded) for item in tree)
     if not isinstance(tree, dict):
         return tree
     if "value" in tree:
-        parts = {name: _decode(item, blobs, made) for name, item in tree["fields"].items()}
-        return _dataclass(tree["value"])(**parts)
-    ((kind, held),) = tree.items()
+        parts = {name: _decode(item, blobs, decoded) for name, item in tree["fields"].items()}
+        return _find_dataclass(tree["value"])(**parts)
+    ((kind, entry),) = tree.items()
     if kind == "float":
-        return float.fromhex(held)
+        return float.fromhex(entry)
     if kind == "bytes":
-        return b64decode(held)
+        return b64decode(entry)
     if kind == "fraction":
-        return Fraction(held)
+        return Fraction(entry)
     if kind == "dict":
-        return {_decode(key, blobs, made): _decode(item, blobs, made) for key, item in held}
-    if held["name"] not in made:
-        read = _array if kind == "array" else _tensor
-        made[held["name"]] = read(held, blobs[held["name"]])
-    return made[held["name"]]
+        return {_decode(key, blobs, decoded): _decode(item, blobs, decoded) for key, item in entry}
+    if entry["name"] not in decoded:
+        decode = _decode_array if kind == "array" else _decode_tensor
+        decoded[entry["name"]] = decode(entry, blobs[entry["name"]])
+    return decoded[entry["name"]]
 
 
-def _array(entry: dict[str, Any], blob: bytes) -> Any:
+def _decode_array(entry: dict[str, Any], blob: bytes) -> Any:
     return np.frombuffer(blob, np.dtype(entry["dtype"])).reshape(entry["shape"])
 
 
-def _tensor(entry: dict[str, Any], blob: bytes) -> Any:
-    torch = _torch()
-    dtype = getattr(torch, entry["dtype"])
+def _decode_tensor(entry: dict[str, Any], blob: bytes) -> Any:
+    torch = _import_torch()
+    dtype, device = getattr(torch, entry["dtype"]), _choose_device(entry["device"])
     if not blob:
-        return torch.empty(entry["shape"], dtype=dtype, device=_here(entry["device"]))
+        return torch.empty(entry["shape"], dtype=dtype, device=device)
     flat = torch.frombuffer(bytearray(blob), dtype=torch.uint8).view(dtype)
-    return flat.reshape(entry["shape"]).to(_here(entry["device"]))
+    return flat.reshape(entry["shape"]).to(device)
 
 
-def _here(device: str) -> str:
-    """The device, or the CPU on a machine that has no such one."""
+def _choose_device(device: str) -> str:
+    """Return the device, or the CPU on a machine that does not have it."""
     kind, _, number = device.partition(":")
-    there = _torch().cuda.device_count() if kind == "cuda" else 1
-    return device if int(number or 0) < there else "cpu"
+    count = _import_torch().cuda.device_count() if kind == "cuda" else 1
+    return device if int(number or 0) < count else "cpu"
 
 
-def _torch() -> Any:
-    import torch  # only a state that holds tensors needs it
+def _import_torch() -> Any:
+    import torch  # needed only by a state that holds tensors
 
     return torch
 
 
-def _dataclass(name: str) -> type:
-    """The class of that name, never imported for the asking: who goes on has built its chain."""
+def _find_dataclass(name: str) -> type:
+    """Return a class that is loaded already. Data must not cause imports: it may be untrusted."""
     module, _, path = name.partition(":")
-    found: Any = sys.modules.get(module)
+    item: Any = sys.modules.get(module)
     for part in path.split("."):
-        found = getattr(found, part, None)
-    if not (isinstance(found, type) and is_dataclass(found)):
-        raise FilmgateError(f"the snapshot holds a {name}, which this program has not loaded: "
-                            "it was written by another version, or by another model")  # fmt: skip
-    return found
+        item = getattr(item, part, None)
+    if not (isinstance(item, type) and is_dataclass(item)):
+        raise FilmgateError(f"the snapshot holds a {name}, which this program has not loaded: it "
+                            "was written by another version or for another model. Start the run "
+                            "again from the beginning")  # fmt: skip
+    return item

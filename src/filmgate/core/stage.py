@@ -1,4 +1,4 @@
-"""The contract: what a stage is, and what one may rely on."""
+"""The stage protocol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Seconds of past and of future that one result needs; None: no bound that is known."""
+    """Seconds of past and future input that one output needs; None if there is no known bound."""
 
     past: Fraction | None = Fraction(0)
     future: Fraction | None = Fraction(0)
 
     def __add__(self, other: "Reach") -> "Reach":
-        """What two stages in a row need together."""
-        return Reach(_sum(self.past, other.past), _sum(self.future, other.future))
+        """Return the reach of two stages in a row."""
+        return Reach(_add(self.past, other.past), _add(self.future, other.future))
 
 
-def _sum(a: Fraction | None, b: Fraction | None) -> Fraction | None:
+def _add(a: Fraction | None, b: Fraction | None) -> Fraction | None:
     return None if a is None or b is None else a + b
 
 
-def frames_long(count: int, spec: StreamSpec) -> Fraction | None:
-    """How long `count` frames are, in seconds; None where the rate varies and count is not 0."""
+def frames_to_seconds(count: int, spec: StreamSpec) -> Fraction | None:
+    """Return the duration of `count` frames; None if the rate varies and `count` is not 0."""
     if not count:
         return Fraction(0)
     return None if spec.rate is None else count / spec.rate
@@ -35,35 +35,39 @@ def frames_long(count: int, spec: StreamSpec) -> Fraction | None:
 
 @runtime_checkable
 class Stage(Protocol[S]):
-    """Weights and settings, never written to. All memory of the stream is the state S.
+    """One step of a chain: frames in, frames out, all memory of the stream in the state S.
 
-    S is a plain, bounded value (see `core/store.py`): it goes into `step` and comes out of it, and
-    nobody changes it. An adapter (`each`, `windowed`, `blocks`) makes a stage of a pure function.
+    The stage holds weights and settings and is never modified. S is a plain, bounded value (see
+    core/serialization.py) that is passed to `step` and returned from it, never changed in place.
+    The adapters `each`, `windowed` and `blocks` make a stage from a pure function.
     """
 
     @property
     def name(self) -> str:
-        """What people call it, in plans, traces and errors."""
+        """The name shown in plans, traces and errors."""
         ...
 
     def reach(self, spec: StreamSpec) -> Reach:
-        """How far one result sees, for the stream `spec`."""
+        """Return how much past and future one output needs, for the input stream `spec`."""
         ...
 
     def output(self, spec: StreamSpec) -> StreamSpec:
-        """What comes out, known before frame one: twice the rate, four times the size."""
+        """Return the format of the output, before the first frame: size, rate, pixel format."""
         ...
 
     def start(self, spec: StreamSpec, first: Position) -> S:
-        """The state when its first frame arrives."""
+        """Return the state before the first frame, which is at `first`."""
         ...
 
     def step(self, state: S, frames: Sequence[Frame]) -> tuple[S, list[Frame]]:
-        """Takes the next frames; gives what is ready. If it raises, nothing happened."""
+        """Process the next frames; return the new state and the frames that are ready.
+
+        A step that raises has no effect: the same state can be used again.
+        """
         ...
 
     def finish(self, state: S) -> tuple[S | None, list[Frame]]:
-        """The film ended. Called until the state is None, so the tail is as small as the rest."""
+        """Return frames that remain at the end; called again until the state is None."""
         ...
 
 
@@ -72,7 +76,7 @@ AnyStage = Stage[Any]
 
 @dataclass(frozen=True)
 class StageWrapper:
-    """A stage around another, which it is in all that it does not say otherwise."""
+    """A stage that forwards everything to another one. Subclasses override what they change."""
 
     stage: AnyStage
 

@@ -1,4 +1,4 @@
-"""Plain values: their size in bytes, the arrays in them, images made flat."""
+"""Plain values: their size in bytes, the arrays in them, and images reduced to their mean."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def flatten_image(image: Any) -> Any:
-    """A picture of the same kind, every plane of it its own mean."""
+    """Return an image of the same type in which each plane is filled with its own mean."""
     if is_dataclass(image) and not isinstance(image, type):
         return replace(image, **{item.name: flatten_image(getattr(image, item.name))
                                  for item in fields(image)})  # fmt: skip
@@ -21,55 +21,55 @@ def flatten_image(image: Any) -> Any:
     return image
 
 
-def iter_arrays(value: object) -> Iterator[Any]:
-    """Every array and tensor in a plain value."""
-    if hasattr(value, "ndim") and hasattr(value, "dtype"):
-        yield value
-    elif isinstance(value, Mapping):
+def iter_leaves(value: object) -> Iterator[Any]:
+    """Yield everything in a plain value that is not a mapping, a sequence or a dataclass."""
+    if isinstance(value, Mapping):
         for item in value.values():
-            yield from iter_arrays(item)
+            yield from iter_leaves(item)
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from iter_arrays(item)
+            yield from iter_leaves(item)
     elif is_dataclass(value):
-        for item in fields(value):
-            yield from iter_arrays(getattr(value, item.name))
+        for field in fields(value):
+            yield from iter_leaves(getattr(value, field.name))
+    else:
+        yield value
+
+
+def iter_arrays(value: object) -> Iterator[Any]:
+    """Yield every array and tensor in a plain value."""
+    return (x for x in iter_leaves(value) if hasattr(x, "ndim") and hasattr(x, "dtype"))
 
 
 def count_nonfinite(value: object) -> int:
-    """How many numbers of a plain value are NaN or infinite."""
-    if isinstance(value, float):
-        return int(not np.isfinite(value))
-    if isinstance(value, np.ndarray):
-        return int(np.size(value) - np.isfinite(value).sum()) if value.dtype.kind in "fc" else 0
-    if hasattr(value, "isfinite"):
-        kind: Any = value
-        if not (kind.is_floating_point() or kind.is_complex()):
-            return 0
-        finite = kind.isfinite()
-        return 0 if bool(finite.all()) else int(finite.numel() - finite.sum())
-    if isinstance(value, Mapping):
-        return sum(map(count_nonfinite, value.values()))
-    if isinstance(value, tuple | list):
-        return sum(map(count_nonfinite, value))
-    if is_dataclass(value):
-        return sum(count_nonfinite(getattr(value, item.name)) for item in fields(value))
-    return 0
+    """Count the NaN and infinite numbers in a plain value."""
+    return sum(map(_count_nonfinite_leaf, iter_leaves(value)))
 
 
-def nbytes(value: object) -> int:
-    """Bytes of pictures and numbers in a plain value: arrays and tensors, wherever they lie in it.
+def _count_nonfinite_leaf(leaf: Any) -> int:
+    if isinstance(leaf, float):
+        return int(not np.isfinite(leaf))
+    if isinstance(leaf, np.ndarray):
+        return int(np.size(leaf) - np.isfinite(leaf).sum()) if leaf.dtype.kind in "fc" else 0
+    if not hasattr(leaf, "isfinite") or not (leaf.is_floating_point() or leaf.is_complex()):
+        return 0
+    finite = leaf.isfinite()
+    return 0 if bool(finite.all()) else int(finite.numel() - finite.sum())
 
-    Shared arrays are counted as often as they are held; small change (ints, times) is a few bytes.
+
+def count_bytes(value: object) -> int:
+    """Count the bytes of the arrays, tensors and text in a plain value.
+
+    A shared array is counted once for each reference; ints and times count as a few bytes.
     """
-    held = getattr(value, "nbytes", None)
-    if isinstance(held, int):
-        return held
+    size = getattr(value, "nbytes", None)
+    if isinstance(size, int):
+        return size
     if isinstance(value, tuple | list):
-        return sum(map(nbytes, value))
+        return sum(map(count_bytes, value))
     if isinstance(value, bytes | str):
         return len(value)
     if isinstance(value, Mapping):
-        return sum(map(nbytes, value.values()))
-    names = getattr(value, "__dataclass_fields__", ())  # `fields` is slow, and this is asked often
-    return sum(nbytes(getattr(value, name)) for name in names) or 8
+        return sum(map(count_bytes, value.values()))
+    names = getattr(value, "__dataclass_fields__", ())  # `fields` is slow, and this is a hot path
+    return sum(count_bytes(getattr(value, name)) for name in names) or 8

@@ -1,1 +1,1 @@
-"""Weights and results that lie on this machine: fetched, kept, placed."""
+"""The device that models run on, and the memory of tensors on it."""

@@ -1,4 +1,4 @@
-"""Bytes of live tensors, counted as they come and go: on meta tensors they predict a peak."""
+"""Count the bytes of live tensors; on the meta device this predicts a peak."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-_ROUND = 512  # bytes: the least that CUDA's allocator gives
+_ROUND = 512  # bytes: the granularity of CUDA's allocator
 _CONVOLUTIONS = {
-    torch.ops.aten.conv2d.default,  # what is seen in inference mode
+    torch.ops.aten.conv2d.default,  # in inference mode
     torch.ops.aten.convolution.default,
     torch.ops.aten._convolution.default,
     torch.ops.aten.cudnn_convolution.default,
 }
 
 
-Made = tuple[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], ...]
+Layouts = tuple[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], ...]
 
 
-class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows the storages that operations make while the `with` lasts.
+class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the storages that operations create inside the `with`: `bytes` now, `peak` at most.
 
-    `bytes` are alive now, `peak` at most were. Tensors on the meta device take none, so a network
-    that this machine could never hold is predicted; gradients are off. With `layouts` each
-    convolution on 16-bit tensors counts input, output and weight once more while it runs, as
-    cuDNN's change of layout does. What an operation makes of meta tensors is worked out once.
+    Tensors on the meta device take no memory, so networks of any size can be predicted; gradients
+    must be off. With `layouts`, a convolution of 16-bit tensors counts its input, output and
+    weight twice while it runs, as cuDNN's change of layout does. Results on the meta device are
+    computed once for each combination of shapes.
     """
 
     def __init__(self, layouts: bool = False) -> None:
@@ -37,10 +37,10 @@ class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.bytes = self.peak = 0
         self._layouts = layouts
         self._known: set[int] = set()
-        self._made: dict[Hashable, Made | None] = {}
+        self._layouts_of: dict[Hashable, Layouts | None] = {}
 
-    def hold(self, *tensors: Tensor) -> None:
-        """Counts tensors that were there before, such as weights."""
+    def add(self, *tensors: Tensor) -> None:
+        """Count tensors that exist already, such as weights."""
         for tensor in tensors:
             self._count(tensor)
 
@@ -51,34 +51,34 @@ class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        made = self._done(func, args, kwargs or {})
-        for tensor in tree_iter(made):
+        result = self._run(func, args, kwargs or {})
+        for tensor in tree_iter(result):
             if isinstance(tensor, Tensor):
                 self._count(tensor)
         if self._layouts and func in _CONVOLUTIONS:
-            given, weight = args[0], args[1]
-            if given.element_size() == 2:
-                extra = sum(t.numel() * 2 for t in (given, weight, made))
+            tensor, weight = args[0], args[1]
+            if tensor.element_size() == 2:
+                extra = sum(t.numel() * 2 for t in (tensor, weight, result))
                 self.peak = max(self.peak, self.bytes + extra)
-        return made
+        return result
 
-    def _done(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The operation; on shapes that were seen before only its results are laid out."""
-        given = [value for value in tree_iter((args, kwargs)) if isinstance(value, Tensor)]
+    def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run the operation; for known shapes on the meta device only create its results."""
+        inputs = [value for value in tree_iter((args, kwargs)) if isinstance(value, Tensor)]
         schema = func._schema
-        if not all(tensor.is_meta for tensor in given) or any(
+        if not all(tensor.is_meta for tensor in inputs) or any(
             part.alias_info for part in (*schema.arguments, *schema.returns)
         ):
             return func(*args, **kwargs)
-        key = (func, _told(args), _told(kwargs))
-        if known := self._made.get(key):
+        key = (func, _describe(args), _describe(kwargs))
+        if known := self._layouts_of.get(key):
             new = [torch.empty_strided(*layout, dtype=dtype, device="meta")
                    for *layout, dtype in known]  # fmt: skip
             return new[0] if len(schema.returns) == 1 else tuple(new)
-        made = func(*args, **kwargs)
-        if given and key not in self._made:
-            self._made[key] = _fresh(made, given)
-        return made
+        result = func(*args, **kwargs)
+        if inputs and key not in self._layouts_of:
+            self._layouts_of[key] = _get_layouts(result, inputs)
+        return result
 
     def _count(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -96,23 +96,23 @@ class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.bytes -= size
 
 
-def _told(value: Any) -> Hashable:
-    """What results on the meta device follow from: shapes, and all that is no tensor."""
+def _describe(value: Any) -> Hashable:
+    """Return what results on the meta device depend on: shapes, and other arguments."""
     if isinstance(value, Tensor):
         return tuple(value.shape), value.stride(), value.dtype
     if isinstance(value, list | tuple):
-        return tuple(map(_told, value))
+        return tuple(map(_describe, value))
     if isinstance(value, Mapping):
-        return tuple((name, _told(one)) for name, one in value.items())
+        return tuple((name, _describe(one)) for name, one in value.items())
     return type(value), value
 
 
-def _fresh(made: Any, given: Sequence[Tensor]) -> Made | None:
-    """How results lie in memory of their own; None: they are no tensors, or what was given."""
-    made = (made,) if isinstance(made, Tensor) else made
-    if not isinstance(made, tuple) or not all(isinstance(one, Tensor) for one in made):
+def _get_layouts(result: Any, inputs: Sequence[Tensor]) -> Layouts | None:
+    """Return the layouts of new tensors; None if results are not tensors, or are inputs."""
+    result = (result,) if isinstance(result, Tensor) else result
+    if not isinstance(result, tuple) or not all(isinstance(one, Tensor) for one in result):
         return None
-    old = {tensor.untyped_storage()._cdata for tensor in given}
-    if any(one.untyped_storage()._cdata in old for one in made):
+    old = {tensor.untyped_storage()._cdata for tensor in inputs}
+    if any(one.untyped_storage()._cdata in old for one in result):
         return None
-    return tuple((tuple(one.shape), one.stride(), one.dtype) for one in made)
+    return tuple((tuple(one.shape), one.stride(), one.dtype) for one in result)

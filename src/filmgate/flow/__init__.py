@@ -1,1 +1,1 @@
-"""Optical flow: how every pixel moves from one frame to the next, and where films are cut."""
+"""Optical flow: estimators, warping, shot boundaries and temporal blending."""

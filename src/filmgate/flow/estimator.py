@@ -13,56 +13,58 @@ from filmgate.flow.dis import DisFlow
 
 
 class Estimator(Protocol):
-    """Finds flow between two pictures of which it has seen each once."""
+    """Estimates flow between images; each image is encoded once."""
 
     @property
     def device(self) -> str:
-        """Where it works: pictures are brought there before they are made larger or smaller."""
+        """The device that images are moved to, before they are resized."""
         ...
 
     def low_memory(self) -> Estimator:
-        """The same, holding less and taking longer, or itself where it can't."""
+        """Return a slower estimator that needs less memory, or itself if there is none."""
         ...
 
-    def seen(self, picture: Tensor, /) -> Any:
-        """A plain value: what flow needs to know of a picture (3, H, W), RGB in [0, 1]."""
+    def encode(self, image: Tensor, /) -> Any:
+        """Return the encoding of an image (3, H, W), RGB in [0, 1], as a plain value."""
         ...
 
-    def kept(self, seen: Any, back: bool, /) -> Any:
-        """What of it is wanted for the next picture's flow; `back`: the other way too."""
+    def reduce(self, encoded: Any, backward: bool, /) -> Any:
+        """Return what the next image's flow needs; `backward`: in the other direction too."""
         ...
 
-    def flows(
-        self, a: Any, b: Any, size: tuple[int, int], back: bool, /
+    def estimate(
+        self, a: Any, b: Any, size: tuple[int, int], backward: bool, /
     ) -> tuple[Tensor, Tensor | None]:
-        """(2, H, W) float32, x first, from `a` to `b`, and with `back` from `b` to `a`."""
+        """Return (2, H, W) float32, x first, from `a` to `b`, with `backward` also the reverse."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Dis:
-    """Flow by dense inverse search, on the CPU and without weights."""
+class DisEstimator:
+    """Flow by dense inverse search, on the CPU, without weights."""
 
     flow: DisFlow = DisFlow(cell=1)
     device: str = "cpu"
 
-    def low_memory(self) -> Dis:
-        """Itself: it holds little."""
+    def low_memory(self) -> DisEstimator:
+        """Return itself: it needs little."""
         return self
 
-    def seen(self, picture: Tensor) -> Any:
-        """Grey levels (H, W), uint8."""
-        weights = picture.new_tensor((0.299, 0.587, 0.114))[:, None, None]
-        grey = (picture * weights).sum(0).mul(255).round().clamp(0, 255)
+    def encode(self, image: Tensor) -> Any:
+        """Return grey levels (H, W), uint8."""
+        weights = image.new_tensor((0.299, 0.587, 0.114))[:, None, None]
+        grey = (image * weights).sum(0).mul(255).round().clamp(0, 255)
         return np.ascontiguousarray(grey.to("cpu", torch.uint8).numpy())
 
-    def kept(self, seen: Any, back: bool) -> Any:
+    def reduce(self, encoded: Any, backward: bool) -> Any:
         """See `Estimator.kept`."""
-        return seen
+        return encoded
 
-    def flows(
-        self, a: Any, b: Any, size: tuple[int, int], back: bool
+    def estimate(
+        self, a: Any, b: Any, size: tuple[int, int], backward: bool
     ) -> tuple[Tensor, Tensor | None]:
         """See `Estimator.flows`."""
-        ab, ba = (torch.from_numpy(field).permute(2, 0, 1) for field in self.flow.both(a, b))
-        return ab, ba if back else None
+        ab, ba = (
+            torch.from_numpy(field).permute(2, 0, 1) for field in self.flow.estimate_both(a, b)
+        )
+        return ab, ba if backward else None

@@ -13,33 +13,33 @@ from torch import Tensor
 from torch.nn import functional
 
 from filmgate.core.frame import Frame, Position, StreamSpec
-from filmgate.core.stage import Reach, frames_long
+from filmgate.core.stage import Reach, frames_to_seconds
 from filmgate.errors import Unsupported
 from filmgate.flow.estimator import Estimator
-from filmgate.flow.warp_torch import places, warp
+from filmgate.flow.warp_torch import make_pixel_grid, warp
 from filmgate.media.pixels import rgb
 from filmgate.media.pixels.planes import Planes
 
-# Forward and backward flow may differ by this share of their lengths, and by this, both squared.
-_APART = (0.01, 0.5)
+# Forward and backward flow may differ by this share of their lengths plus this, both squared.
+_TOLERANCE = (0.01, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Last:
-    """What is known of the frame before: its (H, W), and what the estimator keeps of it."""
+class PreviousFrame:
+    """The previous frame: its (H, W), and the estimator's encoding of it."""
 
     size: tuple[int, int]
-    seen: Any
+    encoding: Any
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Puts `flow_prev` and `occluded` on every frame but the first of a shot; pictures stay.
+    """Adds `flow_prev` and `occluded` to every frame but the first of a shot; images stay.
 
-    `flow_prev` (2, H, W), float32, pixels: what is seen at (x, y) was at (x + flow_prev[0, y, x],
-    y + flow_prev[1, y, x]) in the frame before. `occluded` (H, W), bool: it was not to be seen
+    `flow_prev` (2, H, W), float32, pixels: the content of (x, y) was at (x + flow_prev[0, y, x],
+    y + flow_prev[1, y, x]) in the previous frame. `occluded` (H, W), bool: it was not visible
     there, by forward-backward consistency. A `scale` above 1 enlarges the frame first (bicubic),
-    and both are of that picture. Images are Planes, or tensors (3, H, W) in [0, 1].
+    and both are of that size. Images are Planes, or tensors (3, H, W) in [0, 1].
     """
 
     estimator: Estimator
@@ -48,108 +48,110 @@ class Flow:
     name: str = "flow"
 
     def low_memory(self) -> Flow:
-        """With RAFT: pairs are looked up and never correlated beforehand."""
-        lean = self.estimator.low_memory()
-        return self if lean is self.estimator else replace(self, estimator=lean)
+        """Return the stage with an estimator that needs less memory, or itself."""
+        estimator = self.estimator.low_memory()
+        return self if estimator is self.estimator else replace(self, estimator=estimator)
 
     def reach(self, spec: StreamSpec) -> Reach:
-        return Reach(frames_long(1, spec), Fraction(0))
+        return Reach(frames_to_seconds(1, spec), Fraction(0))
 
     def output(self, spec: StreamSpec) -> StreamSpec:
         if spec.pixels != "rgb":
-            rgb.rgb().output(spec)  # alpha, HDR: refused with words before the first frame
+            rgb.convert_to_rgb().output(spec)  # raises for alpha and HDR
         return spec
 
-    def start(self, spec: StreamSpec, first: Position) -> tuple[Last, ...]:
+    def start(self, spec: StreamSpec, first: Position) -> tuple[PreviousFrame, ...]:
         return ()
 
     def step(
-        self, state: tuple[Last, ...], frames: Sequence[Frame]
-    ) -> tuple[tuple[Last, ...], list[Frame]]:
-        made = []
+        self, state: tuple[PreviousFrame, ...], frames: Sequence[Frame]
+    ) -> tuple[tuple[PreviousFrame, ...], list[Frame]]:
+        outputs = []
         with torch.no_grad():
             for frame in frames:
                 last = () if frame.extras.get("cut") else state
-                frame, now = self._told(frame, last)
-                made.append(frame)
+                frame, now = self._add_flow(frame, last)
+                outputs.append(frame)
                 state = (now,)
-        return state, made
+        return state, outputs
 
-    def finish(self, state: tuple[Last, ...]) -> tuple[None, list[Frame]]:
+    def finish(self, state: tuple[PreviousFrame, ...]) -> tuple[None, list[Frame]]:
         return None, []
 
-    def _told(self, frame: Frame, last: tuple[Last, ...]) -> tuple[Frame, Last]:
-        picture = _rgb(frame.image, self.estimator.device)
-        height, width = picture.shape[1:]
-        size, seen = (height, width), self.estimator.seen(scaled(picture, self.scale))
-        now = Last(size, self.estimator.kept(seen, self.occlusion))
-        del picture
+    def _add_flow(
+        self, frame: Frame, last: tuple[PreviousFrame, ...]
+    ) -> tuple[Frame, PreviousFrame]:
+        image = _to_rgb(frame.image, self.estimator.device)
+        height, width = image.shape[1:]
+        size, encoded = (height, width), self.estimator.encode(scale_image(image, self.scale))
+        now = PreviousFrame(size, self.estimator.reduce(encoded, self.occlusion))
+        del image
         if not last:
             return frame, now
         if last[0].size != size:
-            raise Unsupported(f"frame {frame.index} is {width}x{height} and the one before "
-                              f"{last[0].size[1]}x{last[0].size[0]}: flow wants one size, so "
-                              "split the film there")  # fmt: skip
-        looked = _size(size, self.scale)
-        flow, back = self.estimator.flows(seen, last[0].seen, looked, self.occlusion)
-        whole = max(size, looked)
-        told: dict[str, object] = {"flow_prev": enlarged(flow, whole)}
+            raise Unsupported(f"frame {frame.index} is {width}x{height} and the previous one "
+                              f"{last[0].size[1]}x{last[0].size[0]}: flow needs one size: "
+                              "split the video there")  # fmt: skip
+        scaled = _scale_size(size, self.scale)
+        flow, back = self.estimator.estimate(encoded, last[0].encoding, scaled, self.occlusion)
+        full = max(size, scaled)
+        extras: dict[str, object] = {"flow_prev": upsample_flow(flow, full)}
         if back is not None:
-            hidden = occluded(flow, back)[None, None].float()
-            told["occluded"] = functional.interpolate(hidden, whole, mode="nearest")[0, 0] > 0
-        return frame.learnt(**told), now
+            hidden = find_occlusion(flow, back)[None, None].float()
+            extras["occluded"] = functional.interpolate(hidden, full, mode="nearest")[0, 0] > 0
+        return frame.with_extras(**extras), now
 
 
-def scaled(picture: Tensor, scale: Fraction) -> Tensor:
-    """The picture (3, H, W) at `scale`, sides rounded up; if that is another size, as float32.
+def scale_image(image: Tensor, scale: Fraction) -> Tensor:
+    """Return the image (3, H, W) at `scale`, sides rounded up, as float32 if the size changes.
 
-    Smaller ones are means of what they cover, larger ones bicubic and not clamped.
+    Smaller images are area means, larger ones bicubic and not clamped.
     """
-    size = _size((picture.shape[1], picture.shape[2]), scale)
-    if size == tuple(picture.shape[1:]):
-        return picture
-    whole = picture[None].float()
+    size = _scale_size((image.shape[1], image.shape[2]), scale)
+    if size == tuple(image.shape[1:]):
+        return image
+    resized = image[None].float()
     if scale > 1:
-        return functional.interpolate(whole, size, mode="bicubic", align_corners=False)[0]
-    return functional.interpolate(whole, size, mode="bilinear", antialias=True)[0]
+        return functional.interpolate(resized, size, mode="bicubic", align_corners=False)[0]
+    return functional.interpolate(resized, size, mode="bilinear", antialias=True)[0]
 
 
-def enlarged(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """Flow (2, h, w) in its own pixels as flow (2, H, W) in pixels of a picture of (H, W)."""
+def upsample_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return flow (2, h, w) in its own pixels as flow (2, H, W) in pixels of that size."""
     height, width = size
     if tuple(flow.shape[1:]) == size:
         return flow.contiguous()
-    whole = functional.interpolate(flow[None], size, mode="bilinear", align_corners=False)[0]
-    whole[0] *= width / flow.shape[2]
-    whole[1] *= height / flow.shape[1]
-    return whole
+    resized = functional.interpolate(flow[None], size, mode="bilinear", align_corners=False)[0]
+    resized[0] *= width / flow.shape[2]
+    resized[1] *= height / flow.shape[1]
+    return resized
 
 
-def occluded(flow: Tensor, back: Tensor) -> Tensor:
-    """(H, W) bool: what `flow` (2, H, W) leads to, `back` does not lead back from; or outside.
+def find_occlusion(flow: Tensor, back: Tensor) -> Tensor:
+    """Return (H, W) bool: where `back` does not undo `flow` (2, H, W), or it leads outside.
 
     Sundaram, Brox & Keutzer, "Dense Point Trajectories by GPU-Accelerated Large Displacement
     Optical Flow", ECCV 2010, section 4.
     """
     height, width = flow.shape[1:]
-    x, y = places(height, width, flow.device) + flow
+    x, y = make_pixel_grid(height, width, flow.device) + flow
     outside = (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
     returned = warp(back[None], flow[None])[0]
-    share, more = _APART
+    share, offset = _TOLERANCE
     lengths = flow.square().sum(0) + returned.square().sum(0)
-    apart = (flow + returned).square().sum(0) > share * lengths + more
-    hidden: Tensor = outside | apart
+    inconsistent = (flow + returned).square().sum(0) > share * lengths + offset
+    hidden: Tensor = outside | inconsistent
     return hidden
 
 
-def _size(size: tuple[int, int], scale: Fraction) -> tuple[int, int]:
+def _scale_size(size: tuple[int, int], scale: Fraction) -> tuple[int, int]:
     return ceil(size[0] * scale), ceil(size[1] * scale)
 
 
-def _rgb(image: object, device: str) -> Tensor:
+def _to_rgb(image: object, device: str) -> Tensor:
     if isinstance(image, Planes):
         return rgb.to_rgb(image, device=device)
     if isinstance(image, Tensor) and image.dim() == 3 and image.shape[0] == 3:
         return image.to(device)
-    raise Unsupported(f"flow was looked for in {type(image).__name__}: planes are wanted, or a "
-                      "tensor (3, H, W) in [0, 1]")  # fmt: skip
+    raise Unsupported(f"flow cannot take {type(image).__name__}: pass planes, or a tensor "
+                      "(3, H, W) in [0, 1]")  # fmt: skip

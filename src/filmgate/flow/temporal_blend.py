@@ -1,4 +1,4 @@
-"""Less flicker: every picture is blended with the one before, moved to where this one has it."""
+"""Reduce flicker: blend each image with the previous one, motion-compensated."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import numpy.typing as npt
 from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.stage import Reach
 from filmgate.errors import Unsupported
-from filmgate.flow.dis import DisFlow, Field, Gray, shrunk
+from filmgate.flow.dis import DisFlow, Field, Gray, downsample
 from filmgate.media.pixels.planes import Plane, Planes
 
 Map = npt.NDArray[np.float32]  # (rows, columns)
 
 _FLOW = DisFlow(cell=1)
-_TIE = 2.0**-10  # added before rounding to nearest, as in flow/warp.py
-# Which motion to believe: Sundaram et al., ECCV 2010, section 3.2.
-_AGREE = (0.01, 0.5)
+_TIE = 2.0**-10  # added before rounding to nearest, as in flow/warp_numpy.py
+# Forward-backward consistency: Sundaram et al., ECCV 2010, section 3.2.
+_TOLERANCE = (0.01, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """What is remembered: the planes that were made steady, of the picture before."""
+class PastFrame:
+    """The blended planes of the previous image."""
 
     planes: tuple[Plane, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """A stage that evens out what changes from frame to frame and no motion explains.
+    """A stage that smooths changes between frames that motion does not explain.
 
-    At most `share` of a picture is the one before; what differs by `levels` (of 8 bits, around a
-    pixel) counts e times less. Motion is found on pictures 1/`cell` as large, on the first plane;
-    luma is blended, or R, G and B. Nothing is taken across a cut (extra "cut").
+    At most `share` of an image comes from the previous one; a difference of `levels` (8-bit, around
+    a pixel) reduces it e times. Flow is estimated at 1/`cell` of the size, on the first plane; luma
+    is blended, or R, G and B. Nothing is blended across shot boundaries (extra "cut").
     """
 
     cell: int = 2
@@ -55,75 +55,75 @@ class Steady:
         return ()
 
     def step(
-        self, state: Past | tuple[()], frames: Sequence[Frame]
-    ) -> tuple[Past | tuple[()], list[Frame]]:
+        self, state: PastFrame | tuple[()], frames: Sequence[Frame]
+    ) -> tuple[PastFrame | tuple[()], list[Frame]]:
         out = []
         for frame in frames:
             image = frame.image
             if not isinstance(image, Planes):
-                raise Unsupported(f"steady was given {type(image).__name__}: it wants planes")
+                raise Unsupported(f"steady cannot take {type(image).__name__}: pass planes")
             count = 3 if image.pixels.startswith("gbr") else 1
             new = image.arrays[:count]
             if state and not frame.extras.get("cut"):
-                new = self.blended(state.planes, new, image.bits)
-            out.append(frame.made(image.with_arrays((*new, *image.arrays[count:])),
+                new = self.blend(state.planes, new, image.bits)
+            out.append(frame.with_image(image.with_arrays((*new, *image.arrays[count:])),
                                   keep=tuple(frame.extras)))  # fmt: skip
-            state = Past(new)
+            state = PastFrame(new)
         return state, out
 
-    def finish(self, state: Past | tuple[()]) -> tuple[None, list[Frame]]:
+    def finish(self, state: PastFrame | tuple[()]) -> tuple[None, list[Frame]]:
         return None, []
 
-    def blended(
+    def blend(
         self, before: tuple[Plane, ...], now: tuple[Plane, ...], bits: int
     ) -> tuple[Plane, ...]:
-        """The planes `now`, with as much of those `before` as can be trusted."""
-        a, b = (self._seen(planes[0], bits) for planes in (before, now))
-        there, back = _FLOW.both(a, b)
-        trust, field = _agreeing(there, back), back
+        """Return the planes `now`, blended with those `before` where the motion is consistent."""
+        a, b = (self._reduce(planes[0], bits) for planes in (before, now))
+        there, back = _FLOW.estimate_both(a, b)
+        trust, field = _measure_trust(there, back), back
         if self.cell > 1:
-            trust, field = (_onto(x, now[0].shape, self.cell) for x in (trust, field))
+            trust, field = (_resize(x, now[0].shape, self.cell) for x in (trust, field))
             field = field * np.float32(self.cell)
-        return tuple(self._mixed(p, q, field, trust, bits)
+        return tuple(self._mix(p, q, field, trust, bits)
                      for p, q in zip(before, now, strict=True))  # fmt: skip
 
-    def _mixed(self, before: Plane, now: Plane, field: Field, trust: Map, bits: int) -> Plane:
+    def _mix(self, before: Plane, now: Plane, field: Field, trust: Map, bits: int) -> Plane:
         step = np.float32(1 << bits - 8)
-        apart: Any = _moved(before.astype(np.float32), field, cv2.INTER_LANCZOS4)
-        apart -= now
-        around = cv2.blur(np.abs(apart), (5, 5), borderType=cv2.BORDER_REPLICATE)
-        apart *= trust * np.exp(around / (-self.levels * step)) * np.float32(self.share)
-        apart += now
-        apart += np.float32(0.5 + _TIE)
-        made: Plane = np.floor(apart).clip(0, (1 << bits) - 1).astype(now.dtype)
-        return made
+        difference: Any = _warp(before.astype(np.float32), field, cv2.INTER_LANCZOS4)
+        difference -= now
+        around = cv2.blur(np.abs(difference), (5, 5), borderType=cv2.BORDER_REPLICATE)
+        difference *= trust * np.exp(around / (-self.levels * step)) * np.float32(self.share)
+        difference += now
+        difference += np.float32(0.5 + _TIE)
+        blended: Plane = np.floor(difference).clip(0, (1 << bits) - 1).astype(now.dtype)
+        return blended
 
-    def _seen(self, plane: Plane, bits: int) -> Gray:
+    def _reduce(self, plane: Plane, bits: int) -> Gray:
         grey = plane if bits == 8 else (plane >> (bits - 8)).astype(np.uint8)
-        return np.asarray(shrunk(grey, self.cell), np.uint8)
+        return np.asarray(downsample(grey, self.cell), np.uint8)
 
 
-def _agreeing(there: Field, back: Field) -> Map:
-    """1 where following a motion and then its return leads back, towards 0 where it does not."""
-    returned = _moved(there, back, cv2.INTER_LINEAR)
-    apart = np.square(back + returned).sum(-1)
+def _measure_trust(there: Field, back: Field) -> Map:
+    """Return 1 where flow and reverse flow cancel, towards 0 where they do not."""
+    returned = _warp(there, back, cv2.INTER_LINEAR)
+    difference = np.square(back + returned).sum(-1)
     allowed = np.square(back).sum(-1) + np.square(returned).sum(-1)
-    allowed = _AGREE[0] * allowed + _AGREE[1]
-    return np.asarray(np.exp(-np.square(apart / allowed)), np.float32)
+    allowed = _TOLERANCE[0] * allowed + _TOLERANCE[1]
+    return np.asarray(np.exp(-np.square(difference / allowed)), np.float32)
 
 
-def _onto(values: Any, shape: tuple[int, ...], cell: int) -> Any:
+def _resize(values: Any, shape: tuple[int, ...], cell: int) -> Any:
     rows, columns = (n * cell for n in values.shape[:2])
-    whole = cv2.resize(values, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    return whole[: shape[0], : shape[1]]
+    resized = cv2.resize(values, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return resized[: shape[0], : shape[1]]
 
 
-def _moved(picture: Any, field: Field, how: int) -> Any:
+def _warp(image: Any, field: Field, how: int) -> Any:
     nothing: Any = None
     how |= cv2.WARP_RELATIVE_MAP
-    return cv2.remap(picture, field, nothing, how, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(image, field, nothing, how, borderMode=cv2.BORDER_REPLICATE)
 
 
 def samples() -> tuple[Steady, ...]:
-    """For trials."""
+    """Return one of each kind, for tests."""
     return (Steady(), Steady(cell=1))

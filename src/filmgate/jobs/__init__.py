@@ -1,1 +1,1 @@
-"""Many jobs, and one that must survive: what is kept on disk, and who is at it."""
+"""Runs that survive their process: what is on disk, and which process works on it."""

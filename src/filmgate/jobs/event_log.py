@@ -1,4 +1,4 @@
-"""What a run said, as lines of JSON: for programs that watch, and to look back at."""
+"""Events of a run as lines of JSON, for programs that watch it and for later reading."""
 
 import json
 import os
@@ -6,14 +6,14 @@ from pathlib import Path
 from types import TracebackType
 
 from filmgate.core.events import Committed, Event, Progress
-from filmgate.tasks.job_config import plain
+from filmgate.tasks.settings import plain
 
-SPARSE_S = 10.0  # between two lines of progress that are kept
+PROGRESS_INTERVAL_S = 10.0  # between two lines of progress in the file
 
 
-def json_line(event: Event) -> str:
-    """An event as one line of JSON; docs/events.md tells the fields."""
-    if isinstance(event, Committed):  # the state is for machines that go on, not for readers
+def format_event(event: Event) -> str:
+    """Return an event as one line of JSON; docs/events.md lists the fields."""
+    if isinstance(event, Committed):  # without the state, which only a resumed run needs
         snapshot = event.snapshot
         fields = {
             "index": snapshot.cursor.index,
@@ -25,28 +25,28 @@ def json_line(event: Event) -> str:
     return json.dumps({"event": type(event).__name__} | fields)
 
 
-class Log:
-    """A file that takes every event, progress only now and then, and what a full disk lets it."""
+class EventLog:
+    """A file of all events, with progress every few seconds; a full disk does not stop the run."""
 
     def __init__(self, path: Path) -> None:
-        self._file, self._said_s = path.open("ab+", buffering=0), -SPARSE_S
+        self._file, self._last_s = path.open("ab+", buffering=0), -PROGRESS_INTERVAL_S
         size = self._file.seek(0, os.SEEK_END)
         self._file.seek(max(0, size - 1))
-        self._torn = self._file.read(1) not in (b"", b"\n")  # its writer was shot
+        self._is_torn = self._file.read(1) not in (b"", b"\n")  # its last writer was killed
 
-    def tell(self, event: Event) -> None:
-        """Writes it down, at once."""
+    def write(self, event: Event) -> None:
+        """Write an event at once."""
         if isinstance(event, Progress):
-            if event.seconds - self._said_s < SPARSE_S:
+            if event.seconds - self._last_s < PROGRESS_INTERVAL_S:
                 return
-            self._said_s = event.seconds
-        line = b"\n" * self._torn + json_line(event).encode() + b"\n"
+            self._last_s = event.seconds
+        line = b"\n" * self._is_torn + format_event(event).encode() + b"\n"
         try:
-            self._torn = self._file.write(line) < len(line)
-        except OSError:  # the film matters more: what must be written says so itself
-            self._torn = True
+            self._is_torn = self._file.write(line) < len(line)
+        except OSError:  # the video matters more: whatever must be written reports it
+            self._is_torn = True
 
-    def __enter__(self) -> "Log":
+    def __enter__(self) -> "EventLog":
         return self
 
     def __exit__(

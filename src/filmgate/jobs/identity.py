@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -11,108 +10,109 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from filmgate.core.instrumentation.memory import cuda_in_use
+from filmgate.core.instrumentation.memory import get_loaded_cuda
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.errors import BadSetting, BadWeights
+from filmgate.jobs.options import RepeatableSource
 from filmgate.jobs.run_directory import RunDirectory
-from filmgate.media.sources import ImageSequence, VideoFile
-from filmgate.models.registry import files
+from filmgate.jobs.stored_run import read_stored_job, read_stored_plan
+from filmgate.models.registry import find_weight_files
 from filmgate.planning.limits import Limits
-from filmgate.storage.fingerprint import fingerprint
-from filmgate.tasks.job_config import WEIGHTS, job_to, plain, settings
+from filmgate.storage.fingerprint import sample_fingerprint
+from filmgate.tasks.job_config import job_to
+from filmgate.tasks.model_task import ModelTask
+from filmgate.tasks.settings import find_paths, list_settings, plain, resolve_paths
 
-# What else moves bits, if it is installed.
+# Libraries that affect bits, as far as they are installed.
 LIBRARIES = ("filmgate", "av", "numpy", "opencv-contrib-python-headless", "torch", "diffusers",
              "spandrel")  # fmt: skip
+# Fields of a plan that a run may change while it runs, and that affect no earlier frame.
+_CHANGING = {"reduced_batches": [], "bad_frames": [], "queue_bytes": 0}
 
 
-def same_run(folder: RunDirectory, job: Job, plan: Plan | None, limits: Limits) -> Plan | None:
-    """The plan of the run that was begun here. Raises BadSetting if that was another run."""
-    told = json.loads(folder.read("job.json") or b"{}")
-    told.pop("given", None)
-    changed = differences(told, json.loads(json.dumps(run_identity(job, limits))))
-    stored = json.loads(folder.read("plan.json") or b"{}").get("plan")
+def check_same_run(
+    directory: RunDirectory, job: Job, plan: Plan | None, limits: Limits
+) -> Plan | None:
+    """Return the plan of the unfinished run in a directory, None if it has none yet.
+
+    Raises BadSetting if that run is another one, or cannot be read.
+    """
+    before = read_stored_job(directory).model_dump(exclude={"given"})
+    changed = find_differences(before, json.loads(json.dumps(describe_run(job, limits))))
+    stored = read_stored_plan(directory)
     if plan and stored:
-        learnt = {"shrunk": [], "bad": [], "queue_bytes": 0}  # on the way; it moves no bits before
-        changed += differences(stored | learnt, plain(plan) | learnt, "plan.")
+        changed += find_differences(stored.plan | _CHANGING, plain(plan) | _CHANGING, "plan.")
     if changed:
         raise BadSetting(
-            f"{folder.path} holds a run that was begun otherwise: {'; '.join(changed)}. Say the "
-            "same as then and it goes on, or --restart to start over"
+            f"{directory.path} holds an unfinished run with other settings: {'; '.join(changed)}. "
+            "Pass the same settings to resume it, or --restart to start again"
         )
-    if not stored:
+    if stored is None:
         return plan
-    old: Plan = TypeAdapter(Plan).validate_python(stored)
+    old = stored.to_plan()
     if plan is None:
         return old
-    return replace(old, bad=plan.bad or old.bad, queue_bytes=plan.queue_bytes)
+    return replace(old, bad_frames=plan.bad_frames or old.bad_frames, queue_bytes=plan.queue_bytes)
 
 
-def run_identity(job: Job, limits: Limits) -> dict[str, Any]:
-    """All that the result depends on, as JSON."""
+def describe_run(job: Job, limits: Limits) -> dict[str, Any]:
+    """Return everything that the result depends on, as JSON."""
     source = job.source
-    assert isinstance(source, VideoFile | ImageSequence)
-    form = _numbers(job_to(job))
+    assert isinstance(source, RepeatableSource)
+    form = _normalize_numbers(job_to(resolve_paths(job, Path.cwd())))
     for end in ("input", "output"):
-        form[end]["path"] = os.path.abspath(form[end]["path"])
         form[end].pop("overwrite", None)
-    for task in form["tasks"]:
-        for name in WEIGHTS & task.keys():
-            task[name] = os.path.abspath(task[name])
     return {
         "job": form,
-        "films": [fingerprint(path) for path in source.files if path.exists()],
-        "weights": [fingerprint(path) for path in _weights(job)],
-        "limits": settings(limits),
-        "versions": dict(_versions()),
+        "videos": [sample_fingerprint(path) for path in source.files if path.exists()],
+        "files": [sample_fingerprint(path) for path in dict.fromkeys(_find_task_files(job))],
+        "limits": list_settings(limits),
+        "versions": _list_versions(),
     }
 
 
-def _weights(job: Job) -> Iterator[Path]:
-    """The files of weights that its tasks open, where they are here."""
+def _find_task_files(job: Job) -> Iterator[Path]:
+    """Return the files that its tasks read, weights and others, as far as they exist."""
     for task in job.tasks:
-        if hasattr(task, "model") and hasattr(task, "knobs"):
+        yield from (path for path in find_paths(task) if path.is_file())
+        if isinstance(task, ModelTask):
             with suppress(BadWeights):
-                yield from files(task.model, task.knobs)
+                yield from find_weight_files(task.model, task.options)
 
 
-def _numbers(form: Any) -> Any:
-    """The form with whole numbers as such: the flag's "2" and Python's 2 ask for the same."""
+def _normalize_numbers(form: Any) -> Any:
+    """Return the form with integers as such: "2" from a flag and 2 from Python are the same."""
     if isinstance(form, dict):
-        return {key: _numbers(value) for key, value in form.items()}
+        return {key: _normalize_numbers(value) for key, value in form.items()}
     if isinstance(form, list):
-        return [_numbers(value) for value in form]
+        return [_normalize_numbers(value) for value in form]
     return int(form) if isinstance(form, str) and form.isdecimal() else form
 
 
-def _versions() -> Mapping[str, str]:
-    found = {}
+def _list_versions() -> dict[str, str]:
+    versions = {}
     for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    if cuda := cuda_in_use():  # loaded by now where a network wants it
-        found["device"] = cuda.get_device_name()
-    return found
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    if cuda := get_loaded_cuda():  # loaded by now if a network needs it
+        versions["device"] = cuda.get_device_name()
+    return versions
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> list[str]:
-    """What is not the same, in words: "tasks.0.factor was 2, is 3"."""
-    found = []
+def find_differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return each difference as text: "tasks.0.factor was 2, is 3"."""
+    differences = []
     for key in dict.fromkeys((*old, *new)):
-        a, b, name = old.get(key), new.get(key), f"{within}{key}"
+        a, b, name = old.get(key), new.get(key), f"{prefix}{key}"
         if isinstance(a, list) and isinstance(b, list):
             a, b = dict(enumerate(a)), dict(enumerate(b))
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += differences(a, b, f"{name}.")
+            differences += find_differences(a, b, f"{name}.")
         elif a != b:
-            found.append(f"{name} was {_said(a)}, is {_said(b)}")
-    return found
+            differences.append(f"{name} was {_format_value(a)}, is {_format_value(b)}")
+    return differences
 
 
-def _said(value: object) -> str:
+def _format_value(value: object) -> str:
     return "not set" if value is None else json.dumps(value)

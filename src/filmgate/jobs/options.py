@@ -1,4 +1,4 @@
-"""What a user may set about how a run survives its process."""
+"""What the user may set about how a run survives its process, and which jobs can be resumed."""
 
 from __future__ import annotations
 
@@ -6,30 +6,45 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from filmgate.core.job import Job
 from filmgate.errors import BadSetting
 from filmgate.jobs.run_directory import RunDirectory
+from filmgate.media.frame_counter import FrameCounter
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import ImageSequence, VideoFile
+
+RepeatableSource = VideoFile | ImageSequence | FrameCounter  # each read gives the same frames
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeOptions:
-    """What a person may say of how a run outlives its process; each field is a flag."""
+    """How a run survives its process; each field is a flag."""
 
     work: Path | None = None
-    """Keep what is needed to go on in this folder. Without: OUT.filmgate, beside the result."""
+    """Folder for what a resumed run needs. Default: OUT.filmgate, next to the result."""
 
     restart: bool = False
-    """Start over, although a run for this result was begun."""
+    """Start again, even if there is an unfinished run for this result."""
 
     pause_after: Fraction | None = None
-    """Stop at the first commit after so long, seconds or 1:02:03; the same command goes on."""
+    """Stop at the first commit after this time, seconds or 1:02:03; the same command resumes."""
 
     playable: bool = False
-    """Keep a film of what is done so far in that folder, to be watched meanwhile."""
+    """Keep a playable video of what is done so far in that folder."""
 
     def __post_init__(self) -> None:
         if self.pause_after is not None and self.pause_after < 0:
-            raise BadSetting(f"pause_after is {self.pause_after} s: wanted 0 or more")
+            raise BadSetting(f"pause_after is {self.pause_after} s: pass 0 or more")
 
-    def folder(self, result: Path) -> RunDirectory:
-        """Where the run for this result keeps what it needs."""
-        return RunDirectory(Path(self.work)) if self.work else RunDirectory.beside(result)
+    def find_directory(self, result: Path) -> RunDirectory:
+        """Return the directory of the run for this result."""
+        return RunDirectory(Path(self.work)) if self.work else RunDirectory.for_result(result)
+
+
+def explain_not_resumable(job: Job) -> str | None:
+    """Return why no other process can resume a run of this job, None if one can."""
+    if not isinstance(job.source, RepeatableSource):
+        return "this run cannot be resumed if it is stopped: a pipe can only be read once"
+    if isinstance(job.sink, VideoOutput) and job.sink.to_pipe:
+        return "this run cannot be resumed if it is stopped: its result goes to a pipe"
+    return None

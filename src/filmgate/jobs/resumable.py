@@ -1,10 +1,10 @@
-"""A run that outlives its process: what it committed lies in a folder, from where it goes on."""
+"""Run a job so that it survives its process: a later run resumes from the last commit."""
 
 from __future__ import annotations
 
 import errno
-import json
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,31 +13,22 @@ from time import perf_counter
 from filmgate.backends import inline
 from filmgate.core.events import Committed, Done, Event, Replanned, Started, Warned
 from filmgate.core.job import Job
-from filmgate.core.plan import Plan, Shrunk
+from filmgate.core.model_cache import ModelCache
+from filmgate.core.plan import Plan, ReducedBatch
 from filmgate.core.snapshot import Snapshot
 from filmgate.errors import DiskFull, FilmgateError, Interrupted
 from filmgate.jobs.checkpoints import Checkpoints
-from filmgate.jobs.event_log import Log
-from filmgate.jobs.identity import run_identity, same_run
-from filmgate.jobs.options import ResumeOptions
-from filmgate.jobs.run_directory import RunDirectory
-from filmgate.media.sinks import VideoOutput
-from filmgate.media.sources import ImageSequence, VideoFile
-from filmgate.planning import disk
-from filmgate.planning.fit import planned_within
+from filmgate.jobs.event_log import EventLog
+from filmgate.jobs.identity import check_same_run, describe_run
+from filmgate.jobs.options import ResumeOptions, explain_not_resumable
+from filmgate.jobs.run_directory import COMMITS
+from filmgate.jobs.stored_run import write_stored_job, write_stored_plan
+from filmgate.media.sinks import ImageOutput, RecordOutput, VideoOutput
+from filmgate.planning.disk import check_remaining_space, check_space
+from filmgate.planning.fit import plan_within
 from filmgate.planning.limits import Limits
-from filmgate.storage.atomic import named
-from filmgate.storage.fingerprint import fingerprint
-from filmgate.tasks.job_config import plain
-
-
-def passing(job: Job) -> str | None:
-    """Why a run of this job can't be gone on with by another process; None: it can."""
-    if not isinstance(job.source, VideoFile | ImageSequence):
-        return "a pipe can't be read twice: if this run is stopped, it begins anew"
-    if isinstance(job.sink, VideoOutput) and job.sink.piped:
-        return "what has gone into a pipe is gone: if this run is stopped, it begins anew"
-    return None
+from filmgate.storage.atomic import replace_durably
+from filmgate.storage.fingerprint import sample_fingerprint
 
 
 def run(
@@ -48,116 +39,148 @@ def run(
     durable: ResumeOptions | None = None,
     limits: Limits | None = None,
     trace: Path | None = None,
+    models: ModelCache | None = None,
+    run_name: str = "",
 ) -> Generator[Event, None, None]:
-    """Does the job, or the rest of it where an earlier run of the same job stopped.
+    """Run the job, or the rest of it if an earlier run of the same job was stopped.
 
-    Without a plan, `limits` choose one; without those, a rule. What is in the folder decides where
-    it goes on; a `resume` only says that it is not to start over. Raises FilmgateError: Busy,
-    BadSetting if the folder is of a run with other settings, Interrupted for a pause.
+    Default plan: the fastest within `limits`. The run's directory decides where to resume; a
+    `resume` only prevents a restart. Raises FilmgateError: Busy; BadSetting if the directory is of
+    a run with other settings; Interrupted for a pause.
     """
-    durable, limits = durable or ResumeOptions(), limits or Limits()
-    if passing(job) or not isinstance(job.sink, VideoOutput):
-        if said := passing(job):
-            yield Warned(said)
-        yield from inline.run(job, plan or planned_within(job, limits), resume, trace=trace)
+    options, limits, models = durable or ResumeOptions(), limits or Limits(), models or ModelCache()
+    if (reason := explain_not_resumable(job)) or not isinstance(
+        job.sink, VideoOutput | ImageOutput | RecordOutput
+    ):
+        if reason:
+            yield Warned(reason)
+        plan = plan or plan_within(job, limits, models)
+        yield from inline.run(job, plan, resume, limits=limits, trace=trace, models=models,
+                              run_name=run_name)  # fmt: skip
         return
-    folder = durable.folder(Path(job.sink.path))
-    with folder.held() as created:
-        ledger = Checkpoints(folder, durable.playable)
+    directory = options.find_directory(Path(job.sink.path))
+    with directory.lock() as created:
+        checkpoints = Checkpoints(directory, options.playable)
         try:
-            if durable.restart and resume is None:
-                folder.clear()
-            if ledger.begun:
-                plan = same_run(folder, job, plan, limits)
-                if done := _only_unnamed(ledger, job.sink):
+            if options.restart and resume is None:
+                _start_over(checkpoints, job.sink)
+            if directory.read(COMMITS) is not None:
+                plan = check_same_run(directory, job, plan, limits)
+                if not checkpoints.has_commits:
+                    yield Warned(f"{directory.path / COMMITS} is damaged: starting again")
+            if checkpoints.has_commits:
+                if done := _finish_naming(checkpoints, job.sink):
                     yield done
-                    folder.remove()
+                    directory.remove()
                     return
             else:
-                folder.clear()
-                asked = run_identity(job, limits) | {
-                    "given": not created and durable.work is not None
-                }
-                folder.write("job.json", json.dumps(asked, indent=1).encode())
-                plan = plan or planned_within(job, limits)
-            with Log(folder.path / "events.jsonl") as log:
-                for event in _logged(job, plan, ledger, trace, durable.pause_after):
-                    log.tell(event)
-                    yield event
-            folder.remove()
+                _start_over(checkpoints, job.sink)
+                given = not created and options.work is not None
+                write_stored_job(directory, describe_run(job, limits) | {"given": given})
+                plan = plan or plan_within(job, limits, models)
+            yield from _run_logged(job, plan, checkpoints, options.pause_after, limits, trace,
+                                   models)  # fmt: skip
+            directory.remove()
         finally:
-            if folder.begun and not ledger.begun:
-                folder.remove()
+            if directory.is_run and not checkpoints.has_commits:
+                directory.remove()
 
 
-def _logged(
+def _run_logged(
     job: Job,
     plan: Plan | None,
-    ledger: Checkpoints,
+    checkpoints: Checkpoints,
+    pause_after: Fraction | None,
+    limits: Limits,
     trace: Path | None,
+    models: ModelCache,
+) -> Generator[Event, None, None]:
+    """Run the job with its events in the directory's log; everything is closed at the end."""
+    events = inline.run(job, plan, limits=limits, checkpoints=checkpoints, trace=trace,
+                        models=models)  # fmt: skip
+    recorded = _record(events, job, plan, checkpoints, pause_after)
+    with (
+        EventLog(checkpoints.path / "events.jsonl") as log,
+        closing(events),  # before the directory is removed: the sink deletes what is uncommitted
+        closing(recorded),
+    ):
+        for event in recorded:
+            log.write(event)
+            yield event
+
+
+def _record(
+    events: Generator[Event, None, None],
+    job: Job,
+    plan: Plan | None,
+    checkpoints: Checkpoints,
     pause_after: Fraction | None,
 ) -> Generator[Event, None, None]:
-    """The run itself: its plan is written down before its first frame, and each time it shrinks."""
-    folder, began = ledger.folder, perf_counter()
+    """Yield the events of a run; store its plan before the first frame and at every change."""
+    directory, start = checkpoints.directory, perf_counter()
     names: tuple[str, ...] = ()
     frames: int | None = None
-    settled = plan.bad if plan and ledger.begun else ()
+    bad_frames = plan.bad_frames if plan and checkpoints.has_commits else ()  # that are stored
     try:
-        for event in inline.run(job, plan, keep=ledger, trace=trace):
-            while ledger.told:
-                yield Warned(ledger.told.pop(0))
+        for event in events:
+            while checkpoints.warnings:
+                yield Warned(checkpoints.warnings.pop(0))
             if isinstance(event, Started):
                 plan, names, frames = event.plan, event.stages, event.source.frames
-                if not ledger.begun:
-                    _write_plan(folder, plan, frames)
+                if not checkpoints.has_commits:
+                    write_stored_plan(directory, plan, frames)
                 if not event.read:
-                    disk.for_all(folder.path, job, event)
+                    check_space(directory.path, job, event)
             elif isinstance(event, Replanned) and plan:
-                shrunk = Shrunk(event.index, names.index(event.stage), event.batch)
-                plan = replace(plan, shrunk=(*plan.shrunk, shrunk))
-                _write_plan(folder, replace(plan, bad=settled), frames)
+                reduced = ReducedBatch(event.index, names.index(event.stage), event.batch)
+                plan = replace(plan, reduced_batches=(*plan.reduced_batches, reduced))
+                write_stored_plan(directory, replace(plan, bad_frames=bad_frames), frames)
             if isinstance(event, Committed):
-                if plan and plan.bad != settled:  # without those frames it got this far
-                    settled = plan.bad
-                    _write_plan(folder, plan, frames)
+                if plan and plan.bad_frames != bad_frames:  # without them it reached this commit
+                    bad_frames = plan.bad_frames
+                    write_stored_plan(directory, plan, frames)
                 snapshot = event.snapshot
                 ended = snapshot.state is None
                 yield Committed(snapshot if ended else replace(snapshot, state=()))  # it is on disk
                 if not ended:
-                    disk.for_the_rest(folder.path, snapshot.cursor.index, frames)
-                    if pause_after is not None and perf_counter() - began >= pause_after:
+                    check_remaining_space(directory.path, snapshot.cursor.index, frames)
+                    if pause_after is not None and perf_counter() - start >= pause_after:
                         raise Interrupted(f"paused at frame {snapshot.cursor.index}: the same "
-                                          "command goes on from there")  # fmt: skip
+                                          "command resumes from there")  # fmt: skip
             else:
                 yield event
     except (FilmgateError, OSError) as error:
-        if _of_a_full_disk(error) and not isinstance(error, DiskFull):
-            raise DiskFull.full(folder.path, ledger.frames) from error
+        if _is_disk_full(error) and not isinstance(error, DiskFull):
+            raise DiskFull.full(directory.path, checkpoints.frames) from error
         raise
 
 
-def _write_plan(folder: RunDirectory, plan: Plan, frames: int | None) -> None:
-    form = {"plan": plain(plan), "frames": frames}
-    folder.write("plan.json", json.dumps(form, indent=1).encode())
+def _start_over(checkpoints: Checkpoints, sink: VideoOutput | ImageOutput | RecordOutput) -> None:
+    """Delete what an earlier run wrote; its images are in the output folder."""
+    if isinstance(sink, ImageOutput):
+        sink.discard(checkpoints)
+    checkpoints.directory.clear()
 
 
-def _only_unnamed(ledger: Checkpoints, sink: VideoOutput) -> Done | None:
-    """If all that was left to do is to give the result its name, does so."""
-    found = ledger.result()
-    if found is None:
+def _finish_naming(
+    checkpoints: Checkpoints, sink: VideoOutput | ImageOutput | RecordOutput
+) -> Done | None:
+    """Give a complete result its name, if that is all that is left to do."""
+    complete = checkpoints.read_complete()
+    if complete is None:
         return None
-    noted, done = found
-    part, path = ledger.path / noted.pop("name"), Path(sink.path)
-    if part.exists() and fingerprint(part) == noted:
-        named(part, path)
-    elif not (path.exists() and fingerprint(path) == noted):
+    result, done = complete
+    part, path = checkpoints.path / result.name, Path(sink.path)
+    if part.exists() and sample_fingerprint(part) == result.fingerprint:
+        replace_durably(part, path)
+    elif not (path.exists() and sample_fingerprint(path) == result.fingerprint):
         return None
     return done
 
 
-def _of_a_full_disk(error: BaseException | None) -> bool:
+def _is_disk_full(error: BaseException | None) -> bool:
     while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # FFmpeg's have it too
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # OSError, or FFmpeg's
             return True
         error = error.__cause__
     return False

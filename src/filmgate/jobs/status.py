@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from filmgate.core.job import Job
-from filmgate.errors import BadSetting
 from filmgate.jobs.checkpoints import Checkpoints
 from filmgate.jobs.run_directory import RunDirectory
+from filmgate.jobs.stored_run import JOB, PLAN, read_stored_job
 from filmgate.planning.limits import Limits
-from filmgate.tasks.job_config import fill, job_from, plain
+from filmgate.tasks.job_config import job_from
+from filmgate.tasks.settings import fill, plain
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """How a run stands that was begun: source frames done, of how many, and who is at it."""
+    """The status of an unfinished run: source frames done, of how many, and who works on it."""
 
     place: Path
     result: str
@@ -28,35 +28,31 @@ class RunStatus:
     holder: str
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return the values for JSON."""
         return {item.name: plain(getattr(self, item.name)) for item in fields(self)}
 
 
-def run_status(folder: RunDirectory) -> RunStatus:
-    """How the run in a folder stands; what can't be read there counts as not done."""
-    told = _json(folder, "job.json")
-    size_bytes = sum(entry.stat().st_size for entry in os.scandir(folder.path))
+def read_status(directory: RunDirectory) -> RunStatus:
+    """Return the status of the run in a directory; what cannot be read counts as not done."""
+    frames = directory.read_json(PLAN).get("frames")
     return RunStatus(
-        folder.path,
-        str(told.get("job", {}).get("output", {}).get("path", "unknown")),
-        Checkpoints(folder).frames,
-        _json(folder, "plan.json").get("frames"),
-        size_bytes,
-        folder.holder(),
+        directory.path,
+        _find_result(directory.read_json(JOB)),
+        Checkpoints(directory).frames,
+        frames if isinstance(frames, int) else None,
+        sum(entry.stat().st_size for entry in os.scandir(directory.path)),
+        directory.read_holder(),
     )
 
 
-def stored_job(folder: RunDirectory) -> tuple[Job, Limits]:
-    """The job that was begun in a folder, and its limits. Raises BadSetting."""
-    told = _json(folder, "job.json")
-    if not {"job", "limits"} <= told.keys():
-        raise BadSetting(f"{folder.path / 'job.json'} is not what was written: begin anew with "
-                         "the command of then and --restart")  # fmt: skip
-    return job_from(told["job"], folder.path.parent), fill(Limits, told["limits"], "the limits")
+def read_job(directory: RunDirectory) -> tuple[Job, Limits]:
+    """Return the job of the run in a directory, and its limits. Raises BadSetting."""
+    stored = read_stored_job(directory)
+    job = job_from(stored.job, directory.path.parent)
+    return job, fill(Limits, stored.limits, "the limits")
 
 
-def _json(folder: RunDirectory, name: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads(folder.read(name) or b"{}"))
-    except (ValueError, TypeError, RecursionError):
-        return {}
+def _find_result(stored: Any) -> str:
+    for key in ("job", "output", "path"):
+        stored = stored.get(key) if isinstance(stored, dict) else None
+    return stored if isinstance(stored, str) else "unknown"

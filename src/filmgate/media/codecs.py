@@ -1,4 +1,4 @@
-"""The codecs that a result may have: encoders, how quality and effort are said, and containers."""
+"""Codecs for outputs: FFmpeg's encoders with their options for quality and speed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ _PRORES = ("proxy", "lt", "standard", "hq", "4444", "4444xq")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
-    """One codec: FFmpeg's `encoder`, the option that says quality and the one that says effort.
+    """One codec: FFmpeg's `encoder`, and the names of its options for quality and speed.
 
-    `crf` is the default quality and `worst` its other end (None: the codec has none). `options` go
-    to the encoder as they are. `exact`: same frames and same threads give the same packets.
+    `crf` is the default quality and `worst` the largest allowed one (None: the codec has none).
+    `options` are passed to the encoder. `exact`: the same frames and threads give the same packets.
     """
 
     encoder: str
@@ -28,8 +28,8 @@ class Codec:
     exact: bool = True
 
 
-def _hardware(encoder: str, quality: str, **options: str) -> Codec:
-    """An encoder in the graphics card: close, never exact."""
+def _define_gpu_codec(encoder: str, quality: str, **options: str) -> Codec:
+    """Return a GPU encoder: its packets may differ between runs."""
     return Codec(encoder=encoder, quality=quality, crf=23, options=options, exact=False)
 
 
@@ -45,13 +45,13 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
                         options={"vendor": "apl0"}),
         "ffv1": Codec(encoder="ffv1", options={"level": "3", "slicecrc": "1", "g": "1"}),
         "rawvideo": Codec(encoder="rawvideo"),
-        "h264_nvenc": _hardware("h264_nvenc", "cq", rc="vbr", b="0", forced_idr="1"),
-        "hevc_nvenc": _hardware("hevc_nvenc", "cq", rc="vbr", b="0", forced_idr="1"),
-        "av1_nvenc": _hardware("av1_nvenc", "cq", rc="vbr", b="0"),
-        "h264_qsv": _hardware("h264_qsv", "global_quality"),
-        "hevc_qsv": _hardware("hevc_qsv", "global_quality"),
-        "av1_qsv": _hardware("av1_qsv", "global_quality"),
-        "h264_videotoolbox": _hardware("h264_videotoolbox", "q"),
-        "hevc_videotoolbox": _hardware("hevc_videotoolbox", "q"),
+        "h264_nvenc": _define_gpu_codec("h264_nvenc", "cq", rc="vbr", b="0", forced_idr="1"),
+        "hevc_nvenc": _define_gpu_codec("hevc_nvenc", "cq", rc="vbr", b="0", forced_idr="1"),
+        "av1_nvenc": _define_gpu_codec("av1_nvenc", "cq", rc="vbr", b="0"),
+        "h264_qsv": _define_gpu_codec("h264_qsv", "global_quality"),
+        "hevc_qsv": _define_gpu_codec("hevc_qsv", "global_quality"),
+        "av1_qsv": _define_gpu_codec("av1_qsv", "global_quality"),
+        "h264_videotoolbox": _define_gpu_codec("h264_videotoolbox", "q"),
+        "hevc_videotoolbox": _define_gpu_codec("hevc_videotoolbox", "q"),
     }
 )  # fmt: skip

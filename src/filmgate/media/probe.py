@@ -1,4 +1,4 @@
-"""What is in a file: its container, every stream, chapters, metadata."""
+"""What is in a file: its container, streams, chapters and metadata."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from av.video.stream import VideoStream
 
 from filmgate.core.frame import ColorTags
 from filmgate.errors import BadInput, UserError
-from filmgate.media.containers.open import opened, translated
-from filmgate.media.pixels import formats
-from filmgate.media.reading.decoder import pick
-from filmgate.media.reading.video_reader import VideoReader
+from filmgate.media.containers.open import open_container, translate_errors
+from filmgate.media.pixels.av_frames import read_color_tags
+from filmgate.media.reading.decoder import choose_stream
+from filmgate.media.sources import VideoFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """What a video stream looks like: pixels, frames per second, degrees counter-clockwise.
+class VideoInfo:
+    """Properties of a video stream: pixels, average frames per second, degrees counter-clockwise.
 
-    `rate` is the average one; `turn` is None where only the header was read.
+    `rotation` is None where only the header was read.
     """
 
     width: int
@@ -34,33 +34,33 @@ class Picture:
     pixels: str
     colour: ColorTags
     aspect: Fraction | None
-    turn: int | None
+    rotation: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
-    """One stream; times in seconds of the container's timeline, None where it does not tell.
+class StreamInfo:
+    """One stream; times in seconds of the container's timeline, None where unknown.
 
-    `kind` is video, audio, subtitle, attachment or data; `traits` are FFmpeg's dispositions.
+    `kind` is video, audio, subtitle, attachment or data; `dispositions` are FFmpeg's names.
     """
 
     index: int
     kind: str
     codec: str
     language: str | None
-    traits: tuple[str, ...]
+    dispositions: tuple[str, ...]
     time_base: Fraction | None
     start: Fraction | None
     duration: Fraction | None
     metadata: dict[str, str]
-    picture: Picture | None = None
+    video: VideoInfo | None = None
     sample_rate: int | None = None
     channels: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A named stretch, in seconds of the container's timeline."""
+    """A chapter, in seconds of the container's timeline."""
 
     start: Fraction
     end: Fraction
@@ -68,8 +68,8 @@ class Chapter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """All that a file says of itself; `best` is the video stream that would be processed."""
+class MediaInfo:
+    """The contents of a file; `best` is the index of the video stream processed by default."""
 
     path: Path
     container: str
@@ -77,26 +77,26 @@ class Contents:
     start: Fraction | None
     duration: Fraction | None
     best: int | None
-    tracks: tuple[Track, ...]
+    streams: tuple[StreamInfo, ...]
     chapters: tuple[Chapter, ...]
     metadata: dict[str, str]
 
 
-def probe(path: Path, header: bool = False) -> Contents:
-    """What is in `path`; with `header`, without decoding a picture. Raises BadInput."""
-    with opened(path) as container:
+def probe(path: Path, header: bool = False) -> MediaInfo:
+    """Return what is in `path`; with `header`, without decoding a frame. Raises BadInput."""
+    with open_container(path) as container:
         try:
-            best: int | None = pick(path, container, None).index
+            best: int | None = choose_stream(path, container, None).index
         except BadInput:
-            best = None  # sound only: still worth showing
-        return Contents(
+            best = None  # a file with audio only is still worth showing
+        return MediaInfo(
             path=path,
             container=container.format.name,
             size_bytes=container.size,
-            start=_seconds(container.start_time, Fraction(1, av.time_base)),
-            duration=_seconds(container.duration, Fraction(1, av.time_base)),
+            start=_to_seconds(container.start_time, Fraction(1, av.time_base)),
+            duration=_to_seconds(container.duration, Fraction(1, av.time_base)),
             best=best,
-            tracks=tuple(_track(path, s, header) for s in container.streams),
+            streams=tuple(_describe_stream(path, s, header) for s in container.streams),
             chapters=tuple(
                 Chapter(c["start"] * tick, c["end"] * tick, c["metadata"])
                 for c in container.chapters()
@@ -106,74 +106,69 @@ def probe(path: Path, header: bool = False) -> Contents:
         )
 
 
-def times(path: Path, video: int | None = None) -> Iterator[tuple[Fraction, Fraction]]:
-    """(time, duration) of every frame decoded and shown, in seconds of film time."""
-    return VideoReader.of(path, video).times()
+def read_frame_times(path: Path, stream: int | None = None) -> Iterator[tuple[Fraction, Fraction]]:
+    """Yield (time, duration) of every shown frame in seconds; each frame is decoded."""
+    return VideoFile(path, stream).open().iter_times()
 
 
-def first_sound(path: Path, track: int | None = None) -> Fraction | None:
-    """Container time where the first sound packet begins, in seconds; None without sound.
+def find_audio_start(path: Path, index: int | None = None) -> Fraction | None:
+    """Return the container time of the first audio packet, in seconds; None without audio.
 
-    `track` None: the first sound track. A codec's run-in counts, although an mp4 hides it: so the
-    distance to a film's `offset` is the same in every container if sound is in step.
+    `index` None: of the first audio stream. A codec's run-in counts, although an mp4 hides it: so
+    the distance to a video's `offset` is the same in every container if audio is in sync.
     """
-    with opened(path) as container:
-        found = [s for s in container.streams.audio if track in (None, s.index)]
-        if not found:
+    with open_container(path) as container:
+        streams = [s for s in container.streams.audio if index in (None, s.index)]
+        if not streams:
             return None
-        with translated(path, f"reading the beginning of track {found[0].index}"):
-            for packet in container.demux(found[0]):
+        with translate_errors(path, f"reading the start of stream {streams[0].index}"):
+            for packet in container.demux(streams[0]):
                 if packet.pts is not None and packet.size and not packet.is_discard:
                     return packet.pts * packet.time_base
     return None
 
 
-def _track(path: Path, stream: Stream, header: bool) -> Track:
+def _describe_stream(path: Path, stream: Stream, header: bool) -> StreamInfo:
     context = stream.codec_context
-    sound = stream if isinstance(stream, AudioStream) else None
-    return Track(
+    audio = stream if isinstance(stream, AudioStream) else None
+    return StreamInfo(
         index=stream.index,
         kind=stream.type,
         codec=context.codec.canonical_name if context else stream.name or "unknown",
         language=stream.language,
-        traits=tuple(d.name for d in Disposition if d & stream.disposition and d.name),
+        dispositions=tuple(d.name for d in Disposition if d & stream.disposition and d.name),
         time_base=stream.time_base,
-        start=_seconds(stream.start_time, stream.time_base),
-        duration=_seconds(stream.duration, stream.time_base),
+        start=_to_seconds(stream.start_time, stream.time_base),
+        duration=_to_seconds(stream.duration, stream.time_base),
         metadata=dict(stream.metadata),
-        picture=_picture(path, stream, header) if isinstance(stream, VideoStream) else None,
-        sample_rate=sound.codec_context.sample_rate if sound else None,
-        channels=sound.codec_context.channels if sound else None,
+        video=_describe_video(path, stream, header) if isinstance(stream, VideoStream) else None,
+        sample_rate=audio.codec_context.sample_rate if audio else None,
+        channels=audio.codec_context.channels if audio else None,
     )
 
 
-def _picture(path: Path, stream: VideoStream, header: bool) -> Picture:
+def _describe_video(path: Path, stream: VideoStream, header: bool) -> VideoInfo:
     context = stream.codec_context
-    return Picture(
+    return VideoInfo(
         width=context.width,
         height=context.height,
         rate=stream.average_rate,
         pixels=context.pix_fmt or "unknown",
-        colour=ColorTags(
-            matrix=formats.MATRICES.get(context.colorspace, "unknown"),
-            primaries=formats.PRIMARIES.get(context.color_primaries, "unknown"),
-            transfer=formats.TRANSFERS.get(context.color_trc, "unknown"),
-            range=formats.RANGES.get(context.color_range, "unknown"),
-        ),
+        colour=read_color_tags(context, "unknown"),
         aspect=stream.sample_aspect_ratio,
-        turn=None if header else _turn(path, stream.index),
+        rotation=None if header else _read_rotation(path, stream.index),
     )
 
 
-def _turn(path: Path, index: int) -> int | None:
-    with opened(path) as container:
+def _read_rotation(path: Path, index: int) -> int | None:
+    with open_container(path) as container:
         try:
-            with translated(path, "decoding its first picture"):
+            with translate_errors(path, "decoding its first frame"):
                 frame: Any = next(container.decode(container.streams[index]), None)
         except UserError:
             return None
         return None if frame is None else frame.rotation
 
 
-def _seconds(ticks: int | None, base: Fraction | None) -> Fraction | None:
+def _to_seconds(ticks: int | None, base: Fraction | None) -> Fraction | None:
     return None if ticks is None or base is None else ticks * base

@@ -1,4 +1,4 @@
-"""Where results go: a video file or images. Definitions, as a job holds them."""
+"""Definitions of outputs: a video file or images. No media library is needed."""
 
 from __future__ import annotations
 
@@ -6,166 +6,266 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from filmgate.errors import BadSetting
 from filmgate.media.codecs import CODECS
-from filmgate.media.options import SUFFIXES, Codec, Container, Fit
+from filmgate.media.options import (
+    SUFFIXES,
+    Codec,
+    Container,
+    EncodeOptions,
+    Fit,
+    ImageOptions,
+)
 
 if TYPE_CHECKING:
     from filmgate.core.frame import StreamSpec
     from filmgate.core.snapshot import CheckpointStore
+    from filmgate.core.source_metadata import SourceMetadata
     from filmgate.core.stage import AnyStage
     from filmgate.media.images.image_writer import ImageWriter
+    from filmgate.media.records.writer import RecordWriter
     from filmgate.media.writing.segment_writer import SegmentWriter
     from filmgate.media.writing.video_writer import VideoWriter
+
+_RAW_SUFFIXES = (".nut", ".y4m")  # in others, readers would not know the pixel format
 
 
 @dataclass(frozen=True, slots=True)
 class VideoOutput:
-    """A result on disk: .mp4, .m4v, .mov, .mkv or .webm, encoded anew; - writes to a pipe."""
+    """A video file: .mp4, .m4v, .mov, .mkv, .webm, .nut or .y4m. "-" writes to standard output."""
 
     path: Path
 
     codec: Codec | None = None
-    """How the picture is encoded; ffv1 loses nothing. Without: h264, in a .webm vp9. Those in the
-    graphics card (_nvenc, _qsv, _videotoolbox) give close results, not the same ones."""
+    """Video codec. ffv1 is lossless. Hardware encoders (_nvenc, _qsv, _videotoolbox) do not give
+    the same bits every time. Default: h264; vp9 in a .webm."""
 
     crf: int | None = None
-    """Quality: 0 is best, 51 (of vp9 and av1 63) smallest."""
+    """Quality: 0 is best, 51 (63 for vp9 and av1) is smallest."""
 
     preset: str | None = None
-    """Time against size, in the codec's own words: medium of h264 and hevc, 8 of av1 ..."""
+    """Encoding speed against size, in the codec's terms: medium for h264 and hevc, 8 for av1."""
 
     pix_fmt: str | None = None
-    """The pixel format of the result, such as yuv420p or yuv422p10le. Without: the film's own; RGB
+    """Pixel format of the output, such as yuv420p or yuv422p10le. Default: that of the input; RGB
     becomes yuv420p unless a codec is chosen."""
 
     container: Container | None = None
-    """The container, where the name does not tell it; without, a pipe gets y4m."""
+    """Container format. Default: by the name of the output; y4m for standard output."""
 
     fit: Fit | None = None
-    """What to do with odd sides that a codec does not take: pad or crop."""
+    """Pad or crop frames whose width or height the codec does not accept."""
 
     overwrite: bool = False
     """Replace the output if it exists."""
 
     def __post_init__(self) -> None:
-        for name, known in (
+        for name, values in (
             ("codec", get_args(Codec)), ("container", get_args(Container)), ("fit", get_args(Fit)),
         ):  # fmt: skip
-            if getattr(self, name) not in (None, *known):
+            if getattr(self, name) not in (None, *values):
                 raise BadSetting(
-                    f"{name} is {getattr(self, name)!r}: wanted one of {', '.join(known)}"
+                    f"{name} is {getattr(self, name)!r}, wanted one of {', '.join(values)}"
                 )
-        named = Path(self.path).suffix.lower()
-        if named in (*SUFFIXES, ".m4v") and self.suffix != named:
+        ending = Path(self.path).suffix.lower()
+        if ending in (*SUFFIXES, ".m4v") and self.suffix != ending:
             raise BadSetting(
-                f"container is {self.container} and the output is {self.path.name}: leave one"
+                f"container is {self.container} and the output is {self.path.name}: omit one"
             )
-        codec = CODECS[self.coded]
+        known = self.suffix in (*SUFFIXES, ".m4v")
+        if known and self.chosen_codec == "rawvideo" and self.suffix not in _RAW_SUFFIXES:
+            raise BadSetting(
+                f"codec is rawvideo and the container is {self.suffix}, wanted "
+                f"{' or '.join(_RAW_SUFFIXES)}: name the output so, or pass --codec ffv1, which is "
+                "lossless too"
+            )
+        codec = CODECS[self.chosen_codec]
         if self.crf is not None and codec.crf is None:
-            raise BadSetting(f"crf is {self.crf}: {self.coded} has no such setting, leave it out")
+            raise BadSetting(f"crf is {self.crf}: {self.chosen_codec} has no such option, omit it")
         if self.crf is not None and not 0 <= self.crf <= codec.worst:
             raise BadSetting(
-                f"crf is {self.crf}: wanted 0 (best) to {codec.worst} for {self.coded}"
+                f"crf is {self.crf}, wanted 0 (best) to {codec.worst} for {self.chosen_codec}"
             )
         if self.preset is not None and codec.presets and self.preset not in codec.presets:
             raise BadSetting(
-                f"preset is {self.preset!r}: {self.coded} knows {', '.join(codec.presets)}"
+                f"preset is {self.preset!r}, wanted one of {', '.join(codec.presets)} for "
+                f"{self.chosen_codec}"
             )
         if self.preset is not None and not codec.presets and codec.exact:
-            raise BadSetting(f"preset is {self.preset!r}: {self.coded} has none, leave it out")
+            raise BadSetting(
+                f"preset is {self.preset!r}: {self.chosen_codec} has no presets, omit it"
+            )
 
     @property
     def suffix(self) -> str:
-        """The ending that tells the container: ".mkv", although the name may be another."""
+        """The suffix of the container, such as ".mkv", whatever the name ends in."""
         if self.container:
             return f".{self.container}"
-        return ".y4m" if self.piped else Path(self.path).suffix.lower()
+        return ".y4m" if self.to_pipe else Path(self.path).suffix.lower()
 
     @property
-    def piped(self) -> bool:
-        """Whether it goes to standard output."""
+    def to_pipe(self) -> bool:
+        """Whether the video goes to standard output."""
         return str(self.path) == "-"
 
     @property
-    def coded(self) -> str:
-        """The codec, chosen by the container where none is given."""
-        usual = {".webm": "vp9", ".y4m": "rawvideo"}
-        return self.codec or usual.get(self.suffix, "h264")
+    def chosen_codec(self) -> Codec:
+        """The codec, or the default of the container."""
+        if self.codec is not None:
+            return self.codec
+        defaults: dict[str, Codec] = {".webm": "vp9", ".y4m": "rawvideo"}
+        return defaults.get(self.suffix, "h264")
+
+    @property
+    def encode_options(self) -> EncodeOptions:
+        """The settings for the writers, with defaults filled in."""
+        return EncodeOptions(
+            path=Path(self.path),
+            suffix=self.suffix,
+            codec=self.chosen_codec,
+            crf=self.crf,
+            preset=self.preset,
+            overwrite=self.overwrite,
+            to_pipe=self.to_pipe,
+        )
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        """What is done to the result before it is encoded. Raises Unsupported."""
+        """Return the stages that run before encoding. Raises BadSetting, Unsupported."""
         pixels = self.pix_fmt or spec.pixels
         if pixels.startswith("gbrp") and not (self.pix_fmt or self.codec):
-            # images and gifs, for whom nobody chose: what every player shows
+            # images and gifs without a chosen codec: what every player shows
             pixels = "yuv420p" if spec.dtype == "uint8" else "yuv420p10le"
         if self.fit is None and pixels == spec.pixels:
             return ()
         from filmgate.media.pixels import reformat
 
-        return reformat.shaped(spec, self.coded, pixels, self.fit)
+        return reformat.build_output_stages(spec, self.chosen_codec, pixels, self.fit)
 
     def open(
         self,
-        video: Any,
+        source: SourceMetadata,
         spec: StreamSpec,
         *,
-        slow: Fraction | None = Fraction(1),
+        time_scale: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
-        keep: CheckpointStore | None = None,
+        checkpoints: CheckpointStore | None = None,
+        run_name: str = "",
     ) -> VideoWriter | SegmentWriter:
-        """The result being written, beside the other tracks of `film`, `slow`
-        times as long (None: without those that have times); in pieces that outlive a crash if
-        there is a `keep`. Raises UserError."""
+        """Open the output for frames of `spec`; see `core.job.SinkFile`. Raises UserError."""
         from filmgate.media.writing.segment_writer import SegmentWriter
         from filmgate.media.writing.video_writer import VideoWriter
 
-        if keep is None:
-            return VideoWriter(self, spec, video.origin, slow=slow, tags=tags, threads=threads)
-        return SegmentWriter(keep, self, spec, video.origin, slow=slow, tags=tags, threads=threads)
+        options = self.encode_options
+        if checkpoints is None:
+            return VideoWriter(
+                options,
+                spec,
+                source,
+                time_scale=time_scale,
+                tags=tags,
+                threads=threads,
+                run_name=run_name,
+            )
+        return SegmentWriter(
+            checkpoints, options, spec, source, time_scale=time_scale, tags=tags, threads=threads
+        )
 
-    def leftovers(self, run: str) -> list[Path]:
-        """Hidden files of a run that was killed; `run` is what FILMGATE_RUN was for it."""
-        return list(Path(self.path).parent.glob(f".*.{run}.part*"))
+    def find_leftovers(self, run_name: str) -> list[Path]:
+        """Return the hidden files of the run of this name, for removal after it was killed."""
+        return list(Path(self.path).parent.glob(f".*.{run_name}.part*"))
 
 
 @dataclass(frozen=True, slots=True)
 class ImageOutput:
-    """A result as pictures on disk: frames/%06d.png, .webp or .tiff, none of which loses a bit."""
+    """Lossless images: a folder, or a pattern such as frames/%06d.png, .webp or .tiff."""
 
     path: Path
 
     png_level: int = 4
-    """How hard PNG files are squeezed, 0 (not at all) to 9."""
+    """Compression of PNG files, 0 (none) to 9."""
 
     overwrite: bool = False
-    """Replace pictures that exist."""
+    """Replace images that exist."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.png_level <= 9:
-            raise BadSetting(f"png_level is {self.png_level}: wanted 0 (quick) to 9 (small)")
+            raise BadSetting(f"png_level is {self.png_level}, wanted 0 (fast) to 9 (small)")
+
+    @property
+    def image_options(self) -> ImageOptions:
+        """The settings for the writer."""
+        return ImageOptions(
+            path=Path(self.path), png_level=self.png_level, overwrite=self.overwrite
+        )
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        """What is done to the result before it is written: made RGB of 8 or 16 bits."""
-        from filmgate.media.images.image_writer import as_stills
+        """Return the stages that convert to RGB or grey of 8 or 16 bits. Raises Unsupported."""
+        from filmgate.media.images.image_encoder import build_image_stages
+        from filmgate.media.images.image_files import resolve_pattern
 
-        return as_stills(self, spec)
+        return build_image_stages(resolve_pattern(Path(self.path)).suffix.lower(), spec)
 
     def open(
         self,
-        video: Any,
+        source: SourceMetadata,
         spec: StreamSpec,
         *,
-        slow: Fraction | None = Fraction(1),
+        time_scale: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
-        keep: CheckpointStore | None = None,
+        checkpoints: CheckpointStore | None = None,
+        run_name: str = "",
     ) -> ImageWriter:
-        """The pictures being written; those of an interrupted run stay, with or without a `keep`.
-        Raises UserError."""
+        """Open the output for frames of `spec`; see `core.job.SinkFile`. Raises UserError."""
         from filmgate.media.images.image_writer import ImageWriter
 
-        return ImageWriter(self, spec, video.origin, tags=tags or {}, threads=threads)
+        return ImageWriter(
+            self.image_options, spec, source, threads=threads, checkpoints=checkpoints
+        )
+
+    def find_leftovers(self, run_name: str) -> list[Path]:
+        """Return no files: what a killed run leaves is in its directory, for the next run."""
+        return []
+
+    def discard(self, checkpoints: CheckpointStore) -> None:
+        """Delete the images that an earlier run wrote, by its `checkpoints`; no others."""
+        from filmgate.media.images.image_writer import discard_images
+
+        discard_images(self.image_options, checkpoints)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOutput:
+    """Records instead of a video: JSON Lines, one line for each record that a task gives."""
+
+    path: Path
+
+    overwrite: bool = False
+    """Replace the output if it exists."""
+
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
+        """Return no stages: images are not written."""
+        return ()
+
+    def open(
+        self,
+        source: SourceMetadata,
+        spec: StreamSpec,
+        *,
+        time_scale: Fraction | None = Fraction(1),
+        tags: Mapping[str, str] | None = None,
+        threads: int = 1,
+        checkpoints: CheckpointStore | None = None,
+        run_name: str = "",
+    ) -> RecordWriter:
+        """Open the output; see `core.job.SinkFile`. Raises UserError."""
+        from filmgate.media.records.writer import RecordWriter
+
+        return RecordWriter(Path(self.path), overwrite=self.overwrite, checkpoints=checkpoints)
+
+    def find_leftovers(self, run_name: str) -> list[Path]:
+        """Return no files: nothing is written next to the result before it is complete."""
+        return []

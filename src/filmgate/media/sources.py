@@ -1,15 +1,17 @@
-"""Where a film comes from and where its result goes: definitions, free of any library."""
+"""Definitions of inputs: a video file, a sequence of images, a pipe. No media library is needed."""
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filmgate.core.source_metadata import MAX_PIXELS
 from filmgate.errors import BadSetting
-from filmgate.media.options import IMAGE_SUFFIXES, MAX_PIXELS, check_trim
+from filmgate.media.options import IMAGE_SUFFIXES, ReadOptions, TrimOptions
 
 if TYPE_CHECKING:
     from filmgate.core.frame import StreamSpec
@@ -19,148 +21,148 @@ if TYPE_CHECKING:
     from filmgate.media.reading.video_reader import VideoReader
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputOptions(TrimOptions):
+    """Settings that all inputs share."""
+
+    max_pixels: int = MAX_PIXELS
+    """Refuse frames with more pixels than this, before they are decoded."""
+
+    def __post_init__(self) -> None:
+        TrimOptions.__post_init__(self)  # super() fails in a dataclass with slots
+        if self.max_pixels < 1:
+            raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
+
+    @property
+    def trim(self) -> TrimOptions:
+        """The part of the input that is read."""
+        return TrimOptions(start=self.start, end=self.end, max_frames=self.max_frames)
+
+
 @dataclass(frozen=True, slots=True)
-class VideoFile:
-    """A film on disk."""
+class VideoFile(InputOptions):
+    """A video file: mp4, mov, mkv, webm, avi, ts, gif, y4m or nut."""
 
     path: Path
 
-    video: int | None = None
-    """The number of the video stream to process, as probe shows it. Without: the best one, which is
-    never cover art."""
-
-    from_: Fraction | None = None
-    """Begin with the first frame that is shown at this time or later: seconds, or 1:02:03.5."""
-
-    to: Fraction | None = None
-    """End before the first frame that is shown at this time or later."""
-
-    frames: int | None = None
-    """Take so many frames at most."""
+    stream: int | None = None
+    """Index of the video stream to process, as shown by probe. Default: the best one, never cover
+    art."""
 
     deinterlace: bool = False
-    """Make whole pictures of interlaced ones, one for each frame."""
+    """Deinterlace, one frame for each interlaced frame."""
 
     tonemap: bool = False
-    """Bring HDR to the range and colours of SDR (BT.709), for models that know nothing else."""
+    """Convert HDR to SDR (BT.709), for models that were trained on SDR only."""
 
     keep_going: bool = False
-    """Where the film is damaged, show the last good frame again and say where; exit code 4."""
-
-    max_pixels: int = MAX_PIXELS
-    """Refuse pictures of more pixels, before they are decoded."""
-
-    def __post_init__(self) -> None:
-        check_trim(self.from_, self.to, self.frames)
-        if self.max_pixels < 1:
-            raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
+    """Where the video is damaged, repeat the last good frame and report the time; exit code 4."""
 
     def open(self, threads: int | None = None) -> VideoReader:
         """Open the video and decode its first frame, on `threads`. Raises BadInput, Unsupported."""
         from filmgate.media.reading.video_reader import VideoReader
 
-        return VideoReader.of(self, threads=threads)
+        return VideoReader.open(
+            ReadOptions(
+                path=Path(self.path),
+                stream=self.stream,
+                trim=self.trim,
+                deinterlace=self.deinterlace,
+                keep_going=self.keep_going,
+                max_pixels=self.max_pixels,
+                threads=choose_threads(threads),
+            )
+        )
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What it is read from; the same files are the same film."""
+        """The files that are read; the same files give the same video."""
         return (Path(self.path),)
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        """What is done to the film before any task. Raises Unsupported."""
+        """Return the stages that run before any task. Raises Unsupported."""
         from filmgate.media.pixels.planes import is_hdr
 
         if not self.tonemap or not is_hdr(spec.colour):
             return ()
-        from filmgate.media.pixels.tonemap import tonemapped
+        from filmgate.media.pixels.tonemap import tonemap_to_sdr
 
-        return (tonemapped(spec.colour),)
+        return (tonemap_to_sdr(spec.colour),)
 
 
 @dataclass(frozen=True, slots=True)
-class ImageSequence:
-    """Pictures on disk as a film: a folder, a pattern (%06d.png, *.jpg), PNG JPEG WebP TIFF."""
+class ImageSequence(InputOptions):
+    """Images as a video: a folder, a pattern (%06d.png, *.jpg) or one PNG, JPEG, WebP or TIFF."""
 
     path: Path
 
     in_fps: Fraction = Fraction(25)
-    """Pictures per second, where images are the input."""
-
-    from_: Fraction | None = None
-    """Begin with the first frame that is shown at this time or later: seconds, or 1:02:03.5."""
-
-    to: Fraction | None = None
-    """End before the first frame that is shown at this time or later."""
-
-    frames: int | None = None
-    """Take so many frames at most."""
-
-    max_pixels: int = MAX_PIXELS
-    """Refuse pictures of more pixels, before they are decoded."""
+    """Images per second, when the input is images."""
 
     def __post_init__(self) -> None:
-        check_trim(self.from_, self.to, self.frames)
+        InputOptions.__post_init__(self)
         if self.in_fps <= 0:
             raise BadSetting(f"in_fps is {self.in_fps}: wanted more than 0")
-        if self.max_pixels < 1:
-            raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
 
     def open(self, threads: int | None = None) -> ImageReader:
-        """The pictures, the first one looked at. Raises BadInput, Unsupported."""
+        """Find the images and decode the first one. Raises BadInput, BadSetting, Unsupported."""
         from filmgate.media.images.image_reader import ImageReader
 
-        return ImageReader.of(self, threads)
+        options = ReadOptions(
+            path=Path(self.path),
+            trim=self.trim,
+            max_pixels=self.max_pixels,
+            threads=choose_threads(threads),
+        )
+        return ImageReader.open(options, self.in_fps)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What they are read from. Raises BadInput."""
-        from filmgate.media.images.numbering import found
+        """The files that are read, in order. Raises BadInput."""
+        from filmgate.media.images.numbering import find_images
 
-        return found(Path(self.path))
+        return find_images(Path(self.path))
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        """What is done to the film before any task: nothing."""
+        """Return the stages that run before any task: none."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
-class VideoPipe:
-    """A film that comes through a pipe, - for standard input: y4m, nut or ts."""
+class VideoPipe(InputOptions):
+    """A video from a pipe, - for standard input: y4m, nut or ts. It can be read once."""
 
     path: Path = Path("-")
 
     spool: Path | None = None
-    """Keep the film in this folder until the end: then all its tracks go along, and any format is
-    read."""
-
-    from_: Fraction | None = None
-    """Begin with the first frame that is shown at this time or later: seconds, or 1:02:03.5."""
-
-    to: Fraction | None = None
-    """End before the first frame that is shown at this time or later."""
-
-    frames: int | None = None
-    """Take so many frames at most."""
-
-    max_pixels: int = MAX_PIXELS
-    """Refuse pictures of more pixels, before they are decoded."""
+    """Store the piped video in this folder during the run: audio and other streams are then copied,
+    and any format works."""
 
     def __post_init__(self) -> None:
-        check_trim(self.from_, self.to, self.frames)
-        if self.max_pixels < 1:
-            raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
+        InputOptions.__post_init__(self)
         if self.spool is not None and not Path(self.spool).is_dir():
-            raise BadSetting(f"the folder {self.spool} does not exist: make it, to spool there")
+            raise BadSetting(f"spool is {self.spool}, which is no folder: create it first")
 
     def open(self, threads: int | None = None) -> AbstractContextManager[Source]:
-        """The film, its first frame looked at; read once. Raises BadInput, Unsupported."""
-        from filmgate.media.reading.pipe_reader import piped
+        """Open the pipe and decode its first frame. Raises BadInput, BadSetting, Unsupported."""
+        from filmgate.media.reading.pipe_reader import open_pipe
 
-        return piped(self, threads)
+        options = ReadOptions(
+            path=Path(self.path),
+            trim=self.trim,
+            max_pixels=self.max_pixels,
+            threads=choose_threads(threads),
+        )
+        return open_pipe(options, None if self.spool is None else Path(self.spool))
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        """What is done to the film before any task: nothing."""
+        """Return the stages that run before any task: none."""
         return ()
+
+
+def choose_threads(threads: int | None) -> int:
+    """Return the number of decoding threads: `threads`, else one for each core, at most 8."""
+    return threads or min(8, os.cpu_count() or 1)
 
 
 def is_images(path: Path) -> bool:

@@ -1,28 +1,54 @@
-"""What a model family provides, and the options it takes."""
+"""What a model family is: one typed value, and the types that it is made of."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from filmgate.core.frame import StreamSpec
+from filmgate.core.stage import AnyStage
+from filmgate.device.placement import Placement
 from filmgate.errors import BadSetting
+from filmgate.weights.definitions import Weights, WeightsRepository
+
+if TYPE_CHECKING:
+    from filmgate.flow.estimator import Estimator
+
+
+class FrameInterpolator(Protocol):
+    """Return the images at `positions` (0 to 1, both excluded) of the way from `a` to `b`.
+
+    Raises FloatingPointError for images that are not finite.
+    """
+
+    def __call__(
+        self, a: object, b: object, positions: Sequence[Fraction], /
+    ) -> Sequence[object]: ...
+
+
+class ImageUpscaler(Protocol):
+    """Return the image enlarged: planes to planes of the same format."""
+
+    def __call__(self, image: object, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPrediction:
-    """What a family would hold on a card: predicted, not measured.
+    """What a model would hold on a GPU: predicted from shapes, not measured.
 
-    `way`: "ours", or "plain", the usual loop. `batch`: frames at a time, None for any. `parts`:
-    bytes at most while each part is at work, the weights and all else that is held among them.
+    `way`: "ours", or "plain" for the usual loop. `batch`: frames at a time, None for any.
+    `parts`: peak bytes while each part runs; each includes the weights. `option`: the option of
+    the family that was varied, and its value.
     """
 
     way: str
     dtype: str
-    flow_scale: Fraction
     batch: int | None
     parts: Mapping[str, int]
+    option: tuple[str, Fraction] = ("", Fraction(1))
 
     @property
     def peak(self) -> int:
@@ -32,64 +58,96 @@ class MemoryPrediction:
 
 @runtime_checkable
 class PredictsMemory(Protocol):
-    """A task that can say what it would hold on a card, without its weights."""
+    """A task that can predict its memory on a GPU without weights."""
 
-    def foreseen(self, spec: StreamSpec) -> Sequence[MemoryPrediction]:
-        """Predicted for the stream `spec`; empty: nobody can say. Raises UserError."""
+    def predict_memory(self, spec: StreamSpec) -> Sequence[MemoryPrediction]:
+        """Return predictions for the stream `spec`, none if unknown. Raises UserError."""
         ...
-
-
-Dtype = Literal["float32", "float16", "bfloat16"]
-Flow = Literal["raft_large", "raft_small", "dis"]
-
-
-@dataclass(frozen=True, slots=True)
-class Knobs:
-    """What a person may say of a network; None is left to its family.
-
-    `weights`: a file or a folder with it (None: the models folder). `dtype`: of its numbers.
-    `tile`: rows of the picture that it looks at at a time, a multiple of 64. `steps`: in which a
-    frame is drawn. `flow`: who finds motion for it, with `flow_weights` (None: the models folder),
-    on pictures whose sides are `flow_scale` (1 to 1/16) of those of its result.
-    """
-
-    weights: Path | None = None
-    dtype: Dtype | None = None
-    tile: int | None = None
-    steps: int | None = None
-    flow: Flow | None = None
-    flow_weights: Path | None = None
-    flow_scale: Fraction | int | None = None
-
-    def __post_init__(self) -> None:
-        if self.tile is not None and (self.tile < 64 or self.tile % 64):
-            raise BadSetting(f"tile is {self.tile}: wanted 64, 128, 192 ... rows")
-        if self.flow == "dis" and self.flow_weights is not None:
-            raise BadSetting(f"flow_weights is {self.flow_weights}, and dis has none: leave it out")
-        if self.flow_scale is not None and not Fraction(1, 16) <= self.flow_scale <= 1:
-            raise BadSetting(f"flow_scale is {self.flow_scale}: wanted 1 to 1/16")
 
 
 @dataclass(frozen=True, slots=True)
 class ByHand:
-    """Weights that a person gets and names with --weights: how, and under which licence."""
+    """Weights that the user gets and names with --weights: how, and under which licence."""
 
     how: str
     licence: str
 
 
-class FrameInterpolator(Protocol):
-    """Draws the pictures at `positions` (0 to 1, both excluded) of the way from `a` to `b`.
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The options of a family that has none."""
 
-    Raises FloatingPointError for pictures that are not finite.
+
+def check_tile(tile: int | None) -> None:
+    """Raise BadSetting unless `tile`, rows or sides of squares, is a multiple of 64."""
+    if tile is not None and (tile < 64 or tile % 64):
+        raise BadSetting(f"tile is {tile}: pass 64, 128, 192 ...")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A model family: its name, what it can do, its options and its weights.
+
+    A module of `filmgate.models.families`, or one that an entry point of the group
+    `filmgate.models` names, holds it as FAMILY. Importing that module must be cheap: the
+    functions import torch and the like when they are called.
     """
 
-    def __call__(
-        self, a: object, b: object, positions: Sequence[Fraction], /
-    ) -> Sequence[object]: ...
+    name: str
+    """What --model takes."""
 
+    summary: str
+    """One line for the help and `filmgate models`."""
 
-class ImageUpscaler(Protocol):
-    """Draws a picture larger: planes to planes of the same format."""
+    options: type[Any] = NoOptions
+    """A frozen dataclass, every field with a default; its fields are the family's flags, and the
+    text below each is its help. `weights: Path | None` is another place of the weights."""
 
-    def __call__(self, image: object, /) -> object: ...
+    uses_device: bool = True
+    """False: it runs on the CPU without torch, whatever --device says."""
+
+    build_interpolator: Callable[[StreamSpec, Any, Placement], FrameInterpolator] | None = None
+    """Given the stream and the options, return the function that makes frames between frames."""
+
+    build_upscaler: Callable[[StreamSpec, int, Any, Placement], ImageUpscaler | AnyStage] | None = (
+        None
+    )
+    """Given the stream, scale and options, return a function of one image, or a stage of planes
+    to planes if the model has memory."""
+
+    scales: tuple[int, ...] = (2,)
+    """The scales that `build_upscaler` takes, if they are known; tests use the first."""
+
+    sample_options: Any = None
+    """Options with which tests build the model."""
+
+    predict_memory: Callable[[StreamSpec, int, Any], Iterable[MemoryPrediction]] | None = None
+    """Given the stream, scale and options, predict the upscaler's memory on a GPU."""
+
+    flow_models: tuple[str, ...] = ()
+    """Names of the optical flow models that `build_flow` knows."""
+
+    build_flow: Callable[[str, Any, Placement], Estimator] | None = None
+    """Given one of `flow_models` and the options, return what estimates flow."""
+
+    weights: tuple[Weights, ...] = ()
+    """Published files of weights."""
+
+    repositories: tuple[WeightsRepository, ...] = ()
+    """Published folders of weights."""
+
+    tensor_shapes: Callable[[Weights], Mapping[str, tuple[int, ...]]] | None = None
+    """Return name and shape of the tensors that a published file must hold."""
+
+    claims: Callable[[Mapping[str, Sequence[int]]], bool] | None = None
+    """Return whether tensors of these names and shapes are this family's."""
+
+    last_resort: bool = False
+    """`claims` is asked only if no other family claims the tensors."""
+
+    by_hand: ByHand | None = None
+    """For weights that cannot be fetched: how the user gets them."""
+
+    weight_files: Callable[[Any], Iterable[Path]] | None = None
+    """Given the options, return the files that affect results. Default: the published ones, and
+    all safetensors at the option `weights`. Raises BadWeights if one is missing."""

@@ -1,86 +1,88 @@
-"""A stage that tells of every frame where its pixels were in the frame before, and which were not.
-
-Each frame is looked at once in the life of a film; what is known of the last one is the state.
-"""
+"""Which optical flow a model needs: a definition, from which stages are built."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.model_cache import ModelCache
 from filmgate.core.stage import AnyStage
 from filmgate.core.wrappers.model_stage import ModelStage
+from filmgate.device.placement import Placement, choose_device
 from filmgate.errors import BadSetting
-from filmgate.flow.estimator import Dis
-from filmgate.flow.shot_detection import cuts
-from filmgate.flow.stage import Flow
-from filmgate.models.families import raft
-from filmgate.models.families.raft.net import UPDATES
+from filmgate.models.registry import (
+    build_flow,
+    check_options,
+    find_flow_family,
+    find_flow_files,
+    list_flow_models,
+)
+from filmgate.weights.store import WeightsStore
 
-MODELS = ("dis", *raft.MODELS)
+if TYPE_CHECKING:
+    from filmgate.flow.stage import Flow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guide:
-    """Which flow is wanted: a definition, without weights. `stages` builds it."""
+    """Settings of optical flow, without weights. `build` returns the stages.
+
+    `model`: one of `registry.list_flow_models`; dis is rough, fast and needs no download. `scale`:
+    flow is estimated on images of 4 times to 1/16 of each side. `occlusion`: find what was hidden
+    in the previous frame, which takes the flow in the other direction too. `options`: those of the
+    model's family, None for its defaults. `device`: where `stages` runs it.
+    """
 
     model: str = "raft_large"
-    """Who finds it: raft_large, raft_small, or dis, which is rough, quick and no download."""
-
     scale: Fraction | int = Fraction(1)
-    """Flow is found on pictures of 4 times to 1/16 of each side."""
-
     occlusion: bool = True
-    """Find what was hidden in the frame before; that takes the flow the other way too."""
-
-    updates: int = UPDATES
-    """Steps of RAFT. 12 are usual."""
-
-    volume: bool | None = None
-    """Correlate all pairs beforehand, or look up what is needed; None: by their size."""
-
-    weights: Path | None = None
-    """Where RAFT's weights lie: a file, or a folder with it. Without: the models folder."""
+    options: Any = None
+    device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise BadSetting(f"the flow is by {self.model!r}: wanted one of {', '.join(MODELS)}")
         if not Fraction(1, 16) <= self.scale <= 4:
-            raise BadSetting(f"the flow's scale is {self.scale}: wanted 4 to 1/16")
-        if self.updates < 1:
-            raise BadSetting(f"updates is {self.updates}: wanted 1 or more")
+            raise BadSetting(f"the scale of flow is {self.scale}: pass 4 to 1/16")
+        check_options(find_flow_family(self.model).name, self.options)
 
-    def stage(self) -> Flow:
-        """The stage alone, for a line that has looked for cuts. Raises BadWeights."""
-        if self.model == "dis":
-            return Flow(Dis(), Fraction(self.scale), self.occlusion)
-        found = raft.estimator(self.model, self.weights, self.updates, self.volume)
-        return Flow(found, Fraction(self.scale), self.occlusion)
+    def build_stage(self, placement: Placement) -> Flow:
+        """Return the flow stage alone, for a chain that has detected shots. Raises BadWeights."""
+        from filmgate.flow.stage import Flow
 
-    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        """Cuts are looked for, then flow within each shot. Raises BadWeights, Unsupported."""
-        flow, weights = self.stage(), ""
+        estimator = build_flow(self.model, self.options, placement)
+        return Flow(estimator, Fraction(self.scale), self.occlusion)
+
+    def build(self, spec: StreamSpec, placement: Placement) -> tuple[AnyStage, ...]:
+        """Return shot detection, then flow within each shot. Raises BadWeights, Unsupported."""
+        from filmgate.flow.shot_detection import detect_shots
+
+        flow, store = self.build_stage(placement), WeightsStore.open_default()
         flow.output(spec)
-        if self.model != "dis":
-            weights = raft.sha256(self.model, self.weights)
-        return (
-            cuts(),
-            ModelStage(flow, settings=repr(replace(self, weights=None)), weights=weights),
-        )
+        weights = [store.sha256(file) for file in find_flow_files(self.model, self.options)]
+        options = check_options(find_flow_family(self.model).name, self.options)
+        values = [getattr(options, field.name) for field in fields(options)]
+        settings = repr([self.model, self.scale, self.occlusion, placement.device,
+                         *(value for value in values if not isinstance(value, Path))])  # fmt: skip
+        return (detect_shots(), ModelStage(flow, settings=settings, weights=" ".join(weights)))
 
-    def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
-        """Frames stay when they are."""
-        return iter(shown)
+    def stages(self, spec: StreamSpec, models: ModelCache | None = None) -> tuple[AnyStage, ...]:
+        """Return the stages on `device`, as a task would. Raises UserError."""
+        return self.build(spec, choose_device(self.device, models))
+
+    def timeline(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Return the frames: none is added, dropped or moved."""
+        return iter(frames)
 
 
 def samples() -> tuple[Guide, ...]:
-    """One of each estimator, for trials."""
-    return (
-        Guide(model="dis"),
-        Guide(model="dis", scale=Fraction(1, 2), occlusion=False),
-        Guide(model="raft_large", updates=1),
-        Guide(model="raft_small", scale=Fraction(1, 3), updates=1, occlusion=False, volume=False),
-    )
+    """Return one of each flow model, for tests."""
+    own = (Guide(model="dis"), Guide(model="dis", scale=Fraction(1, 2), occlusion=False))
+    names = [name for name in list_flow_models() if name != "dis"]
+    return own + tuple(
+        Guide(model=name, options=find_flow_family(name).sample_options,
+              scale=Fraction(1, 1 + 2 * (k % 2)), occlusion=k % 2 == 0)
+        for k, name in enumerate(names)
+    )  # fmt: skip

@@ -1,255 +1,302 @@
-"""Model families, one file (or folder) each: this folder is the registry.
+"""Find model families, build their models, and find the files of their weights.
 
-A family that draws frames between frames has `interpolator(spec, knobs) -> Between`, one that
-makes pictures larger `upscaler(spec, scale, knobs) -> Enlarge | AnyStage`; `KNOBS` names what it
-takes, and `foreseen(spec, scale, knobs)` may predict what it holds on a card. One with weights has
-`weights() -> tuple[Weights, ...]`, `shapes(weights)`, the tensors that the file must hold, and
-`claims(shapes)`, whether a file with these tensors is its own; one whose weights are a published
-folder has `folders() -> tuple[Folder, ...]`. An installed package adds families through the
-entry-point group `filmgate.models`. Networks that find flow for families lie in `filmgate.flow` and
-declare their weights in the same way.
+Families are the modules of `filmgate.models.families` and the entry points of the group
+`filmgate.models`; each holds its description as FAMILY (see `contracts.Family`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filmgate.core.frame import StreamSpec
 from filmgate.core.stage import AnyStage
+from filmgate.device.placement import Placement
 from filmgate.errors import BadSetting, BadWeights
-from filmgate.models import families as _families
 from filmgate.models.contracts import (
-    ByHand,
+    Family,
     FrameInterpolator,
     ImageUpscaler,
-    Knobs,
     MemoryPrediction,
 )
-from filmgate.weights.definitions import Weights
+from filmgate.weights.definitions import Weights, WeightsRepository
 from filmgate.weights.store import WeightsStore
 
 if TYPE_CHECKING:
-    from filmgate.weights.definitions import WeightsRepository
+    from importlib.metadata import EntryPoint
 
+    from filmgate.flow.estimator import Estimator
 
-FILES = (".safetensors", ".pt", ".pth", ".ckpt")
-FLOWS = ("raft",)  # families that find flow for others
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")  # of files of weights
 GROUP = "filmgate.models"  # of entry points
+T = TypeVar("T", Weights, WeightsRepository)
+_PACKAGE = "filmgate.models.families"  # imported by name: families may import this module
 
 
-def families() -> tuple[str, ...]:
-    """The families there are, by name: ours, and those of installed packages.
+# --- families -------------------------------------------------------------------------------------
 
-    Raises BadSetting for two of one name.
+
+def list_families() -> tuple[str, ...]:
+    """Return the names of all families, those of installed packages included.
+
+    Raises BadSetting if two have the same name.
     """
-    names = sorted([*_ours(), *(point.name for point in entry_points(group=GROUP))])
+    names = sorted([*_built_in(), *(point.name for point in _find_entry_points())])
     if twice := [one for one, other in pairwise(names) if one == other]:
-        raise BadSetting(f"two families are called {twice[0]}: take one of the packages away")
+        raise BadSetting(f"two families are called {twice[0]}: uninstall one of the packages")
     return tuple(names)
 
 
-def interpolators() -> tuple[str, ...]:
-    """Those that draw frames between frames."""
-    return tuple(name for name in families() if hasattr(_family(name), "interpolator"))
+def find_family(name: str) -> Family:
+    """Return the family of that name. Raises BadSetting with the nearest name."""
+    # only this one is imported: loading the entry points of others takes time
+    if name in _built_in():
+        return _load(import_module(f"{_PACKAGE}.{name}"), name)
+    for point in _find_entry_points():
+        if point.name == name:
+            return _load(point.load(), name)
+    raise BadSetting(f"there is no model {name!r}: {_suggest(name, list_families())}")
 
 
-def interpolator(name: str, spec: StreamSpec, knobs: Knobs = Knobs()) -> FrameInterpolator:
-    """The family's way to draw frames between frames of a stream like `spec`.
+def load_families() -> tuple[Family, ...]:
+    """Return every family, sorted by name."""
+    return tuple(map(find_family, list_families()))
 
-    Raises BadSetting where there is no such family, or it has no such knob, Unsupported where it
-    cannot do this stream, BadWeights.
+
+def list_interpolators() -> tuple[str, ...]:
+    """Return the names of the families that make frames between frames."""
+    return tuple(family.name for family in load_families() if family.build_interpolator)
+
+
+def list_upscalers() -> tuple[str, ...]:
+    """Return the names of the families that enlarge images."""
+    return tuple(family.name for family in load_families() if family.build_upscaler)
+
+
+def list_flow_models() -> tuple[str, ...]:
+    """Return the names of the optical flow models of all families."""
+    return tuple(name for family in load_families() for name in family.flow_models)
+
+
+def check_options(name: str, options: Any) -> Any:
+    """Return the options of the family `name`, its defaults for None.
+
+    Raises BadSetting if they are those of another family.
     """
-    return cast(FrameInterpolator, _able(name, "interpolator", knobs).interpolator(spec, knobs))
+    wanted = find_family(name).options
+    if options is None:
+        return wanted()
+    if not isinstance(options, wanted):
+        raise BadSetting(f"options is {type(options).__name__}, and the model is {name}: pass "
+                         f"{wanted.__name__}, or another model")  # fmt: skip
+    return options
 
 
-def upscalers() -> tuple[str, ...]:
-    """Those that make pictures larger."""
-    return tuple(name for name in families() if hasattr(_family(name), "upscaler"))
+# --- models ---------------------------------------------------------------------------------------
 
 
-def upscaler(
-    name: str, spec: StreamSpec, scale: int, knobs: Knobs = Knobs()
+def build_interpolator(
+    name: str, spec: StreamSpec, options: Any = None, placement: Placement | None = None
+) -> FrameInterpolator:
+    """Return the function that makes frames between frames of a stream like `spec`.
+
+    Raises BadSetting for a name or options that do not fit, Unsupported for a stream that the
+    model cannot take, BadWeights.
+    """
+    build = find_family(name).build_interpolator if name in list_families() else None
+    if build is None:
+        raise BadSetting(f"model is {name!r}: pass one of {', '.join(list_interpolators())}")
+    return build(spec, check_options(name, options), placement or Placement())
+
+
+def build_upscaler(
+    name: str, spec: StreamSpec, scale: int, options: Any = None, placement: Placement | None = None
 ) -> ImageUpscaler | AnyStage:
-    """The family's way to make pictures of a stream like `spec` `scale` times as wide and high.
+    """Return what enlarges images of a stream like `spec` `scale` times in width and height.
 
-    A function of one picture, or, where the model remembers, a stage of planes to planes. Raises
+    A function of one image, or a stage of planes to planes if the model has memory. Raises
     BadSetting, Unsupported, BadWeights.
     """
-    return cast(
-        ImageUpscaler | AnyStage, _able(name, "upscaler", knobs).upscaler(spec, scale, knobs)
-    )
+    build = _find_upscaler(name).build_upscaler
+    assert build is not None
+    return build(spec, scale, check_options(name, options), placement or Placement())
 
 
-def foreseen(
-    name: str, spec: StreamSpec, scale: int, knobs: Knobs = Knobs()
+def predict_memory(
+    name: str, spec: StreamSpec, scale: int, options: Any = None
 ) -> tuple[MemoryPrediction, ...]:
-    """What the family's upscaler would hold on a card, by shapes; empty where it does not say.
+    """Predict the upscaler's memory on a GPU from shapes, without weights; empty if unknown.
 
-    Wants no weights. Raises BadSetting, Unsupported.
+    Raises BadSetting, Unsupported.
     """
-    family = _able(name, "upscaler", knobs)
-    return tuple(family.foreseen(spec, scale, knobs)) if hasattr(family, "foreseen") else ()
+    predict = _find_upscaler(name).predict_memory
+    return tuple(predict(spec, scale, check_options(name, options))) if predict else ()
 
 
-def files(name: str, knobs: Knobs = Knobs()) -> Iterator[Path]:
-    """The files of weights that the family opens, those of its flow last.
+def build_flow(model: str, options: Any = None, placement: Placement | None = None) -> "Estimator":
+    """Return what estimates optical flow with `model`, one of `list_flow_models`.
 
-    Raises BadWeights at one that is not here.
+    Raises BadSetting, BadWeights.
     """
-    family, shelf, declared = _family(name), WeightsStore.here(), weights(name)
-    yield from (shelf.find(one, knobs.weights) for one in declared)
-    places = [knobs.weights] if knobs.weights else map(shelf.home, folders(name))
-    for place in () if declared else places:
-        if hasattr(family, "parts"):
-            yield from family.parts(place)
-        else:
-            yield from [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
-    if "flow" in getattr(family, "KNOBS", ()):
-        flow = knobs.flow or family.FLOW
-        by_flow = [one for kind in FLOWS for one in weights(kind) if one.name == flow]
-        yield from (shelf.find(one, knobs.flow_weights) for one in by_flow)
+    family = find_flow_family(model)
+    assert family.build_flow is not None
+    return family.build_flow(model, check_options(family.name, options), placement or Placement())
 
 
-def weights_hash(name: str, knobs: Knobs = Knobs()) -> str:
-    """What tells the family's weights from others: sha256 of its files; "" for one without.
+def find_flow_family(model: str) -> Family:
+    """Return the family of an optical flow model. Raises BadSetting."""
+    for family in load_families():
+        if model in family.flow_models:
+            return family
+    raise BadSetting(f"flow is {model!r}: pass one of {', '.join(list_flow_models())}")
 
-    Raises BadWeights where they are not here.
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def find_weight_files(name: str, options: Any = None) -> Iterator[Path]:
+    """Return the files of weights that the family opens. Raises BadWeights if one is missing."""
+    family, options = find_family(name), check_options(name, options)
+    if family.weight_files:
+        yield from family.weight_files(options)
+        return
+    place: Path | None = getattr(options, "weights", None)  # the contract fixes this name
+    store = WeightsStore.open_default()
+    yield from (store.find(weights, place) for weights in family.weights)
+    if not family.weights:
+        homes = [place] if place else [store.get_folder(one) for one in family.repositories]
+        yield from find_tensor_files(homes)
+
+
+def find_flow_files(model: str, options: Any = None) -> Iterator[Path]:
+    """Return the files of an optical flow model: the weights of its name. Raises BadWeights."""
+    family = find_flow_family(model)
+    place: Path | None = getattr(check_options(family.name, options), "weights", None)
+    for weights in family.weights:
+        if weights.name == model:
+            yield WeightsStore.open_default().find(weights, place)
+
+
+def find_tensor_files(places: Iterable[Path]) -> Iterator[Path]:
+    """Return the given files, and all safetensors files in the given folders."""
+    for place in places:
+        yield from [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
+
+
+def hash_weights(name: str, options: Any = None) -> str:
+    """Return the sha256 of each file of weights, "" for a family without. Raises BadWeights."""
+    store = WeightsStore.open_default()
+    return " ".join(store.sha256(file) for file in find_weight_files(name, options))
+
+
+def list_weights(family: str | None = None) -> tuple[Weights, ...]:
+    """Return all published files of weights, or those of one family.
+
+    Raises BadSetting if two have the same name.
     """
-    shelf = WeightsStore.here()
-    return " ".join(shelf.sha256(file) for file in files(name, knobs))
+    return tuple(_unique(one for each in _select(family) for one in each.weights))
 
 
-def weights(family: str | None = None) -> tuple[Weights, ...]:
-    """Every file of weights that a family declares, or those of one family (none: empty).
+def list_repositories(family: str | None = None) -> tuple[WeightsRepository, ...]:
+    """Return all published folders of weights, or those of one family."""
+    return tuple(_unique(one for each in _select(family) for one in each.repositories))
 
-    Raises BadSetting for two of one name.
+
+def find_weights(name: str) -> Weights | WeightsRepository:
+    """Return the published file or folder of this name. Raises BadSetting with the nearest."""
+    published: list[Weights | WeightsRepository] = [*list_weights(), *list_repositories()]
+    known = {one.name: one for one in published}
+    if name in known:
+        return known[name]
+    if name in list_families():
+        own = [one.name for one in known.values() if one.family == name]
+        wanted = f"pass {' or '.join(own)}" if own else "it has none to fetch"
+        raise BadSetting(f"{name} is a family, not the name of weights: {wanted}")
+    raise BadSetting(f"no weights are called {name!r}: {_suggest(name, tuple(known))}")
+
+
+def get_tensor_shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
+    """Return the tensors that the file must hold, by name; empty if its family does not say."""
+    describe = find_family(weights.family).tensor_shapes
+    return dict(describe(weights)) if describe else {}
+
+
+def identify_weights(path: Path) -> str:
+    """Return the name of the family whose weights a file holds, by its tensors.
+
+    Raises BadWeights if no family claims the file, BadSetting if several do.
     """
-    return _declared("weights", family)
+    from importlib.util import find_spec
 
+    from filmgate.weights.state_dict import read_shapes  # imports torch
 
-def folders(family: str | None = None) -> "tuple[WeightsRepository, ...]":
-    """Every published folder that a family declares, or those of one family (none: empty)."""
-    return _declared("folders", family)
-
-
-def by_hand(name: str) -> ByHand | None:
-    """What a person has to get for a family that declares no file: its `BY_HAND`."""
-    found: ByHand | None = getattr(_family(name), "BY_HAND", None)
-    return found
-
-
-def family_of(path: Path) -> str:
-    """The one family whose weights a file holds, by names and shapes of its tensors.
-
-    One that is a `LAST_RESORT` is asked where no other claims it. Raises BadWeights for a file that
-    no family claims, BadSetting where several do.
-    """
-    from filmgate.weights.state_dict import shapes_of  # brings torch
-
-    found = shapes_of(path)
-    claim = claimed(found)
-    if len(claim) > 1:
-        raise BadSetting(f"{path} is claimed by {' and '.join(claim)}: name the family with "
+    shapes = read_shapes(path)
+    claims = find_claims(shapes)
+    if len(claims) > 1:
+        raise BadSetting(f"{path} is claimed by {' and '.join(claims)}: name the family with "
                          "--model and the file with --weights")  # fmt: skip
-    if not claim:
-        first = ", ".join(list(found)[:3])
-        more = "" if find_spec("spandrel") else ", and pip install 'filmgate[image]' knows more"
-        raise BadWeights(f"{path} holds {len(found)} tensors ({first} ...) that no family here "
-                         f"knows: filmgate models shows what there is{more}")  # fmt: skip
-    return claim[0]
+    if not claims:
+        first = ", ".join(list(shapes)[:3])
+        hint = "" if find_spec("spandrel") else ", and pip install 'filmgate[image]' adds more"
+        raise BadWeights(f"{path} holds {len(shapes)} tensors ({first} ...) that no family here "
+                         f"knows: filmgate models lists the families{hint}")  # fmt: skip
+    return claims[0]
 
 
-def claimed(shapes: Mapping[str, Sequence[int]]) -> list[str]:
-    """The families that say that tensors of these names and shapes are their own."""
+def find_claims(shapes: Mapping[str, Sequence[int]]) -> list[str]:
+    """Return the families that claim tensors of these names and shapes."""
+    families = load_families()
     for last in (False, True):
-        asked = [name for name in families() if hasattr(_family(name), "LAST_RESORT") is last]
-        if claim := [name for name in asked if getattr(_family(name), "claims", _no)(shapes)]:
-            return claim
+        names = [family.name for family in families
+                 if family.last_resort is last
+                 and family.claims and family.claims(shapes)]  # fmt: skip
+        if names:
+            return names
     return []
 
 
-def chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, with family and weights where `model` is a file. Raises as `family_of`."""
-    path = Path(str(settings.get("model", "")))
-    if path.suffix not in FILES:
-        return dict(settings)
-    if not path.is_file():
-        raise BadWeights(f"model is the file {path}, which is not there: wanted a file of weights, "
-                         f"or one of {', '.join(families())}")  # fmt: skip
-    if settings.get("weights") is not None:
-        raise BadSetting(f"model is the file {path} and weights is {settings['weights']}: give one")
-    return {**settings, "model": family_of(path), "weights": path}
-
-
-def weights_of(name: str) -> "Weights | WeightsRepository":
-    """The file, or the folder, of weights of this name. Raises BadSetting, with the nearest."""
-    every: list[Weights | WeightsRepository] = [*weights(), *folders()]
-    known = {one.name: one for one in every}
-    if name in known:
-        return known[name]
-    if name in (*families(), *FLOWS):
-        own = [one.name for one in known.values() if one.family == name]
-        said = f"they are {', '.join(own)}" if own else "it needs none"
-        raise BadSetting(f"{name} is a family, and wanted is one of its weights: {said}")
-    close = get_close_matches(name, known, 1)
-    there = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known) or 'none'}"
-    raise BadSetting(f"no weights are called {name!r}: {there}")
-
-
-def shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
-    """The tensors that the file must hold, by name; empty where its family does not say."""
-    family = _family(weights.family)
-    return dict(family.shapes(weights)) if hasattr(family, "shapes") else {}
-
-
-def _declared(kind: str, family: str | None) -> tuple[Any, ...]:
-    found: list[Any] = []
-    for name in (*families(), *FLOWS):
-        if family in (None, name):
-            found += getattr(_family(name), kind, tuple)()
-    names = [one.name for one in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BadSetting(f"two files of weights are called {twice[0]}: name them apart")
-    return tuple(found)
-
-
-def _able(name: str, verb: str, knobs: Knobs) -> Any:
-    """The family of that name, which has the verb and takes what the knobs say."""
-    # only the one that is asked is imported: another may bring torch, which is half a gigabyte
-    family = _family(name) if name in families() else None
-    if not hasattr(family, verb):
-        able = (other for other in families() if hasattr(_family(other), verb))
-        raise BadSetting(f"the model is {name!r}: wanted one of {', '.join(able)}")
-    takes = (*getattr(family, "KNOBS", ()), *(["weights"] if hasattr(family, "weights") else []))
-    for knob in fields(knobs):
-        said = getattr(knobs, knob.name)
-        if said is not None and knob.name not in takes:
-            raise BadSetting(f"{knob.name} is {said} and the model {name} has no such thing: leave "
-                             "it out")  # fmt: skip
+def _find_upscaler(name: str) -> Family:
+    family = find_family(name) if name in list_families() else None
+    if family is None or family.build_upscaler is None:
+        raise BadSetting(f"model is {name!r}: pass one of {', '.join(list_upscalers())}")
     return family
 
 
-def _family(name: str) -> Any:
-    if name in (*_ours(), *FLOWS):
-        return import_module(f"{_families.__name__}.{name}")
-    for point in entry_points(group=GROUP, name=name):
-        return point.load()
-    close = get_close_matches(name, families(), 1)
-    there = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(families())}"
-    raise BadSetting(f"there is no model {name!r}: {there}")
+def _select(name: str | None) -> tuple[Family, ...]:
+    return load_families() if name is None else (find_family(name),)
 
 
-def _ours() -> list[str]:
-    return [module.name for module in iter_modules(_families.__path__)
-            if module.name[0] != "_" and module.name not in FLOWS]  # fmt: skip
+def _unique(published: Iterable[T]) -> list[T]:
+    found = list(published)
+    names = [one.name for one in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadSetting(f"two files of weights are called {twice[0]}: rename one of them")
+    return found
 
 
-def _no(_: object) -> bool:
-    return False
+def _load(module: Any, name: str) -> Family:
+    """Return the FAMILY of a module; an entry point may name the value itself."""
+    family = module if isinstance(module, Family) else vars(module).get("FAMILY")
+    if not isinstance(family, Family) or family.name != name:
+        raise BadSetting(f"the model {name} has no Family of that name: its module must hold "
+                         f"FAMILY = Family(name={name!r}, ...)")  # fmt: skip
+    return family
+
+
+def _find_entry_points() -> Iterable["EntryPoint"]:
+    from importlib.metadata import entry_points  # slow, and most commands need no model
+
+    return entry_points(group=GROUP)
+
+
+def _built_in() -> tuple[str, ...]:
+    path = import_module(_PACKAGE).__path__
+    return tuple(module.name for module in iter_modules(path) if module.name[0] != "_")
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"pass one of {', '.join(known) or 'none'}"

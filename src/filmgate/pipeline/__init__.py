@@ -1,1 +1,1 @@
-"""From a job to the chain that runs it."""
+"""From a job to the stages that run it."""

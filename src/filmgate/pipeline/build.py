@@ -1,49 +1,83 @@
-"""Builds the chain of a job."""
+"""Build the pipeline of a job: every stage from decoded frames to what the sink takes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from filmgate.core.chain import Chain
 from filmgate.core.frame import StreamSpec
-from filmgate.core.job import SinkFile, SourceFile, Task
-from filmgate.core.plan import Plan, planned
-from filmgate.pipeline.wrapping import dressed
+from filmgate.core.job import Job, SinkFile, Source, SourceFile, Task
+from filmgate.core.join import JoiningTask, open_joined
+from filmgate.core.model_cache import ModelCache
+from filmgate.core.plan import Plan
+from filmgate.pipeline.wrapping import wrap_stages
 
 
-def build(
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The stages of a job for one stream, with their networks loaded.
+
+    `input` is the source's stream. `chain` has no plan applied yet.
+    """
+
+    source: SourceFile
+    input: StreamSpec
+    chain: Chain
+
+    @property
+    def output(self) -> StreamSpec:
+        """The stream that reaches the sink."""
+        return self.chain.output(self.input)
+
+    def apply(self, plan: Plan) -> Chain:
+        """Return the chain to run: with the plan's batches, cache and output checks."""
+        return Chain(wrap_stages(self.chain, self.input, plan, self.source), plan.batches)
+
+
+def build(job: Job, spec: StreamSpec, models: ModelCache | None = None) -> Pipeline:
+    """Return the pipeline of a job for the source's stream `spec`. Raises UserError.
+
+    Networks are taken from `models`, and loaded into it if they are not there (default: loaded
+    for this pipeline alone).
+    """
+    return build_parts(job.source, job.tasks, job.sink, spec, job.seed, models)
+
+
+def build_parts(
     source: SourceFile,
     tasks: Sequence[Task],
+    sink: SinkFile | None,
     spec: StreamSpec,
-    plan: Plan | None,
-    sink: SinkFile | None = None,
     seed: int = 0,
-) -> tuple[Chain, Plan]:
-    """The line for the stream `spec` as the plan wants it, and the plan. Raises UserError."""
-    chain = line(source, tasks, spec, sink, seed)
-    plan = plan or planned(spec, chain.output(spec))
-    return Chain(dressed(chain, spec, plan, source), plan.batches), plan
-
-
-def line(
-    source: SourceFile,
-    tasks: Sequence[Task],
-    spec: StreamSpec,
-    sink: SinkFile | None = None,
-    seed: int = 0,
-) -> Chain:
-    """All that the film goes through, as one chain. Weights are loaded here. Raises UserError."""
-    chain, spec = Chain(()), replace(spec, seed=seed)
-    for part in (source, *tasks, *((sink,) if sink else ())):
-        chain = Chain((chain, *part.stages(chain.output(spec))))
-    return chain
-
-
-def stretched(tasks: Sequence[Task]) -> Fraction | None:
-    """How many times as long the tracks beside the picture last; None: they no longer fit."""
-    slow = Fraction(1)
+    models: ModelCache | None = None,
+) -> Pipeline:
+    """Return the same for the parts of a job; without a sink it ends behind the last task."""
+    seeded, models = replace(spec, seed=seed), models or ModelCache()
+    chain = Chain(source.stages(seeded))
     for task in tasks:
-        if task.stretch is None:
+        chain = Chain((chain, *task.stages(chain.output(seeded), models)))
+    if sink is not None:
+        chain = Chain((chain, *sink.stages(chain.output(seeded))))
+    return Pipeline(source, spec, chain)
+
+
+def open_source(
+    source: SourceFile, tasks: Sequence[Task], threads: int | None = None
+) -> AbstractContextManager[Source]:
+    """Open a source with the second inputs of the tasks joined to its frames. Raises UserError."""
+    joins = [join for task in tasks if isinstance(task, JoiningTask) for join in task.joins()]
+    return open_joined(source.open(threads), joins, threads)
+
+
+def compute_time_scale(tasks: Sequence[Task]) -> Fraction | None:
+    """Return how many times as long as the source the result lasts.
+
+    None if a task drops the streams that have times, such as audio.
+    """
+    product = Fraction(1)
+    for task in tasks:
+        if task.time_scale is None:
             return None
-        slow *= task.stretch
-    return slow
+        product *= task.time_scale
+    return product

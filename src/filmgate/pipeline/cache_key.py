@@ -1,32 +1,34 @@
-"""What cached results depend on besides their frames."""
+"""Name everything besides the frames that cached results depend on."""
 
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from filmgate.core.instrumentation.memory import cuda_in_use
+from filmgate.core.instrumentation.memory import get_loaded_cuda
+from filmgate.core.job import SourceFile
+from filmgate.media.sources import ImageSequence, VideoFile
 from filmgate.storage.fingerprint import cached_sha256
-from filmgate.tasks.job_config import settings
+from filmgate.tasks.settings import list_settings
 
-# Whose bits count.
 LIBRARIES = ("numpy", "opencv-contrib-python-headless", "torch", "diffusers", "spandrel")
-_RANGE = ("from_", "to", "frames")  # fields of a source that say what of it is shown
 
 
-def source_key(source: Any, notes: Path) -> dict[str, object]:
-    """Which film, and what of it; one that has no files (a pipe) is known by its frames alone."""
-    told = settings(source)
+def describe_source(source: SourceFile, memo_folder: Path) -> dict[str, object]:
+    """Return the hashes of the source's files and its settings, such as the range.
+
+    Hashes are remembered in `memo_folder`. A pipe has no files: only its frames identify it.
+    """
+    files = source.files if isinstance(source, VideoFile | ImageSequence) else ()
     return {
-        "source": [cached_sha256(path, notes) for path in getattr(source, "files", ())],
-        "range": {name.rstrip("_"): told.get(name.rstrip("_")) for name in _RANGE},
+        "source": [cached_sha256(path, memo_folder) for path in files],
+        "range": list_settings(source, paths=False),
     }
 
 
 @cache
-def package_digest() -> str:
-    """Of this package every line and number, the libraries' versions, and the device."""
+def hash_package() -> str:
+    """Return a hash of this package's code and weights, library versions and the device."""
     digest = sha256()
     for path in sorted(Path(__file__).parents[1].rglob("*.*")):
         if path.suffix in (".py", ".safetensors"):
@@ -36,6 +38,6 @@ def package_digest() -> str:
             digest.update(f"{name} {version(name)}".encode())
         except PackageNotFoundError:
             continue
-    if cuda := cuda_in_use():
+    if cuda := get_loaded_cuda():
         digest.update(cuda.get_device_name().encode())
     return digest.hexdigest()

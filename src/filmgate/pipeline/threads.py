@@ -1,31 +1,29 @@
-"""Pins thread counts while a run lasts."""
+"""Fix thread counts for the duration of a run."""
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from filmgate.core.instrumentation.memory import return_freed_memory
 from filmgate.core.plan import Plan
 
 
 @contextmanager
-def pinned(plan: Plan) -> Iterator[None]:
-    """The plan's thread counts, while the `with` lasts: they move the last bits of results.
+def pin_threads(plan: Plan, *, opencv: bool = True) -> Iterator[None]:
+    """Use the plan's thread counts while the `with` lasts: they affect the last bits of results.
 
-    How freed memory is given back stays as the plan said: it can't be undone.
+    How freed memory is returned to the system stays changed, because it cannot be undone. Without
+    `opencv` that library is not imported, which takes time.
     """
-    import cv2
-
-    before, torch = cv2.getNumThreads(), sys.modules.get("torch")
-    torch_before = torch.get_num_threads() if torch else 0
     if plan.return_freed_memory:
         return_freed_memory()
-    try:
-        cv2.setNumThreads(plan.opencv_threads)
-        if torch:
+    with ExitStack() as stack:
+        if opencv:
+            import cv2
+
+            stack.callback(cv2.setNumThreads, cv2.getNumThreads())
+            cv2.setNumThreads(plan.opencv_threads)
+        if torch := sys.modules.get("torch"):
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(plan.torch_threads)
         yield
-    finally:
-        cv2.setNumThreads(before)
-        if torch:
-            torch.set_num_threads(torch_before)

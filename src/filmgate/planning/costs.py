@@ -1,4 +1,4 @@
-"""What a run costs in bytes and seconds."""
+"""What a run costs in bytes and seconds, predicted from what its parts cost alone."""
 
 import os
 from dataclasses import dataclass, replace
@@ -6,27 +6,27 @@ from fractions import Fraction
 from math import ceil
 
 from filmgate.core.chain import Chain
-from filmgate.core.plan import LARGEST_BATCH, SMALL_CHANGE, Plan, queue_fill
+from filmgate.core.plan import MAX_BATCH, OVERHEAD_BYTES, Plan, compute_queue_fill
 from filmgate.core.wrappers.model_stage import ModelStage
-from filmgate.pipeline.wrapping import HELD_BYTES
+from filmgate.pipeline.wrapping import CACHE_BUFFER_BYTES
 
-# --- what things cost -----------------------------------------------------------------------------
+MIN_SAVING = 0.02  # of all stages' time: a larger batch must save at least this much
 
 
 @dataclass(frozen=True, slots=True)
 class LinearCost:
-    """A `fixed` cost and a cost `per_item` (a frame of a batch, a thread): bytes or seconds."""
+    """A fixed cost plus a cost per item (a frame of a batch, a thread), in bytes or seconds."""
 
     fixed: float = 0.0
     per_item: float = 0.0
 
     def at(self, count: float) -> float:
-        """The cost of so many."""
+        """Return the cost of `count` items."""
         return self.fixed + self.per_item * count
 
     @classmethod
-    def through(cls, few: tuple[int, float], many: tuple[int, float]) -> "LinearCost":
-        """The line through two (count, cost); it falls nowhere, and starts nowhere below 0."""
+    def from_points(cls, few: tuple[int, float], many: tuple[int, float]) -> "LinearCost":
+        """Return the line through two (count, cost), with slope and intercept at least 0."""
         (a, low), (b, high) = few, many
         slope = max(0.0, (high - low) / (b - a)) if b > a else low / a
         fixed = max(0.0, low - slope * a)
@@ -35,12 +35,12 @@ class LinearCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCost:
-    """What one stage takes at its real size, as probed.
+    """What one stage costs at its real size, as measured.
 
-    `host` and `device`: peak bytes of a step over its batch, what it remembers included.
-    `seconds`: of a step over its batch. `fed`: frames that reach it for one source frame.
-    `made_bytes`: pictures that are new (not handed on) for one frame that goes in.
-    `recompute`: frames through the model for one frame of the stream.
+    `host`, `device`: peak bytes of a step over its batch, state included; `seconds`: of a step
+    over its batch. `frames_in`: frames that reach the stage per source frame.
+    `new_bytes_per_frame`: bytes of images that it makes, not hands on, per input frame.
+    `recompute`: frames through the model per frame of the stream.
     """
 
     name: str
@@ -49,34 +49,34 @@ class StageCost:
     device: LinearCost = LinearCost()
     weights_bytes: int = 0
     state_bytes: int = 0
-    made_bytes: float = 0.0
-    fed: Fraction = Fraction(1)
+    new_bytes_per_frame: float = 0.0
+    frames_in: Fraction = Fraction(1)
     recompute: Fraction = Fraction(1)
 
-    def seconds_each(self, batch: int) -> float:
-        """Seconds for one source frame, in batches of this size."""
-        return float(self.fed) * self.seconds.at(batch) / batch
+    def seconds_per_frame(self, batch: int) -> float:
+        """Return the seconds per source frame in batches of this size."""
+        return float(self.frames_in) * self.seconds.at(batch) / batch
 
-    def worthwhile(self, whole_s: float) -> int:
-        """The batch beyond which twice as many save less than 2 % of `whole_s`, of all stages."""
-        batch, each = 1, self.seconds_each
-        while batch < LARGEST_BATCH and each(batch) - each(2 * batch) > 0.02 * whole_s:
+    def find_useful_batch(self, total_s: float) -> int:
+        """Return the batch beyond which doubling saves less than 2 % of `total_s`, all stages'."""
+        batch, each = 1, self.seconds_per_frame
+        while batch < MAX_BATCH and each(batch) - each(2 * batch) > MIN_SAVING * total_s:
             batch *= 2
         return batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What a whole run takes. `program`: bytes in RAM before frame one, weights among them.
+    """What all parts of a run cost. `program`: bytes in RAM before frame one, with weights.
 
-    `decode`, `encode`: bytes held, over threads; `decode_s`, `encode_s`: seconds for one source
-    frame, alone; `cpu_s`: of all parts, on one core. `given_bytes`, `result_bytes`: one picture in
-    and out; `output_ratio`: frames out for one in. `rate`, `frames`: of the source, if known.
-    `file_bytes`: on disk, for one frame out.
+    `decode`, `encode`: bytes over threads; `decode_s`, `encode_s`: seconds per source frame,
+    alone; `cpu_s`: of all parts, on one core. `input_bytes`, `result_bytes`: one image in and out;
+    `output_ratio`: output frames per source frame. `rate`, `frames`: of the source, if known.
+    `file_bytes`: on disk per output frame.
     """
 
     program: int
-    given_bytes: int
+    input_bytes: int
     result_bytes: int
     stages: tuple[StageCost, ...] = ()
     decode: LinearCost = LinearCost()
@@ -91,69 +91,71 @@ class Costs:
 
     @property
     def chunk_bytes(self) -> tuple[float, float]:
-        """Bytes of pictures for one source frame: what goes in, and what comes out."""
-        return self.given_bytes, float(self.output_ratio) * self.result_bytes
+        """Bytes of images per source frame: of the input, and of the output."""
+        return self.input_bytes, float(self.output_ratio) * self.result_bytes
 
     @property
     def new_bytes(self) -> float:
-        """Bytes of pictures that all the stages make for one source frame."""
-        return sum(float(stage.fed) * stage.made_bytes for stage in self.stages)
+        """Bytes of images that all stages make per source frame."""
+        return sum(float(stage.frames_in) * stage.new_bytes_per_frame for stage in self.stages)
 
     @property
     def snapshot_bytes(self) -> int:
-        """What the stages remember, in all: a snapshot is no bigger than this and a page."""
+        """Bytes of all states: a snapshot is at most this and a page larger."""
         return sum(stage.state_bytes for stage in self.stages)
 
 
-def host_bytes(costs: Costs, plan: Plan) -> dict[str, int]:
-    """Where host memory goes, at most: by part, in the order in which a frame meets them.
+def predict_host_bytes(costs: Costs, plan: Plan) -> dict[str, int]:
+    """Return the peak bytes of RAM by part, in the order in which a frame meets the parts.
 
-    Both queues count as full, and each part as busiest at the same moment as the others.
+    Assumes that both queues are full and that all parts peak at the same moment.
     """
-    given, result = (plan.chunk * each for each in costs.chunk_bytes)
+    inputs, outputs = (plan.chunk * size for size in costs.chunk_bytes)
     batches = plan.batches or (1,) * len(costs.stages)
-    waiting = sum(batch - 1 for batch in batches) * costs.given_bytes  # frames short of a batch
+    waiting = sum(batch - 1 for batch in batches) * costs.input_bytes  # frames short of a batch
     peak = max(
         (stage.host.at(batch) for stage, batch in zip(costs.stages, batches, strict=True)),
         default=0.0,
     )
     parts = {
-        "program": costs.program + SMALL_CHANGE,
-        "decoder": costs.decode.at(plan.decode_threads) + given,
-        "queue in": queue_fill(plan.queue_bytes, given),
-        "stages": given + plan.chunk * costs.new_bytes + costs.snapshot_bytes + peak + waiting,
-        "queue out": queue_fill(plan.queue_bytes, result),
-        "encoder": costs.encode.at(plan.encode_threads) + result,
+        "program": costs.program + OVERHEAD_BYTES,
+        "decoder": costs.decode.at(plan.decode_threads) + inputs,
+        "queue in": compute_queue_fill(plan.queue_bytes, inputs),
+        "stages": inputs + plan.chunk * costs.new_bytes + costs.snapshot_bytes + peak + waiting,
+        "queue out": compute_queue_fill(plan.queue_bytes, outputs),
+        "encoder": costs.encode.at(plan.encode_threads) + outputs,
     }
     return {name: ceil(part) for name, part in parts.items()}
 
 
-def device_bytes(costs: Costs, plan: Plan) -> int:
-    """Device memory at most: all weights, and the hungriest stage at its batch."""
+def predict_device_bytes(costs: Costs, plan: Plan) -> int:
+    """Return the peak bytes on the device: all weights, and the largest stage at its batch."""
     batches = plan.batches or (1,) * len(costs.stages)
     peaks = (s.device.at(batch) for s, batch in zip(costs.stages, batches, strict=True))
     return ceil(max(peaks, default=0.0))
 
 
-def seconds_each(costs: Costs, plan: Plan) -> dict[str, float]:
-    """Seconds for one source frame by part, and for all of them on the processors that there are.
+def predict_seconds(costs: Costs, plan: Plan) -> dict[str, float]:
+    """Return the seconds per source frame by part, and of all parts on all processors.
 
     Parts overlap, so the slowest counts.
     """
     batches = plan.batches or (1,) * len(costs.stages)
-    compute = sum(s.seconds_each(batch) for s, batch in zip(costs.stages, batches, strict=True))
+    stages = zip(costs.stages, batches, strict=True)
     return {
         "decode": costs.decode_s,
-        "compute": compute,
+        "compute": sum(stage.seconds_per_frame(batch) for stage, batch in stages),
         "encode": costs.encode_s,
         "processors": costs.cpu_s / (os.cpu_count() or 1),
     }
 
 
-def with_held(costs: Costs, chain: Chain) -> Costs:
-    """The costs where results are kept; stages are tried without, so that nothing is found."""
+def add_cache_memory(costs: Costs, chain: Chain) -> Costs:
+    """Return the costs with the memory of cached stages, which are measured without their cache."""
     stages = (
-        replace(cost, state_bytes=cost.state_bytes + isinstance(stage, ModelStage) * HELD_BYTES)
+        replace(
+            cost, state_bytes=cost.state_bytes + isinstance(stage, ModelStage) * CACHE_BUFFER_BYTES
+        )
         for cost, stage in zip(costs.stages, chain.stages, strict=True)
     )
     return replace(costs, stages=tuple(stages))

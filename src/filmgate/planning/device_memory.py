@@ -1,4 +1,4 @@
-"""What a model would hold on a card, as `filmgate plan` shows it where nothing can be tried."""
+"""Predict a model's memory on a GPU, for `filmgate plan` on a machine that cannot measure it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ from collections.abc import Sequence
 from filmgate.core.chain import Chain
 from filmgate.core.frame import StreamSpec
 from filmgate.core.job import Job
+from filmgate.core.model_cache import ModelCache
 from filmgate.models.contracts import MemoryPrediction, PredictsMemory
 from filmgate.planning.limits import Limits
 
 
-def elsewhere(job: Job, limits: Limits) -> bool:
-    """Whether the limits are those of a card that this machine has not."""
+def is_for_other_machine(job: Job, limits: Limits) -> bool:
+    """Return whether --vram is given and this machine has no CUDA device."""
     if not limits.vram or not any(isinstance(task, PredictsMemory) for task in job.tasks):
         return False
-    import torch  # half a gigabyte, which such a task brings anyway
+    import torch  # half a gigabyte, which such a task imports anyway
 
     return not torch.cuda.is_available()
 
 
-def foreseen(job: Job) -> tuple[StreamSpec, Sequence[MemoryPrediction]] | None:
-    """What comes to the job's first task that can say what it would hold, and what that is."""
+def predict_memory(job: Job) -> tuple[StreamSpec, Sequence[MemoryPrediction]] | None:
+    """Return the input of the first task that predicts its memory, and the predictions.
+
+    None if no task does. Networks of earlier tasks are loaded to know what they make.
+    """
+    models = ModelCache()
     with job.source.open() as video:
         chain = Chain(job.source.stages(video.spec))
         for task in job.tasks:
             spec = chain.output(video.spec)
-            if isinstance(task, PredictsMemory) and (rows := task.foreseen(spec)):
+            if isinstance(task, PredictsMemory) and (rows := task.predict_memory(spec)):
                 return spec, rows
-            chain = Chain((chain, *task.stages(spec)))
+            chain = Chain((chain, *task.stages(spec, models)))
     return None

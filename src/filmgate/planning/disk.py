@@ -1,4 +1,4 @@
-"""Room on the disk: what a run will want, asked before its first frame and at every commit."""
+"""Disk space of a run: predicted, checked before the first frame and at every commit."""
 
 import os
 import shutil
@@ -14,91 +14,93 @@ from filmgate.errors import DiskFull, DoesNotFit
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile
 from filmgate.planning.fit import Fit
-from filmgate.planning.output_size import at_most, frame_bytes
+from filmgate.planning.output_size import bound_frame_bytes, estimate_frame_bytes
+
+SEGMENTS = 1.1  # times the result: segments in the run's folder before the join
+JOINED = 1.0  # times the result: what the join adds
 
 
 @dataclass(frozen=True, slots=True)
-class Disk:
+class DiskUse:
     """Bytes on the disk: of the result, and at most before the join and during it."""
 
     result: int
-    pieces: int
+    segments: int
     joining: int
     folder: Path
 
     @classmethod
-    def of(cls, sink: Any, result: float, snapshot: int) -> "Disk":
-        """What a result of so many bytes takes on its way; pictures and pipes have no pieces."""
-        if not isinstance(sink, VideoOutput) or sink.piped:
-            return cls(int(result), 0, int(result), Path(sink.path).absolute().parent)
-
-        pieces = int(PIECES * result) + 2 * snapshot
-        joining = pieces + int(JOINED * result)
-        return cls(int(result), pieces, joining, Path(sink.path).absolute().parent)
+    def of(cls, sink: Any, result: float, snapshot: int) -> "DiskUse":
+        """Return the use for a result of so many bytes; images and pipes have no segments."""
+        folder = Path(sink.path).absolute().parent
+        if not isinstance(sink, VideoOutput) or sink.to_pipe:
+            return cls(int(result), 0, int(result), folder)
+        segments = int(SEGMENTS * result) + 2 * snapshot
+        return cls(int(result), segments, segments + int(JOINED * result), folder)
 
     @property
     def free(self) -> int | None:
-        """What is free there; None where there is no such folder yet."""
+        """Free bytes on that disk; None if the folder does not exist yet."""
         return shutil.disk_usage(self.folder).free if self.folder.is_dir() else None
 
     def plain(self) -> Mapping[str, int | None]:
-        """For JSON."""
+        """Return the values for JSON."""
         return {
             "result_bytes": self.result,
-            "before_join_bytes": self.pieces,
+            "before_join_bytes": self.segments,
             "at_most_bytes": self.joining,
             "free_bytes": self.free,
         }
 
 
-def foreseen(found: Fit) -> Disk | None:
-    """What the result will take, about; None where nobody can know."""
-    costs, job = found.costs, found.job
+def predict_disk_use(fit: Fit) -> DiskUse | None:
+    """Return what the result will take, None if the number of frames is unknown."""
+    costs, job = fit.costs, fit.job
     if costs.frames is None or not costs.file_bytes:
         return None
-    frames, each = float(costs.frames * costs.output_ratio), costs.file_bytes
+    frames, size = float(costs.frames * costs.output_ratio), costs.file_bytes
     if isinstance(job.sink, VideoOutput) and isinstance(job.source, VideoFile | ImageSequence):
-        from filmgate.planning.output_size import frame_bytes
-
-        key = min(frames, float(found.plan.segment_frames * costs.output_ratio))
-        each = frame_bytes(job.source, job.sink, found.given, found.made, max(1, int(key)))
-    return Disk.of(job.sink, each * frames, costs.snapshot_bytes)
-
-
-PIECES = 1.1  # of the result: what lies in the folder before the join
-JOINED = 1.0  # of the result: what the join adds to that
+        interval = min(frames, float(fit.plan.segment_frames * costs.output_ratio))
+        size = estimate_frame_bytes(
+            job.source, job.sink, fit.source_spec, fit.result_spec, max(1, int(interval))
+        )
+    return DiskUse.of(job.sink, size * frames, costs.snapshot_bytes)
 
 
-def for_all(folder: Path, job: Job, started: Started) -> None:
-    """Raises DoesNotFit if the whole run would not find room. Tries the encoder only in doubt."""
-    given, made, free = started.source, started.result, shutil.disk_usage(folder).free
+def check_space(folder: Path, job: Job, started: Started) -> None:
+    """Raise DoesNotFit if the run would fill the disk. Encodes frames only if that is in doubt."""
+    spec, result, free = started.source, started.result, shutil.disk_usage(folder).free
     source, output = job.source, job.sink
     if (
-        not given.frames
+        not spec.frames
         or not isinstance(output, VideoOutput)
         or not isinstance(source, VideoFile | ImageSequence)
     ):
         return
-    more = made.rate / given.rate if made.rate and given.rate else Fraction(2)
-    frames = float(given.frames * more)
-    if frames * at_most(output, made) * (PIECES + JOINED) < free:
+    ratio = result.rate / spec.rate if result.rate and spec.rate else Fraction(2)
+    frames = float(spec.frames * ratio)
+    if frames * bound_frame_bytes(output, result) * (SEGMENTS + JOINED) < free:
         return
-    each = frame_bytes(source, output, given, made, int(started.plan.segment_frames * more))
-    needed = int(each * frames * (PIECES + JOINED))
+    interval = int(started.plan.segment_frames * ratio)
+    size = estimate_frame_bytes(source, output, spec, result, interval)
+    needed = int(size * frames * (SEGMENTS + JOINED))
     if needed > free:
         raise DoesNotFit(
-            f"{folder} needs room for about {needed / 1e6:.0f} MB until the result is whole (that "
-            f"is about {each * frames / 1e6:.0f} MB), and {free / 1e6:.0f} MB are free there: make "
-            "room, choose a smaller result (--crf, --preset), or name another disk with --work",
+            f"{folder} needs about {needed / 1e6:.0f} MB until the result is complete (about "
+            f"{size * frames / 1e6:.0f} MB), and {free / 1e6:.0f} MB are free: make room, choose a "
+            "smaller result (--crf, --preset), or pass a folder on another disk with --work",
             needed,
         )
 
 
-def for_the_rest(folder: Path, read: int, frames: int | None) -> None:
-    """Raises DiskFull if what is left to do would not find room, as the pieces so far tell."""
+def check_remaining_space(folder: Path, read: int, frames: int | None) -> None:
+    """Raise DiskFull if the rest of the run would not fit, judged by the segments so far.
+
+    `read` of the source's `frames` are done; nothing is checked if their number is unknown.
+    """
     if not frames or not read:
         return
-    made = sum(entry.stat().st_size for entry in os.scandir(folder))
-    needed = int(made * (frames - read) / read + JOINED * made * frames / read)
+    written = sum(entry.stat().st_size for entry in os.scandir(folder))
+    needed = int(written * (frames - read) / read + JOINED * written * frames / read)
     if needed > shutil.disk_usage(folder).free:
         raise DiskFull.short(folder, needed, read)

@@ -1,17 +1,17 @@
-"""What an encoder holds in memory, by formula: filled to its depth it could burst the budget."""
+"""Predict an encoder's memory from a table: to measure it would mean to fill it first."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from filmgate.core.frame import StreamSpec
-from filmgate.media.pixels.planes import bits_of
+from filmgate.media.pixels.planes import get_bit_depth
 from filmgate.media.sinks import VideoOutput
 from filmgate.planning.costs import LinearCost
 
 PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
 )  # fmt: skip
-# (MB, bytes for each sample), 8 bits, 2 threads, as bench/codec_memory.py measures them.
+# (MB, bytes per sample) for 8 bits and 2 threads, measured by bench/codec_memory.py.
 TABLE: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "h264 ultrafast": (2, 13),
@@ -40,42 +40,52 @@ TABLE: Mapping[str, tuple[float, float]] = MappingProxyType(
         "ffv1": (0, 26),
     }
 )
-USUAL = MappingProxyType({"h264": "medium", "hevc": "medium", "av1": "8"})
+DEFAULT_PRESETS = MappingProxyType({"h264": "medium", "hevc": "medium", "av1": "8"})
 MARGIN = 1.03  # over the table: other builds of a codec, other numbers of references
-DEEP = 1.77  # what samples of more than 8 bits weigh, measured
-THREAD_BYTES = 3.0  # that each thread adds for each pixel, measured
+DEEP_FACTOR = 1.77  # memory of samples of more than 8 bits, measured
+THREAD_BYTES = 3.0  # that each thread adds per pixel, measured
 
 
-def padded_samples(width: int, height: int, pixels: str) -> float:
-    """Samples that weigh like luma: encoders pad pictures, and keep less of the other planes."""
+def count_padded_samples(width: int, height: int, pixels: str) -> float:
+    """Return the number of luma samples that weigh as much as a frame with its encoder's padding.
+
+    Encoders keep less of the chroma planes.
+    """
     chroma = 2.0 if "444" in pixels or "gbr" in pixels else 1.0 if "422" in pixels else 0.5
     chroma = 0.0 if "gray" in pixels else chroma
     return (width + 64) * (height + 64) * (1 + 0.56 * chroma)
 
 
-def held(output: VideoOutput, spec: StreamSpec) -> LinearCost:
-    """Bytes that the encoder holds at most, over its threads; of unknown ones as of the largest."""
+def predict_encoder_memory(output: VideoOutput, spec: StreamSpec) -> LinearCost:
+    """Return the peak bytes of the encoder over its threads.
+
+    A preset that is not in the table costs as much as the largest of its codec.
+    """
     codec = output.codec or ("vp9" if output.path.suffix == ".webm" else "h264")
-    preset = output.preset or USUAL.get(codec, "")
+    preset = output.preset or DEFAULT_PRESETS.get(codec, "")
     same = [row for name, row in TABLE.items() if name.split()[0] == codec]
-    fixed_mb, each = TABLE.get(
+    fixed_mb, per_sample = TABLE.get(
         f"{codec} {preset}".strip(), max(same or TABLE.values(), key=lambda row: row[1])
     )
-    deep = DEEP if bits_of(spec.pixels) > 8 and codec not in ("prores", "ffv1") else 1.0
-    deep = 2.0 if bits_of(spec.pixels) > 8 and codec == "ffv1" else deep
-    size = MARGIN * (
-        fixed_mb * 1e6 + deep * each * padded_samples(spec.width, spec.height, spec.pixels)
-    )
+    deep = 1.0
+    if get_bit_depth(spec.pixels) > 8:
+        deep = {"prores": 1.0, "ffv1": 2.0}.get(codec, DEEP_FACTOR)
+    samples = count_padded_samples(spec.width, spec.height, spec.pixels)
+    size = MARGIN * (fixed_mb * 1e6 + deep * per_sample * samples)
     thread = THREAD_BYTES * spec.width * spec.height
     return LinearCost(max(0.0, size - 2 * thread), thread)
 
 
-def cheaper(output: VideoOutput, spec: StreamSpec) -> Iterator[tuple[str, LinearCost]]:
-    """Presets of the same codec that hold less, each with what it holds; the nearest, the last."""
+def iter_cheaper_presets(output: VideoOutput, spec: StreamSpec) -> Iterator[tuple[str, LinearCost]]:
+    """Yield two presets of the same codec that hold less, with what they hold: nearest, smallest.
+
+    Nothing for codecs whose presets are not names of x264 and x265.
+    """
     codec = output.codec or "h264"
     if codec not in ("h264", "hevc"):
         return
-    mine = output.preset or USUAL[codec]
-    quicker = PRESETS[: PRESETS.index(mine)] if mine in PRESETS else ()
-    for preset in dict.fromkeys((quicker[-1], quicker[0]) if quicker else ()):
-        yield preset, held(VideoOutput(output.path, codec=codec, preset=preset), spec)
+    current = output.preset or DEFAULT_PRESETS[codec]
+    faster = PRESETS[: PRESETS.index(current)] if current in PRESETS else ()
+    for preset in dict.fromkeys((faster[-1], faster[0]) if faster else ()):
+        cheaper = VideoOutput(output.path, codec=codec, preset=preset)
+        yield preset, predict_encoder_memory(cheaper, spec)

@@ -1,12 +1,16 @@
-"""What a person may say of memory and of the knobs, and the bytes that it means."""
+"""What the user may limit or fix of a plan, and the bytes that a budget means."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from filmgate.core.frame import StreamSpec
-from filmgate.core.instrumentation.memory import available_bytes, cuda_in_use, resident_meter
-from filmgate.core.plan import segment_of
+from filmgate.core.instrumentation.memory import (
+    get_loaded_cuda,
+    make_memory_meter,
+    measure_available_memory,
+)
+from filmgate.core.plan import Plan, choose_segment_frames, make_default_plan
 from filmgate.errors import BadSetting
 from filmgate.units import parse_bytes
 
@@ -20,60 +24,60 @@ class Budget:
 
     @classmethod
     def of_machine(cls) -> "Budget":
-        """What is free here, less a tenth for everybody else."""
-        own, device = resident_meter()(), None
-        if cuda := cuda_in_use():
+        """Return what is free on this machine, less a tenth for other programs."""
+        own, device = make_memory_meter()(), None
+        if cuda := get_loaded_cuda():
             free, total = cuda.mem_get_info()
             device = int(free + cuda.memory_reserved() - total / 20)
-        return cls(int(own + 0.9 * available_bytes()), device)
+        return cls(int(own + 0.9 * measure_available_memory()), device)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a person may say of memory and of the knobs; each field is a flag."""
+    """Limits and settings of a plan that the user chooses; each field is a flag."""
 
     ram: str | None = None
-    """Memory that the whole program may use: 800MB, 4GiB. Without: nine tenths of what is free."""
+    """Memory the entire program may use: 800MB, 4GiB. Default: nine tenths of what is free."""
 
     vram: str | None = None
-    """Memory that it may use on the device."""
+    """Memory it may use on the device."""
 
     batch: int | None = None
-    """Frames that go to each stage at a time: 1, 2, 4, 8 ..."""
+    """Frames given to each stage at a time: 1, 2, 4, 8 ..."""
 
     chunk: int | None = None
     """Frames that move from part to part at a time."""
 
     threads: int | None = None
-    """Threads to decode, to encode and of OpenCV, for each of the three."""
+    """Threads for decoding, for encoding and for OpenCV, each."""
 
     segment: Fraction | None = None
-    """Seconds of the film to a commit: that much may be done twice when a run is stopped."""
+    """Seconds of the video between commits: a stopped run repeats at most that much."""
 
     cache: bool = False
-    """Keep what is slow to make (filmgate cache), and take it from there where it is."""
+    """Store the results of models (see filmgate cache), and reuse stored ones."""
 
     guard: bool = True
-    """Stop at pictures from a network that can't be right: black, frozen, flashing, shuffled."""
+    """Stop if a model's output cannot be right: black, frozen, flashing, shuffled."""
 
     def __post_init__(self) -> None:
         for name in ("batch", "chunk", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise BadSetting(f"{name} is {value}: wanted at least 1")
+                raise BadSetting(f"{name} is {value}: pass at least 1")
         if self.batch and self.batch & (self.batch - 1):
-            raise BadSetting(f"batch is {self.batch}: wanted a power of two")
+            raise BadSetting(f"batch is {self.batch}: pass a power of two")
         if self.segment is not None and self.segment <= 0:
-            raise BadSetting(f"segment is {self.segment} s: wanted more than 0")
+            raise BadSetting(f"segment is {self.segment} s: pass more than 0")
 
     @property
-    def measured(self) -> bool:
-        """Whether the parts of a run have to be tried to keep these limits."""
+    def needs_measuring(self) -> bool:
+        """Whether the parts of a run must be measured to keep these limits."""
         return bool(self.ram or self.vram)
 
     @property
     def budget(self) -> Budget:
-        """In bytes; what is not said is the machine's. Raises BadSetting."""
+        """The budget in bytes, what is not given taken from the machine. Raises BadSetting."""
         free = Budget.of_machine()
         return Budget(
             parse_bytes(self.ram) if self.ram else free.host,
@@ -81,19 +85,23 @@ class Limits:
         )
 
     @property
-    def threads_of_plan(self) -> dict[str, Any]:
-        """The thread counts of the Plan, where they are a person's own."""
+    def thread_fields(self) -> dict[str, Any]:
+        """The thread counts of the Plan that the user chose."""
         names = ("decode_threads", "encode_threads", "opencv_threads")
         return dict.fromkeys(names, self.threads) if self.threads else {}
 
-    def fixed(self, spec: StreamSpec, stages: int) -> dict[str, Any]:
-        """The fields of the Plan that are a person's own, for a film through so many stages."""
-        segment = {"segment_frames": segment_of(self.segment, spec.rate, self.chunk or 1)}
+    def plan_fields(self, spec: StreamSpec, stages: int) -> dict[str, Any]:
+        """Return the fields of the Plan that the user chose, for a video and a number of stages."""
+        segment_frames = choose_segment_frames(self.segment, spec.rate, self.chunk or 1)
         return {
             **({"batches": (self.batch,) * stages} if self.batch else {}),
             **({"cache": True} if self.cache else {}),
             **({} if self.guard else {"guard": False}),
             **({"chunk": self.chunk} if self.chunk else {}),
-            **(segment if self.segment or self.chunk else {}),
-            **self.threads_of_plan,
+            **({"segment_frames": segment_frames} if self.segment or self.chunk else {}),
+            **self.thread_fields,
         }
+
+    def make_plan(self, source: StreamSpec, result: StreamSpec, stages: int) -> Plan:
+        """Return the default plan with the user's fields; the budget needs `fit`."""
+        return replace(make_default_plan(source, result), **self.plan_fields(source, stages))

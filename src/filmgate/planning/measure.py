@@ -1,98 +1,114 @@
-"""What a run's parts take on this machine, found by trying them on the film's first frames."""
+"""Measure what the parts of a run cost on this machine, on the first frames of the video."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from filmgate.core.adapters import Blocks
 from filmgate.core.chain import Chain, ChainState
 from filmgate.core.frame import Frame, Position, StreamSpec
-from filmgate.core.instrumentation.memory import Peak, cuda_in_use, measure_peak, resident_meter
+from filmgate.core.instrumentation.memory import (
+    Peak,
+    get_loaded_cuda,
+    make_memory_meter,
+    measure_peak,
+)
 from filmgate.core.plan import Plan
 from filmgate.core.stage import AnyStage
-from filmgate.core.values import nbytes
+from filmgate.core.values import count_bytes, iter_leaves
 from filmgate.errors import OutOfMemory
 from filmgate.media.sinks import ImageOutput, VideoOutput
-from filmgate.pipeline.threads import pinned
-from filmgate.planning import encoder_memory
+from filmgate.pipeline.threads import pin_threads
 from filmgate.planning.costs import Costs, LinearCost, StageCost
+from filmgate.planning.encoder_memory import predict_encoder_memory
 
-KEPT = 4  # real frames that every stage is tried with, to and fro
-DECODED = 24  # frames: by then every thread of a decoder has its own
-MANY = 4  # the larger of two batches
-PATIENCE = 64  # frames that a stage may take before its first comes out
-LONG_S = 1.0  # a trial that takes longer has shown enough
-ENCODED = 8  # frames: far from filling an encoder, enough to time it
-KEY_EVERY = 250  # frames between two key pictures, where nobody says otherwise
-THREAD_FRAMES = 1.5  # that another decoding thread holds: measured 1.6 to 3.6, so it spares less
-STILL_COPIES = 5  # of a picture while it becomes a file: waiting, in rows, as RGB, in its format
+KEPT_FRAMES = 4  # that every stage is measured with, forwards and backwards
+DECODED_FRAMES = 24  # enough for every thread of a decoder to hold its own
+LARGE_BATCH = 4  # the larger of the two batches that are measured
+MAX_FRAMES = 64  # that a stage may take before its first output
+LONG_S = 1.0  # a trial that takes longer than this ends early
+ENCODED_FRAMES = 8  # far from filling an encoder, enough to time it
+KEY_INTERVAL = 250  # frames between two key frames, the default of x264
+THREAD_FRAMES = 1.5  # per decoding thread; measured 1.6 to 3.6, a low value saves too little
+IMAGE_COPIES = 5  # of an image being written: waiting, as rows, as RGB, encoded
 TICK = Fraction(1, 1_000_000)
 
 
-def measured(video: Any, chain: Chain, sink: Any, plan: Plan) -> Costs:
-    """What every part takes, tried with the threads of the plan on the film's first frames."""
+@dataclass(frozen=True, slots=True)
+class SinkCost:
+    """Seconds, seconds of the CPU and bytes on disk for one frame of the result."""
+
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    file_bytes: float = 0.0
+
+
+def measure_costs(video: Any, chain: Chain, sink: Any, plan: Plan) -> Costs:
+    """Return what every part costs with the plan's threads, measured on the first frames."""
     spec = video.spec
-    with pinned(plan):
-        frames, decode_bytes, decode_s, decode_cpu = _decoded(video)
-        given_bytes = nbytes(frames[0].image)
-        a_thread = THREAD_FRAMES * given_bytes
-        costs, cpu_s, fed = [], decode_cpu, Fraction(1)
+    with pin_threads(plan):
+        frames, decode_bytes, decode_s, decode_cpu = _measure_decoding(video)
+        input_bytes = count_bytes(frames[0].image)
+        thread_bytes = THREAD_FRAMES * input_bytes
+        costs, cpu_s, frames_in = [], decode_cpu, Fraction(1)
         for stage, name, at in zip(chain.stages, chain.names, chain.specs(spec), strict=False):
-            cost, frames, more, cpu = probe(stage, at, frames)
-            costs.append(replace(cost, name=name, fed=fed))
-            cpu_s += float(fed) * cpu
-            fed *= more
-        made = chain.output(spec)
-        result_bytes = max(nbytes(frame.image) for frame in frames)
-        encode, encode_s, encode_cpu, file_bytes = LinearCost(), 0.0, 0.0, 0.0
+            cost, frames, ratio, stage_cpu_s = measure_stage(stage, at, frames)
+            costs.append(replace(cost, name=name, frames_in=frames_in))
+            cpu_s += float(frames_in) * stage_cpu_s
+            frames_in *= ratio
+        result = chain.output(spec)
+        result_bytes = max(count_bytes(frame.image) for frame in frames)
+        encode, written = LinearCost(), SinkCost()
         if isinstance(sink, VideoOutput):
-            encode = encoder_memory.held(sink, made)
-            encode_s, encode_cpu, file_bytes = _encoded(video, sink, made, frames, plan)
+            encode = predict_encoder_memory(sink, result)
+            written = _measure_encoding(video, sink, result, frames, plan)
         elif isinstance(sink, ImageOutput):
-            encode = LinearCost(0.0, STILL_COPIES * result_bytes)
-            encode_s, encode_cpu, file_bytes = _stilled(video, sink, made, frames, plan)
+            encode = LinearCost(0.0, IMAGE_COPIES * result_bytes)
+            written = _measure_images(video, sink, result, frames, plan)
         del frames
-    with measure_peak(), _rising_on_device():
-        pass  # what was freed is given back: the program alone is left
+    with measure_peak(), _measure_device_peak():
+        pass  # returns freed memory to the system: what remains is the program alone
     return Costs(
-        program=resident_meter()(),
-        given_bytes=given_bytes,
+        program=make_memory_meter()(),
+        input_bytes=input_bytes,
         result_bytes=result_bytes,
         stages=tuple(costs),
-        decode=LinearCost(max(0.0, decode_bytes - plan.decode_threads * a_thread), a_thread),
+        decode=LinearCost(
+            max(0.0, decode_bytes - plan.decode_threads * thread_bytes), thread_bytes
+        ),
         encode=encode,
         decode_s=decode_s,
-        encode_s=float(fed) * encode_s,
-        cpu_s=cpu_s + float(fed) * encode_cpu,
-        output_ratio=fed,
+        encode_s=float(frames_in) * written.seconds,
+        cpu_s=cpu_s + float(frames_in) * written.cpu_s,
+        output_ratio=frames_in,
         rate=spec.rate,
         frames=spec.frames,
-        file_bytes=file_bytes,
+        file_bytes=written.file_bytes,
     )
 
 
-def probe(
+def measure_stage(
     stage: AnyStage, spec: StreamSpec, frames: Sequence[Frame]
 ) -> tuple[StageCost, list[Frame], Fraction, float]:
-    """What one stage takes for a stream that looks like `frames`: two batches make a line.
+    """Return the cost of a stage, some frames that it makes, their ratio and CPU seconds per frame.
 
-    Also some of the frames that it makes, how many for one, and seconds of the processor for one.
-    Raises OutOfMemory if one frame at a time is too much.
+    `frames` are examples of the stream `spec`. Two batch sizes give slope and intercept. Raises
+    OutOfMemory if one frame at a time is too much.
     """
-    begun = _Trial(stage, 1, spec, frames)
-    begun.run(wanted=KEPT)
-    made = begun.kept
+    warm_up = _Trial(stage, 1, spec, frames)
+    warm_up.run(wanted=KEPT_FRAMES)
+    outputs = warm_up.kept
     trials: list[tuple[_Trial, Peak, Peak]] = []
-    for batch in (1, MANY):
+    for batch in (1, LARGE_BATCH):
         trial = _Trial(stage, batch, spec, frames)
         try:
-            with measure_peak() as host, _rising_on_device() as device:
+            with measure_peak() as host, _measure_device_peak() as device:
                 trial.run(wanted=0)
         except OutOfMemory:
             if batch == 1:
@@ -102,146 +118,155 @@ def probe(
     (few, low, low_device), (many, high, high_device) = trials[0], trials[-1]
     cost = StageCost(
         name=stage.name,
-        host=LinearCost.through((1, low.bytes), (many.batch, high.bytes)),
-        device=LinearCost.through((1, low_device.bytes), (many.batch, high_device.bytes)),
-        seconds=LinearCost.through((1, few.seconds), (many.batch, many.seconds)),
-        weights_bytes=_weights(stage),
+        host=LinearCost.from_points((1, low.bytes), (many.batch, high.bytes)),
+        device=LinearCost.from_points((1, low_device.bytes), (many.batch, high_device.bytes)),
+        seconds=LinearCost.from_points((1, few.seconds), (many.batch, many.seconds)),
+        weights_bytes=count_weight_bytes(stage),
         state_bytes=max(few.state_bytes, many.state_bytes),
-        made_bytes=float(few.output_ratio) * few.new_bytes / max(1, few.out),
+        new_bytes_per_frame=float(few.output_ratio) * few.new_bytes / max(1, few.frames_out),
         recompute=Fraction(stage.length, stage.stride)
         if isinstance(stage, Blocks)
         else Fraction(1),
     )
-    return cost, made, few.output_ratio, few.cpu_s / few.fed
+    return cost, outputs, few.output_ratio, few.cpu_s / few.frames_in
 
 
 class _Trial:
-    """A stage at work on frames that go to and fro for ever: what it took, and what came out."""
+    """Runs a stage on endless frames and records what it takes and makes."""
 
     def __init__(
         self, stage: AnyStage, batch: int, spec: StreamSpec, frames: Sequence[Frame]
     ) -> None:
-        self.batch, self.fed, self.kept = batch, 0, list[Frame]()
+        self.batch, self.frames_in, self.kept = batch, 0, list[Frame]()
         self.seconds = self.cpu_s = 0.0  # of one step; of all
         self.new_bytes = self.state_bytes = 0
-        made = stage.output(spec)
-        self._ratio = made.rate / spec.rate if made.rate and spec.rate else None
-        self.output_ratio, self.out = self._ratio or Fraction(1), 0
-        self._chain, self._feed = Chain((stage,), (batch,)), to_and_fro(frames, spec)
-        self._given = {id(frame.image) for frame in frames}
+        result = stage.output(spec)
+        self._ratio = result.rate / spec.rate if result.rate and spec.rate else None
+        self.output_ratio, self.frames_out = self._ratio or Fraction(1), 0
+        self._chain, self._feed = Chain((stage,), (batch,)), bounce_frames(frames, spec)
+        self._inputs = {id(frame.image) for frame in frames}
         self._spec = spec
 
     def run(self, wanted: int) -> None:
-        """Until `wanted` frames are kept and some came out twice; or patience ends."""
+        """Run until `wanted` frames are kept and some came out twice, or MAX_FRAMES went in."""
         state = self._chain.start(self._spec, Position(0, Fraction(0)))
-        came: list[tuple[int, int]] = []  # frames in and out so far, wherever some came out
-        began, cpu = perf_counter(), process_time()
-        while self.fed < PATIENCE:
-            state, made = self._chain.step(state, [next(self._feed) for _ in range(self.batch)])
-            self.fed, self.out = self.fed + self.batch, self.out + len(made)
-            new = {id(f.image): nbytes(f.image) for f in made if id(f.image) not in self._given}
-            self.new_bytes += sum(new.values())
-            self.state_bytes = max(self.state_bytes, nbytes(state))
-            self.kept += made[: max(0, wanted - len(self.kept))]
-            if made:
-                came.append((self.fed, self.out))
-            del made
-            enough = len(came) > 1 and self.fed >= MANY
-            enough |= bool(came and self._ratio) and perf_counter() - began > LONG_S
+        counts: list[tuple[int, int]] = []  # frames in and out, after each step with output
+        start, cpu = perf_counter(), process_time()
+        while self.frames_in < MAX_FRAMES:
+            state, outputs = self._chain.step(state, [next(self._feed) for _ in range(self.batch)])
+            self.frames_in += self.batch
+            self.frames_out += len(outputs)
+            images = {id(f.image): f.image for f in outputs if id(f.image) not in self._inputs}
+            self.new_bytes += sum(map(count_bytes, images.values()))
+            self.state_bytes = max(self.state_bytes, count_bytes(state))
+            self.kept += outputs[: max(0, wanted - len(self.kept))]
+            if outputs:
+                counts.append((self.frames_in, self.frames_out))
+            del outputs, images
+            enough = len(counts) > 1 and self.frames_in >= LARGE_BATCH
+            enough |= bool(counts and self._ratio) and perf_counter() - start > LONG_S
             if enough and len(self.kept) >= wanted:
                 break
         rest: ChainState | None = state
         while len(self.kept) < wanted and rest:
-            rest, made = self._chain.finish(rest)
-            self.kept += made
-        if cuda := cuda_in_use():  # what was asked of it may still be under way
+            rest, outputs = self._chain.finish(rest)
+            self.kept += outputs
+        if cuda := get_loaded_cuda():  # its work is asynchronous
             cuda.synchronize()
-        steps = self.fed / self.batch
-        self.seconds = (perf_counter() - began) / steps
+        steps = self.frames_in / self.batch
+        self.seconds = (perf_counter() - start) / steps
         self.cpu_s = process_time() - cpu
-        if self._ratio is None and len(came) > 1:
-            self.output_ratio = Fraction(came[-1][1] - came[0][1], came[-1][0] - came[0][0])
+        if self._ratio is None and len(counts) > 1:
+            (first_in, first_out), (last_in, last_out) = counts[0], counts[-1]
+            self.output_ratio = Fraction(last_out - first_out, last_in - first_in)
 
 
-def to_and_fro(frames: Sequence[Frame], spec: StreamSpec) -> Iterator[Frame]:
-    """The frames forwards and backwards for ever, as one film without a cut."""
-    lasts = 1 / spec.rate if spec.rate else frames[0].duration or Fraction(1, 25)
-    there_and_back = [*frames, *frames[-2:0:-1]]
+def bounce_frames(frames: Sequence[Frame], spec: StreamSpec) -> Iterator[Frame]:
+    """Yield the frames forwards and backwards forever, as one video without shot boundaries."""
+    duration = 1 / spec.rate if spec.rate else frames[0].duration or Fraction(1, 25)
+    cycle = [*frames, *frames[-2:0:-1]]
     for index in count():
-        frame = there_and_back[index % len(there_and_back)]
+        frame = cycle[index % len(cycle)]
         extras = {key: value for key, value in frame.extras.items() if key != "cut"}
-        yield Frame(index, index * lasts, lasts, frame.image, extras)
+        yield Frame(index, index * duration, duration, frame.image, extras)
 
 
-def _decoded(video: Any) -> tuple[list[Frame], int, float, float]:
-    """The first frames, bytes that decoding holds beside them, seconds a frame, of the CPU."""
-    kept, seen = list[Frame](), 0
+def _measure_decoding(video: Any) -> tuple[list[Frame], int, float, float]:
+    """Return the first frames, the bytes that decoding holds besides, seconds and CPU seconds."""
+    kept, decoded = list[Frame](), 0
     with measure_peak() as peak:
-        began, cpu = perf_counter(), process_time()
+        start, cpu = perf_counter(), process_time()
         chunks = video.read(None, 1)
         for frames, _ in chunks:
-            seen += len(frames)
-            if len(kept) < KEPT:
+            decoded += len(frames)
+            if len(kept) < KEPT_FRAMES:
                 kept += frames
-            if seen >= DECODED or perf_counter() - began > LONG_S:
+            if decoded >= DECODED_FRAMES or perf_counter() - start > LONG_S:
                 break
         chunks.close()
-        seconds, cpu = perf_counter() - began, process_time() - cpu
-    return kept, max(0, peak.bytes - nbytes(kept)), seconds / seen, cpu / seen
+        seconds, cpu = perf_counter() - start, process_time() - cpu
+    return kept, max(0, peak.bytes - count_bytes(kept)), seconds / decoded, cpu / decoded
 
 
-def _encoded(
+def _measure_encoding(
     video: Any, sink: VideoOutput, spec: StreamSpec, frames: Sequence[Frame], plan: Plan
-) -> tuple[float, float, float]:
-    """Seconds, seconds of the processor, and bytes on disk for one frame of the result."""
+) -> SinkCost:
+    """Return the cost of a result frame as video."""
     from filmgate.media.writing.encoder import Encoder
 
-    feed = to_and_fro(frames, spec)
-    encoder = Encoder(sink, spec, TICK, video.origin, plan.encode_threads)
-    began, cpu = perf_counter(), process_time()
-    packets = encoder.packets(next(feed) for _ in range(ENCODED))
+    feed = bounce_frames(frames, spec)
+    encoder = Encoder(sink.encode_options, spec, TICK, video.metadata, plan.encode_threads)
+    start, cpu = perf_counter(), process_time()
+    packets = encoder.encode(next(feed) for _ in range(ENCODED_FRAMES))
     packets += encoder.flush()
-    seconds, cpu = (perf_counter() - began) / ENCODED, (process_time() - cpu) / ENCODED
+    seconds, cpu = perf_counter() - start, process_time() - cpu
     encoder.close()
     first, *rest = [packet.size for packet in packets]
-    return seconds, cpu, first / KEY_EVERY + sum(rest) / max(1, len(rest))
+    file_bytes = first / KEY_INTERVAL + sum(rest) / max(1, len(rest))
+    return SinkCost(seconds / ENCODED_FRAMES, cpu / ENCODED_FRAMES, file_bytes)
 
 
-def _stilled(
+def _measure_images(
     video: Any, sink: ImageOutput, spec: StreamSpec, frames: Sequence[Frame], plan: Plan
-) -> tuple[float, float, float]:
-    """The same, where the result is pictures: some are written into a folder that goes."""
-    many, feed = max(KEPT, plan.encode_threads), to_and_fro(frames, spec)
+) -> SinkCost:
+    """Return the cost of a result frame as an image; some are written to a temporary folder."""
+    number, feed = max(KEPT_FRAMES, plan.encode_threads), bounce_frames(frames, spec)
     with TemporaryDirectory(prefix="filmgate-") as folder:
-        aside = replace(sink, path=Path(folder) / f"%06d{Path(sink.path).suffix or '.png'}")
-        with aside.open(video, spec, threads=plan.encode_threads) as pictures:
-            began, cpu = perf_counter(), process_time()
-            pictures.write([next(feed) for _ in range(many)])
-            seconds, cpu = (perf_counter() - began) / many, (process_time() - cpu) / many
+        trial = replace(sink, path=Path(folder) / f"%06d{Path(sink.path).suffix or '.png'}")
+        with trial.open(video.metadata, spec, threads=plan.encode_threads) as images:
+            start, cpu = perf_counter(), process_time()
+            images.write([next(feed) for _ in range(number)])
+            seconds, cpu = perf_counter() - start, process_time() - cpu
         sizes = [path.stat().st_size for path in Path(folder).glob("[0-9]*")]
-    return seconds, cpu, sum(sizes) / max(1, len(sizes))
+    return SinkCost(seconds / number, cpu / number, sum(sizes) / max(1, len(sizes)))
 
 
-def _weights(stage: object) -> int:
-    """Bytes of the networks among a stage's settings, and in what its functions belong to."""
-    owner: Any = getattr(stage, "__self__", stage)  # a method's
-    if callable(getattr(owner, "parameters", None)):
-        return sum(nbytes(weight) for weight in owner.parameters())
-    if not is_dataclass(owner) or isinstance(owner, type):
-        return 0
-    return sum(_weights(getattr(owner, item.name)) for item in fields(owner))
+@runtime_checkable
+class _Network(Protocol):
+    """A torch module, without importing torch."""
+
+    def parameters(self) -> Iterator[Any]: ...
 
 
-# --- the device -----------------------------------------------------------------------------------
+def count_weight_bytes(stage: object) -> int:
+    """Return the bytes of the networks in a stage, also of those that its methods belong to."""
+    total = 0
+    for leaf in iter_leaves(stage):
+        owner = getattr(leaf, "__self__", leaf)  # of a bound method
+        if isinstance(owner, _Network):
+            total += sum(map(count_bytes, owner.parameters()))
+        elif owner is not leaf:
+            total += count_weight_bytes(owner)
+    return total
 
 
 @contextmanager
-def _rising_on_device() -> Iterator[Peak]:
-    """The allocator's peak on the device while the `with` lasts, weights and all."""
-    peak, cuda = Peak(), cuda_in_use()
+def _measure_device_peak() -> Iterator[Peak]:
+    """Yield the allocator's peak on the device while the `with` lasts, weights included."""
+    peak, cuda = Peak(), get_loaded_cuda()
     if cuda:
         cuda.synchronize()
-        cuda.empty_cache()  # else what others have left reserved counts as this one's
+        cuda.empty_cache()  # otherwise memory that others have left reserved counts too
         cuda.reset_peak_memory_stats()
     yield peak
     if cuda:

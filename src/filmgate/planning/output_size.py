@@ -1,4 +1,4 @@
-"""How large a result will be, about: a few frames from three places, encoded as it will be."""
+"""Estimate the size of a result: encode a few frames from three places of the source."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -7,90 +7,90 @@ from typing import Any
 
 from filmgate.core.chain import Chain, ChainState
 from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import UserError
-from filmgate.media.pixels.planes import steps_of
+from filmgate.media.pixels.planes import get_subsampling
 from filmgate.media.sinks import VideoOutput
-from filmgate.media.source_metadata import SourceMetadata
 from filmgate.media.sources import ImageSequence, VideoFile
 
-PLACES = (Fraction(1, 10), Fraction(1, 2), Fraction(9, 10))  # of the film
+PLACES = (Fraction(1, 10), Fraction(1, 2), Fraction(9, 10))  # of the video
 FRAMES = 16  # at each place
 TICK = Fraction(1, 1_000_000)
-# Of the raw bytes, what no ordinary film exceeds: codecs that lose something, and the others.
-AT_MOST, LOSSLESS = 0.2, 0.8
+LOSSY_SHARE, LOSSLESS_SHARE = 0.2, 0.8  # of the raw bytes: no ordinary video exceeds it
 
 
-def at_most(output: VideoOutput, made: StreamSpec) -> int:
-    """Bytes of a result frame that will hardly be exceeded; nothing is tried for that."""
-    lossless = output.coded in ("ffv1", "rawvideo", "prores") or (output.crf or 18) < 8
-    raw = made.width * made.height * 3 * (1 if made.dtype == "uint8" else 2)
-    return int(raw * (LOSSLESS if lossless else AT_MOST))
+def bound_frame_bytes(output: VideoOutput, result: StreamSpec) -> int:
+    """Return a bound on the bytes of a result frame, without encoding anything."""
+    lossless = output.chosen_codec in ("ffv1", "rawvideo", "prores") or (output.crf or 18) < 8
+    raw = result.width * result.height * 3 * (1 if result.dtype == "uint8" else 2)
+    return int(raw * (LOSSLESS_SHARE if lossless else LOSSY_SHARE))
 
 
-def frame_bytes(
+def estimate_frame_bytes(
     source: VideoFile | ImageSequence,
     output: VideoOutput,
-    given: StreamSpec,
-    made: StreamSpec,
-    key: int,
+    spec: StreamSpec,
+    result: StreamSpec,
+    key_interval: int,
 ) -> float:
-    """Bytes of a result frame, about: those of the source, at the size of the result.
+    """Return the mean bytes of a result frame: source frames, scaled to its size, are encoded.
 
-    `key`: frames from one key picture to the next. What a model adds is not known yet.
+    `spec`: the source's stream. `key_interval`: frames from one key frame to the next. Detail that
+    a model would add is not counted.
     """
     sizes = []
     for place in PLACES:
-        frames = list(_snippet(source, given, place))
+        frames = list(_read_snippet(source, spec, place))
         if frames:
-            first, *rest = _encoded(frames, output, given, made)
-            sizes.append(first / key + sum(rest) / max(1, len(rest)))
+            first, *rest = _measure_packets(frames, output, spec, result)
+            sizes.append(first / key_interval + sum(rest) / max(1, len(rest)))
     return sum(sizes) / max(1, len(sizes))
 
 
-def _snippet(
+def _read_snippet(
     source: VideoFile | ImageSequence, spec: StreamSpec, place: Fraction
 ) -> Iterator[Frame]:
     rate, count = spec.rate or Fraction(25), spec.frames or 1
-    begin = (source.from_ or Fraction(0)) + place * max(0, count - FRAMES) / rate
+    begin = (source.start or Fraction(0)) + place * max(0, count - FRAMES) / rate
     try:
-        video: Any = replace(source, from_=begin, to=None, frames=FRAMES).open(1)
+        video: Any = replace(source, start=begin, end=None, max_frames=FRAMES).open(1)
         for frames, _ in video.read(None, FRAMES):
             yield from frames
-    except UserError:  # behind the end of a film of uneven times, or where it is damaged
+    except UserError:  # behind the end of a video of variable rate, or in a damaged part
         return
 
 
-def _encoded(
-    frames: Sequence[Frame], output: VideoOutput, given: StreamSpec, made: StreamSpec
+def _measure_packets(
+    frames: Sequence[Frame], output: VideoOutput, spec: StreamSpec, result: StreamSpec
 ) -> list[int]:
-    """Bytes of each packet."""
-    spec = replace(given, width=made.width, height=made.height)
-    chain = Chain(output.stages(spec))  # of pictures, for one, RGB becomes what the codec takes
+    """Return the bytes of each packet."""
+    spec = replace(spec, width=result.width, height=result.height)
+    chain = Chain(output.stages(spec))  # RGB of images, for one, becomes what the codec takes
     from filmgate.media.writing.encoder import Encoder
 
-    encoder = Encoder(output, chain.output(spec), TICK, SourceMetadata(), 1)
+    encoder = Encoder(output.encode_options, chain.output(spec), TICK, SourceMetadata(), 1)
     try:
-        begun = chain.start(spec, frames[0].position)
-        links: ChainState | None
-        links, ready = chain.step(begun, [_sized(frame, spec) for frame in frames])
-        while links:
-            links, rest = chain.finish(links)
+        start = chain.start(spec, frames[0].position)
+        state: ChainState | None
+        state, ready = chain.step(start, [_resize(frame, spec) for frame in frames])
+        while state:
+            state, rest = chain.finish(state)
             ready += rest
-        return [packet.size for packet in (*encoder.packets(ready), *encoder.flush())]
+        return [packet.size for packet in (*encoder.encode(ready), *encoder.flush())]
     finally:
         encoder.close()
 
 
-def _sized(frame: Frame, spec: StreamSpec) -> Frame:
-    """The frame at the size of the result."""
+def _resize(frame: Frame, spec: StreamSpec) -> Frame:
+    """Return the frame at the size of the result."""
     import cv2
 
     planes: Any = frame.image
     if planes.size == (spec.width, spec.height):
         return frame
-    across, down = steps_of(planes.pixels)
+    across, down = get_subsampling(planes.pixels)
     arrays = []
     for number, array in enumerate(planes.arrays):
         x, y = (across, down) if number in (1, 2) else (1, 1)
         arrays.append(cv2.resize(array, (-(-spec.width // x), -(-spec.height // y))))
-    return frame.made(planes.with_arrays(tuple(arrays)))
+    return frame.with_image(planes.with_arrays(tuple(arrays)))

@@ -1,1 +1,1 @@
-"""What a person looks at: is a result right, how near is it to the truth, how does it look?"""
+"""Checks, measurements and comparisons of videos, and reports of them."""

@@ -1,4 +1,4 @@
-"""Check: does a result stand in step with the film it was made from, with nothing lost?"""
+"""Check a result against its source: times, audio sync, streams, chapters, metadata, colour."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,24 +9,24 @@ from pathlib import Path
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.job import Task
 from filmgate.errors import BadSetting
-from filmgate.media.audio.sync import first_heard, heard_again
+from filmgate.media.audio.sync import find_first_packet, find_packet
 from filmgate.media.images.image_reader import ImageReader
-from filmgate.media.pixels.rgb import resized
-from filmgate.media.probe import Contents, Track, probe
+from filmgate.media.pixels.rgb import resize_color_tags
+from filmgate.media.probe import MediaInfo, StreamInfo, probe
 from filmgate.media.reading.video_reader import VideoReader
 from filmgate.media.sources import VideoFile, VideoPipe
-from filmgate.media.streams.selection import QUICKTIME, TEXT
-from filmgate.pipeline.build import stretched
+from filmgate.media.streams.selection import QUICKTIME_LANGUAGES, TEXT_CODECS
+from filmgate.pipeline.build import compute_time_scale
 from filmgate.tasks.job_config import sink_from, source_from, task_to
 from filmgate.tasks.provenance import TAG, Provenance, read_tag
 
-# What tells of the file that was, and not of the film.
-_OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", TAG)
+# Metadata that describes the file and not the video.
+_FILE_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", TAG)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: its name, the verdict, what was found and wanted, in words."""
+    """One check: its name, the verdict, and what was found and wanted as text."""
 
     name: str
     ok: bool
@@ -35,8 +35,8 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What `check` found. `tasks`: what the result's tag says was done, None without a tag."""
+class CheckReport:
+    """All findings of `check`. `tasks` come from the result's job tag, None without a tag."""
 
     out: Path
     against: Path
@@ -46,103 +46,114 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether all is as it should be."""
+        """Whether every check passed."""
         return all(finding.ok for finding in self.findings)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """The two films, with the stream that was processed; `made` is among the tracks of `out`.
+class ResultPair:
+    """A result and its source, with the processed stream of each.
 
-    `source` and `taken` are None where the film was images. `wanted` is what the result's stream
-    should look like, but for its size and rate.
+    `source` and `source_track` are None if the source was images. `wanted` is the spec that the
+    result's stream should have, except for size and rate.
     """
 
-    source: Contents | None
-    out: Contents
-    taken: Track | None
-    made: Track
-    film: VideoReader | ImageReader
-    result: VideoReader
+    source: MediaInfo | None
+    out: MediaInfo
+    source_track: StreamInfo | None
+    result_track: StreamInfo
+    source_reader: VideoReader | ImageReader
+    result_reader: VideoReader
     wanted: StreamSpec
 
     @classmethod
-    def of(cls, out: Path, against: Path, told: Provenance | None) -> "Pair":
-        """Looks at both. The result's stream is the one that stands where the source's does."""
-        origin = source_from({**(told.input if told else {}), "path": against})
-        if isinstance(origin, VideoPipe):
-            raise BadSetting("the film came through a pipe, which can't be read again: name a file")
-        film, result = origin.open(), probe(out)
-        source = probe(against) if isinstance(film, VideoReader) else None
-        taken = made = None
-        if source:
-            taken = next(t for t in source.tracks if t.index == film.origin.video)
-            place = [t.index for t in _solid(source)].index(taken.index)
-            solid = _solid(result)
-            made = solid[place] if len(solid) == len(_solid(source)) else None
-        if made is None or made.kind != "video":
-            best = VideoFile(out).open().video
-            made = next(t for t in result.tracks if t.index == best)
-        spec = film.spec
-        sink = sink_from({**(told.output if told else {}), "path": out})
-        for part in (origin, sink):
+    def of(cls, out: Path, against: Path, job: Provenance | None) -> "ResultPair":
+        """Open both videos. The result's stream is at the same place among the tracks."""
+        source = source_from({**(job.input if job else {}), "path": against})
+        if isinstance(source, VideoPipe):
+            raise BadSetting(
+                "the source was a pipe, which cannot be read again: pass the file it came from"
+            )
+        reader, result = source.open(), probe(out)
+        source_info = probe(against) if isinstance(reader, VideoReader) else None
+        source_track = result_track = None
+        if source_info:
+            index = reader.metadata.stream
+            source_track = next(t for t in source_info.streams if t.index == index)
+            place = [t.index for t in _list_tracks(source_info)].index(index)
+            tracks = _list_tracks(result)
+            if len(tracks) == len(_list_tracks(source_info)):
+                result_track = tracks[place]
+        if result_track is None or result_track.kind != "video":
+            best = VideoFile(out).open().stream
+            result_track = next(t for t in result.streams if t.index == best)
+        spec = reader.spec
+        sink = sink_from({**(job.output if job else {}), "path": out})
+        for part in (source, sink):
             for stage in part.stages(spec):
                 spec = stage.output(spec)
-        return cls(source, result, taken, made, film, VideoFile(out, made.index).open(), spec)
+        result_reader = VideoFile(out, result_track.index).open()
+        return cls(source_info, result, source_track, result_track, reader, result_reader, spec)
 
     @property
     def tick(self) -> Fraction:
-        """The unit that the result counts its pictures' times in, in seconds."""
-        return self.made.time_base or Fraction(1, 1000)
+        """The time base of the result's stream, in seconds."""
+        return self.result_track.time_base or Fraction(1, 1000)
 
 
-def check(out: Path, against: Path) -> Report:
-    """Compares the result `out` with the film `against`. Raises BadInput if one can't be read.
+def check(out: Path, against: Path) -> CheckReport:
+    """Check the result `out` against its source. Raises BadInput if one cannot be read.
 
-    With the job's tag in `out`: the number of frames and every time within half a tick of the
-    container. With or without: duration, sync of each sound, streams, chapters, tags.
+    Always checked: duration, sync of each audio track, streams, chapters, metadata. With a job tag
+    in `out` also the number of frames and each time, within half a tick of the container.
     """
-    told, note = _told(probe(out, header=True))
-    tasks = told.tasks if told else None
-    pair = Pair.of(out, against, told)
-    findings = list(_times(pair, tasks))
-    if pair.source and pair.taken:
-        slow = stretched(tasks or ())
-        if slow is not None:
-            findings += [*_sync(pair, pair.source, slow), _chapters(pair, pair.source, slow)]
-        findings += [*_streams(pair, pair.source, pair.taken, slow), _metadata(pair, pair.source)]
-    findings.append(_picture(pair))
+    job, note = _read_provenance(probe(out, header=True))
+    tasks = job.tasks if job else None
+    pair = ResultPair.of(out, against, job)
+    findings = list(_check_times(pair, tasks))
+    if pair.source and pair.source_track:
+        scale = compute_time_scale(tasks or ())
+        if scale is not None:
+            findings += [
+                *_check_sync(pair, pair.source, scale),
+                _check_chapters(pair, pair.source, scale),
+            ]
+        findings += [
+            *_check_streams(pair, pair.source, pair.source_track, scale),
+            _check_metadata(pair, pair.source),
+        ]
+    findings.append(_check_image(pair))
     done = None if tasks is None else tuple(task_to(task) for task in tasks)
-    return Report(out, against, done, tuple(findings), note)
+    return CheckReport(out, against, done, tuple(findings), note)
 
 
-def _told(out: Contents) -> tuple[Provenance | None, str]:
-    """What the tag tells, and why nothing if it tells nothing."""
+def _read_provenance(out: MediaInfo) -> tuple[Provenance | None, str]:
+    """Return the job of the result's tag, or None and the reason."""
     tag = next((text for key, text in out.metadata.items() if key.lower() == TAG), None)
     if tag is None:
-        return None, "the result has no tag of Filmgate: its single times are not checked"
+        return None, "the result has no Filmgate tag, so frame times are not checked"
     try:
         return read_tag(tag), ""
     except BadSetting as error:
-        return None, f"its single times are not checked: {error}"
+        return None, f"frame times are not checked: {error}"
 
 
-def _times(pair: Pair, tasks: tuple[Task, ...] | None) -> Iterator[Finding]:
-    """Both films walked in step, on the containers' own timelines, but for one constant shift."""
-    # A container that can't begin before 0 moves everything later; sync tells if sound went along.
+def _check_times(pair: ResultPair, tasks: tuple[Task, ...] | None) -> Iterator[Finding]:
+    """Compare the times of all frames, on the containers' timelines, less one constant shift."""
+    # A container that cannot start before 0 shifts all streams; the sync check covers the audio.
     shift = Fraction(0)
-    if not pair.film.origin.trimmed:
-        shift = pair.result.offset - pair.film.origin.offset
+    if not pair.source_reader.metadata.trimmed:
+        shift = pair.result_reader.offset - pair.source_reader.metadata.offset
     wanted: Iterable[Frame] = (
         Frame(index, time, duration, None)
-        for index, (time, duration) in enumerate(pair.film.times())
+        for index, (time, duration) in enumerate(pair.source_reader.iter_times())
     )
     for task in tasks or ():
         wanted = task.timeline(wanted)
     n = m = 0
     early = late = (Fraction(0), Fraction(0))  # by how much, and when
     ends = [Fraction(0), Fraction(0)]
-    for want, have in zip_longest(wanted, pair.result.times()):
+    for want, have in zip_longest(wanted, pair.result_reader.iter_times()):
         if want is not None:
             n, ends[0] = n + 1, want.end
         if have is not None:
@@ -153,164 +164,177 @@ def _times(pair: Pair, tasks: tuple[Task, ...] | None) -> Iterator[Finding]:
     if tasks is not None:
         yield Finding("frames", n == m, f"{m}", f"{n}")
         worst = (late[0] - early[0]) / 2
-        found = f"worst {_ms(worst)} off"
+        found = f"largest error {_format_ms(worst)}"
         if worst:
-            found += f", {_ms(late[0])} at {_s(late[1])} and {_ms(early[0])} at {_s(early[1])}"
+            found += f", {_format_ms(late[0])} at {_format_s(late[1])}"
+            found += f" and {_format_ms(early[0])} at {_format_s(early[1])}"
         if shift:
-            found += f"; all is {_ms(shift)} later"
+            found += f"; all frames are {_format_ms(shift)} later"
         yield Finding("times", worst <= pair.tick / 2, found,
-                      f"within {_ms(pair.tick / 2)}, half a tick")  # fmt: skip
-    yield Finding("duration", abs(ends[1] - ends[0]) <= pair.tick, _s(ends[1]),
-                  f"{_s(ends[0])}, within {_ms(pair.tick)}, a tick")  # fmt: skip
+                      f"within {_format_ms(pair.tick / 2)}, half a tick")  # fmt: skip
+    yield Finding("duration", abs(ends[1] - ends[0]) <= pair.tick, _format_s(ends[1]),
+                  f"{_format_s(ends[0])}, within {_format_ms(pair.tick)}, a tick")  # fmt: skip
 
 
-def _sync(pair: Pair, source: Contents, slow: Fraction) -> Iterator[Finding]:
-    """A sound's first packet less the first picture, for each: half a tick of each, a sample.
+def _check_sync(pair: ResultPair, source: MediaInfo, scale: Fraction) -> Iterator[Finding]:
+    """Compare the time from the first frame to the first packet of each audio track.
 
-    Stretched sound has other packets and another run-in: within a tenth of a second, stretched.
+    The limit is half a tick of each track and a sample. Stretched audio is encoded again, with
+    another priming: the limit is a tenth of a second, times the time scale.
     """
-    pairs = zip(_sounds(source), _sounds(pair.out), strict=False)
+    pairs = zip(_list_audio(source), _list_audio(pair.out), strict=False)
     for k, (old, new) in enumerate(pairs, 1):
-        name, offset = f"sync of sound {k}", pair.film.origin.offset
-        heard = first_heard(pair.out.path, new.index)
+        name, offset = f"sync of audio {k}", pair.source_reader.metadata.offset
+        heard = find_first_packet(pair.out.path, new.index)
         if heard is None:
-            silent = first_heard(source.path, old.index) is None or pair.film.origin.trimmed
-            yield Finding(name, silent, "silence", "silence" if silent else "sound")
+            silent = (
+                find_first_packet(source.path, old.index) is None
+                or pair.source_reader.metadata.trimmed
+            )
+            yield Finding(name, silent, "silence", "silence" if silent else "audio")
             continue
-        after = heard.time - pair.result.offset
-        if slow != 1:
-            first, limit = first_heard(source.path, old.index), max(slow, Fraction(1)) / 10
-            before = (first.time - offset if first else after / slow) * slow
-            if pair.film.origin.trimmed or -limit < before < 0:  # a codec's run-in
+        after = heard.time - pair.result_reader.offset
+        if scale != 1:
+            first, limit = find_first_packet(source.path, old.index), max(scale, Fraction(1)) / 10
+            before = (first.time - offset if first else after / scale) * scale
+            if pair.source_reader.metadata.trimmed or -limit < before < 0:  # priming of the codec
                 before = max(before, Fraction(0))
             yield Finding(name, abs(after - before) <= limit,
-                          f"sound {_ms(after)} after the picture",
-                          f"{_ms(before)}, within {_ms(limit)}")  # fmt: skip
+                          f"{_format_ms(after)} after the first frame",
+                          f"{_format_ms(before)}, within {_format_ms(limit)}")  # fmt: skip
             continue
-        found = heard_again(source.path, old.index, heard.data, after + offset)
+        found = find_packet(source.path, old.index, heard.data, after + offset)
         if found is None:
-            yield Finding(name, False, "no packet of the source begins it", "the same sound")
+            yield Finding(name, False, "its first packet is not in the source", "the same audio")
             continue
         before = found - offset
         limit = pair.tick / 2 + Fraction(1, new.sample_rate or 8000)
         limit += (new.time_base or Fraction(0)) / 2
         yield Finding(name, abs(after - before) <= limit,
-                      f"sound {_ms(after)} after the picture",
-                      f"{_ms(before)}, within {_ms(limit)}")  # fmt: skip
+                      f"{_format_ms(after)} after the first frame",
+                      f"{_format_ms(before)}, within {_format_ms(limit)}")  # fmt: skip
 
 
-def _streams(
-    pair: Pair, source: Contents, taken: Track, slow: Fraction | None
+def _check_streams(
+    pair: ResultPair, source: MediaInfo, track: StreamInfo, scale: Fraction | None
 ) -> Iterator[Finding]:
-    """Kinds, codecs, and marks of every track; data tracks may go, containers differ in them.
+    """Compare kinds, codecs, languages, titles and dispositions of all tracks but data.
 
-    Of a film that is `slow`: the picture, sound, which has another codec, and subtitles; None: the
-    picture and what has no time.
+    With a time scale, audio has another codec. With None, only the video and tracks without times
+    are expected.
     """
-    kinds = ("video", "audio", "subtitle") if slow == 1 else ("audio", "subtitle") if slow else ()
-    old = [t for t in _solid(source) if t == taken or _timeless(t) or t.kind in kinds]
-    new = _solid(pair.out)
-    anew = {"audio"} if slow not in (1, None) else set()
+    kinds = ("video", "audio", "subtitle") if scale == 1 else ("audio", "subtitle") if scale else ()
+    old = [t for t in _list_tracks(source) if t == track or _has_no_times(t) or t.kind in kinds]
+    new = _list_tracks(pair.out)
+    reencoded = {"audio"} if scale not in (1, None) else set()
     found, wanted = (
         ", ".join(
             t.kind
-            if t in (taken, pair.made) or t.kind in anew or t.codec in TEXT.values()
+            if t in (track, pair.result_track)
+            or t.kind in reencoded
+            or t.codec in TEXT_CODECS.values()
             else f"{t.kind} {t.codec}"
             for t in tracks
         )
         for tracks in (new, old)
     )
     yield Finding("streams", found == wanted, found, wanted)
-    if "mov" in pair.out.container:  # it turns on the first of a kind of which none is on
-        on = {t.kind for t in old if "default" in t.traits}
-        new = [t if t.kind in on else _off(t) for t in new]
+    if "mov" in pair.out.container:  # the muxer sets a default track for each kind without one
+        on = {t.kind for t in old if "default" in t.dispositions}
+        new = [t if t.kind in on else _clear_default(t) for t in new]
     both = zip(new, old, strict=False)
-    odd = [(f"{b.index}: {_marks(a)}", f"{b.index}: {_marks(b)}")
-           for a, b in both if _marks(a) != _marks(b)]  # fmt: skip
-    yield Finding("marks", not odd,
-                  "; ".join(found for found, _ in odd) or "all the same",
-                  "; ".join(wanted for _, wanted in odd)
-                  or "languages, titles, dispositions kept")  # fmt: skip
+    different = [(f"{b.index}: {_describe_tags(a)}", f"{b.index}: {_describe_tags(b)}")
+           for a, b in both if _describe_tags(a) != _describe_tags(b)]  # fmt: skip
+    yield Finding("track tags", not different,
+                  "; ".join(found for found, _ in different) or "the same",
+                  "; ".join(wanted for _, wanted in different)
+                  or "same languages, titles, dispositions")  # fmt: skip
 
 
-def _chapters(pair: Pair, source: Contents, slow: Fraction) -> Finding:
-    limit, origin = max(pair.tick, Fraction(1, 1000)), pair.film.origin
+def _check_chapters(pair: ResultPair, source: MediaInfo, scale: Fraction) -> Finding:
+    limit, origin = max(pair.tick, Fraction(1, 1000)), pair.source_reader.metadata
     old = [(c.start, c.metadata.get("title")) for c in source.chapters]
     new = [(c.start, c.metadata.get("title")) for c in pair.out.chapters]
-    if origin.trimmed or slow != 1:
+    if origin.trimmed or scale != 1:
         left = [c for c in source.chapters if not origin.trimmed or (c.end > origin.offset
                 and (origin.until is None or c.start < origin.until))]  # fmt: skip
-        old = [((c.start - origin.offset) * slow, c.metadata.get("title")) for c in left]
+        old = [((c.start - origin.offset) * scale, c.metadata.get("title")) for c in left]
         if origin.trimmed:
             old = [(max(start, Fraction(0)), title) for start, title in old]
-        new = [(start - pair.result.offset, title) for start, title in new]
+        new = [(start - pair.result_reader.offset, title) for start, title in new]
     same = len(old) == len(new) and all(
         abs(a[0] - b[0]) <= limit and a[1] == b[1] for a, b in zip(old, new, strict=True)
     )
-    return Finding("chapters", same, f"{len(new)}", f"{len(old)}, within {_ms(limit)}")
+    return Finding("chapters", same, f"{len(new)}", f"{len(old)}, within {_format_ms(limit)}")
 
 
-def _metadata(pair: Pair, source: Contents) -> Finding:
+def _check_metadata(pair: ResultPair, source: MediaInfo) -> Finding:
     new = {key.lower(): text for key, text in pair.out.metadata.items()}
     old = {
-        key.lower(): text
-        for key, text in source.metadata.items()
-        if key.lower() not in _OF_THE_FILE
+        key.lower(): text for key, text in source.metadata.items() if key.lower() not in _FILE_KEYS
     }
     lost = [key for key, text in old.items() if new.get(key) != text]
-    return Finding("metadata", not lost, f"lost: {', '.join(lost)}" if lost else "all of it",
+    return Finding("metadata", not lost, f"lost: {', '.join(lost)}" if lost else "nothing lost",
                    f"{len(old)} entries")  # fmt: skip
 
 
-def _picture(pair: Pair) -> Finding:
-    """Rotation, pixel aspect and colour tags of the processed stream."""
-    made = pair.result.spec
-    due = replace(pair.wanted, colour=resized(pair.wanted, made.width, made.height))
+def _check_image(pair: ResultPair) -> Finding:
+    """Compare rotation, pixel aspect and colour tags of the processed stream."""
+    actual = pair.result_reader.spec
+    expected = replace(
+        pair.wanted, colour=resize_color_tags(pair.wanted, actual.width, actual.height)
+    )
     found, wanted = (
-        f"rotation {picture.turn or 0 if picture else 0}, pixel aspect {aspect or 1}, "
-        f"colour {_colour(spec)}"
-        for picture, aspect, spec in (
-            (pair.made.picture, pair.result.origin.aspect, made),
-            (pair.taken and pair.taken.picture, pair.film.origin.aspect, due),
+        f"rotation {image.rotation or 0 if image else 0}, pixel aspect {aspect or 1}, "
+        f"colour {_describe_colour(spec)}"
+        for image, aspect, spec in (
+            (pair.result_track.video, pair.result_reader.metadata.aspect, actual),
+            (
+                pair.source_track and pair.source_track.video,
+                pair.source_reader.metadata.aspect,
+                expected,
+            ),
         )
     )
-    return Finding("picture", found == wanted, found, wanted)
+    return Finding("image", found == wanted, found, wanted)
 
 
-def _colour(spec: StreamSpec) -> str:
+def _describe_colour(spec: StreamSpec) -> str:
     colour, rgb = spec.colour, spec.pixels.startswith("gbr")
-    # encoders leave out what is usual
+    # encoders omit the usual values
     matrix = "gbr" if rgb and colour.matrix == "unknown" else colour.matrix
     range = ("pc" if rgb else "tv") if colour.range == "unknown" else colour.range
     return "/".join((matrix, colour.primaries, colour.transfer, range))
 
 
-def _solid(contents: Contents) -> list[Track]:
-    """Every track but data, which containers carry or leave out as they can."""
-    return [track for track in contents.tracks if track.kind != "data"]
+def _list_tracks(contents: MediaInfo) -> list[StreamInfo]:
+    """Return all tracks but data: which data tracks are copied depends on the container."""
+    return [track for track in contents.streams if track.kind != "data"]
 
 
-def _sounds(contents: Contents) -> list[Track]:
-    return [track for track in contents.tracks if track.kind == "audio"]
+def _list_audio(contents: MediaInfo) -> list[StreamInfo]:
+    return [track for track in contents.streams if track.kind == "audio"]
 
 
-def _timeless(track: Track) -> bool:
-    return track.kind == "attachment" or "attached_pic" in track.traits
+def _has_no_times(track: StreamInfo) -> bool:
+    return track.kind == "attachment" or "attached_pic" in track.dispositions
 
 
-def _off(track: Track) -> Track:
-    return replace(track, traits=tuple(trait for trait in track.traits if trait != "default"))
+def _clear_default(track: StreamInfo) -> StreamInfo:
+    return replace(
+        track, dispositions=tuple(trait for trait in track.dispositions if trait != "default")
+    )
 
 
-def _marks(track: Track) -> str:
-    language = QUICKTIME.get(track.language or "und", track.language or "und")
-    marks = (language, track.metadata.get("title", ""), *sorted(track.traits))
-    return " ".join(mark for mark in marks if mark)
+def _describe_tags(track: StreamInfo) -> str:
+    language = QUICKTIME_LANGUAGES.get(track.language or "und", track.language or "und")
+    tags = (language, track.metadata.get("title", ""), *sorted(track.dispositions))
+    return " ".join(tag for tag in tags if tag)
 
 
-def _ms(seconds: Fraction) -> str:
+def _format_ms(seconds: Fraction) -> str:
     return f"{float(seconds * 1000):.3f} ms"
 
 
-def _s(seconds: Fraction) -> str:
+def _format_s(seconds: Fraction) -> str:
     return f"{float(seconds):.3f} s"

@@ -1,4 +1,4 @@
-"""What tells a file from another: samples of its bytes, or all of them, read once."""
+"""Identify files: by samples of their bytes, or by a SHA-256 that is computed once."""
 
 from __future__ import annotations
 
@@ -10,73 +10,85 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filmgate.storage.atomic import put_in_place
+from filmgate.storage.atomic import write_atomic
 
-_SAMPLES, _SAMPLE_BYTES = 16, 1 << 16  # what is read of a film to know it again
+_SAMPLE_COUNT, _SAMPLE_BYTES = 16, 1 << 16
+_BLOCK_BYTES = 1 << 20
+ProgressCallback = Callable[[str, int, int], object]  # what is being done, bytes done, bytes total
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
-    """What tells a file from another without reading all of it: size, and samples of its bytes."""
+def ignore_progress(doing: str, done: int, total: int) -> None:
+    """Do nothing with the progress."""
+
+
+def sample_fingerprint(path: Path) -> dict[str, Any]:
+    """Return the size and a SHA-256 of 16 samples of a file, without reading all of it."""
     size = path.stat().st_size
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        for n in range(_SAMPLES):
-            file.seek(max(0, size - _SAMPLE_BYTES) * n // (_SAMPLES - 1))
+        for n in range(_SAMPLE_COUNT):
+            file.seek(max(0, size - _SAMPLE_BYTES) * n // (_SAMPLE_COUNT - 1))
             digest.update(file.read(_SAMPLE_BYTES))
     return {"bytes": size, "sha256_of_samples": digest.hexdigest()}
 
 
-def cached_sha256(path: Path, folder: Path) -> str:
-    """sha256 of the whole file, which is read only if it is not the one noted in `folder`.
-
-    Size, time of the last change and samples tell that. Where a note can't be read or written,
-    the file is read. Raises OSError where there is none.
-    """
-    seen = {**fingerprint(path), "changed_ns": path.stat().st_mtime_ns}
-    place = os.fsencode(path.absolute())
-    note = folder / f"{hashlib.sha256(place).hexdigest()[:32]}.json"
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        noted = json.loads(note.read_text())
-        told = noted["sha256"]
-        if noted["seen"] == seen and noted["check"] == _check(seen, told):
-            return str(told)
-    with open(path, "rb") as file:
-        whole = hashlib.file_digest(file, "sha256").hexdigest()
-    if path.stat().st_mtime_ns == seen["changed_ns"]:  # else it was written while it was read
-        told = {"seen": seen, "sha256": whole, "check": _check(seen, whole)}
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            put_in_place(note, [json.dumps(told).encode()])
-    return whole
-
-
-def _check(seen: dict[str, Any], whole: str) -> str:
-    return hashlib.sha256(f"{json.dumps(seen, sort_keys=True)} {whole}".encode()).hexdigest()
-
-
-_BLOCK_BYTES = 1 << 20
-Tell = Callable[[str, int, int], object]  # what is done, bytes so far, bytes in all
-
-
-def nobody(doing: str, done: int, total: int) -> None:
-    """Hears of progress and says nothing."""
-
-
-def sha256_of(path: Path, tell: Tell = nobody) -> str:
-    """The sha256 of a file, read through."""
+def sha256_of(path: Path, on_progress: ProgressCallback = ignore_progress) -> str:
+    """Read a file and return its SHA-256 in hex."""
     digest, done, total = hashlib.sha256(), 0, path.stat().st_size
     with open(path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
             done += len(block)
-            tell("checking", done, total)
+            on_progress("checking", done, total)
     return digest.hexdigest()
 
 
-def memo_key(path: Path) -> str:
-    return hashlib.sha256(str(path.absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+def cached_sha256(
+    path: Path,
+    memo_folder: Path,
+    *,
+    again: bool = False,
+    on_progress: ProgressCallback = ignore_progress,
+) -> str:
+    """Return a file's SHA-256; it is read only if it changed since it was last read.
+
+    Size, times, inode and samples of the bytes detect a change. `again` reads it in any case.
+    Where the memo cannot be read or written, the file is read. Raises OSError if there is none.
+    """
+    identity = _identify(path)
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        memo = json.loads(_memo_path(path, memo_folder).read_text(encoding="utf-8"))
+        if not again and memo["identity"] == identity and memo["check"] == _check(memo):
+            return str(memo["sha256"])
+    sha256 = sha256_of(path, on_progress)
+    if _identify(path) == identity:  # else it was written while it was read
+        remember_sha256(path, sha256, memo_folder)
+    return sha256
 
 
-def stat_of(path: Path) -> list[int]:
+def remember_sha256(path: Path, sha256: str, memo_folder: Path) -> None:
+    """Store the SHA-256 of a file as it is now; a folder that cannot be written is ignored."""
+    memo = {"path": str(path), "identity": _identify(path), "sha256": sha256}
+    memo["check"] = _check(memo)
+    with suppress(OSError):
+        memo_folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(_memo_path(path, memo_folder), json.dumps(memo).encode())
+
+
+def _identify(path: Path) -> dict[str, Any]:
     stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    return {
+        **sample_fingerprint(path),
+        "changed_ns": [stat.st_mtime_ns, stat.st_ctime_ns],
+        "inode": stat.st_ino,
+    }
+
+
+def _check(memo: dict[str, Any]) -> str:
+    text = f"{json.dumps(memo['identity'], sort_keys=True)} {memo['sha256']}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _memo_path(path: Path, memo_folder: Path) -> Path:
+    key = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]
+    return memo_folder / f"{key}.json"

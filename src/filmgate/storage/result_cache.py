@@ -1,4 +1,4 @@
-"""Results of stages on disk: whole or absent, checked when read, the longest unused go first."""
+"""Results of stages on disk: checked when they are read; the least recently used are evicted."""
 
 import os
 import time
@@ -10,21 +10,22 @@ from hashlib import blake2b
 from pathlib import Path
 
 from filmgate.errors import BadSetting
-from filmgate.storage.atomic import ASIDE, put_in_place
+from filmgate.storage.atomic import TEMPORARY_SUFFIX, write_atomic
 from filmgate.units import parse_bytes
 
-FOLDER, SIZE = "FILMGATE_CACHE", "FILMGATE_CACHE_SIZE"  # of the environment
+FOLDER, SIZE = "FILMGATE_CACHE", "FILMGATE_CACHE_SIZE"  # environment variables
 BUDGET_BYTES = 10 * 1024**3
 SUFFIX = ".result"
-_MARK = b"filmgate result 1\n"  # another number: another layout, which is not read
+HASHES = "hashes"  # the folder of remembered hashes of source files
+_MAGIC = b"filmgate result 1\n"  # the number changes with the layout
 _COUNTS = ("hits", "misses", "kept", "damaged", "refused", "forgotten")
-_LOST_S = 3600  # so old, a file that is not whole was left behind by a process that died
-_TOLD = 64  # look-ups between two lines in the file of counts
+_ABANDONED_S = 3600  # a temporary file of this age was left by a process that died
+_LOOKUPS_PER_REPORT = 64  # between two lines in the file of counts
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """One file that the cache holds."""
+class CacheEntry:
+    """One file in the cache."""
 
     path: Path
     size_bytes: int
@@ -32,49 +33,48 @@ class Kept:
 
 
 @dataclass
-class Cache:
-    """A folder of results under `budget_bytes`, used by any number of processes at once.
+class ResultCache:
+    """A folder of results under `budget_bytes`, shared by any number of processes without locks.
 
-    It may forget anything at any moment and never gives anything but what was put: what is
-    damaged is thrown away, counted, and made again by who asked. Nothing raises because of the
-    disk.
+    `get` returns exactly what was put, or None: results may be evicted at any time, and a damaged
+    one is deleted and counted. Errors of the disk are counted, never raised.
     """
 
     folder: Path
     budget_bytes: int = BUDGET_BYTES
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
-    told: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
-    room_bytes: int | None = None  # until the folder must be looked at again; None: not yet
+    reported: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
+    room_bytes: int | None = None  # that may be written before the folder is scanned again
 
     def __post_init__(self) -> None:
-        weakref.finalize(self, _tell, self.folder, self.counts, self.told)
+        weakref.finalize(self, _report_counts, self.folder, self.counts, self.reported)
 
     def get(self, name: str) -> bytes | None:
-        """What was put under that name, if it is here and whole."""
+        """Return what was put under `name`; None if it is missing or damaged."""
         path = self._path(name)
         data: bytes | None = None
         try:
             data = path.read_bytes()
             os.utime(path)
         except FileNotFoundError:
-            pass  # never put, forgotten, or forgotten since the line before
+            pass  # never put, or evicted by another process even after it was read
         except OSError:
             self._count("damaged")
         if data is None:
             self._count("misses")
             return None
-        head = len(_MARK) + 32
-        payload = memoryview(data)[head:]
-        if data[:head] != _MARK + _check(name, payload):
-            self.damaged(name)
+        start = len(_MAGIC) + 32
+        payload = memoryview(data)[start:]
+        if data[:start] != _MAGIC + _digest(name, payload):
+            self.discard(name)
             self._count("misses")
             return None
         self._count("hits")
         return bytes(payload)
 
     def put(self, name: str, data: bytes) -> None:
-        """Keeps it, unless it is too big or the disk will not."""
-        path, size = self._path(name), len(_MARK) + 32 + len(data)
+        """Store `data` under `name`, unless it is over the budget or cannot be written."""
+        path, size = self._path(name), len(_MAGIC) + 32 + len(data)
         if size > self.budget_bytes:
             self._count("refused")
             return
@@ -82,55 +82,54 @@ class Cache:
             self._make_room(size)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            put_in_place(path, (_MARK, _check(name, data), data))
+            write_atomic(path, _MAGIC, _digest(name, data), data)
         except OSError:
             self._count("refused")
             return
         self.room_bytes = (self.room_bytes or 0) - size
         self._count("kept")
 
-    def damaged(self, name: str) -> None:
-        """What lies under that name is thrown away and counted."""
+    def discard(self, name: str) -> None:
+        """Delete the result under `name` and count it as damaged."""
         self._count("damaged")
         with suppress(OSError):
             self._path(name).unlink()
 
-    def files(self) -> Iterator[Kept]:
-        """All that lies here now, in no order; what is not whole too."""
-        for folder in _scanned(self.folder):
-            for entry in _scanned(Path(folder.path)) if folder.is_dir() else ():
+    def files(self) -> Iterator[CacheEntry]:
+        """Yield all files in no particular order, temporary ones included."""
+        for folder in _scan(self.folder):
+            for entry in _scan(Path(folder.path)) if folder.is_dir() else ():
                 with suppress(OSError):
-                    seen = entry.stat()
-                    yield Kept(Path(entry.path), seen.st_size, seen.st_mtime)
+                    stat = entry.stat()
+                    yield CacheEntry(Path(entry.path), stat.st_size, stat.st_mtime)
 
     def clean(self) -> int:
-        """Forgets everything, what was counted too; gives the bytes that are free again."""
-        freed = sum(self._forget(one) for one in self.files())
-        for counted in (self.counts, self.told):
-            counted.update(dict.fromkeys(_COUNTS, 0))
-        for path in (self.folder / "counts", *self.folder.glob("films/*.json")):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+        """Delete all results and counts; return the bytes that were freed."""
+        freed = sum(self._delete(entry) for entry in self.files())
+        for counts in (self.counts, self.reported):
+            counts.update(dict.fromkeys(_COUNTS, 0))
+        with suppress(OSError):
+            (self.folder / "counts").unlink(missing_ok=True)
         self.room_bytes = None
         return freed
 
-    def tell(self) -> None:
-        """Adds what was counted here to what all processes counted."""
-        _tell(self.folder, self.counts, self.told)
+    def report_counts(self) -> None:
+        """Add this process's counts to those of all processes."""
+        _report_counts(self.folder, self.counts, self.reported)
 
     def total(self) -> dict[str, int]:
-        """What all processes counted, by what; lines that make no sense are left out."""
-        self.tell()
+        """Return the counts of all processes; lines that cannot be parsed are left out."""
+        self.report_counts()
         sums = dict.fromkeys(_COUNTS, 0)
         try:
             lines = (self.folder / "counts").read_bytes().splitlines()
         except OSError:
             return dict(self.counts)
         for line in lines:
-            words = line.split()
-            if len(words) == len(_COUNTS) and all(word.isdigit() for word in words):
-                for name, word in zip(_COUNTS, words, strict=True):
-                    sums[name] += int(word)
+            values = line.split()
+            if len(values) == len(_COUNTS) and all(value.isdigit() for value in values):
+                for name, value in zip(_COUNTS, values, strict=True):
+                    sums[name] += int(value)
         return sums
 
     def _path(self, name: str) -> Path:
@@ -138,72 +137,73 @@ class Cache:
 
     def _count(self, what: str) -> None:
         self.counts[what] += 1
-        looked = ("hits", "misses", "damaged")
-        if sum(self.counts[k] - self.told[k] for k in looked) >= _TOLD or what == "damaged":
-            self.tell()
+        lookups = sum(self.counts[k] - self.reported[k] for k in ("hits", "misses", "damaged"))
+        if lookups >= _LOOKUPS_PER_REPORT or what == "damaged":
+            self.report_counts()
 
     def _make_room(self, wanted_bytes: int) -> None:
-        """Forgets the longest unused until an eighth is free; how much is, is known again.
+        """Evict the least recently used until an eighth is free, and measure what is free.
 
-        Only a sixteenth of the budget is spent before the next look, as others write here too.
+        Only a sixteenth of the budget is spent before the next scan: other processes write too.
         """
-        held = sorted(self.files(), key=lambda one: one.used)
-        total, lost = sum(one.size_bytes for one in held), time.time() - _LOST_S
+        entries = sorted(self.files(), key=lambda entry: entry.used)
+        total = sum(entry.size_bytes for entry in entries)
+        abandoned = time.time() - _ABANDONED_S
         over = total + wanted_bytes > self.budget_bytes
         limit = self.budget_bytes * 7 // 8 if over else self.budget_bytes
-        for one in held:
-            if one.path.suffix == ASIDE and one.used < lost:
-                total -= self._forget(one)
-            elif one.path.suffix == SUFFIX and total + wanted_bytes > limit:
-                total -= self._forget(one)
+        for entry in entries:
+            if entry.path.suffix == TEMPORARY_SUFFIX and entry.used < abandoned:
+                total -= self._delete(entry)
+            elif entry.path.suffix == SUFFIX and total + wanted_bytes > limit:
+                total -= self._delete(entry)
                 self.counts["forgotten"] += 1
         free = max(0, self.budget_bytes - total)
         self.room_bytes = min(free, max(wanted_bytes, self.budget_bytes // 16))
 
-    def _forget(self, one: Kept) -> int:
+    def _delete(self, entry: CacheEntry) -> int:
         try:
-            one.path.unlink()
+            entry.path.unlink()
         except FileNotFoundError:
-            return one.size_bytes  # somebody else was first
+            return entry.size_bytes  # another process was first
         except OSError:
             return 0
-        return one.size_bytes
+        return entry.size_bytes
 
 
-def default_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where results lie where nobody said: $FILMGATE_CACHE, else the user's folder of caches."""
+def find_cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the default folder: in $FILMGATE_CACHE, else in the user's cache folder."""
     if environ.get(FOLDER):
         return Path(environ[FOLDER]) / "results"
     home = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "filmgate" / "results"
 
 
-def opened(folder: Path | None = None, environ: Mapping[str, str] = os.environ) -> Cache:
-    """The cache of this machine's user, or one in `folder`; $FILMGATE_CACHE_SIZE is its budget."""
+def open_cache(folder: Path | None = None, environ: Mapping[str, str] = os.environ) -> ResultCache:
+    """Return the user's cache, or one in `folder`; $FILMGATE_CACHE_SIZE sets its budget."""
     size = environ.get(SIZE)
     try:
         budget = parse_bytes(size) if size else BUDGET_BYTES
     except BadSetting as error:
-        raise BadSetting(f"{SIZE} is no size: {error}") from error
-    return Cache(default_folder(environ) if folder is None else folder, budget)
+        raise BadSetting(f"{SIZE} is not a size: {error}") from error
+    return ResultCache(find_cache_folder(environ) if folder is None else folder, budget)
 
 
-def _tell(folder: Path, counts: dict[str, int], told: dict[str, int]) -> None:
-    new = [counts[name] - told[name] for name in _COUNTS]
+def _report_counts(folder: Path, counts: dict[str, int], reported: dict[str, int]) -> None:
+    new = [counts[name] - reported[name] for name in _COUNTS]
     if any(new):
-        told.update(counts)
+        reported.update(counts)
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             with open(folder / "counts", "ab", buffering=0) as file:
                 file.write(f"{' '.join(map(str, new))}\n".encode())  # one write: never mixed
 
 
-def _check(name: str, data: bytes | memoryview) -> bytes:
-    """The name counts too: a file under another name is damage."""
+def _digest(name: str, data: bytes | memoryview) -> bytes:
+    """Return the checksum of a result; a file under another name is damaged too."""
     return blake2b(data, key=name.encode(), digest_size=32).digest()
 
 
-def _scanned(folder: Path) -> list[os.DirEntry[str]]:
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)

@@ -1,1 +1,1 @@
-"""What a user asks for. Each file holds one task: a frozen dataclass whose fields are its flags."""
+"""Tasks: what a user asks for. A file per task: a frozen dataclass whose fields are flags."""

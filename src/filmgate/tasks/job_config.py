@@ -1,202 +1,227 @@
-"""Definitions as forms and back: one source for flags, job files, tags in films, and later HTTP."""
+"""Job files and tables as definitions, and back: one source for flags, job files and tags."""
 
-import re
-import tomllib
-from collections.abc import Collection, Mapping
-from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
-from fractions import Fraction
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails, to_jsonable_python
-
 from filmgate.core.job import Job, Task
-from filmgate.errors import BadSetting
-from filmgate.media.sinks import ImageOutput, VideoOutput
+from filmgate.errors import BadSetting, BadWeights
+from filmgate.media.frame_counter import FrameCounter
+from filmgate.media.sinks import ImageOutput, RecordOutput, VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile, VideoPipe, is_images
-from filmgate.models.registry import FILES, chosen
-from filmgate.tasks.registry import registry
+from filmgate.models.registry import (
+    SUFFIXES,
+    find_family,
+    identify_weights,
+    list_families,
+    load_families,
+)
+from filmgate.tasks.model_task import ModelTask
+from filmgate.tasks.registry import load_tasks
+from filmgate.tasks.settings import (
+    check_names,
+    field_names,
+    fill,
+    list_settings,
+    resolve_paths,
+    suggest,
+)
 
 T = TypeVar("T")
 Source = VideoFile | ImageSequence | VideoPipe
-Sink = VideoOutput | ImageOutput
+Sink = VideoOutput | ImageOutput | RecordOutput
 SOURCES = (VideoFile, ImageSequence, VideoPipe)
-SINKS = (VideoOutput, ImageOutput)
-_CLOCK = re.compile(r"(\d+:)?\d+:\d+(\.\d*)?")
-WEIGHTS = frozenset({"weights", "flow_weights"})  # settings of tasks that say where those lie
-PLACES = ("path", "overwrite", *WEIGHTS)  # where files lay is nobody's business
+SINKS = (VideoOutput, ImageOutput, RecordOutput)
 _KINDS = MappingProxyType(
     {
-        "VideoFile": "a film",
+        "VideoFile": "a video",
         "ImageSequence": "images",
         "VideoPipe": "a pipe",
-        "VideoOutput": "a film",
+        "FrameCounter": "a number of frames to generate",
+        "VideoOutput": "a video",
         "ImageOutput": "images",
+        "RecordOutput": "records",
     }
 )
 
 
-def fill(cls: type[T], form: Mapping[str, object], what: str) -> T:
-    """A settings dataclass from a form; `what` names the form in errors. Raises BadSetting.
-
-    Fractions come from ints, "5/2", "60000/1001" and decimals, which are taken exactly, and
-    times from "1:02:03.5" too. A field whose name Python keeps for itself ends with "_".
-    """
-    names = {field.name.rstrip("_"): field.name for field in fields(cls)}  # type: ignore[arg-type]
-    _check_names(form, list(names), what)
-    try:
-        return TypeAdapter(cls).validate_python({names[k]: exact(v) for k, v in form.items()})
-    except ValidationError as error:
-        raise BadSetting(f"{what}: {_wrong(error.errors())}") from error
-
-
-def exact(value: object) -> object:
-    """A number as text without losing a digit: 2.1 -> "2.1", "1:02:03.5" -> "7447/2"."""
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, str) and _CLOCK.fullmatch(value):
-        hours, minutes, seconds = ("0:" + value).split(":")[-3:]
-        return str((int(hours) * 60 + int(minutes)) * 60 + Fraction(seconds))
-    return value
-
-
 def source_from(form: Mapping[str, object]) -> Source:
-    """Where a film comes from, by what its `path` looks like. Raises BadSetting."""
-    path = Path(str(form.get("path")))
-    kind: type[Source] = (
-        VideoPipe if str(path) == "-" else ImageSequence if is_images(path) else VideoFile
-    )
-    return _one_of(kind, SOURCES, form, "input")
+    """Return the input that `path` in the form names, by what it looks like. Raises BadSetting."""
+    kind = _find_source_class(Path(str(form.get("path"))))
+    _check_siblings(kind, SOURCES, form, "input")
+    return fill(kind, form, "input")
 
 
 def sink_from(form: Mapping[str, object]) -> Sink:
-    """Where a result goes, by what its `path` looks like. Raises BadSetting."""
-    kind: type[Sink] = ImageOutput if is_images(Path(str(form.get("path")))) else VideoOutput
-    return _one_of(kind, SINKS, form, "output")
+    """Return the output that `path` in the form names, by what it looks like. Raises BadSetting."""
+    kind = _find_sink_class(Path(str(form.get("path"))))
+    _check_siblings(kind, SINKS, form, "output")
+    return fill(kind, form, "output")
+
+
+def make_source(path: Path, settings: Mapping[str, Any]) -> Source:
+    """Return the input at `path`; the settings have the types of its fields. Raises BadSetting."""
+    kind = _find_source_class(path)
+    _check_siblings(kind, SOURCES, {"path": path, **settings}, "input")
+    return kind(path=path, **settings)
+
+
+def make_sink(path: Path, settings: Mapping[str, Any]) -> Sink:
+    """Return the output at `path`; the settings have the types of its fields. Raises BadSetting."""
+    kind = _find_sink_class(path)
+    _check_siblings(kind, SINKS, {"path": path, **settings}, "output")
+    return kind(path=path, **settings)
 
 
 def task_from(form: Mapping[str, object]) -> Task:
-    """A task from {"task": "interpolate", "factor": "5/2"}. Raises BadSetting."""
+    """Return a task from {"task": "interpolate", "factor": "5/2"}. Raises BadSetting."""
     name = form.get("task")
-    cls = registry().get(str(name))
+    cls = load_tasks().get(str(name))
     if cls is None:
-        said = f"task is {name!r}" if "task" in form else "a task does not say which it is"
-        raise BadSetting(f"{said}: {_nearest(str(name), list(registry()))}")
-    own = {k: v for k, v in form.items() if k != "task"}
-    return fill(cls, chosen(own) if "model" in own else own, f"task {name!r}")
+        problem = f"task is {name!r}" if "task" in form else "a task has no name: set `task`"
+        raise BadSetting(f"{problem}: {suggest(str(name), list(load_tasks()))}")
+    own = {key: value for key, value in form.items() if key != "task"}
+    return fill_task(cls, own, f"task {name!r}")
 
 
-def task_to(task: Task, but: Collection[str] = ()) -> dict[str, object]:
-    """The task as a form of plain values, `but` some; settings at their defaults are left out.
+def fill_task(cls: type[T], form: Mapping[str, object], what: str) -> T:
+    """Return a task from its settings; those of its model's family are among them.
 
-    A task that is not one of `registry` goes under its class's name.
+    `model` may be a file of weights, whose family is found by its tensors. Raises BadSetting,
+    which names the family that has an option if the model's has not; BadWeights.
     """
-    names = {cls: name for name, cls in registry().items()}
-    return {"task": names.get(type(task), type(task).__name__)} | settings(task, but)
+    if not issubclass(cls, ModelTask):
+        return fill(cls, form, what)
+    default = next(field.default for field in fields(cls) if field.name == "model")  # type: ignore[arg-type]  # mypy#14941: a task is a dataclass
+    form = resolve_model(form)
+    family, own = find_family(str(form.get("model", default))), field_names(cls)
+    options = {key: value for key, value in form.items()
+               if key not in own and key in field_names(family.options)}  # fmt: skip
+    rest = {key: value for key, value in form.items() if key not in options}
+    for name in rest.keys() - set(own):
+        _refuse_foreign_option(cls, name, family.name)
+    task = fill(cls, rest, what)
+    filled = fill(family.options, options, f"model {family.name!r}")
+    return replace(task, options=filled) if options else task  # type: ignore[type-var]  # as above
 
 
-def settings(value: object, but: Collection[str] = ()) -> dict[str, object]:
-    """The settings of a dataclass that are not at their defaults, as plain values, `but` some."""
-    return {
-        field.name.rstrip("_"): plain(getattr(value, field.name))
-        for field in (fields(value) if is_dataclass(value) else ())
-        if field.name not in but and getattr(value, field.name) != field.default
-    }
+def _refuse_foreign_option(cls: type[ModelTask], name: str, model: str) -> None:
+    """Raise BadSetting if another family has the option, best one that can do the task."""
+    owners = [family.name for family in load_families() if name in field_names(family.options)]
+    able = [owner for owner in owners if owner in cls.list_models()]
+    if owners:
+        cure = f"omit it, or pass --model {able[0]}" if able else "omit it"
+        raise BadSetting(f"{name} is an option of {' and '.join(able or owners)}, and the model is "
+                         f"{model}: {cure}")  # fmt: skip
+
+
+def resolve_model(form: Mapping[str, object]) -> dict[str, object]:
+    """Return the form with family and weights if `model` is a file of weights."""
+    path = Path(str(form.get("model", "")))
+    if path.suffix not in SUFFIXES:
+        return dict(form)
+    if not path.is_file():
+        raise BadWeights(f"model is the file {path}, which does not exist: pass a file of weights, "
+                         f"or one of {', '.join(list_families())}")  # fmt: skip
+    if form.get("weights") is not None:
+        raise BadSetting(f"model is the file {path} and weights is {form['weights']}: omit one")
+    return {**form, "model": identify_weights(path), "weights": path}
+
+
+def task_to(task: Task, *, paths: bool = True) -> dict[str, object]:
+    """Return the task as a form of plain values; settings at their defaults are left out.
+
+    With `paths` False those that are paths too. A task that is not one of `load_tasks` has its
+    class's name.
+    """
+    names = {cls: name for name, cls in load_tasks().items()}
+    name = names.get(type(task), type(task).__name__)
+    return {"task": name} | list_settings(task, paths=paths)
 
 
 def job_from(form: Mapping[str, object], folder: Path) -> Job:
-    """A job from a form: input, output, seed, tasks; paths are relative to `folder`.
+    """Return the job of a table with input, output, seed and tasks; `folder` is that of its paths.
 
-    `input` and `output` are paths, or tables with `path` and the settings of what the path names.
-    Raises BadSetting.
+    `input` and `output` are paths, or tables of `path` and settings. Raises BadSetting.
     """
-    _check_names(form, ["input", "output", "seed", "tasks"], "a job")
+    check_names(form, ["input", "output", "seed", "tasks"], "a job")
     seed, listed = form.get("seed", 0), form.get("tasks", [])
     if not isinstance(seed, int) or isinstance(seed, bool):
-        raise BadSetting(f"seed is {seed!r}: wanted a whole number")
+        raise BadSetting(f"seed is {seed!r}: pass an integer")
     if not isinstance(listed, list) or not all(isinstance(task, Mapping) for task in listed):
-        raise BadSetting(f"tasks is {listed!r}: wanted a list of tables, written [[tasks]]")
-    source = source_from(_table(form, "input", folder))
+        raise BadSetting(f"tasks is {listed!r}: pass a list of tables, written [[tasks]]")
+    source = _input_from(form, folder)
     sink = sink_from(_table(form, "output", folder))
-    placed = [dict(task) for task in listed]
-    for task in placed:
-        for name in WEIGHTS:
-            if isinstance(task.get(name), str):
-                task[name] = folder / task[name]
-        if Path(str(task.get("model", ""))).suffix in FILES:
-            task["model"] = str(folder / str(task["model"]))
-    return Job(source, sink, tuple(task_from(task) for task in placed), seed)
+    tasks = []
+    for task in listed:
+        if Path(str(task.get("model", ""))).suffix in SUFFIXES:
+            task = {**task, "model": str(folder / str(task["model"]))}
+        tasks.append(task_from(task))
+    return resolve_paths(Job(source, sink, tuple(tasks), seed), folder)
 
 
 def job_to(job: Job) -> dict[str, Any]:
-    """The job as `job_from` takes it; settings left at their defaults are left out."""
+    """Return the job as `job_from` takes it, without settings at their defaults."""
     return {
-        "input": settings(job.source),
-        "output": settings(job.sink),
+        "input": list_settings(job.source),
+        "output": list_settings(job.sink),
         "tasks": [task_to(task) for task in job.tasks],
         "seed": job.seed,
     }
 
 
 def job_from_toml(path: Path) -> Job:
-    """The job that a TOML file describes; its paths are relative to it. Raises BadSetting."""
+    """Return the job of a TOML file; its paths are relative to the file. Raises BadSetting."""
+    import tomllib
+
     try:
         with path.open("rb") as file:
             form = tomllib.load(file)
     except OSError as error:
-        raise BadSetting(f"{path} can't be read: {error.strerror}; name a job file") from error
+        raise BadSetting(f"{path} cannot be read: {error.strerror}; pass a job file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{path} is no TOML: {error}; see examples/job.toml") from error
-    return job_from(form, path.parent)
+        raise BadSetting(f"{path} is not TOML: {error}; see examples/job.toml") from error
+    return job_from(form, path.parent.absolute())
 
 
-def plain(value: Any) -> Any:
-    """Any of our values as JSON holds it; fractions are strings, "5/2" or "2"."""
-    return to_jsonable_python(value, fallback=str)
+def _input_from(form: Mapping[str, object], folder: Path) -> Source | FrameCounter:
+    """Return the input of a job; a table of `frames` and `fps` has no source video."""
+    entry = form.get("input")
+    if isinstance(entry, Mapping) and "frames" in entry and "path" not in entry:
+        return fill(FrameCounter, entry, "input")
+    return source_from(_table(form, "input", folder))
 
 
-def _one_of(
-    cls: type[T], siblings: tuple[type[Any], ...], form: Mapping[str, object], what: str
-) -> T:
-    """Fills `cls`; a setting that only a sibling knows is told as such."""
-    own = {field.name.rstrip("_") for field in fields(cls)}  # type: ignore[arg-type]
+def _find_source_class(path: Path) -> type[Source]:
+    return VideoPipe if str(path) == "-" else ImageSequence if is_images(path) else VideoFile
+
+
+def _find_sink_class(path: Path) -> type[Sink]:
+    if path.suffix.lower() == ".jsonl":
+        return RecordOutput
+    return ImageOutput if is_images(path) else VideoOutput
+
+
+def _check_siblings(
+    cls: type[Any], siblings: tuple[type[Any], ...], form: Mapping[str, object], what: str
+) -> None:
+    """Raise BadSetting for a setting that `cls` does not have and one of `siblings` has."""
+    own = field_names(cls)
     for name in form:
         for other in siblings:
-            if name not in own and name in {field.name.rstrip("_") for field in fields(other)}:
+            if name not in own and name in field_names(other):
                 raise BadSetting(
                     f"{name} is a setting for {_KINDS[other.__name__]}, and {what} is "
-                    f"{form.get('path')}, {_KINDS[cls.__name__]}: leave it out"
+                    f"{form.get('path')}, {_KINDS[cls.__name__]}: omit it"
                 )
-    return fill(cls, form, what)
-
-
-def _check_names(form: Mapping[str, object], known: list[str], what: str) -> None:
-    for name in form:
-        if name not in known:
-            raise BadSetting(f"{what} has no setting {name!r}: {_nearest(name, known)}")
 
 
 def _table(form: Mapping[str, object], name: str, folder: Path) -> dict[str, object]:
-    given = form.get(name)
-    table = dict(given) if isinstance(given, Mapping) else {"path": given}
+    entry = form.get(name)
+    table = dict(entry) if isinstance(entry, Mapping) else {"path": entry}
     path = table.get("path")
     if not isinstance(path, str) or not path:
-        raise BadSetting(f'{name} is {given!r}: wanted a path, such as {name} = "film.mp4"')
+        raise BadSetting(f'{name} is {entry!r}: pass a path, such as {name} = "video.mp4"')
     return table | {"path": Path(path) if path == "-" else folder / path}
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, 1)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-
-
-def _wrong(found: list[ErrorDetails]) -> str:
-    first = found[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    if first["type"] == "missing":
-        return f"{name} is missing: give it"
-    said = " or ".join(dict.fromkeys(e["msg"] for e in found if e["loc"][:1] == (name,)))
-    return f"{name} is {first['input']!r}: {said or first['msg']}"

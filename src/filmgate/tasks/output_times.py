@@ -8,53 +8,54 @@ from filmgate.core.frame import Frame, Position, StreamSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where one result stands: at `part` (0 to 1) between a frame and the next, at `time` seconds.
+class OutputTime:
+    """Where one output frame is: at `part` (0 to 1) between a frame and the next, at `time` s.
 
-    It lasts until the next place, and the last one, which `lasts` 0, is where the film ends.
+    It lasts until the next one. The last one has the duration 0 and marks the end of the video.
     """
 
     part: Fraction
     time: Fraction
-    lasts: Fraction
+    duration: Fraction
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Output k stands at input k/`factor`, or at time k/`fps`; all is `slow` times longer."""
+    """Output k is at input k/`factor`, or at time k/`fps`; all times are multiplied by `slow`."""
 
     factor: Fraction = Fraction(0)
     fps: Fraction = Fraction(0)
     slow: Fraction = Fraction(1)
 
-    def places(self, frame: Frame, last: bool, drop: bool) -> list[Place]:
-        """The results that lie in this frame's time, and after the last frame's the film's end.
+    def list_times(self, frame: Frame, last: bool, drop: bool) -> list[OutputTime]:
+        """Return the outputs within the frame's time, and after the last frame the end.
 
-        With `drop` only the last frame itself is left of its time, for one step of the grid.
+        With `drop`, the last frame is shown for one step of the grid, not for all its time.
         """
-        begin, long = frame.time * self.slow, frame.duration * self.slow
+        start, duration = frame.time * self.slow, frame.duration * self.slow
         if self.fps:
-            numbers = range(ceil(begin * self.fps), ceil((begin + long) * self.fps))
-            parts = [(k / self.fps - begin) / long for k in numbers]
+            numbers = range(ceil(start * self.fps), ceil((start + duration) * self.fps))
+            parts = [(k / self.fps - start) / duration for k in numbers]
         else:
             numbers = range(ceil(frame.index * self.factor), ceil((frame.index + 1) * self.factor))
             parts = [k / self.factor - frame.index for k in numbers]
         if last and drop:
             parts = parts[:1] if 0 in parts else []
-            step = 1 / self.fps if self.fps else long / self.factor
-            long = min(long, step) if parts else Fraction(0)
-        places = [Place(part, begin + part * long, long) for part in parts]
-        return [*places, Place(Fraction(0), begin + long, Fraction(0))] if last else places
+            step = 1 / self.fps if self.fps else duration / self.factor
+            duration = min(duration, step) if parts else Fraction(0)
+        times = [OutputTime(part, start + part * duration, duration) for part in parts]
+        return [*times, OutputTime(Fraction(0), start + duration, Fraction(0))] if last else times
 
-    def first(self, at: Position) -> int:
-        """The number of the first result from the frame at `at` on."""
-        return ceil(at.time * self.slow * self.fps if self.fps else at.index * self.factor)
+    def first_index(self, position: Position) -> int:
+        """Return the index of the first output at or after the frame at `position`."""
+        time = position.time * self.slow
+        return ceil(time * self.fps if self.fps else position.index * self.factor)
 
-    def output(self, spec: StreamSpec) -> StreamSpec:
-        """The stream that comes out."""
+    def describe_output(self, spec: StreamSpec) -> StreamSpec:
+        """Return the stream that comes out."""
         if self.fps:
-            long = None if spec.rate is None or spec.frames is None else spec.frames / spec.rate
-            frames = None if long is None else ceil(long * self.slow * self.fps)
+            length = None if spec.rate is None or spec.frames is None else spec.frames / spec.rate
+            frames = None if length is None else ceil(length * self.slow * self.fps)
             return replace(
                 spec, rate=self.fps, time_base=Fraction(1, self.fps.numerator), frames=frames
             )

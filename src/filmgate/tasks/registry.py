@@ -1,4 +1,4 @@
-"""Finds every task by its name."""
+"""Find every task by its name."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -11,12 +11,12 @@ from filmgate.core.job import Task
 
 
 @cache
-def registry() -> Mapping[str, type[Task]]:
-    """Every task by name: the modules beside this one that hold a task, and are named for it."""
+def load_tasks() -> Mapping[str, type[Task]]:
+    """Return every task by name: module `speed_up` holds the task `SpeedUp`."""
     found: dict[str, type[Task]] = {}
     for module in iter_modules(tasks.__path__):
-        place = f"{tasks.__name__}.{module.name}"
-        for held in vars(import_module(place)).values():
-            if isinstance(held, type) and held.__module__ == place and hasattr(held, "timeline"):
-                found[module.name] = held
+        names = vars(import_module(f"{tasks.__name__}.{module.name}"))
+        cls = names.get("".join(word.capitalize() for word in module.name.split("_")))
+        if isinstance(cls, type) and hasattr(cls, "timeline"):
+            found[module.name] = cls
     return MappingProxyType(found)

@@ -1,104 +1,92 @@
-"""Upscale: every frame two or four times as wide and high, at the same times."""
+"""The task `upscale`: every frame two or four times as wide and high, at the same times."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
+from typing import Any
 
 from filmgate.core.adapters import each
 from filmgate.core.frame import EXTRAS, Frame, StreamSpec
+from filmgate.core.model_cache import ModelCache
 from filmgate.core.stage import AnyStage, Stage
 from filmgate.core.wrappers.model_stage import CHECKS, ModelStage
 from filmgate.errors import BadSetting
-from filmgate.models.contracts import Dtype, Flow, Knobs, MemoryPrediction
-from filmgate.models.registry import foreseen, upscaler, upscalers, weights_hash
+from filmgate.models.contracts import MemoryPrediction
+from filmgate.models.registry import build_upscaler, find_family, list_upscalers, predict_memory
+from filmgate.tasks.model_task import ModelTask
+from filmgate.tasks.settings import FLAT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upscale:
-    """Makes every frame larger: 2 or 4 times as wide and high."""
+class Upscale(ModelTask):
+    """Enlarge every frame: 2 or 4 times as wide and high."""
 
     scale: int = 2
-    """How many times as wide and high: 2 or 4."""
+    """Factor of width and height: 2 or 4."""
 
     model: str = "compact"
-    """Who draws the frames. compact is a small network for the CPU and needs no download."""
+    """The model: a family, or a file of weights (in job files and on the command line), whose
+    family is found by its tensors. Default: compact, which runs on the CPU without a download."""
 
-    steps: int | None = None
-    """How many steps a frame is drawn in, where the model goes by steps. diffvsr: 4 without."""
-
-    flow: Flow | None = None
-    """Who finds motion for a model that wants it. diffvsr: raft_large without."""
-
-    flow_weights: Path | None = None
-    """Where the weights of that lie: a file, or a folder with it. Without: the models folder."""
-
-    flow_scale: Fraction | int | None = None
-    """The size of pictures on which that is found, beside the result: 1 (without), 1/2 ... 1/16."""
+    options: Any = field(default=None, metadata=FLAT)
+    """Options of the model's family. Default: the family's defaults."""
 
     steady: bool = False
-    """Blend each frame with the one before it, moved along: less flicker, a little slower."""
+    """Blend each frame with the previous one, motion-compensated: less flicker, a bit slower."""
 
-    weights: Path | None = None
-    """Where the model's weights lie: a file, or a folder with it. Without: the models folder, and
-    for compact the package."""
-
-    dtype: Dtype | None = None
-    """The model's numbers. Without: float16 on a GPU, float32 elsewhere."""
-
-    tile: int | None = None
-    """Rows (image: sides of squares) that the model looks at at a time: 64, 128 ... Without: by its
-    size."""
+    device: str = "auto"
+    """Where the model runs: auto, cpu, cuda, cuda:1 or mps. Default: the GPU if there is one."""
 
     def __post_init__(self) -> None:
         if self.scale < 1:
-            raise BadSetting(f"scale is {self.scale}: wanted 2 or 4")
-        assert self.knobs  # refuses what no network takes
+            raise BadSetting(f"scale is {self.scale}: pass 2 or 4")
+        self.check_model()
 
     @property
-    def stretch(self) -> Fraction:
+    def time_scale(self) -> Fraction:
         return Fraction(1)
 
-    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
-        """The model's stage, or its function of a picture, frame by frame; then `steady`."""
-        from filmgate.flow.shot_detection import cuts
+    @classmethod
+    def list_models(cls) -> tuple[str, ...]:
+        """Return the names of the families that upscale."""
+        return list_upscalers()
+
+    def stages(self, spec: StreamSpec, models: ModelCache | None = None) -> tuple[AnyStage, ...]:
+        """Return the model's stage, or its function applied to each image; then `steady`."""
+        from filmgate.flow.shot_detection import detect_shots
         from filmgate.flow.temporal_blend import Steady
-        from filmgate.media.pixels.rgb import named, resized
+        from filmgate.media.pixels.rgb import resize_color_tags, set_color_tags
 
-        made = upscaler(self.model, spec, self.scale, self.knobs)
-        costly = ModelStage(
-            made if isinstance(made, Stage) else drawn(made, self.scale),
-            settings=f"{replace(self, weights=None, flow_weights=None)} {spec.seed}",
-            weights=weights_hash(self.model, self.knobs),
-            checks=CHECKS,
-            called="upscale",
+        placement = self.place(models)
+        model = build_upscaler(self.model, spec, self.scale, self.options, placement)
+        stages: tuple[AnyStage, ...] = (
+            ModelStage(
+                model if isinstance(model, Stage) else make_stage(model, self.scale),
+                settings=f"{self.describe_settings(placement)} {spec.seed}",
+                weights=self.hash_weights(),
+                checks=CHECKS,
+                label="upscale",
+            ),
         )
-        stages: tuple[AnyStage, ...] = (costly,)
-        colour = resized(spec, spec.width * self.scale, spec.height * self.scale)
+        colour = resize_color_tags(spec, spec.width * self.scale, spec.height * self.scale)
         if colour != spec.colour:
-            stages = (named(colour), *stages)
-        return (cuts(), *stages, Steady(cell=self.scale)) if self.steady else stages
+            stages = (set_color_tags(colour), *stages)
+        return (detect_shots(), *stages, Steady(cell=self.scale)) if self.steady else stages
 
-    def foreseen(self, spec: StreamSpec) -> tuple[MemoryPrediction, ...]:
-        """What the model would hold on a card, predicted without weights; empty: nobody can say."""
-        return foreseen(self.model, spec, self.scale, self.knobs)
+    def predict_memory(self, spec: StreamSpec) -> tuple[MemoryPrediction, ...]:
+        """Predict the model's memory on a GPU, without weights; empty if unknown."""
+        return predict_memory(self.model, spec, self.scale, self.options)
 
-    @property
-    def knobs(self) -> Knobs:
-        """What it says of the network."""
-        return Knobs(self.weights, self.dtype, self.tile, self.steps, self.flow,
-                     self.flow_weights, self.flow_scale)  # fmt: skip
-
-    def timeline(self, shown: Iterable[Frame]) -> Iterator[Frame]:
-        """Numbers and times are those of the source."""
-        yield from shown
+    def timeline(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Yield the frames: indexes and times are those of the source."""
+        yield from frames
 
 
-def drawn(picture: Callable[[object], object], scale: int) -> AnyStage:
-    """A stage of a function that makes one picture `scale` times as large."""
+def make_stage(function: Callable[[object], object], scale: int) -> AnyStage:
+    """Return a stage of a function that enlarges one image `scale` times."""
 
     def enlarge(frames: Sequence[Frame]) -> list[Frame]:
-        return [frame.made(picture(frame.image), keep=tuple(EXTRAS)) for frame in frames]
+        return [frame.with_image(function(frame.image), keep=tuple(EXTRAS)) for frame in frames]
 
     def output(spec: StreamSpec) -> StreamSpec:
         return replace(spec, width=spec.width * scale, height=spec.height * scale)
@@ -107,8 +95,11 @@ def drawn(picture: Callable[[object], object], scale: int) -> AnyStage:
 
 
 def samples() -> tuple[Upscale, ...]:
-    """One of each kind and of each family, for trials."""
-    led = Upscale(scale=4, model="diffvsr", steps=1, flow="dis", flow_scale=Fraction(1, 4))
-    own = (Upscale(), Upscale(scale=4, steady=True), led)
+    """Return one of each kind and of each family, for tests."""
+    own = (Upscale(), Upscale(scale=4, steady=True))
     known = {sample.model for sample in own}
-    return (*own, *(Upscale(model=name) for name in upscalers() if name not in known))
+    families = [find_family(name) for name in list_upscalers() if name not in known]
+    return own + tuple(
+        Upscale(scale=family.scales[0], model=family.name, options=family.sample_options)
+        for family in families
+    )

@@ -1,7 +1,9 @@
-"""For authors of stages: the laws as functions, and a device that fails."""
+"""For authors of stages: the laws as functions, a sample video, and a device that fails."""
 
+from filmgate.testing.fake_device import FakeDevice
 from filmgate.testing.laws import (
     SampleVideo,
+    assert_same_frames,
     check_batch,
     check_bound,
     check_chain,
@@ -10,10 +12,14 @@ from filmgate.testing.laws import (
     check_sleep,
     check_stage,
     check_time,
+    make_sample_video,
+    run_chain,
 )
 
 __all__ = [
+    "FakeDevice",
     "SampleVideo",
+    "assert_same_frames",
     "check_batch",
     "check_bound",
     "check_chain",
@@ -22,4 +28,6 @@ __all__ = [
     "check_sleep",
     "check_stage",
     "check_time",
+    "make_sample_video",
+    "run_chain",
 ]

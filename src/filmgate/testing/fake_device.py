@@ -8,16 +8,16 @@ from typing import Any
 from filmgate.core.frame import Frame
 from filmgate.core.instrumentation.fault_injection import Fault
 from filmgate.core.stage import AnyStage, StageWrapper
-from filmgate.core.values import nbytes
+from filmgate.core.values import count_bytes
 
 
 @dataclass
 class FakeDevice:
-    """A device that fails as told; `on(stage)` is the stage running on it. Steps count from 1.
+    """A device that fails at given steps; `on(stage)` runs a stage on it. Steps count from 1.
 
-    Frames of more than `budget_bytes` at a time, and the steps in `out_of_memory_at`, do not fit
-    (MemoryError); `nan_at`: its pictures are NaN; `stall_at`: it never answers; after
-    `lost_after` steps every one raises Fault. Counted over all stages, so it is for one run.
+    A step with more than `budget_bytes` of frames, or listed in `out_of_memory_at`, raises
+    MemoryError. Step `nan_at` returns NaN images, step `stall_at` never returns. After
+    `lost_after` steps every one raises Fault. Steps of all stages count, so use one per run.
     """
 
     budget_bytes: int | None = None
@@ -27,12 +27,12 @@ class FakeDevice:
     lost_after: int | None = None
     steps: int = 0
 
-    def on(self, stage: AnyStage) -> "Failing":
-        """The stage, running here."""
-        return Failing(stage, self)
+    def on(self, stage: AnyStage) -> "FailingStage":
+        """Return the stage, running on this device."""
+        return FailingStage(stage, self)
 
-    def before(self, frames: Sequence[Frame]) -> None:
-        """One more step, with these frames. Raises MemoryError, Fault."""
+    def start_step(self, frames: Sequence[Frame]) -> None:
+        """Count a step with these frames. Raises MemoryError or Fault if it fails."""
         self.steps += 1
         if self.lost_after is not None and self.steps > self.lost_after:
             raise Fault(f"the device is lost since step {self.lost_after}")
@@ -40,27 +40,26 @@ class FakeDevice:
             Event().wait()
         if self.steps in self.out_of_memory_at:
             raise MemoryError(f"step {self.steps} does not fit")
-        if self.budget_bytes is not None and (needed := nbytes(list(frames))) > self.budget_bytes:
-            raise MemoryError(f"{needed} bytes of {self.budget_bytes} wanted")
+        if self.budget_bytes is not None:
+            needed = count_bytes(list(frames))
+            if needed > self.budget_bytes:
+                raise MemoryError(f"{needed} bytes of frames, {self.budget_bytes} fit")
 
-    def after(self, frames: list[Frame]) -> list[Frame]:
-        """What the device makes of a step's result."""
+    def end_step(self, outputs: list[Frame]) -> list[Frame]:
+        """Return what the device makes of a step's output."""
         if self.steps != self.nan_at:
-            return frames
-        return [frame.made(_spoilt(frame.image)) for frame in frames]
-
-
-def _spoilt(image: Any) -> Any:
-    return image * float("nan")
+            return outputs
+        images: list[Any] = [frame.image for frame in outputs]
+        return [f.with_image(x * float("nan")) for f, x in zip(outputs, images, strict=True)]
 
 
 @dataclass(frozen=True)
-class Failing(StageWrapper):
+class FailingStage(StageWrapper):
     """A stage on a fake device."""
 
     device: FakeDevice
 
     def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
-        self.device.before(frames)
-        state, made = self.stage.step(state, frames)
-        return state, self.device.after(made)
+        self.device.start_step(frames)
+        state, outputs = self.stage.step(state, frames)
+        return state, self.device.end_step(outputs)

@@ -1,4 +1,4 @@
-"""Definitions of published weights: files, and folders of files."""
+"""Published weights as definitions: files, and folders of files."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from filmgate.errors import BadSetting, BadWeights
 from filmgate.units import format_bytes
 
 HUB = "https://huggingface.co"
-_PLAIN = r"[A-Za-z0-9][\w.+-]*"  # a name without a place in it
+_PLAIN = r"[A-Za-z0-9][\w.+-]*"  # a name without separators
 
 
-def endpoint() -> str:
-    """The hub; HF_ENDPOINT names another one."""
+def get_endpoint() -> str:
+    """Return the address of the hub; HF_ENDPOINT replaces it."""
     return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What somebody published: a definition, which the module of its family gives.
+    """Weights that were published; their family's module defines them.
 
-    `hub`: its repository there, "owner/name". `commercial` None: the licence leaves it open.
-    `terms` must be accepted once. `proven`: the thing itself has been through `models try`. `flag`
-    names another place of it on the command line.
+    `hub`: the repository, "owner/name". `commercial` None: the licence does not say. `terms` must
+    be accepted once. `proven`: the published weights have passed `models try`. `flag`: what names
+    another place on the command line.
     """
 
     name: str
@@ -41,22 +41,22 @@ class Published:
 
     @property
     def page(self) -> str:
-        """Where a person reads what it is; HF_ENDPOINT names another hub."""
-        return f"{endpoint()}/{self.hub}"
+        """The address of the web page about it."""
+        return f"{get_endpoint()}/{self.hub}"
 
     @property
-    def told(self) -> str:
-        """What it is, in words."""
+    def description(self) -> str:
+        """What it is, for messages."""
         return f"{self.name} ({self.hub}, {self.licence})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights(Published):
-    """One published file of weights; `file` is its place in its family's folder.
+    """One published file of weights; `file` is its path in its family's folder.
 
-    It comes from `url`, or from `hub` at `path`. `sha256` None: unknown, so that of the first file
-    is recorded and wanted from then on; first digits will do. `size_bytes` may be `off_bytes` off:
-    it was published rounded.
+    It is fetched from `url`, or from `hub` at `path`. `sha256` may be its first 8 digits or more;
+    None: unknown, and that of the first download is expected from then on. A rounded `size_bytes`
+    may differ by `size_tolerance`.
     """
 
     file: str
@@ -64,76 +64,78 @@ class Weights(Published):
     sha256: str | None = None
     path: str = ""
     url: str = ""
-    off_bytes: int = 0
+    size_tolerance: int = 0
 
     def __post_init__(self) -> None:
         for field in ("name", "family", "file"):
             value = getattr(self, field)
             if not re.fullmatch(rf"{_PLAIN}(/{_PLAIN})*" if field == "file" else _PLAIN, value):
-                raise BadSetting(f"{field} of weights is {value!r}: wanted a plain name")
+                raise BadSetting(f"{field} of weights is {value!r}: use letters, digits and ._+-")
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{8,64}", self.sha256):
-            raise BadSetting(f"sha256 of {self.name} is {self.sha256!r}: wanted 64 hex digits, or "
+            raise BadSetting(f"sha256 of {self.name} is {self.sha256!r}: pass 64 hex digits, or "
                              "the first 8 or more")  # fmt: skip
         if bool(self.url) == bool(self.hub and self.path):
-            raise BadSetting(f"{self.name} wants a url, or a hub and a path there, and not both")
+            raise BadSetting(f"{self.name} needs either a url, or a hub and a path")
         if self.size_bytes <= 0:
-            raise BadSetting(f"size_bytes of {self.name} is {self.size_bytes}: wanted 1 or more")
+            raise BadSetting(f"size_bytes of {self.name} is {self.size_bytes}: pass 1 or more")
 
     @property
     def address(self) -> str:
-        """Where it is fetched from."""
+        """The address that it is fetched from."""
         return self.url or f"{self.page}/resolve/{self.revision}/{self.path}"
 
-    def fits(self, size_bytes: int) -> bool:
-        """Whether a file of this size may be it."""
-        return abs(size_bytes - self.size_bytes) <= self.off_bytes
+    def has_size(self, size_bytes: int) -> bool:
+        """Return whether a file of this size may be it."""
+        return abs(size_bytes - self.size_bytes) <= self.size_tolerance
 
     @property
-    def told(self) -> str:
-        """Name, file, size and licence, in words."""
+    def description(self) -> str:
+        """Name, file, size and licence, for messages."""
         return f"{self.name} ({self.file}, {format_bytes(self.size_bytes)}, {self.licence})"
 
 
-OPENED = (".safetensors", ".json", ".txt")  # nothing in them is ever run
+SAFE_SUFFIXES = (".safetensors", ".json", ".txt")  # formats that cannot contain code
 Sizes = Mapping[str, tuple[int, str | None]]  # size in bytes and sha256, by path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsRepository(Published):
-    """A published folder, whose place is its family's. What lies in it, the hub is asked.
+    """A published folder, stored as its family's folder; the hub lists its files.
 
-    `wanted` are patterns of paths in it, and each must find something; of "one|other" the first
-    that does, and "one|" need not. Only what is OPENED is taken.
+    `wanted` are patterns of paths, and each must match something; of "one|other" the first that
+    matches is taken, and "one|" need not match. Only SAFE_SUFFIXES are taken.
     """
 
     wanted: tuple[str, ...]
 
-    def files(self, commit: str, there: Sizes) -> tuple[Weights, ...]:
-        """Those wanted of what is `there` at a commit.
+    def select_files(self, commit: str, listing: Sizes) -> tuple[Weights, ...]:
+        """Return the wanted files of those listed at a commit.
 
-        Raises BadWeights where a wanted one is not there, or a path leads out of the folder.
+        Raises BadWeights if one is missing, or if a path leads out of the folder.
         """
         at = f"{self.page} at {commit or self.revision}"
-        for path in there:
+        for path in listing:
             if path.startswith("/") or "\\" in path or ".." in path.split("/"):
-                raise BadWeights(f"{at} lists {path!r}, which leads out of its folder: nothing of "
-                                 "it is fetched")  # fmt: skip
-        opened, found = [path for path in there if path.endswith(OPENED)], list[str]()
+                raise BadWeights(f"{at} lists {path!r}, which leads out of its folder: nothing is "
+                                 "fetched")  # fmt: skip
+        safe, selected = [path for path in listing if path.endswith(SAFE_SUFFIXES)], list[str]()
         for entry in self.wanted:
-            ways = entry.split("|")
-            paths = ([path for path in opened if fnmatchcase(path, way)] for way in ways)
-            some = next(filter(None, paths), [])
-            if not some and "" not in ways:
-                raise BadWeights(f"{at} has no {' or '.join(ways)}: it was changed; get a newer "
-                                 "Filmgate")  # fmt: skip
-            found += some
+            patterns = entry.split("|")
+            paths = ([path for path in safe if fnmatchcase(path, pattern)] for pattern in patterns)
+            matches = next(filter(None, paths), [])
+            if not matches and "" not in patterns:
+                raise BadWeights(f"{at} has no {' or '.join(patterns)}: it was changed; "
+                                 "update Filmgate")  # fmt: skip
+            selected += matches
         try:
-            return tuple(self._file(commit, path, *there[path]) for path in dict.fromkeys(found))
+            return tuple(
+                self._describe(commit, path, *listing[path]) for path in dict.fromkeys(selected)
+            )
         except (BadSetting, TypeError) as error:
-            raise BadWeights(f"{at} lists what can't be: {error}") from error
+            raise BadWeights(f"{at} lists an invalid file: {error}; update Filmgate") from error
 
-    def _file(self, commit: str, path: str, size_bytes: int, sha256: str | None) -> Weights:
-        # without terms: they are the folder's, and accepted for all of it
+    def _describe(self, commit: str, path: str, size_bytes: int, sha256: str | None) -> Weights:
+        # no terms: those of the folder are accepted for all its files
         return Weights(
             name=self.name, family=self.family, file=path, size_bytes=size_bytes, sha256=sha256,
             licence=self.licence, commercial=self.commercial, proven=self.proven,

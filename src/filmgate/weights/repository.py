@@ -1,4 +1,4 @@
-"""A published folder of weights: what the hub says lies in it, fetched as so many files."""
+"""Fetch a published folder of weights: the hub lists its files, and each is downloaded."""
 
 from __future__ import annotations
 
@@ -11,130 +11,134 @@ from pathlib import Path
 from typing import Any
 
 from filmgate.errors import BadWeights, NotFetched
-from filmgate.storage.fingerprint import Tell, nobody
+from filmgate.storage.fingerprint import ProgressCallback, ignore_progress
 from filmgate.weights import download
-from filmgate.weights.definitions import Sizes, Weights, WeightsRepository, endpoint
+from filmgate.weights.definitions import Sizes, Weights, WeightsRepository, get_endpoint
 from filmgate.weights.store import WeightsStore
 
-MOST_BYTES = 8 << 20  # of what the hub says of a folder
+MAX_LISTING_BYTES = 8 << 20  # of the hub's listing of a folder
 
 
 def pull(
     folder: WeightsRepository,
-    shelf: WeightsStore,
+    store: WeightsStore,
     *,
     accept: bool = False,
-    tell: Tell = nobody,
+    on_progress: ProgressCallback = ignore_progress,
     wait: Callable[[float], object] = time.sleep,
 ) -> Path:
-    """Fetches what is missing of a folder, each file as `fetch.pull` does; returns where it lies.
+    """Download what is missing of a folder and return its path.
 
-    All are of the commit that there was when the hub was first asked, however often this is cut.
-    Raises as `fetch.pull` does.
+    All files are of the commit that was current when the hub was first asked, also if this is
+    interrupted. Raises as `download.pull` does.
     """
     if accept:
-        shelf.accept(folder)
-    shelf.agreed(folder)
-    files = listed(folder, shelf) or _asked(folder, shelf, tell, wait)
-    places = [shelf.place(one) for one in files]
-    come = (place if place.is_file() else download.Part.of(place).path for place in places)
-    here = sum(path.stat().st_size for path in come if path.is_file())
-    download.room(shelf.home(folder), sum(one.size_bytes for one in files) - here)
+        store.accept(folder)
+    store.check_terms(folder)
+    files = list_files(folder, store) or _fetch_listing(folder, store, on_progress, wait)
+    complete = [store.get_path(file) for file in files]
+    paths = (path if path.is_file() else download.PartialFile.of(path).path for path in complete)
+    present = sum(path.stat().st_size for path in paths if path.is_file())
+    missing = sum(file.size_bytes for file in files) - present
+    download.check_disk_space(store.get_folder(folder), missing)
     try:
-        for one in files:
-            download.pull(one, shelf, tell=_naming(one.file, tell), wait=wait)
+        for file in files:
+            download.pull(file, store, on_progress=_prefix(file.file, on_progress), wait=wait)
     except NotFetched as error:
         if getattr(error.__cause__, "code", 0) not in (404, 410):
             raise
-        raise NotFetched(f"{error}; without {listing(folder, shelf)} the hub is asked anew what "
-                         "there is") from error  # fmt: skip
-    return shelf.home(folder)
+        raise NotFetched(f"{error}; delete {get_listing_path(folder, store)} to ask the hub for "
+                         "its files again") from error  # fmt: skip
+    return store.get_folder(folder)
 
 
-def listed(folder: WeightsRepository, shelf: WeightsStore) -> tuple[Weights, ...]:
-    """What the hub said lies in the folder; empty: it was not asked yet, or for another one."""
+def list_files(folder: WeightsRepository, store: WeightsStore) -> tuple[Weights, ...]:
+    """Return the files that the hub listed; empty if it was not asked yet for this folder."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BadWeights):
-        told = json.loads(listing(folder, shelf).read_text(encoding="utf-8"))
-        if told["of"] == _of(folder):
-            return folder.files(told["commit"], told["files"])
+        listing = json.loads(get_listing_path(folder, store).read_text(encoding="utf-8"))
+        if listing["of"] == _identify(folder):
+            return folder.select_files(listing["commit"], listing["files"])
     return ()
 
 
-def listing(folder: WeightsRepository, shelf: WeightsStore) -> Path:
-    """Where it stands what the hub said; it may go if a change is meant."""
-    return shelf.home(folder) / f"{folder.name}.listed.json"
+def get_listing_path(folder: WeightsRepository, store: WeightsStore) -> Path:
+    """Return where the hub's listing is stored; delete it to accept a change on the hub."""
+    return store.get_folder(folder) / f"{folder.name}.listed.json"
 
 
-def believed(folder: WeightsRepository, shelf: WeightsStore, path: Path) -> Path:
-    """`path`; where that is the folder's place, what was listed and lies there is as published.
+def verify_folder(folder: WeightsRepository, store: WeightsStore, path: Path) -> Path:
+    """Return `path`; if it is in the store, its terms are accepted and its files as published.
 
-    A folder elsewhere is its owner's affair. Raises BadWeights, BadSetting for terms that nobody
-    has accepted.
+    A folder elsewhere is the user's own and is not checked. Raises BadWeights, and BadSetting for
+    terms that are not accepted.
     """
-    if path == shelf.home(folder):
-        shelf.agreed(folder)
-        for one in listed(folder, shelf):
-            if shelf.place(one).is_file():
-                shelf.verified(one)
+    if path == store.get_folder(folder):
+        store.check_terms(folder)
+        for file in list_files(folder, store):
+            if store.get_path(file).is_file():
+                store.verify(file)
     return path
 
 
-def _asked(
-    folder: WeightsRepository, shelf: WeightsStore, tell: Tell, wait: Callable[[float], object]
+def _fetch_listing(
+    folder: WeightsRepository,
+    store: WeightsStore,
+    on_progress: ProgressCallback,
+    wait: Callable[[float], object],
 ) -> tuple[Weights, ...]:
-    """Asks the hub, once for all who fetch this, and writes down what it says."""
-    place = listing(folder, shelf)
-    if variable := download.offline():
+    """Ask the hub for its files, once for all processes, and store the answer."""
+    path = get_listing_path(folder, store)
+    if variable := download.find_offline_variable():
         raise NotFetched(
-            f"{variable} is set and what {folder.told} holds is not known here: fetch {folder.page}"
-            f" elsewhere and put it into {place.parent}, name where it lies with --weights, or "
+            f"{variable} is set and the files of {folder.description} are unknown: fetch "
+            f"{folder.page} elsewhere and put it into {path.parent}, pass --weights FOLDER, or "
             f"unset {variable}"
         )
-    with download.alone(place, tell):
-        if files := listed(folder, shelf):  # whoever was at it has done it
+    with download.lock_download(path, on_progress):
+        if files := list_files(folder, store):  # another process has done it
             return files
-        tell("asking what there is", 0, 0)
-        commit, there = _said(folder, tell, wait)
-        files = folder.files(commit, there)
-        sizes = {one.file: (one.size_bytes, one.sha256) for one in files}
-        note = {"of": _of(folder), "commit": commit, "files": sizes}
-        shelf.put(place, json.dumps(note, indent=1) + "\n")
+        on_progress("asking the hub for its files", 0, 0)
+        commit, listing = _ask_hub(folder, on_progress, wait)
+        files = folder.select_files(commit, listing)
+        sizes = {file.file: (file.size_bytes, file.sha256) for file in files}
+        note = {"of": _identify(folder), "commit": commit, "files": sizes}
+        store.write_note(path, json.dumps(note, indent=1) + "\n")
     return files
 
 
-def _said(
-    folder: WeightsRepository, tell: Tell, wait: Callable[[float], object]
+def _ask_hub(
+    folder: WeightsRepository, on_progress: ProgressCallback, wait: Callable[[float], object]
 ) -> tuple[str, Sizes]:
-    """The commit that the revision is now, and what it holds."""
-    address = f"{endpoint()}/api/models/{folder.hub}/revision/{folder.revision}?blobs=true"
-    for tries in range(1, download.TRIES + 1):
+    """Return the current commit of the revision, and the size and sha256 of its files."""
+    address = f"{get_endpoint()}/api/models/{folder.hub}/revision/{folder.revision}?blobs=true"
+    for tries in range(1, download.MAX_TRIES + 1):
         try:
-            with download.answered(address, folder) as response:
-                text = response.read(MOST_BYTES)
+            with download.open_response(address, folder) as response:
+                text = response.read(MAX_LISTING_BYTES)
             break
-        except download.Cut as error:
-            if tries == download.TRIES:
-                raise NotFetched(f"{address} did not answer: {error}; the same command tries "
-                                 "again") from error  # fmt: skip
-            tell(f"trying again: {error}", 0, 0)
+        except download.Interrupted as error:
+            if tries == download.MAX_TRIES:
+                raise NotFetched(f"{address} did not answer: {error}; run the same "
+                                 "command again") from error  # fmt: skip
+            on_progress(f"trying again: {error}", 0, 0)
             wait(2.0**tries)
     try:
-        told = json.loads(text)
-        commit = re.fullmatch(r"[0-9a-f]{40,64}", told["sha"])[0]  # type: ignore[index]
-        return commit, {str(one["rfilename"]): _size(one) for one in told["siblings"]}
+        answer = json.loads(text)
+        commit = re.fullmatch(r"[0-9a-f]{40,64}", answer["sha"])[0]  # type: ignore[index]
+        return commit, {str(file["rfilename"]): _read_size(file) for file in answer["siblings"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotFetched(f"{address} answers what a hub does not: {text[:80]!r}; look at "
+        raise NotFetched(f"{address} does not answer as a hub does: {text[:80]!r}; check "
                          "HF_ENDPOINT, or try again later") from error  # fmt: skip
 
 
-def _size(told: Mapping[str, Any]) -> tuple[int, str | None]:
-    large = told.get("lfs") or {}  # small files have no sha256 there
-    return int(told["size"]), large.get("sha256")
+def _read_size(file: Mapping[str, Any]) -> tuple[int, str | None]:
+    large = file.get("lfs") or {}  # small files have no sha256 there
+    return int(file["size"]), large.get("sha256")
 
 
-def _of(folder: WeightsRepository) -> list[object]:
+def _identify(folder: WeightsRepository) -> list[object]:
     return [folder.hub, folder.revision, list(folder.wanted)]
 
 
-def _naming(name: str, tell: Tell) -> Tell:
-    return lambda doing, done, total: tell(f"{name}: {doing}", done, total)
+def _prefix(name: str, on_progress: ProgressCallback) -> ProgressCallback:
+    return lambda doing, done, total: on_progress(f"{name}: {doing}", done, total)

@@ -1,4 +1,4 @@
-"""Opening weights: tensors by name and nothing else, and whether they are the ones wanted."""
+"""Read files of weights: tensors by name and nothing else, checked against expected shapes."""
 
 from __future__ import annotations
 
@@ -15,96 +15,99 @@ from torch import Tensor
 from filmgate.errors import BadWeights
 
 PICKLED = (".pt", ".pth", ".ckpt")
-# where trainers put the tensors; a dictionary alone in another is one more such place
+# keys under which training code stores the tensors; a dictionary that is the only entry counts too
 _WRAPPED = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
 _SHOWN = 3  # of each kind of mismatch
 
 
-def tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
-    """The tensors of a file by name: safetensors, or .pt .pth .ckpt that hold nothing else.
+def load_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """Return the tensors of a file by name: safetensors, or .pt .pth .ckpt with tensors only.
 
-    A stranger's pickle is never run: `torch.load` is told to take tensors only. Raises BadWeights.
+    Code in a pickle is never run: `torch.load` reads with `weights_only`. Raises BadWeights.
     """
     try:
         if path.suffix == ".safetensors":
             return load_file(path, device=device)
         if path.suffix in PICKLED:
-            return _flat(path, torch.load(path, map_location=device, weights_only=True))
+            return _unwrap(path, torch.load(path, map_location=device, weights_only=True))
     except UnpicklingError as error:
         raise BadWeights(
-            f"{path} holds more than tensors, and what a stranger has pickled is not opened: "
-            "wanted a .safetensors; convert it where you trust it"
+            f"{path} holds more than tensors, and a pickle may contain code: convert it to "
+            ".safetensors if you trust it"
         ) from error
     except (BadWeights, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # a stranger's bytes may raise anything in the readers
-        raise _unread(path, error) from error
-    raise BadWeights(f"{path} ends with {path.suffix!r}: wanted .safetensors or one of "
+    except Exception as error:  # untrusted bytes may raise anything in the readers
+        raise _cannot_read(path, error) from error
+    raise BadWeights(f"{path} ends with {path.suffix!r}: pass .safetensors or one of "
                      f"{' '.join(PICKLED)}")  # fmt: skip
 
 
-def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a file's tensors; of safetensors its head alone is read.
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of a file's tensors; of safetensors only the header is read.
 
     Raises BadWeights.
     """
     if path.suffix != ".safetensors" or not path.is_file():
-        return {name: tuple(tensor.shape) for name, tensor in tensors(path).items()}
+        return {name: tuple(tensor.shape) for name, tensor in load_tensors(path).items()}
     try:
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except Exception as error:
-        raise _unread(path, error) from error
+        raise _cannot_read(path, error) from error
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """How tensors found differ from those wanted: names, and for shapes what is and what should."""
+class TensorMismatch:
+    """How the tensors of a file differ from those expected, in names and shapes."""
 
-    wanted: int
-    found: int
+    expected_count: int
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
-    misshapen: tuple[str, ...]
+    wrong_shapes: tuple[str, ...]
 
     @classmethod
-    def of(cls, found: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]]) -> Difference:
-        """Compares names and shapes."""
+    def compare(
+        cls, found: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]]
+    ) -> TensorMismatch:
+        """Return the difference of names and shapes."""
         return cls(
             len(wanted),
-            len(found),
             tuple(sorted(wanted.keys() - found.keys())),
             tuple(sorted(found.keys() - wanted.keys())),
             tuple(
-                f"{name} is {_by(found[name].shape)}, wanted {_by(wanted[name])}"
+                f"{name} is {_format_shape(found[name].shape)}, "
+                f"expected {_format_shape(wanted[name])}"
                 for name in sorted(wanted.keys() & found.keys())
                 if tuple(found[name].shape) != tuple(wanted[name])
             ),
         )
 
     def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.misshapen)
+        return bool(self.missing or self.unexpected or self.wrong_shapes)
 
     def __str__(self) -> str:
         kinds = (
-            (f"of {self.wanted} are missing", self.missing),
-            ("are not known", self.unexpected),
-            ("have another shape", self.misshapen),
+            (f"of {self.expected_count} are missing", self.missing),
+            ("are unknown", self.unexpected),
+            ("have another shape", self.wrong_shapes),
         )
-        return "; ".join(f"{len(names)} {what}: {_few(names)}" for what, names in kinds if names)
+        return "; ".join(
+            f"{len(names)} {what}: {_shorten(names)}" for what, names in kinds if names
+        )
 
 
-def fitting(
+def check_tensors(
     found: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]], path: Path
 ) -> Mapping[str, Tensor]:
-    """`found`, if its names and shapes are the wanted ones. Raises BadWeights, which tells them."""
-    if different := Difference.of(found, wanted):
+    """Return `found` if its names and shapes are the wanted ones. Raises BadWeights if not."""
+    if mismatch := TensorMismatch.compare(found, wanted):
         raise BadWeights(f"{path} holds {len(found)} tensors, of another model or another version: "
-                         f"{different}; wanted the file that filmgate models names")  # fmt: skip
+                         f"{mismatch}; pass the file that filmgate models names")  # fmt: skip
     return found
 
 
-def _flat(path: Path, held: object) -> dict[str, Tensor]:
+def _unwrap(path: Path, held: object) -> dict[str, Tensor]:
     for name in _WRAPPED:
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
             held = held[name]
@@ -112,21 +115,21 @@ def _flat(path: Path, held: object) -> dict[str, Tensor]:
         (only,) = held.values()
         held = only if isinstance(only, Mapping) else held
     if not isinstance(held, Mapping):
-        raise BadWeights(f"{path} holds a {type(held).__name__}: wanted tensors by name")
+        raise BadWeights(f"{path} holds a {type(held).__name__}: pass a file of tensors by name")
     for name, value in held.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise BadWeights(f"{path} holds {name!r}, which is a {type(value).__name__}: wanted "
-                             "nothing but tensors by name")  # fmt: skip
+            raise BadWeights(f"{path} holds {name!r}, which is a {type(value).__name__}: pass a "
+                             "file of nothing but tensors by name")  # fmt: skip
     return dict(held)
 
 
-def _unread(path: Path, error: Exception) -> BadWeights:
-    return BadWeights(f"{path} can't be read as weights: {error}; fetch it again")
+def _cannot_read(path: Path, error: Exception) -> BadWeights:
+    return BadWeights(f"{path} cannot be read as weights: {error}; fetch it again")
 
 
-def _few(names: Sequence[str]) -> str:
+def _shorten(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
 
 
-def _by(shape: Sequence[int]) -> str:
+def _format_shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "a number"

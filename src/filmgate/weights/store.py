@@ -1,179 +1,180 @@
-"""Weights: what a model's published file is, where it lies, and whether it may be believed."""
+"""The models folder: find weights in it, and check that they are what was published."""
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import get_ident
 
 from filmgate.errors import BadSetting, BadWeights
-from filmgate.storage.fingerprint import Tell, memo_key, nobody, sha256_of, stat_of
+from filmgate.storage.atomic import write_atomic
+from filmgate.storage.fingerprint import (
+    ProgressCallback,
+    cached_sha256,
+    ignore_progress,
+    remember_sha256,
+)
 from filmgate.weights.definitions import Published, Weights
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsStore:
-    """The models folder: files of weights, whose terms were accepted, and what was hashed."""
+    """The models folder: files of weights, accepted terms, and hashes of files."""
 
     path: Path
 
     @classmethod
-    def here(cls) -> WeightsStore:
-        """The folder that FILMGATE_MODELS names; without, ~/.cache/filmgate/models."""
-        told = os.environ.get("FILMGATE_MODELS")
-        return cls(
-            Path(told).expanduser() if told else Path.home() / ".cache" / "filmgate" / "models"
-        )
+    def open_default(cls) -> WeightsStore:
+        """Return the folder that FILMGATE_MODELS names. Default: ~/.cache/filmgate/models."""
+        name = os.environ.get("FILMGATE_MODELS")
+        default = Path.home() / ".cache" / "filmgate" / "models"
+        return cls(Path(name).expanduser() if name else default)
 
-    def place(self, weights: Weights) -> Path:
-        """Where the file lies once it is whole."""
+    def get_path(self, weights: Weights) -> Path:
+        """Return the path of the complete file in this folder."""
         return self.path / weights.family / weights.file
 
-    def home(self, one: Published) -> Path:
-        """Where what belongs to its family lies."""
-        return self.path / one.family
+    def get_folder(self, published: Published) -> Path:
+        """Return the folder of its family."""
+        return self.path / published.family
 
-    def find(self, weights: Weights, given: Path | None = None) -> Path:
-        """Where the file is: here, in the folder `given`, or `given` itself. Raises BadWeights."""
-        if given is not None and given.is_file():
-            return given
-        inside = (weights.file, f"{weights.family}/{weights.file}", weights.path or weights.file)
-        where = [given / name for name in inside] if given else [self.place(weights)]
-        for path in where:
+    def find(self, weights: Weights, place: Path | None = None) -> Path:
+        """Return the file: in this folder, in the folder `place`, or `place` itself.
+
+        Raises BadWeights if it is missing.
+        """
+        if place is not None and place.is_file():
+            return place
+        names = (weights.file, f"{weights.family}/{weights.file}", weights.path or weights.file)
+        paths = [place / name for name in names] if place else [self.get_path(weights)]
+        for path in paths:
             if path.is_file():
                 return path
-        if given is not None:
-            what = f"holds no {weights.file}" if given.is_dir() else "does not exist"
-            raise BadWeights(f"{given} {what}: wanted the file {weights.file}, or a folder with it")
+        if place is not None:
+            problem = f"holds no {weights.file}" if place.is_dir() else "does not exist"
+            raise BadWeights(
+                f"{place} {problem}: pass the file {weights.file}, or a folder with it"
+            )
         raise BadWeights(
-            f"the weights {weights.told} are not here: filmgate models pull {weights.name} fetches "
-            f"them; or put the file at {where[0]}, or name where it lies with {weights.flag}"
+            f"the weights {weights.description} are not here: run filmgate models pull "
+            f"{weights.name}, put the file at {paths[0]}, or pass {weights.flag}"
         )
 
-    def verified(
+    def verify(
         self,
         weights: Weights,
-        given: Path | None = None,
+        place: Path | None = None,
         *,
         again: bool = False,
-        tell: Tell = nobody,
+        on_progress: ProgressCallback = ignore_progress,
     ) -> Path:
-        """The file, accepted and believed: what bears the published name is what was published.
+        """Return the file, its terms accepted and its bytes those that were published.
 
-        A file `given` under another name is its owner's affair: its keys and shapes will tell.
-        Hashed once, and `again` when asked or when the file has changed. Raises BadWeights,
-        BadSetting for terms that nobody has accepted.
+        Bytes are compared only for a file of the published name: one at `place` with another name
+        is the user's own. It is hashed once, and `again` if asked or if it has changed. Raises
+        BadWeights, and BadSetting for terms that are not accepted.
         """
-        self.agreed(weights)
-        path = self.find(weights, given)
-        if path.name == self.place(weights).name:
+        self.check_terms(weights)
+        path = self.find(weights, place)
+        if path.name == self.get_path(weights).name:
             try:
-                self._published(weights, path, given, again, tell)
+                self._compare(weights, path, place, again, on_progress)
             except OSError as error:
-                raise BadWeights(f"{path} can't be read: {error.strerror}; look at that disk, "
-                                 "and at who may read it") from error  # fmt: skip
+                raise BadWeights(f"{path} cannot be read: {error.strerror}; check the disk and the "
+                                 "file's permissions") from error  # fmt: skip
         return path
 
-    def _published(
-        self, weights: Weights, path: Path, given: Path | None, again: bool, tell: Tell
+    def _compare(
+        self,
+        weights: Weights,
+        path: Path,
+        place: Path | None,
+        again: bool,
+        on_progress: ProgressCallback,
     ) -> None:
+        cure = f"filmgate models pull {weights.name} fetches it{'' if place else ' again'}"
         size = path.stat().st_size
-        if not weights.fits(size):
-            raise BadWeights(f"{path} has {size:,} bytes, and {weights.told} has "
-                             f"{weights.size_bytes:,}: {_cure(weights, given)}")  # fmt: skip
-        found, wanted = self.sha256(path, again=again, tell=tell), self.wanted(weights)
-        if wanted is None:
-            self.record(weights, found)
-        elif not found.startswith(wanted):
+        if not weights.has_size(size):
+            raise BadWeights(f"{path} has {size:,} bytes, and {weights.description} has "
+                             f"{weights.size_bytes:,}: {cure}")  # fmt: skip
+        sha256 = self.sha256(path, again=again, on_progress=on_progress)
+        expected = self.get_expected_sha256(weights)
+        if expected is None:
+            self.record_sha256(weights, sha256)
+        elif not sha256.startswith(expected):
             raise BadWeights(f"{path} is damaged or not what was published: its sha256 is "
-                             f"{found}, wanted {wanted}: {_cure(weights, given)}")  # fmt: skip
+                             f"{sha256}, expected {expected}: {cure}")  # fmt: skip
 
-    def agreed(self, weights: Published) -> None:
-        """Raises BadSetting where the terms are not accepted."""
-        if not self.accepted(weights):
-            raise BadSetting(f"{weights.told} come under terms that nobody has accepted here:\n"
-                             f"{weights.terms}\nto accept them: filmgate models pull "
-                             f"{weights.name} --accept")  # fmt: skip
+    def check_terms(self, published: Published) -> None:
+        """Raise BadSetting if the terms are not accepted."""
+        if not self.has_accepted(published):
+            raise BadSetting(f"the terms of {published.description} are not accepted:\n"
+                             f"{published.terms}\nTo accept them: filmgate models pull "
+                             f"{published.name} --accept")  # fmt: skip
 
-    def accepted(self, weights: Published) -> bool:
-        """Whether these very terms were accepted, or there are none."""
-        if weights.terms is None:
+    def has_accepted(self, published: Published) -> bool:
+        """Return whether exactly these terms were accepted, or there are none."""
+        if published.terms is None:
             return True
         with suppress(OSError):
-            return self._terms(weights).read_text(encoding="utf-8") == weights.terms
+            return self._get_terms_path(published).read_text(encoding="utf-8") == published.terms
         return False
 
-    def accept(self, weights: Published) -> None:
-        """Remembers that the terms were accepted, by their text. Raises BadSetting."""
-        if weights.terms is not None:
-            self.put(self._terms(weights), weights.terms)
+    def accept(self, published: Published) -> None:
+        """Store the text of the terms as accepted. Raises BadSetting."""
+        if published.terms is not None:
+            self.write_note(self._get_terms_path(published), published.terms)
 
-    def wanted(self, weights: Weights) -> str | None:
-        """The sha256 that the file must have: the published one, or that of the first file."""
+    def get_expected_sha256(self, weights: Weights) -> str | None:
+        """Return the published sha256, else that of the first download, else None."""
         if weights.sha256 is None:
             with suppress(OSError, IndexError):
-                return self.recorded(weights).read_text(encoding="utf-8").split()[0]
+                return self.get_record_path(weights).read_text(encoding="utf-8").split()[0]
         return weights.sha256
 
-    def recorded(self, weights: Weights) -> Path:
-        """Where the sha256 of the first file stands, as sha256sum writes it."""
-        place = self.place(weights)
-        return place.with_name(f"{place.name}.sha256")
+    def get_record_path(self, weights: Weights) -> Path:
+        """Return where the sha256 of the first download is stored, as sha256sum writes it."""
+        path = self.get_path(weights)
+        return path.with_name(f"{path.name}.sha256")
 
-    def record(self, weights: Weights, sha256: str) -> None:
-        """From now on this one is wanted, where nothing was published."""
+    def record_sha256(self, weights: Weights, sha256: str) -> None:
+        """Expect this sha256 from now on, if none was published."""
         if weights.sha256 is None:
-            self.put(self.recorded(weights), f"{sha256}  {self.place(weights).name}\n")
+            line = f"{sha256}  {self.get_path(weights).name}\n"
+            self.write_note(self.get_record_path(weights), line)
 
-    def sha256(self, path: Path, *, again: bool = False, tell: Tell = nobody) -> str:
-        """The file's sha256; one that has not changed since is read only once."""
-        before = stat_of(path)
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            mark = json.loads(self._mark(path).read_text(encoding="utf-8"))
-            if not again and mark["looks"] == before:
-                return str(mark["sha256"])
-        found = sha256_of(path, tell)
-        if stat_of(path) == before:
-            self.seen(path, found)
-        return found
+    def sha256(
+        self,
+        path: Path,
+        *,
+        again: bool = False,
+        on_progress: ProgressCallback = ignore_progress,
+    ) -> str:
+        """Return the file's sha256; a file that has not changed is read only once."""
+        return cached_sha256(path, self._memos, again=again, on_progress=on_progress)
 
-    def seen(self, path: Path, sha256: str) -> None:
-        """Remembers what a file's sha256 is while it looks as it does now."""
-        mark = {"path": str(path), "looks": stat_of(path), "sha256": sha256}
-        with suppress(BadSetting):  # a folder that can't be written: it is read again next time
-            self.put(self._mark(path), json.dumps(mark))
+    def remember_sha256(self, path: Path, sha256: str) -> None:
+        """Store the sha256 of a file as it is now."""
+        remember_sha256(path, sha256, self._memos)
 
-    def _mark(self, path: Path) -> Path:
-        return self.path / ".seen" / f"{memo_key(path)}.json"
-
-    def _terms(self, weights: Published) -> Path:
-        return self.home(weights) / f"{weights.name}.terms-accepted"
-
-    def put(self, path: Path, text: str) -> None:
-        """Writes a note, whole or not at all. Raises BadSetting."""
-        aside = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}")
+    def write_note(self, path: Path, text: str) -> None:
+        """Write a small text file, so that it is complete or absent. Raises BadSetting."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(aside, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
+            write_atomic(path, text.encode())
         except OSError as error:
-            with suppress(OSError):
-                aside.unlink()
-            raise BadSetting(f"{path} can't be written: {error.strerror}; name another folder for "
-                             "models with FILMGATE_MODELS") from error  # fmt: skip
+            raise BadSetting(f"{path} cannot be written: {error.strerror}; set FILMGATE_MODELS to "
+                             "another folder") from error  # fmt: skip
+
+    @property
+    def _memos(self) -> Path:
+        return self.path / ".hashes"
+
+    def _get_terms_path(self, published: Published) -> Path:
+        return self.get_folder(published) / f"{published.name}.terms-accepted"
 
 
-def plain(weights: Published) -> dict[str, object]:
-    """The definition as JSON holds it."""
-    return asdict(weights)
-
-
-def _cure(weights: Weights, given: Path | None) -> str:
-    pull = f"filmgate models pull {weights.name}"
-    return f"{pull} fetches it" if given else f"{pull} fetches it again"
+def to_dict(published: Published) -> dict[str, object]:
+    """Return the definition as plain values."""
+    return asdict(published)

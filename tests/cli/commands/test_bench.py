@@ -1,20 +1,21 @@
-"""A bench of a person's own film: what was foreseen beside what came, and nothing is left."""
+"""`filmgate bench`: predicted next to measured, and no files are left."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from filmgate.cli.commands import bench
+from filmgate.cli import trial
 from filmgate.cli.main import main
 from filmgate.core.chain import Chain
 from filmgate.core.frame import StreamSpec
+from filmgate.device.placement import Placement
 from filmgate.errors import Exit
-from filmgate.flow.shot_detection import cuts
-from filmgate.models.contracts import Knobs
+from filmgate.flow.shot_detection import detect_shots
 from filmgate.models.families import compact
-from filmgate.tasks.upscale import drawn
+from filmgate.tasks.upscale import make_stage
 from tests import videos
 
 
@@ -23,54 +24,54 @@ def video(tmp_path: Path) -> Path:
     return videos.make(videos.Video(frames=30), tmp_path / "in.mp4")
 
 
-def test_so_many_frames_are_run_and_told_with_what_was_foreseen(
+def test_given_number_of_frames_is_run_and_compared_with_the_prediction(
     video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["bench", "interpolate", str(video), "--frames", "12", "--chunk", "2", "--json"]
+    words = ["bench", "interpolate", str(video), "--max-frames", "12", "--chunk", "2", "--json"]
     assert main(words) == Exit.DONE
-    told = json.loads(capsys.readouterr().out)
-    assert (told["read"], told["written"]) == (12, 24)
-    assert list(told["parts"]) == ["decode", "cuts", "interpolate", "until next", "encode"]
-    assert told["parts"]["interpolate"]["batch"] >= 1
-    assert all(part["measured_s"] > 0 for part in told["parts"].values())
-    assert told["fps"] == pytest.approx(12 / told["seconds"])
-    assert told["host"]["predicted_bytes"] > 0 < told["host"]["measured_bytes"]
+    values = json.loads(capsys.readouterr().out)
+    assert (values["read"], values["written"]) == (12, 24)
+    assert list(values["parts"]) == ["decode", "cuts", "interpolate", "until next", "encode"]
+    assert values["parts"]["interpolate"]["batch"] >= 1
+    assert all(part["measured_s"] > 0 for part in values["parts"].values())
+    assert values["fps"] == pytest.approx(12 / values["seconds"])
+    assert values["host"]["predicted_bytes"] > 0 < values["host"]["measured_bytes"]
     assert [path.name for path in video.parent.iterdir()] == ["in.mp4"]
 
 
-def test_ten_frames_are_run_where_nobody_says_how_many(
+def test_ten_frames_are_run_by_default(
     video: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     frames = video.with_name("frames") / "%06d.png"
     assert main(["bench", "convert", str(video), str(frames)]) == Exit.DONE
-    said = capsys.readouterr().out
-    assert "10 frames in, 10 out" in said
-    assert "predicted / measured" in said
-    assert max(map(len, said.splitlines()[:10])) <= 80
+    text = capsys.readouterr().out
+    assert "10 frames in, 10 out" in text
+    assert "predicted / measured" in text
+    assert max(map(len, text.splitlines()[:10])) <= 80
     assert [path.name for path in video.parent.iterdir()] == ["in.mp4"]
 
 
-def test_a_pipe_is_no_film_for_a_bench(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pipe_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "convert", "-"]) == Exit.USER
-    assert "a pipe can be read only once: give a file" in capsys.readouterr().err
+    assert "a pipe can only be read once" in capsys.readouterr().err
 
 
 @pytest.fixture
 def led(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small upscaler as a line: cuts, then the network."""
-    alone = compact.upscaler
+    alone: Any = compact.FAMILY.build_upscaler
 
-    def upscaler(spec: StreamSpec, scale: int, knobs: Knobs) -> Chain:
-        enlarge: Any = alone(spec, scale, knobs)
-        return Chain((cuts(), drawn(enlarge, scale)))
+    def build_upscaler(spec: StreamSpec, scale: int, options: Any, placement: Placement) -> Chain:
+        return Chain((detect_shots(), make_stage(alone(spec, scale, options, placement), scale)))
 
-    monkeypatch.setattr(compact, "upscaler", upscaler)
+    family = replace(compact.FAMILY, build_upscaler=build_upscaler)
+    monkeypatch.setattr(compact, "FAMILY", family)
 
 
 @pytest.mark.parametrize("more", [(), ("--no-guard",)])
 @pytest.mark.usefixtures("led")
-def test_the_parts_of_a_stage_that_is_a_line_are_told(
+def test_parts_of_a_stage_that_is_a_chain_are_measured(
     more: tuple[str, ...], video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One number for flow and networks together did not say which of them takes the time.
@@ -78,7 +79,7 @@ def test_the_parts_of_a_stage_that_is_a_line_are_told(
     Without the guard the line fell into its parts, each was tried alone, and diffvsr missed the
     flow of a frame that had been the first.
     """
-    words = ["bench", "upscale", str(video), "--frames", "2", "--json", *more]
+    words = ["bench", "upscale", str(video), "--max-frames", "2", "--json", *more]
     assert main(words) == Exit.DONE
     parts = json.loads(capsys.readouterr().out)["parts"]
     assert list(parts) == ["decode", "upscale", "encode"]
@@ -91,23 +92,23 @@ def test_the_parts_of_a_stage_that_is_a_line_are_told(
 
 @pytest.mark.usefixtures("led")
 def test_parts_are_shown_below_their_stage(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "upscale", str(video), "--frames", "2"]) == Exit.DONE
+    assert main(["bench", "upscale", str(video), "--max-frames", "2"]) == Exit.DONE
     lines = capsys.readouterr().out.splitlines()
     at = next(n for n, line in enumerate(lines) if line.startswith("upscale"))
     assert [line[:10].rstrip() for line in lines[at + 1 : at + 3]] == ["  cuts", "  upscale"]
 
 
-def test_a_part_is_counted_until_the_device_has_done_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     class Cuda:
-        waited = 0
+        waits = 0
 
         def synchronize(self) -> None:
-            self.waited += 1
+            self.waits += 1
 
     cuda = Cuda()
-    monkeypatch.setattr(bench, "cuda_in_use", lambda: cuda)
-    clock = bench.Waiting()
+    monkeypatch.setattr(trial, "get_loaded_cuda", lambda: cuda)
+    clock = trial.SynchronizedClock()
     with clock.busy("flow"):
-        assert cuda.waited == 0
-    assert cuda.waited == 1
+        assert cuda.waits == 0
+    assert cuda.waits == 1
     assert list(clock.seconds) == ["flow"]

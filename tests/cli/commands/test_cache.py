@@ -1,4 +1,4 @@
-"""`filmgate cache` tells what is kept, and throws it away."""
+"""`filmgate cache` shows what is cached, and removes it."""
 
 import json
 from pathlib import Path
@@ -7,21 +7,21 @@ import pytest
 
 from filmgate.cli.main import main
 from filmgate.errors import Exit
-from filmgate.storage.result_cache import Cache, default_folder
+from filmgate.storage.result_cache import ResultCache, find_cache_folder
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ResultCache:
     monkeypatch.setenv("FILMGATE_CACHE", str(tmp_path))
-    cache = Cache(default_folder())
+    cache = ResultCache(find_cache_folder())
     for n in range(3):
         cache.put(f"{n:040x}"[::-1], bytes(1000))
     assert cache.get(f"{1:040x}"[::-1])
-    cache.tell()
+    cache.report_counts()
     return cache
 
 
-def test_an_empty_cache_is_no_error(
+def test_empty_cache_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FILMGATE_CACHE", str(tmp_path / "none"))
@@ -31,22 +31,22 @@ def test_an_empty_cache_is_no_error(
 
 
 @pytest.mark.usefixtures("cache")
-def test_it_says_where_how_much_and_how_often(
+def test_cache_shows_folder_size_and_hits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["cache"]) == Exit.DONE
     out = capsys.readouterr().out
     assert str(tmp_path / "results") in out
     assert "3 results in 3.1 kB of 10.7 GB" in out
-    assert "found      1 (100% of all that were looked for)" in out
+    assert "found      1 (100% of all lookups)" in out
     assert main(["cache", "--json"]) == Exit.DONE
-    told = json.loads(capsys.readouterr().out)
-    assert (told["results"], told["kept"], told["hits"], told["damaged"]) == (3, 3, 1, 0)
-    assert told["bytes"] > 3000
+    values = json.loads(capsys.readouterr().out)
+    assert (values["results"], values["kept"], values["hits"], values["damaged"]) == (3, 3, 1, 0)
+    assert values["bytes"] > 3000
 
 
-def test_it_is_thrown_away(
-    tmp_path: Path, cache: Cache, capsys: pytest.CaptureFixture[str]
+def test_clean_removes_all_results(
+    tmp_path: Path, cache: ResultCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["cache", "clean", "--json"]) == Exit.DONE
     assert json.loads(capsys.readouterr().out)["freed_bytes"] > 3000
@@ -55,9 +55,9 @@ def test_it_is_thrown_away(
     assert json.loads(capsys.readouterr().out)["results"] == 0
 
 
-def test_a_size_that_is_none_is_the_users_mistake(
+def test_bad_cache_size_is_a_user_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FILMGATE_CACHE_SIZE", "a lot")
     assert main(["cache"]) == Exit.USER
-    assert "FILMGATE_CACHE_SIZE is no size: 'a lot'" in capsys.readouterr().err
+    assert "FILMGATE_CACHE_SIZE is not a size: 'a lot'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The meter: what values weigh, what a person means by 8GB, and how far memory rose."""
+"""Measurements of memory."""
 
 import subprocess
 import sys
@@ -6,42 +6,24 @@ import sys
 import numpy as np
 import pytest
 
-from filmgate.core.instrumentation.memory import available_bytes, measure_peak, resident_meter
-from filmgate.errors import BadSetting
-from filmgate.units import parse_bytes
+from filmgate.core.instrumentation.memory import (
+    make_memory_meter,
+    measure_available_memory,
+    measure_peak,
+)
 
 MB = 10**6
 
 
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("1048576", 1 << 20),
-        ("800MB", 800 * MB),
-        ("1.5 GiB", 3 << 29),
-        ("12g", 12 * 10**9),
-        ("2kib", 2048),
-    ],
-)
-def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
-    assert parse_bytes(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "8 bytes", "1e9", "12QB"])
-def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(BadSetting, match="wanted such as 800MB"):
-        parse_bytes(text)
-
-
-def test_a_rise_is_seen_though_all_of_it_is_gone_again() -> None:
+def test_a_peak_is_measured_after_the_memory_is_freed() -> None:
     with measure_peak() as peak:
         held = np.ones(40 * MB, np.uint8)
         del held
     assert 39 * MB < peak.bytes < 60 * MB
 
 
-def test_what_was_freed_before_is_not_used_again_unseen() -> None:
-    """In a process of its own: what other tests hold and let go moves the measure."""
+def test_memory_freed_before_is_not_reused_unmeasured() -> None:
+    """In its own process, since memory of other tests affects the measurement."""
     script = """
 import numpy as np
 from filmgate.core.instrumentation.memory import measure_peak
@@ -54,7 +36,7 @@ assert 15_000_000 < peak.bytes < 30_000_000, peak
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_where_the_system_keeps_no_peak_it_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_peak_is_sampled_if_the_system_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("filmgate.core.instrumentation.memory._reset_peak", lambda: False)
     with measure_peak() as peak:
         held = np.ones(40 * MB, np.uint8)
@@ -62,6 +44,6 @@ def test_where_the_system_keeps_no_peak_it_is_watched(monkeypatch: pytest.Monkey
     assert held.nbytes == 40 * MB
 
 
-def test_the_machine_can_spare_something() -> None:
-    assert available_bytes() > MB
-    assert resident_meter()() > MB
+def test_available_and_resident_memory_are_measured() -> None:
+    assert measure_available_memory() > MB
+    assert make_memory_meter()() > MB

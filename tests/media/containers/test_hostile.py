@@ -1,4 +1,4 @@
-"""Files made to hurt: refused with words, at once, in little memory, no other file opened."""
+"""Hostile files are refused quickly, in little memory, and no other file is opened."""
 
 import json
 import os
@@ -15,30 +15,30 @@ from pathlib import Path
 import pytest
 
 from filmgate.errors import BadInput
-from filmgate.media.containers.open import opened
+from filmgate.media.containers.open import open_container
 from tests.videos import VIDEOS, make
 
 _MIB = 1 << 20
 
-# Opens every file that it is told, one after the other, and says how it went.
+# Opens each file of its arguments and prints the result.
 _CHILD = """
 import json, os, re, sys, time
 from pathlib import Path
 from filmgate.errors import UserError
 from filmgate.media.sources import VideoFile
-list(VideoFile(Path(sys.argv[1])).open().times())  # FFmpeg is loaded and warm
+list(VideoFile(Path(sys.argv[1])).open().iter_times())  # FFmpeg is loaded and warm
 for path in sys.argv[2:]:
     os.access(f"/marker/{path}", os.R_OK)
     begin = time.perf_counter()
     try:
         for _ in VideoFile(Path(path)).open(threads=1).read(None, 8):
             pass
-        said = None
+        message = None
     except UserError as error:
-        said = str(error)
+        message = str(error)
     status = Path("/proc/self/status").read_text()  # getrusage would count what the parent held
     peak = 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1])
-    print(json.dumps([path, said, time.perf_counter() - begin, peak]), flush=True)
+    print(json.dumps([path, message, time.perf_counter() - begin, peak]), flush=True)
 """
 
 
@@ -61,13 +61,13 @@ def _png(width: int, height: int) -> bytes:
 
 
 def _patched(data: bytes, kind: bytes, at: int, new: bytes) -> bytes:
-    """`data` with bytes written over at `at` from the first `kind`."""
+    """Return `data` with bytes replaced at offset `at` from the first `kind`."""
     where = data.index(kind) + at
     return data[:where] + new + data[where + len(new) :]
 
 
 def _elsewhere(data: bytes, target: Path) -> bytes:
-    """An mp4 whose pictures lie in another file, as its data reference says."""
+    """Return an mp4 whose samples are in another file, by its data reference."""
     name = str(target).encode()
     # an alias record with nothing in its 150 fixed bytes, then field 2: the absolute path
     alias = bytes(150) + struct.pack(">HH", 2, len(name)) + name + bytes(len(name) % 2)
@@ -85,7 +85,7 @@ def _elsewhere(data: bytes, target: Path) -> bytes:
 
 
 def _texts(canary: Path, port: int) -> dict[str, bytes]:
-    """Files that are lists of other files, each pointing at the canary or at a listener."""
+    """Return files that are lists of other files: the canary, or a listener's URL."""
     far = f"http://127.0.0.1:{port}/a.ts"
     lists: dict[str, bytes] = {}
     for name, there in (("near", str(canary)), ("far", far)):
@@ -109,7 +109,7 @@ def _texts(canary: Path, port: int) -> dict[str, bytes]:
 
 
 def _bombs(mp4: bytes, mkv: bytes) -> dict[str, bytes]:
-    """Small files that ask for much."""
+    """Return small files that declare huge contents."""
     nested = b""
     for _ in range(5000):
         nested = _box(b"moov", nested)
@@ -135,7 +135,7 @@ def _bombs(mp4: bytes, mkv: bytes) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Path], Path]]:
-    """A good film, the hostile files, and the file that none of them may reach."""
+    """Return a good video, the hostile files, and the file that none of them may open."""
     folder = tmp_path_factory.mktemp("hostile")
     good = make(VIDEOS["even"], folder / "good.mp4")
     mkv = make(VIDEOS["sound_mkv"], folder / "good.mkv").read_bytes()
@@ -152,7 +152,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, lis
         (folder / "frame1.png").write_bytes(_png(16, 16))
         yield good, [*paths, folder / "frame%d.png"], canary
         with pytest.raises(BlockingIOError):
-            listener.accept()  # nobody has called
+            listener.accept()  # no connection was made
 
 
 def _outcomes(
@@ -166,13 +166,13 @@ def _outcomes(
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
-def test_what_is_made_to_hurt_is_refused_at_once_in_little_memory(
+def test_hostile_files_are_refused_quickly_in_little_memory(
     corpus: tuple[Path, list[Path], Path],
 ) -> None:
     good, files, _ = corpus
     outcomes = _outcomes([], good, files)
     assert [Path(o[0]) for o in outcomes] == files
-    assert [o for o in outcomes if o[1] is None] == [], "read as if it were a film"
+    assert [o for o in outcomes if o[1] is None] == [], "read as a video"
     assert [o for o in outcomes if o[2] > 1] == [], "took more than a second"
     assert [o for o in outcomes if o[3] > 300 * _MIB] == [], "took more than 300 MB"
 
@@ -205,30 +205,33 @@ def test_no_other_file_is_opened_and_no_packet_is_sent(
 
 
 @pytest.mark.parametrize("name", ["-", "-i", "file:x", "pipe:0", "http://127.0.0.1/a", "a\0b"])
-def test_a_name_is_only_ever_a_name(name: str) -> None:
-    with pytest.raises(BadInput, match=r"does not exist|can't be read"), opened(Path(name)):
+def test_names_are_never_protocols_or_options(name: str) -> None:
+    with pytest.raises(BadInput, match=r"does not exist|can't be read"), open_container(Path(name)):
         pass
 
 
-def test_what_is_no_plain_file_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+def test_pipes_devices_and_folders_are_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(BadInput, match="a pipe or a device"), opened(tmp_path / "fifo"):
+    with pytest.raises(BadInput, match="a pipe or a device"), open_container(tmp_path / "fifo"):
         pass
-    with pytest.raises(BadInput, match="a pipe or a device"), opened(Path("/dev/zero")):
+    with pytest.raises(BadInput, match="a pipe or a device"), open_container(Path("/dev/zero")):
         pass
-    with pytest.raises(BadInput, match="a folder"), opened(tmp_path):
+    with pytest.raises(BadInput, match="a folder"), open_container(tmp_path):
         pass
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.path.relpath(tmp_path / "s"))
-        with pytest.raises(BadInput, match="can't be read"), opened(tmp_path / "s"):
+        with pytest.raises(BadInput, match="can't be read"), open_container(tmp_path / "s"):
             pass
-    make(VIDEOS["even"], tmp_path / "film.mp4")
-    (tmp_path / "link").symlink_to("film.mp4")
-    with opened(tmp_path / "link") as container:
+    make(VIDEOS["even"], tmp_path / "video.mp4")
+    (tmp_path / "link").symlink_to("video.mp4")
+    with open_container(tmp_path / "link") as container:
         assert container.streams.video
 
 
-def test_a_picture_that_is_too_large_names_the_flag(tmp_path: Path) -> None:
-    path = make(VIDEOS["even"], tmp_path / "film.mp4")
-    with pytest.raises(BadInput, match=r"pass --max-pixels \d+"), opened(path, max_pixels=99):
+def test_too_large_frame_is_refused_with_the_flag_that_allows_it(tmp_path: Path) -> None:
+    path = make(VIDEOS["even"], tmp_path / "video.mp4")
+    with (
+        pytest.raises(BadInput, match=r"pass --max-pixels \d+"),
+        open_container(path, max_pixels=99),
+    ):
         pass

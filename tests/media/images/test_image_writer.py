@@ -1,46 +1,257 @@
-"""Images that were interrupted: the same job goes on from what is whole, and no other does."""
+"""An image output is resumed from its last commit, and files of the user are never touched."""
 
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from filmgate.core.snapshot import Snapshot
-from filmgate.errors import OutputExists
+from filmgate.core.frame import Position
+from filmgate.core.snapshot import Commit, Cursor, Snapshot
+from filmgate.core.source_metadata import SourceMetadata
+from filmgate.errors import BadSetting, FilmgateError, OutputExists
+from filmgate.media.images.image_writer import ImageWriter
 from filmgate.media.sinks import ImageOutput
-from filmgate.media.source_metadata import SourceMetadata
-from tests import videos
-from tests.media.images.test_image_reader import END, MIDDLE, TAGS, _frames, _Origin, _spec
+from tests.media.images.test_image_reader import _frames, _spec
 
 
-def test_an_interrupted_folder_is_gone_on_with_from_what_is_whole(tmp_path: Path) -> None:
-    video, folder = videos.make(videos.Video(), tmp_path / "film.mp4"), tmp_path / "made"
-    output, origin = ImageOutput(folder / "%d.png"), _Origin(SourceMetadata(path=video))
+@dataclass
+class Store:
+    """Checkpoints in memory, with a folder for staged images."""
 
-    def go(tags: dict[str, str], end: Snapshot) -> tuple[str, ...]:
-        with output.open(origin, _spec("gray"), tags=tags) as sink:
-            sink.write(_frames("gray", 5))
-            sink.commit(end)
-        return sink.dropped
+    path: Path
+    kept: list[Commit] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    playable: bool = False
 
-    go(TAGS, MIDDLE)
-    with pytest.raises(OutputExists, match="exists and 4 more"):
-        go({"job": "another"}, MIDDLE)
-    data = bytearray((folder / "3.png").read_bytes())
-    data[-20] ^= 1
-    (folder / "3.png").write_bytes(data)
-    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.png")}
-    assert "3 pictures of this job are there and whole: they stay" in go(TAGS, END)
-    after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.png")}
-    assert {name for name in after if after[name] == before[name]} == {"0.png", "1.png", "2.png"}
-    assert not (folder / ".filmgate.jsonl").exists()
+    def choose(self, verify: Callable[[tuple[Any, ...]], None]) -> Commit | None:
+        for commit in self.commits():
+            try:
+                verify(commit.pieces)
+            except FilmgateError as error:
+                self.warnings.append(str(error))
+            else:
+                return commit
+        return None
+
+    def commits(self) -> Iterator[Commit]:
+        return reversed(self.kept)
+
+    def save(self, commit: Commit) -> None:
+        self.kept.append(commit)
+
+    def mark_complete(self, part: Path) -> None:
+        raise AssertionError(f"{part}: an image output has no single result")
 
 
-def test_a_folder_of_another_film_is_not_gone_on_with(tmp_path: Path) -> None:
-    video = videos.make(videos.Video(), tmp_path / "film.mp4")
-    output, origin = ImageOutput(tmp_path / "made" / "%d.png"), _Origin(SourceMetadata(path=video))
-    with output.open(origin, _spec("gray"), tags=TAGS) as sink:
-        sink.write(_frames("gray", 2))
-        sink.commit(MIDDLE)
-    videos.make(videos.Video(frames=13), video)
-    with pytest.raises(OutputExists, match="name another folder, or say overwrite"):
-        output.open(origin, _spec("gray"), tags=TAGS)
+def snapshot(written: int, last: bool = False) -> Snapshot:
+    time = _frames("gray", written + 1)[-1].time
+    return Snapshot(Cursor(written, 0), None if last else (), (Position(written, time),), 0)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> ImageOutput:
+    (tmp_path / "frames").mkdir()
+    return ImageOutput(tmp_path / "frames" / "%d.png")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    (tmp_path / "frames.filmgate").mkdir()
+    return Store(tmp_path / "frames.filmgate")
+
+
+def open_writer(output: ImageOutput, store: Store) -> ImageWriter:
+    return output.open(SourceMetadata(), _spec("gray"), checkpoints=store)
+
+
+def write(writer: ImageWriter, first: int, last: int, *, end: bool = False) -> None:
+    """Write the images `first` to `last` - 1 in one commit."""
+    writer.write(_frames("gray", last)[first:])
+    writer.commit(snapshot(last, end))
+
+
+def kill(writer: ImageWriter) -> None:
+    """End as a killed process does: nothing is cleaned up."""
+    writer._flush()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder), key=lambda name: (len(name), name))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names(folder)}
+
+
+def refuse(*_: Any) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.fixture(params=["links", "no links", "overwrite"])
+def each_way(
+    request: pytest.FixtureRequest, output: ImageOutput, monkeypatch: pytest.MonkeyPatch
+) -> ImageOutput:
+    """Return the output, on a disk with or without links, or one that may be overwritten."""
+    if request.param == "no links":
+        monkeypatch.setattr(os, "link", refuse)
+    return ImageOutput(output.path, overwrite=request.param == "overwrite")
+
+
+def test_killed_output_is_resumed_from_its_last_commit(each_way: ImageOutput, store: Store) -> None:
+    folder = each_way.path.parent
+    writer = open_writer(each_way, store)
+    write(writer, 0, 3)
+    inodes = {name: (folder / name).stat().st_ino for name in names(folder)}
+    writer.write(_frames("gray", 5)[3:])
+    kill(writer)
+    writer = open_writer(each_way, store)
+    assert writer.resume == snapshot(3)
+    assert names(folder) == ["0.png", "1.png", "2.png"], "later images are written again"
+    write(writer, 3, 6)
+    write(writer, 6, 6, end=True)
+    assert names(folder) == [f"{n}.png" for n in range(6)]
+    assert all((folder / name).stat().st_ino == inode for name, inode in inodes.items())
+    assert names(store.path) == []
+
+
+def test_output_killed_before_its_first_commit_starts_again(
+    each_way: ImageOutput, store: Store
+) -> None:
+    writer = open_writer(each_way, store)
+    writer.write(_frames("gray", 4))
+    kill(writer)
+    each_way.discard(store)
+    assert names(each_way.path.parent) == names(store.path) == []
+    with open_writer(each_way, store) as writer:
+        write(writer, 0, 2, end=True)
+    assert names(each_way.path.parent) == ["0.png", "1.png"]
+
+
+def test_interrupted_output_keeps_committed_images_only(
+    each_way: ImageOutput, store: Store
+) -> None:
+    with open_writer(each_way, store) as writer:
+        write(writer, 0, 2)
+        writer.write(_frames("gray", 4)[2:])
+    assert names(each_way.path.parent) == ["0.png", "1.png"]
+
+
+def test_images_appear_as_they_are_written(output: ImageOutput, store: Store) -> None:
+    writer = open_writer(output, store)
+    writer.write(_frames("gray", 4))
+    assert names(output.path.parent) == [f"{n}.png" for n in range(4)]
+
+
+def test_commit_is_completed_if_it_was_killed_before_images_got_their_names(
+    output: ImageOutput, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", refuse)
+    writer = open_writer(output, store)
+    monkeypatch.setattr(writer._files, "publish", refuse)
+    with pytest.raises(FilmgateError):
+        write(writer, 0, 3)
+    assert names(output.path.parent) == []
+    assert open_writer(output, store).resume == snapshot(3)
+    assert names(output.path.parent) == ["0.png", "1.png", "2.png"]
+
+
+def test_torn_snapshot_costs_one_commit(output: ImageOutput, store: Store) -> None:
+    writer = open_writer(output, store)
+    write(writer, 0, 2)
+    write(writer, 2, 4)
+    kill(writer)
+    store.kept.pop()  # as a snapshot that cannot be read
+    assert open_writer(output, store).resume == snapshot(2)
+    assert names(output.path.parent) == ["0.png", "1.png"]
+
+
+def test_missing_image_is_made_again(output: ImageOutput, store: Store) -> None:
+    writer = open_writer(output, store)
+    write(writer, 0, 2)
+    write(writer, 2, 4)
+    write(writer, 4, 6)
+    kill(writer)
+    (output.path.parent / "3.png").unlink()
+    writer = open_writer(output, store)
+    assert store.warnings == [f"{output.path.parent / '3.png'} is missing or was changed"] * 2
+    assert writer.resume == snapshot(2)
+    assert names(output.path.parent) == ["0.png", "1.png"]
+
+
+@pytest.mark.parametrize("number", [1, 5, 9])
+def test_image_of_the_user_is_never_overwritten(
+    output: ImageOutput, store: Store, number: int
+) -> None:
+    """Committed and edited since, written after the last commit, or not written by the run."""
+    folder = output.path.parent
+    (folder / "notes.txt").write_text("precious")
+    writer = open_writer(output, store)
+    write(writer, 0, 4)
+    writer.write(_frames("gray", 7)[4:])
+    kill(writer)
+    (folder / f"{number}.png").unlink(missing_ok=True)
+    (folder / f"{number}.png").write_text("precious")
+    before = contents(folder)
+    for _ in range(2):
+        with pytest.raises(OutputExists, match=rf"{number}\.png exists, not written by this run"):
+            open_writer(output, store)
+        assert contents(folder) == before
+    output.discard(store)
+    assert names(folder) == [f"{number}.png", "notes.txt"]
+    assert (folder / f"{number}.png").read_text() == "precious"
+
+
+def test_image_that_appears_during_the_run_is_not_overwritten(
+    output: ImageOutput, store: Store
+) -> None:
+    with open_writer(output, store) as writer:
+        write(writer, 0, 2)
+        (output.path.parent / "3.png").write_text("precious")
+        with pytest.raises(OutputExists, match=r"3\.png exists"):
+            writer.write(_frames("gray", 5)[2:])
+    assert names(output.path.parent) == ["0.png", "1.png", "3.png"]
+    assert (output.path.parent / "3.png").read_text() == "precious"
+
+
+def test_overwriting_replaces_images_at_commits_and_deletes_later_ones(
+    output: ImageOutput, store: Store
+) -> None:
+    folder = output.path.parent
+    for n in range(9):
+        (folder / f"{n}.png").write_text("old")
+    with open_writer(ImageOutput(output.path, overwrite=True), store) as writer:
+        writer.write(_frames("gray", 2))
+        assert (folder / "0.png").read_text() == "old"
+        writer.commit(snapshot(2))
+        assert (folder / "0.png").read_bytes()[1:4] == b"PNG"
+        assert (folder / "2.png").read_text() == "old"
+        write(writer, 2, 4, end=True)
+    assert names(folder) == [f"{n}.png" for n in range(4)]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_output_that_would_replace_its_own_input_is_refused(
+    output: ImageOutput, store: Store, overwrite: bool
+) -> None:
+    source = SourceMetadata(images=(output.path.parent / "0.png",))
+    with pytest.raises(BadSetting, match=r"0\.png is both an input and an output"):
+        ImageOutput(output.path, overwrite=overwrite).open(source, _spec("gray"))
+    other = ImageOutput(output.path.with_name("out_%d.png"), overwrite=overwrite)
+    other.open(source, _spec("gray"), checkpoints=store)
+
+
+def test_folder_with_other_files_needs_a_pattern(output: ImageOutput, store: Store) -> None:
+    folder = output.path.parent
+    (folder / "notes.txt").write_text("precious")
+    with pytest.raises(BadSetting, match=r"contains other files, such as notes\.txt"):
+        ImageOutput(folder).open(SourceMetadata(), _spec("gray"), checkpoints=store)
+    (folder / "notes.txt").unlink()
+    write(open_writer(ImageOutput(folder), store), 0, 2)
+    (folder / "notes.txt").write_text("precious")
+    assert open_writer(ImageOutput(folder), store).resume == snapshot(2)

@@ -1,4 +1,4 @@
-"""Colour: planes to RGB and back, against the standard's own numbers and against swscale."""
+"""Colour: planes to RGB and back, compared with the standard's values and with swscale."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -13,9 +13,15 @@ from av.video.reformatter import Interpolation
 
 from filmgate.core.frame import ColorTags, Frame, Position, StreamSpec
 from filmgate.errors import Unsupported
-from filmgate.media.pixels.av_frames import rows_of
-from filmgate.media.pixels.planes import Planes, bits_of
-from filmgate.media.pixels.rgb import _to_rgb_matrix, planes, rgb, to_planes, to_rgb
+from filmgate.media.pixels.av_frames import view_rows
+from filmgate.media.pixels.planes import Planes, get_bit_depth
+from filmgate.media.pixels.rgb import (
+    _to_rgb_matrix,
+    convert_to_planes,
+    convert_to_rgb,
+    to_planes,
+    to_rgb,
+)
 
 MATRICES = {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 5, "smpte240m": 7, "bt2020nc": 9}
 SPEC = StreamSpec(
@@ -30,12 +36,12 @@ def smooth(width: int = 66, height: int = 50) -> torch.Tensor:
     return 0.5 + 0.3 * torch.stack(waves)
 
 
-def by_swscale(picture: Planes, matrix: int, full: bool) -> npt.NDArray[np.float64]:
+def by_swscale(image: Planes, matrix: int, full: bool) -> npt.NDArray[np.float64]:
     """RGB (3, H, W) as FFmpeg's own scaler makes it."""
-    width, height = picture.size
-    frame = VideoFrame(width, height, picture.pixels)
-    for plane, array in zip(frame.planes, picture.arrays, strict=True):
-        rows_of(plane, array.dtype)[: array.shape[0], : array.shape[1]] = array
+    width, height = image.size
+    frame = VideoFrame(width, height, image.pixels)
+    for plane, array in zip(frame.planes, image.arrays, strict=True):
+        view_rows(plane, array.dtype)[: array.shape[0], : array.shape[1]] = array
     made = frame.reformat(
         format="gbrp16le",
         src_colorspace=matrix,
@@ -47,7 +53,7 @@ def by_swscale(picture: Planes, matrix: int, full: bool) -> npt.NDArray[np.float
         | Interpolation.FULL_CHR_H_INP,
     )
     green, blue, red = (
-        rows_of(plane, np.uint16)[:height, :width].astype(np.float64) for plane in made.planes
+        view_rows(plane, np.uint16)[:height, :width].astype(np.float64) for plane in made.planes
     )
     return np.stack((red, green, blue)) / 65535
 
@@ -55,13 +61,13 @@ def by_swscale(picture: Planes, matrix: int, full: bool) -> npt.NDArray[np.float
 @pytest.mark.parametrize("extent", ["tv", "pc"])
 @pytest.mark.parametrize("matrix", MATRICES)
 @pytest.mark.parametrize("pixels", ["yuv444p", "yuv420p", "yuv422p", "yuv440p", "yuv420p10le"])
-def test_rgb_is_what_swscale_makes_of_it(pixels: str, matrix: str, extent: str) -> None:
+def test_rgb_equals_that_of_swscale(pixels: str, matrix: str, extent: str) -> None:
     # swscale takes chroma to lie between the samples across, and cuts 8 bits off instead of
     # rounding them: up to one code value
     colour = ColorTags(matrix=matrix, range=extent, siting="center")
-    picture = to_planes(smooth(), pixels, colour)
-    ours = to_rgb(picture).numpy()
-    theirs = by_swscale(picture, MATRICES[matrix], extent == "pc")
+    image = to_planes(smooth(), pixels, colour)
+    ours = to_rgb(image).numpy()
+    theirs = by_swscale(image, MATRICES[matrix], extent == "pc")
     inside = np.s_[:, 2:-2, 2:-2]  # it holds the edges otherwise
     assert np.abs(ours - theirs)[inside].max() * 255 < 1
 
@@ -83,13 +89,13 @@ def test_rgb_is_what_swscale_makes_of_it(pixels: str, matrix: str, extent: str) 
 def test_known_codes_are_known_colours(
     pixels: str, matrix: str, extent: str, codes: tuple[int, ...], wanted: tuple[int, ...]
 ) -> None:
-    dtype = np.uint8 if bits_of(pixels) == 8 else np.uint16
+    dtype = np.uint8 if get_bit_depth(pixels) == 8 else np.uint16
     arrays = tuple(np.full((4, 4), code, dtype) for code in codes)
     found = to_rgb(Planes(arrays, pixels, ColorTags(matrix=matrix, range=extent)))
     assert torch.allclose(found[:, 0, 0], torch.tensor(wanted).float(), atol=0.006)
 
 
-def test_an_unknown_matrix_goes_by_the_size() -> None:
+def test_unknown_matrix_is_chosen_by_size() -> None:
     codes = (63, 102, 240)
     small, large = (
         to_rgb(Planes(tuple(np.full(size, c, np.uint8) for c in codes), "yuv444p", ColorTags()))
@@ -108,9 +114,9 @@ def test_without_subsampling_every_code_inside_the_gamut_comes_back(
     pixels: str, matrix: str, extent: str
 ) -> None:
     colour = ColorTags(matrix=matrix, range=extent)
-    picture = to_planes(smooth(), pixels, colour)
-    again = to_planes(to_rgb(picture), pixels, colour)
-    assert all(map(np.array_equal, picture.arrays, again.arrays))
+    image = to_planes(smooth(), pixels, colour)
+    again = to_planes(to_rgb(image), pixels, colour)
+    assert all(map(np.array_equal, image.arrays, again.arrays))
 
 
 @pytest.mark.parametrize("extent", ["tv", "pc"])
@@ -137,41 +143,41 @@ def test_code_triples_inside_the_gamut_come_back_exactly(
 @pytest.mark.parametrize("siting", ["unknown", "left", "center", "topleft", "top"])
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv440p"])
 @pytest.mark.parametrize("size", [(66, 50), (65, 49), (2, 2), (1, 1), (64, 131)])
-def test_with_subsampling_smooth_pictures_come_back_within_one_code(
+def test_with_subsampling_smooth_images_come_back_within_one_code(
     size: tuple[int, int], pixels: str, siting: str
 ) -> None:
     colour = ColorTags(matrix="bt709", range="tv", siting=siting)
-    picture = to_planes(smooth(*size), pixels, colour)
-    assert picture.size == size
-    again = to_planes(to_rgb(picture), pixels, colour)
-    for one, other in zip(picture.arrays, again.arrays, strict=True):
+    image = to_planes(smooth(*size), pixels, colour)
+    assert image.size == size
+    again = to_planes(to_rgb(image), pixels, colour)
+    for one, other in zip(image.arrays, again.arrays, strict=True):
         assert one.shape == other.shape
         assert np.abs(one.astype(int) - other).max() <= 1
 
 
 @pytest.mark.parametrize("siting", ["left", "center", "topleft"])
-def test_chroma_lies_where_the_film_says(siting: str) -> None:
+def test_chroma_is_where_the_siting_says(siting: str) -> None:
     """A ramp in colour comes back as the same ramp, not moved by half a sample."""
     ramp = torch.linspace(0.2, 0.8, 64)
-    picture = torch.stack((ramp.expand(64, 64), torch.full((64, 64), 0.5), ramp.expand(64, 64).T))
+    image = torch.stack((ramp.expand(64, 64), torch.full((64, 64), 0.5), ramp.expand(64, 64).T))
     colour = ColorTags(matrix="bt709", range="pc", siting=siting)
-    made = to_planes(picture, "yuv420p16le", colour)
+    made = to_planes(image, "yuv420p16le", colour)
     inside = np.s_[:, 4:-4, 4:-4]
-    assert torch.allclose(to_rgb(made)[inside], picture[inside], atol=1e-4)
+    assert torch.allclose(to_rgb(made)[inside], image[inside], atol=1e-4)
     other = replace(made, colour=replace(colour, siting="top"))
-    assert not torch.allclose(to_rgb(other)[inside], picture[inside], atol=1e-3)
+    assert not torch.allclose(to_rgb(other)[inside], image[inside], atol=1e-3)
 
 
-def test_no_strip_of_rows_shows() -> None:
+def test_strips_of_rows_have_no_seams() -> None:
     noise = np.random.default_rng(3)
     arrays = tuple(noise.integers(60, 200, size, np.uint8) for size in [(200, 8), *[(100, 4)] * 2])
     for siting in ("left", "topleft"):
-        whole = Planes(arrays, "yuv420p", ColorTags(siting=siting, matrix="bt709"))
-        part = Planes(tuple(a[-len(a) // 2 :] for a in arrays), "yuv420p", whole.colour)
-        assert torch.equal(to_rgb(whole)[:, 104:], to_rgb(part)[:, 4:])
-        picture = to_rgb(whole)
-        lower = to_planes(picture[:, 100:], "yuv420p", whole.colour)
-        for one, other in zip(to_planes(picture, "yuv420p", whole.colour).arrays, lower.arrays,
+        complete = Planes(arrays, "yuv420p", ColorTags(siting=siting, matrix="bt709"))
+        part = Planes(tuple(a[-len(a) // 2 :] for a in arrays), "yuv420p", complete.colour)
+        assert torch.equal(to_rgb(complete)[:, 104:], to_rgb(part)[:, 4:])
+        image = to_rgb(complete)
+        lower = to_planes(image[:, 100:], "yuv420p", complete.colour)
+        for one, other in zip(to_planes(image, "yuv420p", complete.colour).arrays, lower.arrays,
                               strict=True):  # fmt: skip
             assert np.array_equal(one[-len(other) + 2 :], other[2:])
 
@@ -179,20 +185,20 @@ def test_no_strip_of_rows_shows() -> None:
 @pytest.mark.parametrize(
     ("pixels", "matrix", "words"),
     [
-        ("yuva420p", "bt709", "has transparency"),
-        ("gbrap", "gbr", "has transparency"),
+        ("yuva420p", "bt709", "has an alpha channel"),
+        ("gbrap", "gbr", "has an alpha channel"),
         ("yuv444p", "ycgco", "matrix is ycgco, wanted one of bt709"),
-        ("nv12", "bt709", "nv12 can't be made RGB"),
+        ("nv12", "bt709", "nv12 cannot be converted to RGB"),
     ],
 )
-def test_what_would_come_out_wrong_is_refused(pixels: str, matrix: str, words: str) -> None:
-    picture = Planes((np.zeros((4, 4), np.uint8),) * 3, pixels, ColorTags(matrix=matrix))
+def test_unsupported_formats_are_refused(pixels: str, matrix: str, words: str) -> None:
+    image = Planes((np.zeros((4, 4), np.uint8),) * 3, pixels, ColorTags(matrix=matrix))
     with pytest.raises(Unsupported, match=words):
-        to_rgb(picture)
+        to_rgb(image)
 
 
-def test_the_stages_keep_times_and_what_was_learnt() -> None:
-    there, back = rgb(), planes("yuv420p", ColorTags(matrix="bt709"))
+def test_stages_keep_times_and_extras() -> None:
+    there, back = convert_to_rgb(), convert_to_planes("yuv420p", ColorTags(matrix="bt709"))
     middle = there.output(SPEC)
     assert (middle.pixels, middle.dtype) == ("rgb", "float32")
     assert back.output(middle).pixels == "yuv420p"
@@ -208,20 +214,20 @@ def test_the_stages_keep_times_and_what_was_learnt() -> None:
     assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in pairs)
 
 
-def test_half_precision_is_made_where_it_is_wanted() -> None:
+def test_half_precision_on_request() -> None:
     made = to_rgb(to_planes(smooth(), "yuv420p", ColorTags()), torch.float16)
     assert made.dtype is torch.float16
 
 
 @pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
-def test_hdr_is_kept_from_a_model_made_for_sdr(transfer: str) -> None:
+def test_hdr_is_refused_for_models_made_for_sdr(transfer: str) -> None:
     spec = replace(SPEC, colour=ColorTags(matrix="bt2020nc", transfer=transfer))
     with pytest.raises(Unsupported, match=f"HDR .transfer {transfer}.*--tonemap"):
-        rgb().output(spec)
-    assert rgb(hdr=True).output(spec).pixels == "rgb"
+        convert_to_rgb().output(spec)
+    assert convert_to_rgb(hdr=True).output(spec).pixels == "rgb"
 
 
 @pytest.mark.parametrize("matrix", ["ycgco", "bt2020c", "ictcp"])
-def test_a_matrix_that_is_no_matrix_is_refused_before_the_first_frame(matrix: str) -> None:
+def test_unsupported_matrix_is_refused_before_the_first_frame(matrix: str) -> None:
     with pytest.raises(Unsupported, match=f"matrix is {matrix}"):
-        rgb().output(replace(SPEC, colour=ColorTags(matrix=matrix)))
+        convert_to_rgb().output(replace(SPEC, colour=ColorTags(matrix=matrix)))

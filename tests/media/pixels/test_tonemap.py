@@ -1,4 +1,4 @@
-"""Tone mapping: the Recommendations' own numbers, and what a picture of them becomes."""
+"""Tone mapping: compared with the Recommendations' values, and of complete images."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -12,13 +12,13 @@ from filmgate.core.frame import ColorTags, Frame, Position, StreamSpec
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.tonemap import (
-    hlg_nits,
-    hlg_scene,
-    pq_code,
-    pq_nits,
+    compress_highlights,
+    decode_hlg,
+    decode_hlg_scene,
+    decode_pq,
+    encode_pq,
     to_sdr,
-    toned,
-    tonemapped,
+    tonemap_to_sdr,
 )
 from filmgate.media.sources import VideoFile
 
@@ -40,21 +40,22 @@ SPEC = StreamSpec(
     [(0.0, 0.0), (0.5081, 100.0), (0.5807, 203.0), (0.7518, 1000.0), (1.0, 10000.0)],
 )
 def test_pq_is_st_2084(code: float, nits: float) -> None:
-    found = float(pq_nits(torch.tensor(code, dtype=torch.float64)))
+    found = float(decode_pq(torch.tensor(code, dtype=torch.float64)))
     assert found == pytest.approx(nits, rel=1e-3, abs=1e-3)
-    assert float(pq_code(torch.tensor(nits, dtype=torch.float64))) == pytest.approx(code, abs=1e-4)
+    back = float(encode_pq(torch.tensor(nits, dtype=torch.float64)))
+    assert back == pytest.approx(code, abs=1e-4)
 
 
 @pytest.mark.parametrize(
     ("code", "light"), [(0.0, 0.0), (0.5, 1 / 12), (0.75, 0.26496), (1.0, 1.0)]
 )
 def test_hlg_is_bt_2100(code: float, light: float) -> None:
-    found = float(hlg_scene(torch.tensor(code, dtype=torch.float64)))
+    found = float(decode_hlg_scene(torch.tensor(code, dtype=torch.float64)))
     assert found == pytest.approx(light, rel=1e-4, abs=1e-9)
 
 
 def test_hlg_white_of_bt_2408_is_203_nits_on_a_display_of_1000() -> None:
-    assert float(hlg_nits(torch.full((3, 1, 1), 0.75), 1000)[0]) == pytest.approx(203, rel=3e-3)
+    assert float(decode_hlg(torch.full((3, 1, 1), 0.75), 1000)[0]) == pytest.approx(203, rel=3e-3)
 
 
 def test_the_curve_is_the_eetf_of_bt_2390() -> None:
@@ -64,11 +65,11 @@ def test_the_curve_is_the_eetf_of_bt_2390() -> None:
     P = 0.73865, PQ 0.55534, 159.04 cd/m2.
     """
     nits = torch.tensor([0.0, 1.0, 80.0, 203.0, 1000.0, 4000.0])
-    found = toned(nits, 1000).tolist()
+    found = compress_highlights(nits, 1000).tolist()
     assert found[:3] == pytest.approx([0, 1, 80], rel=1e-3, abs=1e-4)
     assert found[3] == pytest.approx(159.04, abs=0.1)
     assert found[4:] == pytest.approx([203, 203], rel=1e-3)
-    ramp = toned(torch.linspace(0, 1200, 500), 1000)
+    ramp = compress_highlights(torch.linspace(0, 1200, 500), 1000)
     assert bool((ramp[1:] >= ramp[:-1] - 1e-3).all())
 
 
@@ -90,15 +91,15 @@ def test_a_bt_709_colour_in_bt_2020_comes_out_as_itself() -> None:
     there = torch.tensor([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114],
                           [0.0164, 0.0880, 0.8956]])  # fmt: skip
     red = (there @ torch.tensor([10.0, 0, 0])).view(3, 1, 1)
-    made = to_sdr(pq_code(red), PQ, 1000).flatten().tolist()
+    made = to_sdr(encode_pq(red), PQ, 1000).flatten().tolist()
     assert made[0] == pytest.approx((10 / 203) ** (1 / 2.4), abs=2e-3)
     assert made[1:] == pytest.approx([0, 0], abs=0.04)
 
 
 @pytest.mark.parametrize("colour", [PQ, HLG])
-def test_the_stage_keeps_the_format_and_says_what_it_made(colour: ColorTags) -> None:
+def test_stage_keeps_the_format_and_sets_the_tags(colour: ColorTags) -> None:
     spec = replace(SPEC, colour=colour)
-    stage = tonemapped(colour)
+    stage = tonemap_to_sdr(colour)
     made_spec = stage.output(spec)
     assert made_spec == replace(spec, colour=ColorTags("bt709", "bt709", "bt709", "tv", "left"))
     arrays = tuple(np.full(size, 512, np.uint16) for size in ((6, 8), (3, 4), (3, 4)))
@@ -111,19 +112,19 @@ def test_the_stage_keeps_the_format_and_says_what_it_made(colour: ColorTags) -> 
     assert int(image.arrays[1][0, 0]) == 512
 
 
-def test_a_file_gives_the_stage_to_hdr_only(tmp_path: Path) -> None:
+def test_only_hdr_files_get_the_stage(tmp_path: Path) -> None:
     asked = VideoFile(tmp_path / "a.mp4", tonemap=True)
     assert [stage.name for stage in asked.stages(SPEC)] == ["tonemap"]
     assert asked.stages(replace(SPEC, colour=ColorTags())) == ()
     assert VideoFile(tmp_path / "a.mp4").stages(SPEC) == ()
 
 
-def test_what_cannot_be_mapped_is_refused() -> None:
-    with pytest.raises(BadSetting, match=r"peak_nits is 80: wanted more than 203"):
-        tonemapped(PQ, 80)
+def test_unsupported_inputs_are_refused() -> None:
+    with pytest.raises(BadSetting, match=r"peak_nits is 80, wanted more than 203"):
+        tonemap_to_sdr(PQ, 80)
     with pytest.raises(Unsupported, match="transfer is unknown, wanted HDR"):
-        tonemapped(ColorTags())
+        tonemap_to_sdr(ColorTags())
     with pytest.raises(Unsupported, match="HDR in smpte432 colours, wanted bt2020"):
-        tonemapped(replace(PQ, primaries="smpte432"))
+        tonemap_to_sdr(replace(PQ, primaries="smpte432"))
     with pytest.raises(Unsupported, match="matrix is ictcp"):
-        tonemapped(replace(PQ, matrix="ictcp")).output(SPEC)
+        tonemap_to_sdr(replace(PQ, matrix="ictcp")).output(SPEC)

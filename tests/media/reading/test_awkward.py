@@ -12,19 +12,21 @@ from av.packet import Packet
 from filmgate.errors import BadSetting
 from filmgate.media.sources import VideoFile
 from tests import videos
-from tests.media.awkward import MORE, check_seek_is_read, frames, pictures
-from tests.media.conftest import Reel
-from tests.videos import number_of
+from tests.media.awkward import MORE, check_any_cursor, read_frames, write_jpegs
+from tests.media.conftest import FindVideo
+from tests.videos import read_number
 
 
 @pytest.mark.parametrize("name", [name for name in MORE if not name.startswith("fields")])
-def test_other_containers_give_every_frame_with_its_exact_time(name: str, shelf: Reel) -> None:
-    film = VideoFile(shelf(name)).open()
+def test_other_containers_give_every_frame_with_its_exact_time(
+    name: str, find_video: FindVideo
+) -> None:
+    reader = VideoFile(find_video(name)).open()
     kind = MORE[name]
-    found = [(frame.time, frame.duration, number_of(frame)) for frame in frames(film)]
+    found = [(frame.time, frame.duration, read_number(frame)) for frame in read_frames(reader)]
     assert found == list(kind.shown)
-    assert film.spec.rate == (None if kind.times else 25)
-    check_seek_is_read(film)
+    assert reader.spec.rate == (None if kind.times else 25)
+    check_any_cursor(reader)
 
 
 @pytest.mark.parametrize(
@@ -38,40 +40,44 @@ def test_other_containers_give_every_frame_with_its_exact_time(name: str, shelf:
     [(None, "0.2", None), ("0.11", "0.33", None), ("0.2", None, None), (None, None, 5),
      ("0.28", None, 1), ("0", "1000", 1000)],
 )  # fmt: skip
-def test_a_trim_keeps_exactly_the_frames_whose_times_lie_in_it(
-    name: str, begin: str | None, end: str | None, count: int | None, shelf: Reel
+def test_trim_keeps_exactly_the_frames_in_its_range(
+    name: str, begin: str | None, end: str | None, count: int | None, find_video: FindVideo
 ) -> None:
-    path = shelf(name)
+    path = find_video(name)
     everything = VideoFile(path).open()
     first, last = Fraction(begin or 0), Fraction(end or 10**6)
-    seen = frames(everything)
+    seen = read_frames(everything)
     kept = [frame for frame in seen if first <= frame.time < last][:count]
-    film = VideoFile(
-        path, from_=Fraction(begin) if begin else None, to=Fraction(end) if end else None,
-        frames=count,
+    reader = VideoFile(
+        path, start=Fraction(begin) if begin else None, end=Fraction(end) if end else None,
+        max_frames=count,
     ).open()  # fmt: skip
-    found = frames(film)
-    assert [number_of(f) for f in found] == [number_of(f) for f in kept]
+    found = read_frames(reader)
+    assert [read_number(f) for f in found] == [read_number(f) for f in kept]
     assert [(f.index, f.time, f.duration) for f in found] == [
         (n, f.time - kept[0].time, f.duration) for n, f in enumerate(kept)
     ]
     cut = kept[-1].index + 1 < len(seen)
-    assert film.spec.frames == len(kept)
-    assert film.origin.trimmed
-    assert film.origin.offset == film.offset == everything.offset + kept[0].time
-    assert film.origin.until == (everything.offset + kept[-1].end if cut else None)
+    assert reader.spec.frames == len(kept)
+    assert reader.metadata.trimmed
+    assert reader.metadata.offset == reader.offset == everything.offset + kept[0].time
+    assert reader.metadata.until == (everything.offset + kept[-1].end if cut else None)
 
 
 @pytest.mark.parametrize("name", ["open_gop", "uneven_mkv", "refreshed", "h264_avi", "h264_ts"])
-def test_a_trimmed_film_can_be_read_from_anywhere(name: str, shelf: Reel) -> None:
-    check_seek_is_read(VideoFile(shelf(name), from_=Fraction("0.13"), to=Fraction("0.5")).open())
+def test_trimmed_video_can_be_read_from_any_frame(name: str, find_video: FindVideo) -> None:
+    check_any_cursor(
+        VideoFile(find_video(name), start=Fraction("0.13"), end=Fraction("0.5")).open()
+    )
 
 
-def test_a_trim_beyond_the_end_is_told_with_the_film_s_length(shelf: Reel) -> None:
-    with pytest.raises(BadSetting, match=r"no frame from 7\.000 s on: its last one .* 0\.440 s"):
-        VideoFile(shelf("even"), from_=Fraction(7)).open()
+def test_trim_after_the_end_is_refused_with_the_time_of_the_last_frame(
+    find_video: FindVideo,
+) -> None:
+    with pytest.raises(BadSetting, match=r"no frame from 7\.000 s on: its last one is at 0\.440 s"):
+        VideoFile(find_video("even"), start=Fraction(7)).open()
     with pytest.raises(BadSetting, match=r"no frame from 0\.121 s to 0\.159 s"):
-        VideoFile(shelf("even"), from_=Fraction("0.121"), to=Fraction("0.159")).open()
+        VideoFile(find_video("even"), start=Fraction("0.121"), end=Fraction("0.159")).open()
 
 
 @pytest.mark.parametrize(
@@ -85,55 +91,55 @@ def test_a_trim_beyond_the_end_is_told_with_the_film_s_length(shelf: Reel) -> No
         ((0, 40, 9000, 9040), (0, 40, 9000, 9040)),
     ],
 )
-def test_times_that_repeat_or_go_back_are_put_right(
+def test_repeated_and_backward_times_are_repaired(
     given: tuple[int, ...], wanted: tuple[int, ...], tmp_path: Path
 ) -> None:
-    film = VideoFile(pictures(tmp_path / "film.mkv", given)).open()
-    found = frames(film)
+    reader = VideoFile(write_jpegs(tmp_path / "video.mkv", given)).open()
+    found = read_frames(reader)
     assert [frame.time * 1000 for frame in found] == list(wanted)
-    assert [number_of(frame) for frame in found] == list(range(len(given)))
+    assert [read_number(frame) for frame in found] == list(range(len(given)))
     assert all(a.end == b.time for a, b in pairwise(found))
     assert found[-1].duration == Fraction(40, 1000)
-    check_seek_is_read(film)
+    check_any_cursor(reader)
 
 
-def test_what_was_put_right_is_noted_once_for_each_kind(tmp_path: Path) -> None:
+def test_each_kind_of_time_repair_is_reported_once(tmp_path: Path) -> None:
     times = (900, 940, 940, 980, 0, 40, 40, 80, 900, 0)
-    found = frames(VideoFile(pictures(tmp_path / "film.mkv", times)).open())
-    noted = [(frame.index, frame.extras["noted"]) for frame in found if frame.extras]
-    assert noted == [
-        (2, "after 0.040 s a picture comes too early and is moved, as are later ones"),
-        (4, ("after 0.080 s time jumps back by 0.980 s: the film goes on there, as it does after "
-             "later jumps; sound may be off from here")),
+    found = read_frames(VideoFile(write_jpegs(tmp_path / "video.mkv", times)).open())
+    notices = [(frame.index, frame.extras["notice"]) for frame in found if frame.extras]
+    assert notices == [
+        (2, "after 0.040 s a frame comes too early and is moved, as are later ones"),
+        (4, ("after 0.080 s time jumps back by 0.980 s: it is continued there, as after later "
+             "jumps; audio may be out of sync from here")),
     ]  # fmt: skip
 
 
-def test_a_trim_behind_a_jump_counts_time_as_the_whole_film_does(tmp_path: Path) -> None:
-    path = pictures(tmp_path / "film.mkv", (900, 940, 980, 0, 40, 80))
-    film = VideoFile(path, from_=Fraction("0.16")).open()
-    found = frames(film)
-    assert [number_of(frame) for frame in found] == [4, 5]
-    assert "time jumps back" in str(found[0].extras["noted"])
-    check_seek_is_read(film)
+def test_trim_after_a_time_jump_uses_repaired_times(tmp_path: Path) -> None:
+    path = write_jpegs(tmp_path / "video.mkv", (900, 940, 980, 0, 40, 80))
+    reader = VideoFile(path, start=Fraction("0.16")).open()
+    found = read_frames(reader)
+    assert [read_number(frame) for frame in found] == [4, 5]
+    assert "time jumps back" in str(found[0].extras["notice"])
+    check_any_cursor(reader)
 
 
 @pytest.mark.parametrize("keep_going", [False, True])
-def test_captures_that_were_strung_together_are_one_film(
-    keep_going: bool, shelf: Reel, tmp_path: Path
+def test_concatenated_captures_are_one_video(
+    keep_going: bool, find_video: FindVideo, tmp_path: Path
 ) -> None:
     path = tmp_path / "both.ts"
-    path.write_bytes(2 * shelf("h264_ts").read_bytes())
-    film = VideoFile(path, keep_going=keep_going).open()
-    found = frames(film)
-    assert [number_of(frame) for frame in found] == [n % 40 for n in range(80)]
+    path.write_bytes(2 * find_video("h264_ts").read_bytes())
+    reader = VideoFile(path, keep_going=keep_going).open()
+    found = read_frames(reader)
+    assert [read_number(frame) for frame in found] == [n % 40 for n in range(80)]
     assert [frame.time * 25 for frame in found] == list(range(80))
     assert [frame.index for frame in found if frame.extras] == [40]
-    part = VideoFile(path, from_=Fraction(45, 25), frames=5, keep_going=keep_going).open()
-    assert [number_of(frame) for frame in frames(part)] == list(range(5, 10))
+    part = VideoFile(path, start=Fraction(45, 25), max_frames=5, keep_going=keep_going).open()
+    assert [read_number(frame) for frame in read_frames(part)] == list(range(5, 10))
 
 
-def test_an_avi_may_hold_two_pictures_in_one_packet(tmp_path: Path) -> None:
-    """ "Packed B-frames", as DivX wrote them: an empty picture follows, to keep the count."""
+def test_avi_with_two_frames_in_one_packet(tmp_path: Path) -> None:
+    """ "Packed B-frames", as DivX wrote them: an empty image follows, to keep the count."""
     kind = videos.Video(
         codec="mpeg4", suffix=".avi", tick=Fraction(1, 25),
         options={"bf": "1", "g": "100", "b_strategy": "0"},
@@ -154,7 +160,7 @@ def test_an_avi_may_hold_two_pictures_in_one_packet(tmp_path: Path) -> None:
             packet.pts = packet.dts = n
             packet.is_keyframe = n == 0
             out.mux(packet)
-    film = VideoFile(path).open()
-    assert [number_of(frame) for frame in frames(film)] == list(range(12))
-    assert [frame.time * 25 for frame in frames(film)] == list(range(12))
-    check_seek_is_read(film)
+    reader = VideoFile(path).open()
+    assert [read_number(frame) for frame in read_frames(reader)] == list(range(12))
+    assert [frame.time * 25 for frame in read_frames(reader)] == list(range(12))
+    check_any_cursor(reader)

@@ -1,4 +1,4 @@
-"""Writing: times, tracks, tags and metadata are kept, and nothing half-done is left behind."""
+"""Writing: times, streams, tags and metadata are kept, and no unfinished file is left."""
 
 import io
 import sys
@@ -17,15 +17,15 @@ from filmgate.core.frame import Frame
 from filmgate.errors import BadSetting, OutputExists, StageContractError, Unsupported
 from filmgate.media.options import Codec
 from filmgate.media.pixels.planes import Planes
-from filmgate.media.probe import Contents, first_sound, probe
+from filmgate.media.probe import MediaInfo, find_audio_start, probe
 from filmgate.media.reading.video_reader import VideoReader
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
-from filmgate.media.streams.selection import retell
+from filmgate.media.streams.selection import convert_subtitle
 from filmgate.media.writing.video_writer import VideoWriter
-from tests.cases import crossed
-from tests.media.conftest import Reel
-from tests.videos import VIDEOS, number_of
+from tests.cases import mark_slow_combinations
+from tests.media.conftest import FindVideo
+from tests.videos import VIDEOS, read_number
 
 QUICK = MappingProxyType({"h264": "ultrafast", "hevc": "ultrafast"})
 PLAIN = [
@@ -35,8 +35,9 @@ PLAIN = [
 
 def copy(source: Path, output: VideoOutput, tracks: bool = True) -> VideoWriter:
     video = VideoFile(source).open()
-    slow, tags = Fraction(1) if tracks else None, {"FILMGATE": '{"x": "é"}'}
-    with VideoWriter(output, video.spec, video.origin, slow=slow, tags=tags) as sink:
+    time_scale, tags = Fraction(1) if tracks else None, {"FILMGATE": '{"x": "é"}'}
+    options = output.encode_options
+    with VideoWriter(options, video.spec, video.metadata, time_scale=time_scale, tags=tags) as sink:
         for chunk, _ in video.read(None, 8):
             sink.write(chunk)
         sink.finish()
@@ -47,29 +48,31 @@ def frames(video: VideoReader) -> list[Frame]:
     return [frame for chunk, _ in video.read(None, 8) for frame in chunk]
 
 
-def metadata(contents: Contents) -> dict[str, str]:
+def metadata(contents: MediaInfo) -> dict[str, str]:
     return {key.lower(): value for key, value in contents.metadata.items()}
 
 
 H264, HEVC, FFV1 = ("h264", ".mp4"), ("hevc", ".mov"), ("ffv1", ".mkv")
-# Every film into mp4; into mov and mkv, whose ticks are others, those with times of their own.
+# Every video into mp4; into mov and mkv, whose ticks are others, those with times of their own.
 TIMED = ["uneven", "held_first", "hidden_start", "late_start", "one_frame", "ten_bits"]
 KEPT = [(name, H264) for name in PLAIN] + [(name, way) for name in TIMED for way in (HEVC, FFV1)]
 
 
-@pytest.mark.parametrize(("name", "codec", "suffix"), crossed(KEPT, PLAIN, [H264, HEVC, FFV1]))
+@pytest.mark.parametrize(
+    ("name", "codec", "suffix"), mark_slow_combinations(KEPT, PLAIN, [H264, HEVC, FFV1])
+)
 def test_every_frame_keeps_its_time_and_its_end_within_half_a_tick(
-    name: str, codec: Codec, suffix: str, reel: Reel, tmp_path: Path
+    name: str, codec: Codec, suffix: str, find_video: FindVideo, tmp_path: Path
 ) -> None:
     path = tmp_path / f"out{suffix}"
-    sink = copy(reel(name), VideoOutput(path, codec, preset=QUICK.get(codec)))
-    before, after = VideoFile(reel(name)).open(), VideoFile(path).open()
+    sink = copy(find_video(name), VideoOutput(path, codec, preset=QUICK.get(codec)))
+    before, after = VideoFile(find_video(name)).open(), VideoFile(path).open()
     old, new = frames(before), frames(after)
-    assert [number_of(f) for f in new] == [number_of(f) for f in old]
+    assert [read_number(f) for f in new] == [read_number(f) for f in old]
     assert max(abs(a.time - b.time) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
     assert max(abs(a.end - b.end) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
     assert before.spec.rate == after.spec.rate
-    if first_sound(path) is not None:
+    if find_audio_start(path) is not None:
         moved = _lead(after) - _lead(before)
         assert abs(moved) <= Fraction(1, 1000)
     if codec == "ffv1":
@@ -80,15 +83,15 @@ def test_every_frame_keeps_its_time_and_its_end_within_half_a_tick(
 
 
 def _lead(video: VideoReader) -> Fraction:
-    heard = first_sound(video.path)
+    heard = find_audio_start(video.path)
     assert heard is not None
     return heard - video.offset
 
 
-def test_rgb_is_kept_bit_for_bit_in_ffv1(reel: Reel, tmp_path: Path) -> None:
-    copy(reel("ffv1_rgb"), VideoOutput(tmp_path / "out.mkv", "ffv1"))
+def test_rgb_is_kept_bit_for_bit_in_ffv1(find_video: FindVideo, tmp_path: Path) -> None:
+    copy(find_video("ffv1_rgb"), VideoOutput(tmp_path / "out.mkv", "ffv1"))
     old, new = (
-        frames(VideoFile(reel("ffv1_rgb")).open()),
+        frames(VideoFile(find_video("ffv1_rgb")).open()),
         frames(VideoFile(tmp_path / "out.mkv").open()),
     )
     for a, b in zip(old, new, strict=True):
@@ -103,12 +106,12 @@ def test_rgb_is_kept_bit_for_bit_in_ffv1(reel: Reel, tmp_path: Path) -> None:
      ("rich_mp4", ".mp4"), ("rich_mp4", ".mov"), ("two_videos", ".mkv"), ("cover_mkv", ".mkv"),
      ("cover", ".mkv")],
 )  # fmt: skip
-def test_all_tracks_chapters_and_metadata_come_along(
-    name: str, suffix: str, reel: Reel, tmp_path: Path
+def test_all_streams_chapters_and_metadata_are_copied(
+    name: str, suffix: str, find_video: FindVideo, tmp_path: Path
 ) -> None:
     path = tmp_path / f"out{suffix}"
-    assert copy(reel(name), VideoOutput(path, preset="ultrafast")).dropped == []
-    old, new = probe(reel(name)), probe(path)
+    assert copy(find_video(name), VideoOutput(path, preset="ultrafast")).dropped == []
+    old, new = probe(find_video(name)), probe(path)
     assert _tracks(new) == _tracks(old)
     assert [(c.start, c.end, c.metadata) for c in new.chapters] == [
         (c.start, c.end, c.metadata) for c in old.chapters
@@ -119,20 +122,20 @@ def test_all_tracks_chapters_and_metadata_come_along(
     assert metadata(new)["filmgate"] == '{"x": "é"}'
 
 
-def _tracks(contents: Contents) -> list[tuple[object, ...]]:
+def _tracks(contents: MediaInfo) -> list[tuple[object, ...]]:
     return [
         (
             track.kind,
-            track.codec if track.index != contents.best else "anew",
+            track.codec if track.index != contents.best else "again",
             track.sample_rate,
             (track.language or "und").replace("deu", "ger"),  # QuickTime's name for it
         )
-        for track in contents.tracks
+        for track in contents.streams
     ]
 
 
-def test_a_film_that_went_through_before_carries_one_job_only(reel: Reel, tmp_path: Path) -> None:
-    copy(reel("even"), VideoOutput(tmp_path / "once.mkv", preset="ultrafast"))
+def test_output_of_an_output_has_one_job_tag(find_video: FindVideo, tmp_path: Path) -> None:
+    copy(find_video("even"), VideoOutput(tmp_path / "once.mkv", preset="ultrafast"))
     copy(tmp_path / "once.mkv", VideoOutput(tmp_path / "twice.mp4", preset="ultrafast"))
     keys = [key.lower() for key in probe(tmp_path / "twice.mp4").metadata]
     assert keys.count("filmgate") == 1
@@ -142,29 +145,29 @@ def test_a_film_that_went_through_before_carries_one_job_only(reel: Reel, tmp_pa
     ("suffix", "codec"), [(".mp4", "h264"), (".mkv", "h264"), (".mov", "hevc")]
 )
 def test_rotation_pixel_aspect_and_colour_are_kept(
-    suffix: str, codec: Codec, reel: Reel, tmp_path: Path
+    suffix: str, codec: Codec, find_video: FindVideo, tmp_path: Path
 ) -> None:
     for name in ("turned", "tagged", "full_range"):
         path = tmp_path / f"{name}{suffix}"
-        copy(reel(name), VideoOutput(path, codec, preset=QUICK.get(codec)))
-        old, new = probe(reel(name)).tracks[0].picture, probe(path).tracks[0].picture
+        copy(find_video(name), VideoOutput(path, codec, preset=QUICK.get(codec)))
+        old, new = probe(find_video(name)).streams[0].video, probe(path).streams[0].video
         assert old is not None
         assert new is not None
-        assert (old.turn, old.aspect or 1) == (new.turn, new.aspect or 1)
+        assert (old.rotation, old.aspect or 1) == (new.rotation, new.aspect or 1)
         if name != "turned":
             assert old.colour == new.colour
 
 
-def test_hevc_in_mp4_is_tagged_as_players_want_it(reel: Reel, tmp_path: Path) -> None:
-    copy(reel("even"), VideoOutput(tmp_path / "out.mp4", "hevc", preset="ultrafast"))
+def test_hevc_in_mp4_has_the_tag_for_quicktime(find_video: FindVideo, tmp_path: Path) -> None:
+    copy(find_video("even"), VideoOutput(tmp_path / "out.mp4", "hevc", preset="ultrafast"))
     assert b"hvc1" in (tmp_path / "out.mp4").read_bytes()
 
 
-def test_a_track_that_the_container_can_t_hold_is_told_before_the_first_frame(
-    reel: Reel, tmp_path: Path
+def test_stream_that_the_container_cannot_hold_is_refused_before_the_first_frame(
+    find_video: FindVideo, tmp_path: Path
 ) -> None:
-    with pytest.raises(Unsupported, match=r"\.webm can't hold track 1 \(aac.*\.mkv or \.mp4"):
-        copy(reel("sound"), VideoOutput(tmp_path / "out.webm"))
+    with pytest.raises(Unsupported, match=r"\.webm can't hold stream 1 \(aac.*\.mkv or \.mp4"):
+        copy(find_video("sound"), VideoOutput(tmp_path / "out.webm"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -172,65 +175,69 @@ def test_a_track_that_the_container_can_t_hold_is_told_before_the_first_frame(
     ("name", "suffix", "codec"),
     [("rich", ".mp4", "mov_text"), ("rich_mp4", ".mkv", "subrip"), ("words", ".webm", "webvtt")],
 )
-def test_words_are_told_anew_where_the_container_wants_another_codec(
-    name: str, suffix: str, codec: str, reel: Reel, tmp_path: Path
+def test_subtitles_are_converted_to_the_codec_of_the_container(
+    name: str, suffix: str, codec: str, find_video: FindVideo, tmp_path: Path
 ) -> None:
     path = tmp_path / f"out{suffix}"
-    sink = copy(reel(name), VideoOutput(path))
+    sink = copy(find_video(name), VideoOutput(path))
     assert any(f"becomes {codec}: its styles are left out" in word for word in sink.dropped)
     with av.open(str(path)) as container:
         packets: list[Any] = [p for p in container.demux(subtitles=0) if p.size > 2]
     assert [bytes(p)[-6:] for p in packets] == [b"line 0", b"line 1"]
-    told = [(p.pts * p.time_base, (p.duration or 0) * p.time_base) for p in packets]
-    assert told == [(0, Fraction(2, 25)), (Fraction(1, 10), Fraction(2, 25))]
+    times = [(p.pts * p.time_base, (p.duration or 0) * p.time_base) for p in packets]
+    assert times == [(0, Fraction(2, 25)), (Fraction(1, 10), Fraction(2, 25))]
 
 
-def test_styles_of_words_do_not_become_words() -> None:
-    assert retell(b"<i>so</i> {\\an8}it is", "subrip", "mov_text") == b"\0\x08so it is"
-    assert retell(b"\0\x02hi\0\0\0\x16styl", "mov_text", "subrip") == b"hi"
-    assert retell(b"\0\0", "mov_text", "subrip") == b""
+def test_subtitle_styles_do_not_become_text() -> None:
+    assert convert_subtitle(b"<i>so</i> {\\an8}it is", "subrip", "mov_text") == b"\0\x08so it is"
+    assert convert_subtitle(b"\0\x02hi\0\0\0\x16styl", "mov_text", "subrip") == b"hi"
+    assert convert_subtitle(b"\0\0", "mov_text", "subrip") == b""
 
 
-def test_tracks_that_no_longer_fit_are_left_out_with_a_word(reel: Reel, tmp_path: Path) -> None:
-    sink = copy(reel("rich"), VideoOutput(tmp_path / "out.mkv", preset="ultrafast"), tracks=False)
+def test_streams_whose_times_no_longer_fit_are_left_out_with_a_message(
+    find_video: FindVideo, tmp_path: Path
+) -> None:
+    sink = copy(
+        find_video("rich"), VideoOutput(tmp_path / "out.mkv", preset="ultrafast"), tracks=False
+    )
     assert [word.split(" is ")[0].split(" are ")[0] for word in sink.dropped] == [
-        "track 1 (aac audio, fra)", "track 2 (opus audio, fra)", "track 3 (subrip subtitle, eng)",
-        "chapters",
+        "stream 1 (aac audio, fra)", "stream 2 (opus audio, fra)",
+        "stream 3 (subrip subtitle, eng)", "chapters",
     ]  # fmt: skip
-    assert [t.kind for t in probe(tmp_path / "out.mkv").tracks] == ["video", "attachment"]
+    assert [t.kind for t in probe(tmp_path / "out.mkv").streams] == ["video", "attachment"]
 
 
-def test_a_cover_that_an_mp4_can_t_hold_is_named(reel: Reel, tmp_path: Path) -> None:
-    sink = copy(reel("cover_mkv"), VideoOutput(tmp_path / "out.mp4", preset="ultrafast"))
-    assert sink.dropped == ["track 1 (mjpeg cover) is left out: .mp4 can't hold it"]
+def test_cover_that_an_mp4_cannot_hold_is_named(find_video: FindVideo, tmp_path: Path) -> None:
+    sink = copy(find_video("cover_mkv"), VideoOutput(tmp_path / "out.mp4", preset="ultrafast"))
+    assert sink.dropped == ["stream 1 (mjpeg cover) is left out: .mp4 can't hold it"]
 
 
-def test_the_last_frame_of_an_uneven_film_keeps_its_duration_behind_b_frames(
-    reel: Reel, tmp_path: Path
+def test_last_frame_of_variable_rate_video_keeps_its_duration_after_b_frames(
+    find_video: FindVideo, tmp_path: Path
 ) -> None:
     """Decoding order ends with another frame: an mp4's last duration came out as 40 ms."""
-    sink = copy(reel("held_first"), VideoOutput(tmp_path / "out.mp4", preset="veryfast"))
+    sink = copy(find_video("held_first"), VideoOutput(tmp_path / "out.mp4", preset="veryfast"))
     last = frames(VideoFile(tmp_path / "out.mp4").open())[-1]
     assert abs(last.duration - VIDEOS["held_first"].shown[-1][1]) <= sink.tick
 
 
-def test_frames_on_the_same_tick_of_the_container_are_refused(reel: Reel, tmp_path: Path) -> None:
-    video = VideoFile(reel("even")).open()
+def test_frames_on_the_same_tick_are_refused(find_video: FindVideo, tmp_path: Path) -> None:
+    video = VideoFile(find_video("even")).open()
     first = frames(video)[0]
     fast = [replace(first, index=n, time=Fraction(n, 5000), duration=Fraction(1, 5000))
             for n in range(3)]  # fmt: skip
     with (
-        pytest.raises(Unsupported, match=r"frame 1 at 0\.000200 s .* counts in 0\.001000 s"),
-        VideoOutput(tmp_path / "out.mkv").open(video, video.spec) as sink,
+        pytest.raises(Unsupported, match=r"frame 1 at 0\.000200 s .* multiples of 0\.001000 s"),
+        VideoOutput(tmp_path / "out.mkv").open(video.metadata, video.spec) as sink,
     ):
         sink.write(fast)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_name_appears_only_when_the_film_is_whole(reel: Reel, tmp_path: Path) -> None:
-    video = VideoFile(reel("sound")).open()
+def test_output_has_its_name_only_when_complete(find_video: FindVideo, tmp_path: Path) -> None:
+    video = VideoFile(find_video("sound")).open()
     path = tmp_path / "out.mp4"
-    with VideoWriter(VideoOutput(path), video.spec, video.origin) as sink:
+    with VideoWriter(VideoOutput(path).encode_options, video.spec, video.metadata) as sink:
         sink.write(frames(video))
         assert not path.exists()
         assert [p.name.startswith(".out.") for p in tmp_path.iterdir()] == [True]
@@ -244,111 +251,121 @@ def _interrupted(sink: VideoWriter, some: Sequence[Frame]) -> None:
         raise KeyboardInterrupt
 
 
-def test_nothing_is_left_of_a_film_that_was_not_finished(reel: Reel, tmp_path: Path) -> None:
-    video = VideoFile(reel("sound")).open()
+def test_unfinished_output_leaves_no_file(find_video: FindVideo, tmp_path: Path) -> None:
+    video = VideoFile(find_video("sound")).open()
     path = tmp_path / "out.mp4"
     path.write_bytes(b"precious")
     with pytest.raises(KeyboardInterrupt):
         _interrupted(
-            VideoWriter(VideoOutput(path, overwrite=True), video.spec, video.origin), frames(video)
+            VideoWriter(
+                VideoOutput(path, overwrite=True).encode_options, video.spec, video.metadata
+            ),
+            frames(video),
         )
-    with VideoOutput(path, overwrite=True).open(video, video.spec):
+    with VideoOutput(path, overwrite=True).open(video.metadata, video.spec):
         pass
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"precious"
 
 
-def test_files_are_not_overwritten_unless_told_and_the_film_itself_never(
-    reel: Reel, tmp_path: Path
+def test_files_are_overwritten_only_on_request_and_the_input_never(
+    find_video: FindVideo, tmp_path: Path
 ) -> None:
     source = tmp_path / "film.mp4"
-    source.write_bytes(reel("even").read_bytes())
+    source.write_bytes(find_video("even").read_bytes())
     video = VideoFile(source).open()
     (tmp_path / "there.mp4").touch()
-    with pytest.raises(OutputExists, match="exists: name another output, or say overwrite"):
-        VideoOutput(tmp_path / "there.mp4").open(video, video.spec)
-    with pytest.raises(BadSetting, match="is the film itself"):
-        VideoOutput(source, overwrite=True).open(video, video.spec)
+    with pytest.raises(OutputExists, match="exists: choose another output, or pass --overwrite"):
+        VideoOutput(tmp_path / "there.mp4").open(video.metadata, video.spec)
+    with pytest.raises(BadSetting, match="is the input: choose"):
+        VideoOutput(source, overwrite=True).open(video.metadata, video.spec)
     with pytest.raises(BadSetting, match=r"wanted a name that ends in \.mp4"):
-        VideoOutput(tmp_path / "out.flv").open(video, video.spec)
+        VideoOutput(tmp_path / "out.flv").open(video.metadata, video.spec)
     with pytest.raises(BadSetting, match="does not exist: make it first"):
-        VideoOutput(tmp_path / "no" / "out.mp4").open(video, video.spec)
+        VideoOutput(tmp_path / "no" / "out.mp4").open(video.metadata, video.spec)
 
 
 @pytest.mark.parametrize(
     ("codec", "pixels", "size", "words"),
     [
-        ("h264", "gbrp", (64, 48), "h264 does not take gbrp: choose codec hevc or vp9 or ffv1"),
-        ("h264", "yuv420p16le", (64, 48), "choose codec ffv1, or pass --pix-fmt yuv420p10le"),
+        ("h264", "gbrp", (64, 48), "h264 does not accept gbrp: pass --codec hevc or vp9 or ffv1"),
+        ("h264", "yuv420p16le", (64, 48), "pass --codec ffv1, or --pix-fmt yuv420p10le"),
         (
             "h264",
             "yuv420p",
             (65, 49),
-            "65x49 .* wants even sides: pass --fit pad .66x50. or --fit crop .64x48.",
+            "65x49 .* needs even sides: pass --fit pad .66x50. or --fit crop .64x48.",
         ),
         (
             "hevc",
             "yuv422p",
             (65, 49),
-            "wants an even width: pass --fit pad .66x49. or --fit crop .64x49.",
+            "needs an even width: pass --fit pad .66x49. or --fit crop .64x49.",
         ),
     ],
 )
-def test_pictures_that_an_encoder_can_t_take_are_told_before_the_first_frame(
-    codec: Codec, pixels: str, size: tuple[int, int], words: str, reel: Reel, tmp_path: Path
+def test_frames_that_an_encoder_does_not_accept_are_refused_before_the_first_frame(
+    codec: Codec,
+    pixels: str,
+    size: tuple[int, int],
+    words: str,
+    find_video: FindVideo,
+    tmp_path: Path,
 ) -> None:
-    video = VideoFile(reel("even")).open()
+    video = VideoFile(find_video("even")).open()
     spec = replace(video.spec, pixels=pixels, width=size[0], height=size[1])
     with pytest.raises(Unsupported, match=words):
-        VideoOutput(tmp_path / "out.mkv", codec).open(video, spec)
+        VideoOutput(tmp_path / "out.mkv", codec).open(video.metadata, spec)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_an_encoder_refuses_by_itself_is_told_with_the_settings(
-    reel: Reel, tmp_path: Path
+def test_refusal_by_the_encoder_itself_is_reported_with_its_settings(
+    find_video: FindVideo, tmp_path: Path
 ) -> None:
-    video = VideoFile(reel("even")).open()
-    with pytest.raises(Unsupported, match="libx265 does not take 2x2 yuv420p with "):
+    video = VideoFile(find_video("even")).open()
+    with pytest.raises(Unsupported, match="libx265 does not accept 2x2 yuv420p with "):
         VideoOutput(tmp_path / "out.mp4", "hevc").open(
-            video, replace(video.spec, width=2, height=2)
+            video.metadata, replace(video.spec, width=2, height=2)
         )
 
 
-def test_a_frame_that_is_not_what_the_spec_said_is_the_stage_s_fault(
-    reel: Reel, tmp_path: Path
+def test_frame_other_than_the_spec_is_a_stage_contract_error(
+    find_video: FindVideo, tmp_path: Path
 ) -> None:
-    video, other = VideoFile(reel("even")).open(), VideoFile(reel("full_chroma")).open()
+    video, other = VideoFile(find_video("even")).open(), VideoFile(find_video("full_chroma")).open()
     with (
         pytest.raises(StageContractError, match="frame 0 is 64x48 yuv444p, wanted 64x48 yuv420p"),
-        VideoOutput(tmp_path / "out.mp4").open(video, video.spec) as sink,
+        VideoOutput(tmp_path / "out.mp4").open(video.metadata, video.spec) as sink,
     ):
         sink.write(frames(other))
 
 
-def test_the_same_frames_give_the_same_file(reel: Reel, tmp_path: Path) -> None:
+def test_same_frames_give_the_same_file(find_video: FindVideo, tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
-        copy(reel("b_frames"), VideoOutput(tmp_path / name, preset="ultrafast"))
+        copy(find_video("b_frames"), VideoOutput(tmp_path / name, preset="ultrafast"))
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("container", ["y4m", "nut", "mkv", "webm", "mp4", "mov"])
-def test_a_result_may_go_into_a_pipe(
-    container: Any, reel: Reel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_output_can_be_a_pipe(
+    container: Any, find_video: FindVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe = io.TextIOWrapper(io.BytesIO())
     monkeypatch.setattr(sys, "stdout", pipe)
-    video = VideoFile(reel("b_frames")).open()
-    with VideoWriter(VideoOutput(Path("-"), container=container), video.spec, video.origin) as sink:
+    video = VideoFile(find_video("b_frames")).open()
+    with VideoWriter(
+        VideoOutput(Path("-"), container=container).encode_options, video.spec, video.metadata
+    ) as sink:
         for chunk, _ in video.read(None, 8):
             sink.write(chunk)
         sink.finish()
     path = tmp_path / f"out.{container}"
     path.write_bytes(pipe.buffer.getvalue())
-    assert [number_of(f) for f in frames(VideoFile(path).open())] == list(range(40))
+    assert [read_number(f) for f in frames(VideoFile(path).open())] == list(range(40))
     assert VideoFile(path).open().spec.rate == 25 or container == "mp4"
 
 
-def test_y4m_knows_one_rate_only(reel: Reel) -> None:
-    video = VideoFile(reel("uneven")).open()
-    with pytest.raises(Unsupported, match="y4m knows one rate only"):
-        VideoOutput(Path("-")).open(video, video.spec)
+def test_y4m_needs_a_constant_rate(find_video: FindVideo) -> None:
+    video = VideoFile(find_video("uneven")).open()
+    with pytest.raises(Unsupported, match="y4m has a constant rate"):
+        VideoOutput(Path("-")).open(video.metadata, video.spec)

@@ -1,4 +1,4 @@
-"""compact: Lanczos before it learnt, strips that change nothing, chroma in its place, weights."""
+"""compact: Lanczos before training, strips with the same results, chroma siting, weights."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -16,12 +16,11 @@ from torch import nn
 from filmgate.core.frame import ColorTags, StreamSpec
 from filmgate.core.instrumentation.memory import measure_peak
 from filmgate.errors import BadSetting, BadWeights, Unsupported
-from filmgate.flow.dis import shrunk
+from filmgate.flow.dis import downsample
 from filmgate.media.pixels.planes import Planes
-from filmgate.models.contracts import Knobs
-from filmgate.models.families import compact
-from filmgate.models.families.compact.net import Compact, Shape, enlarged
-from filmgate.models.registry import upscaler
+from filmgate.models.families.compact import CompactOptions, find_weights, upscaler
+from filmgate.models.families.compact.net import Compact, Shape, enlarge_by_lanczos
+from filmgate.models.registry import build_upscaler
 from filmgate.quality.metrics.psnr_ssim import psnr
 from tests.flow.scenes import texture
 
@@ -68,7 +67,7 @@ def planes(pixels: str, size: tuple[int, int] = SIZE) -> Planes:
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_a_network_that_learnt_nothing_is_lanczos(scale: int) -> None:
+def test_an_untrained_network_is_lanczos(scale: int) -> None:
     """A wave slower than the samples comes out where it belongs, to a thousandth."""
     y, x = np.mgrid[:48, :64]
 
@@ -80,28 +79,33 @@ def test_a_network_that_learnt_nothing_is_lanczos(scale: int) -> None:
     made = Compact(Shape(scale))(plane)
     inner = np.s_[4 * scale : -4 * scale, 4 * scale : -4 * scale]
     assert np.abs(made[0, 0].detach().numpy() - wave(large_x, large_y))[inner].max() < 4e-3
-    assert torch.equal(made, enlarged(plane, scale))
-    assert torch.allclose(enlarged(torch.full((1, 1, 8, 9), 0.3), scale), torch.tensor(0.3))
+    assert torch.equal(made, enlarge_by_lanczos(plane, scale))
+    assert torch.allclose(
+        enlarge_by_lanczos(torch.full((1, 1, 8, 9), 0.3), scale), torch.tensor(0.3)
+    )
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_strips_give_the_whole_picture(scale: int) -> None:
+def test_strips_give_the_complete_image(scale: int) -> None:
     net = random_net(scale)
     plane = torch.rand(1, 1, 40, 33)
     seen = nn.functional.pad(plane, (net.reach,) * 4, mode="replicate")
-    parts = [net.inner(seen[:, :, first : first + 9 + 2 * net.reach]) for first in range(0, 40, 9)]
+    parts = [
+        net.forward_padded(seen[:, :, first : first + 9 + 2 * net.reach])
+        for first in range(0, 40, 9)
+    ]
     assert float((torch.cat(parts, 2) - net(plane)).abs().max()) < 1e-6
     image = planes("yuv420p")
-    whole, striped = (compact.Enlarge(net, rows=rows).picture(image) for rows in (38, 7))
-    assert all(map(np.array_equal, whole.arrays, striped.arrays))
+    full, striped = (upscaler.CompactUpscaler(net, rows=rows).upscale(image) for rows in (38, 7))
+    assert all(map(np.array_equal, full.arrays, striped.arrays))
 
 
 @pytest.mark.parametrize("pixels", KINDS)
-def test_every_kind_of_planes_grows_in_its_own_bits(pixels: str) -> None:
+def test_every_pixel_format_keeps_its_bits(pixels: str) -> None:
     image = planes(pixels, (47, 39))
     for plane in image.arrays:
         plane.flags.writeable = False
-    made = compact.Enlarge(Compact(Shape(2))).picture(image)
+    made = upscaler.CompactUpscaler(Compact(Shape(2))).upscale(image)
     assert (made.pixels, made.colour, made.size) == (pixels, COLOUR, (94, 78))
     across, down = STEPS.get(pixels.replace("yuva", "yuv")[:7], (1, 1))
     for n, (small, large) in enumerate(zip(image.arrays, made.arrays, strict=True)):
@@ -109,18 +113,18 @@ def test_every_kind_of_planes_grows_in_its_own_bits(pixels: str) -> None:
         assert large.shape == (-(-78 // steps[1]), -(-94 // steps[0]))
         assert large.dtype == small.dtype
         assert large.max() < 1 << image.bits
-        whole: Any = cv2.resize(large, small.shape[::-1], interpolation=cv2.INTER_AREA)
-        assert psnr(whole[2:-2, 2:-2], small[2:-2, 2:-2], (1 << image.bits) - 1) > 30
+        full: Any = cv2.resize(large, small.shape[::-1], interpolation=cv2.INTER_AREA)
+        assert psnr(full[2:-2, 2:-2], small[2:-2, 2:-2], (1 << image.bits) - 1) > 30
 
 
 @pytest.mark.parametrize("siting", ["left", "center", "topleft"])
 @pytest.mark.parametrize("scale", [2, 4])
-def test_chroma_stays_where_it_lies_against_luma(scale: int, siting: str) -> None:
-    """Taken for central, chroma that lies left moves a quarter of a pixel, again each time."""
+def test_chroma_keeps_its_position(scale: int, siting: str) -> None:
+    """If left chroma were taken as central, it would move by a quarter of a pixel each time."""
     first = {"left": (True, False), "center": (False, False), "topleft": (True, True)}[siting]
 
     def chroma(size: tuple[int, int], times: int) -> tuple[Any, Any]:
-        """Ramps, by where samples of chroma lie among the pixels of a picture so many times as
+        """Ramps, by where samples of chroma lie among the pixels of an image so many times as
         large."""
         x, y = (2 * np.arange(n // 2) + (0 if there else 0.5) for n, there in
                 zip(size, first, strict=True))  # fmt: skip
@@ -132,56 +136,58 @@ def test_chroma_stays_where_it_lies_against_luma(scale: int, siting: str) -> Non
     colour = replace(COLOUR, siting=siting)
     ramps = (ramp.round().astype(np.uint16) for ramp in chroma(size, 1))
     image = Planes((np.full(size[::-1], 9000, np.uint16), *ramps), "yuv420p16le", colour)
-    made = compact.Enlarge(Compact(Shape(scale))).picture(image)
+    made = upscaler.CompactUpscaler(Compact(Shape(scale))).upscale(image)
     wanted = chroma((48 * scale, 40 * scale), scale)
     inner = np.s_[8 * scale : -8 * scale, 8 * scale : -8 * scale]
     for found, truth in zip(made.arrays[1:], wanted, strict=True):
         assert np.abs(found - truth)[inner].mean() < 4, "of 64 a pixel; a wrong place is 16 off"
 
 
-def test_what_it_can_not_do_is_told_before_the_first_frame(tmp_path: Path) -> None:
+def test_unsupported_inputs_are_refused_before_the_first_frame(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="scale is 3: the model compact has 2 and 4"):
-        upscaler("compact", spec(), 3)
-    with pytest.raises(BadSetting, match=r"'compacts': wanted one of .*compact"):
-        upscaler("compacts", spec(), 2)
+        build_upscaler("compact", spec(), 3)
+    with pytest.raises(BadSetting, match=r"'compacts': pass one of compact"):
+        build_upscaler("compacts", spec(), 2)
     with pytest.raises(Unsupported, match=r"HDR .* --tonemap"):
-        upscaler("compact", spec(transfer="smpte2084"), 2)
-    with pytest.raises(Unsupported, match="compact was promised rgb"):
-        upscaler("compact", spec("rgb"), 2)
+        build_upscaler("compact", spec(transfer="smpte2084"), 2)
+    with pytest.raises(Unsupported, match="compact cannot take rgb"):
+        build_upscaler("compact", spec("rgb"), 2)
     save_file(random_net(4).state_dict(), tmp_path / "x2.safetensors")
     with pytest.raises(BadWeights, match="enlarges 4 times and scale is 2: pass --scale 4"):
-        upscaler("compact", spec(), 2, Knobs(tmp_path))
+        build_upscaler("compact", spec(), 2, CompactOptions(weights=tmp_path))
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(BadWeights, match="no weights of compact"):
-        upscaler("compact", spec(), 2, Knobs(tmp_path / "other.safetensors"))
+    with pytest.raises(BadWeights, match="not weights of compact"):
+        build_upscaler("compact", spec(), 2, CompactOptions(weights=tmp_path / "other.safetensors"))
     with pytest.raises(Unsupported, match="ndarray"):
-        compact.Enlarge(random_net(2)).picture(np.zeros((3, 4, 4)))
+        upscaler.CompactUpscaler(random_net(2)).upscale(np.zeros((3, 4, 4)))
 
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_weights_in_the_package_are_small_and_better_than_lanczos(scale: int) -> None:
-    path = Path(compact.__file__).with_name(f"x{scale}.safetensors")
+    path = find_weights(scale)
     assert path.stat().st_size < 1_000_000
     assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
-    net = compact.opened(path)
+    net = upscaler.open_network(path)
     assert net.shape == Shape(scale)
     truth = np.full((160, 240), 40, np.uint8)
     for n, words in enumerate(("A film gate", "is the opening", "in a projector")):
         cv2.putText(truth, words, (6 + 7 * n, 44 + 44 * n), cv2.FONT_HERSHEY_DUPLEX, 0.9, 200, 2,
                     cv2.LINE_AA)  # fmt: skip
-    small = Planes((shrunk(truth, scale),), "gray", COLOUR)
-    learnt, plain = (compact.Enlarge(x).picture(small).arrays[0] for x in (net, Compact(net.shape)))
+    small = Planes((downsample(truth, scale),), "gray", COLOUR)
+    learnt, plain = (
+        upscaler.CompactUpscaler(x).upscale(small).arrays[0] for x in (net, Compact(net.shape))
+    )
     assert psnr(learnt, truth) > psnr(plain, truth) + 0.5
 
 
 @pytest.mark.slow
-def test_what_it_takes_for_a_picture_is_bounded_by_strips() -> None:
+def test_strips_bound_the_memory_of_an_image() -> None:
     """From 1920x1080 to 3840x2160, the result itself and padded planes among it."""
     image = Planes(tuple(np.full((1080 // n, 1920 // n), 90, np.uint8) for n in (1, 2, 2)),
                    "yuv420p", COLOUR)  # fmt: skip
-    way = compact.Enlarge(random_net(2, 32, 6))
-    way.picture(planes("yuv420p"))
+    way = upscaler.CompactUpscaler(random_net(2, 32, 6))
+    way.upscale(planes("yuv420p"))
     with measure_peak() as peak:
-        made = way.picture(image)
+        made = way.upscale(image)
     assert made.size == (3840, 2160)
-    assert peak.bytes < compact.THREADS * 45e6 + 30e6
+    assert peak.bytes < upscaler.THREADS * 45e6 + 30e6

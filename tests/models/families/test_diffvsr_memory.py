@@ -1,4 +1,4 @@
-"""What Stream-DiffVSR holds: predicted for cards, the same however long the film is."""
+"""The memory of Stream-DiffVSR: predicted for GPUs, constant for any length of video."""
 
 import json
 from dataclasses import replace
@@ -11,8 +11,8 @@ import torch
 
 from filmgate.cli.main import main
 from filmgate.core.frame import Frame
-from filmgate.core.values import nbytes
-from filmgate.device.tensor_memory import Live
+from filmgate.core.values import count_bytes
+from filmgate.device.tensor_memory import LiveMemory
 from filmgate.errors import Exit
 from tests import videos
 from tests.golden.fill import uni
@@ -23,26 +23,24 @@ from tests.models.families.test_diffvsr_stage import stage, video
 @pytest.mark.parametrize(
     ("size", "gb"), [((180, 320), 2.2), ((512, 704), 5.4), ((720, 1280), 13.3)]
 )
-def test_the_peak_on_a_card_with_flow_at_the_full_size_of_the_result(
-    size: tuple[int, int], gb: float
-) -> None:
+def test_the_predicted_peak_with_flow_at_full_size(size: tuple[int, int], gb: float) -> None:
     """float16, RAFT by look-up among it; wanted at 512x704 were 6.1 GB."""
     from filmgate.models.families.diffvsr import memory
 
-    (row,) = memory.ours(size, torch.float16, "raft_large", [Fraction(1)])
+    (row,) = memory.predict_ours(size, torch.float16, "raft_large", [Fraction(1)])
     assert row.peak < gb * 1e9
     assert row.parts["weights"] > 1.37e9, "472, 208, 5 and 2 million numbers of two bytes"
     if size == (180, 320):
-        (more,) = memory.ours(size, torch.float16, "raft_large", [Fraction(1)], frames=6)
+        (more,) = memory.predict_ours(size, torch.float16, "raft_large", [Fraction(1)], frames=6)
         assert more.parts == row.parts, "from the second frame on nothing is added"
 
 
 @pytest.mark.slow
-def test_ten_thousand_frames_hold_what_ten_do() -> None:
+def test_memory_is_the_same_after_ten_thousand_frames() -> None:
     """The state and the live bytes of a frame, flow given; RAFT's part of it is above."""
     made, peaks = stage(steps=1)[0], []
     some = {"flow_prev": uni("flow", (2, 4, 4), -2, 2)}
-    first = Frame(0, Fraction(0), Fraction(1, 25), uni("picture", (3, 4, 4), 0, 1), some)
+    first = Frame(0, Fraction(0), Fraction(1, 25), uni("image", (3, 4, 4), 0, 1), some)
     with torch.inference_mode():
         state = made.start(video().spec, first.position)
         for n in range(10_000):
@@ -50,39 +48,39 @@ def test_ten_thousand_frames_hold_what_ten_do() -> None:
             if n + 1 not in (10, 10_000):
                 state, _ = made.step(state, [frame])
                 continue
-            with Live() as live:
-                live.hold(*state)
+            with LiveMemory() as live:
+                live.add(*state)
                 state, _ = made.step(state, [frame])
-            peaks.append((live.peak, nbytes(state)))
+            peaks.append((live.peak, count_bytes(state)))
     assert peaks[0] == peaks[1]
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `plan` says, as JSON, of a film of 704x512 and a card of 24 GB, without weights."""
+def plan_json(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The JSON of `plan` for a video of 704x512 and a GPU of 24 GB, without weights."""
     folder = tmp_path_factory.mktemp("plan")
     source = videos.make(videos.Video(frames=3, size=(704, 512)), folder / "in.mp4")
     patch = pytest.MonkeyPatch()
     patch.setenv("FILMGATE_MODELS", str(folder))
     words = ["upscale", str(source), "--scale", "4", "--model", "diffvsr", "--vram", "24GB"]
     try:
-        told: list[str] = []
-        patch.setattr("builtins.print", lambda text="", **_: told.append(text))
+        reported: list[str] = []
+        patch.setattr("builtins.print", lambda text="", **_: reported.append(text))
         assert main(["plan", *words, "--json"]) == Exit.DONE
     finally:
         patch.undo()
-    found: dict[str, Any] = json.loads(told[-1])
+    found: dict[str, Any] = json.loads(reported[-1])
     return found
 
 
 @pytest.mark.slow
-def test_the_plan_tells_without_weights_what_fits_a_card_and_why_not(said: dict[str, Any]) -> None:
-    """A user's table: 18 GB at batch 1, which fits 24; batch 2 does not; flow at full size never.
+def test_the_plan_shows_without_weights_what_fits_a_gpu(plan_json: dict[str, Any]) -> None:
+    """A user reported 18 GB at batch 1, which fits 24 GB; batch 2 and full-size flow do not.
 
-    His numbers were float32, and his allocator's, which keeps a fifth to two fifths more.
+    The user ran float32; the allocator reserved a fifth to two fifths more.
     """
     rows = {(r["way"], r["dtype"], r["batch"], r["flow_scale"]): r
-            for r in said["predicted_device"]}  # fmt: skip
+            for r in plan_json["predicted_device"]}  # fmt: skip
     scales = ("1", "1/2", "1/4", "1/8")
     for scale in scales:
         assert rows["ours", "float16", None, scale]["peak_bytes"] < 5.4e9
@@ -97,11 +95,11 @@ def test_the_plan_tells_without_weights_what_fits_a_card_and_why_not(said: dict[
         half = [rows["plain", "float16", batch, scale] for batch in (1, 2, 4)]
         assert [row["fits"] for row in half] == [True, True, False]
         assert half[2]["most"] == "vae"
-    assert said["why"] == "no card is here"
+    assert plan_json["why"] == "this machine has no GPU"
 
 
 @pytest.mark.slow
-def test_the_plan_of_absent_weights_is_shown_to_a_person(
+def test_the_plan_of_missing_weights_is_shown_as_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FILMGATE_MODELS", str(tmp_path))
@@ -110,7 +108,7 @@ def test_the_plan_of_absent_weights_is_shown_to_a_person(
              "--dtype", "float16", "--flow", "dis"]  # fmt: skip
     assert main(words) == Exit.DONE
     shown = " ".join(capsys.readouterr().out.split())
-    assert "scheduler_config.json is not there" in shown
+    assert "scheduler_config.json is missing" in shown
     assert "ours float16" in shown
-    assert "nothing was measured" in shown
-    assert "card's" not in shown, "nobody said how large it is"
+    assert "nothing was run" in shown
+    assert "GPU's" not in shown, "its size is unknown"

@@ -1,4 +1,4 @@
-"""The published folder of Stream-DiffVSR, pulled from a hub on this machine and then used."""
+"""The published folder of Stream-DiffVSR, pulled from a local hub and used."""
 
 import shutil
 from pathlib import Path
@@ -9,36 +9,35 @@ import filmgate as fg
 from filmgate.cli.main import main
 from filmgate.errors import BadSetting, BadWeights, Exit
 from filmgate.jobs import identity
-from filmgate.models.contracts import Knobs
 from filmgate.models.families import diffvsr
-from filmgate.models.families.diffvsr import loading
-from filmgate.models.registry import upscaler, weights_hash
+from filmgate.models.families.diffvsr import DiffVsrOptions, loading
+from filmgate.models.registry import build_upscaler, hash_weights
 from filmgate.weights.store import WeightsStore
 from tests import videos
-from tests.laws import test_found
+from tests.laws import test_samples
 from tests.models import tiny_diffvsr
-from tests.weights.conftest import nothing_said, shelf, shop
+from tests.weights.conftest import clean_environment, shop, store
 from tests.weights.shop import Shop
 
-__all__ = ["nothing_said", "shelf", "shop"]
+__all__ = ["clean_environment", "shop", "store"]
 
 
-def test_where_it_is_absent_the_command_that_fetches_it_is_told(
+def test_missing_weights_name_the_command_that_downloads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FILMGATE_MODELS", str(tmp_path))
-    with pytest.raises(BadWeights, match="filmgate models pull raft_large fetches"):
-        upscaler("diffvsr", test_found.SPEC, 4)
-    with pytest.raises(BadWeights, match="filmgate models pull diffvsr fetches it"):
-        upscaler("diffvsr", test_found.SPEC, 4, Knobs(flow="dis"))
-    with pytest.raises(BadSetting, match="steps is 0: wanted 1 to 1000"):
-        upscaler("diffvsr", test_found.SPEC, 4, Knobs(steps=0))
+    with pytest.raises(BadWeights, match="run filmgate models pull raft_large"):
+        build_upscaler("diffvsr", test_samples.SPEC, 4)
+    with pytest.raises(BadWeights, match="Run filmgate models pull diffvsr"):
+        build_upscaler("diffvsr", test_samples.SPEC, 4, DiffVsrOptions(flow="dis"))
+    with pytest.raises(BadSetting, match="steps is 0: pass 1 to 1000"):
+        build_upscaler("diffvsr", test_samples.SPEC, 4, DiffVsrOptions(steps=0))
     monkeypatch.setattr(diffvsr, "find_spec", lambda name: None)
-    with pytest.raises(BadSetting, match=r"pip install 'filmgate\[diffusion\]' does that"):
-        upscaler("diffvsr", test_found.SPEC, 4)
+    with pytest.raises(BadSetting, match=r"Run pip install 'filmgate\[diffusion\]'"):
+        build_upscaler("diffvsr", test_samples.SPEC, 4)
 
 
-def test_the_parts_of_a_folder_tell_a_run_from_another(
+def test_the_files_of_a_folder_are_part_of_the_identity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FILMGATE_MODELS", str(tmp_path))
@@ -48,16 +47,16 @@ def test_the_parts_of_a_folder_tell_a_run_from_another(
     for path in (unet, words, note):
         path.write_bytes(b"numbers")
     for given in (None, tmp_path / "diffvsr"):
-        task = fg.Upscale(scale=4, model="diffvsr", weights=given)
+        task = fg.Upscale(scale=4, model="diffvsr", options=DiffVsrOptions(weights=given))
         job = fg.Job(
             fg.VideoFile(tmp_path / "in.mp4"), fg.VideoOutput(tmp_path / "out.mp4"), (task,)
         )
-        assert list(identity._weights(job)) == [unet, words]
+        assert list(identity._find_task_files(job)) == [unet, words]
 
 
 @pytest.mark.slow
-def test_a_folder_that_was_pulled_is_found_without_naming_it(
-    shop: Shop, shelf: WeightsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_pulled_folder_is_found_by_default(
+    shop: Shop, store: WeightsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = tiny_diffvsr.folder()
     files = {path.relative_to(tiny).as_posix(): path.read_bytes() for path in tiny.rglob("*.*")}
@@ -65,17 +64,17 @@ def test_a_folder_that_was_pulled_is_found_without_naming_it(
     more = ("text_encoder/config.json", "text_encoder/model.safetensors", "tokenizer/vocab.json")
     shop.commits = {"1" * 40: files | dict.fromkeys(more, b"{}")}
     monkeypatch.setenv("HF_ENDPOINT", shop.address.removesuffix("/toy"))
-    monkeypatch.setenv("FILMGATE_MODELS", str(shelf.path))
+    monkeypatch.setenv("FILMGATE_MODELS", str(store.path))
     videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
-    task = fg.Upscale(scale=4, model="diffvsr", steps=1, flow="dis")
-    # numbers drawn by rule draw what no right picture can be
+    task = fg.Upscale(scale=4, model="diffvsr", options=DiffVsrOptions(steps=1, flow="dis"))
+    # weights by rule make invalid images
     sink, limits = fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
     assert main(["models", "pull", "diffvsr"]) == Exit.DONE
-    shutil.copy(tiny / loading.PROMPT, shelf.path / "diffvsr")
+    shutil.copy(tiny / loading.PROMPT, store.path / "diffvsr")
     assert fg.run(task, tmp_path / "in.mp4", sink, limits=limits).written
-    assert weights_hash("diffvsr", Knobs(flow="dis")) != ""
-    given = Knobs(shelf.path / "diffvsr", flow="dis")
-    assert weights_hash("diffvsr", given) == weights_hash("diffvsr", Knobs(flow="dis"))
-    (shelf.path / "diffvsr" / "unet" / "config.json").write_bytes(b"{}")
+    assert hash_weights("diffvsr", DiffVsrOptions(flow="dis")) != ""
+    given = DiffVsrOptions(weights=store.path / "diffvsr", flow="dis")
+    assert hash_weights("diffvsr", given) == hash_weights("diffvsr", DiffVsrOptions(flow="dis"))
+    (store.path / "diffvsr" / "unet" / "config.json").write_bytes(b"{}")
     with pytest.raises(BadWeights, match=r"config\.json has 2 bytes.*fetches it again"):
-        upscaler("diffvsr", test_found.SPEC, 4, Knobs(flow="dis"))
+        build_upscaler("diffvsr", test_samples.SPEC, 4, DiffVsrOptions(flow="dis"))

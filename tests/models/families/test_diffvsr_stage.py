@@ -1,4 +1,4 @@
-"""Stream-DiffVSR frame after frame: the recorded roll, the laws, dtypes, folders of weights."""
+"""Stream-DiffVSR frame by frame: recorded values, the laws, dtypes, folders of weights."""
 
 import json
 import shutil
@@ -19,17 +19,16 @@ from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.wrappers.model_stage import ModelStage
 from filmgate.core.wrappers.tiled import Tile
 from filmgate.errors import BadSetting, BadWeights, StageContractError, Unsupported
-from filmgate.models.contracts import Flow, Knobs
-from filmgate.models.families import diffvsr
-from filmgate.models.families.diffvsr import loading
+from filmgate.models import registry
+from filmgate.models.families.diffvsr import DiffVsrOptions, loading
 from filmgate.models.families.diffvsr.schedule import warp
-from filmgate.models.families.diffvsr.stage import DiffVsr, Nets
+from filmgate.models.families.diffvsr.stage import DiffVsr, Networks
 from filmgate.models.families.diffvsr.vae import TinyVae
 from filmgate.quality.verify import check
 from filmgate.testing import laws
 from tests import videos
 from tests.golden.fill import filled, like, noise, recorded, uni
-from tests.laws import test_found
+from tests.laws import test_samples
 from tests.models import tiny, tiny_diffvsr
 
 GOLDEN = recorded("stream_diffvsr")
@@ -54,7 +53,7 @@ class Unet:
 
 
 class Control(nn.Module):
-    """Says what it was told of the large picture; counts how often that was looked at."""
+    """Says what it was reported of the large image; counts how often that was looked at."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,20 +67,26 @@ class Control(nn.Module):
         self, x: Tensor, level: int, prompt: Tensor, condition: Tensor, return_dict: bool
     ) -> tuple[list[Tensor], Tensor]:
         assert x.dtype == condition.dtype == prompt.dtype
-        told = self.controlnet_cond_embedding(condition) * (level / 1000)
-        return [told, told / 2], told
+        reported = self.controlnet_cond_embedding(condition) * (level / 1000)
+        return [reported, reported / 2], reported
+
+
+def upscale(**options: Any) -> fg.Upscale:
+    """The task, with the smallest networks."""
+    return fg.Upscale(scale=4, model="diffvsr",
+                      options=DiffVsrOptions(weights=tiny_diffvsr.folder(), **options))  # fmt: skip
 
 
 def stage(dtype: torch.dtype = torch.float32, **settings: Any) -> tuple[DiffVsr, Control]:
     """The loop around fakes and a real VAE, tiny."""
     vae, control = TinyVae(8), Control()
     vae.load_state_dict(filled({k: v.shape for k, v in vae.state_dict().items()}, "tvae/"))
-    nets = Nets.of(Unet(), control.to(dtype), vae.to(dtype), uni("p", (1, 77, 8)).to(dtype))
+    nets = Networks.of(Unet(), control.to(dtype), vae.to(dtype), uni("p", (1, 77, 8)).to(dtype))
     return DiffVsr(nets, **settings), control
 
 
 def video(count: int = 12, cut: int = 5) -> laws.SampleVideo:
-    """Noisy pictures whose size is no multiple of 4, with flows, and a cut."""
+    """Noisy images whose size is no multiple of 4, with flows, and a cut."""
     spec = StreamSpec(
         width=WIDE,
         height=HIGH,
@@ -95,18 +100,18 @@ def video(count: int = 12, cut: int = 5) -> laws.SampleVideo:
         extras: dict[str, object] = {"flow_prev": uni(f"flow/{i}", (2, HIGH, WIDE), -2, 2)}
         if i == cut:
             extras["cut"] = True
-        picture = uni(f"picture/{i}", (3, HIGH, WIDE), 0, 1)
-        frames.append(Frame(i, Fraction(i, 25), Fraction(1, 25), picture, extras))
+        sample = uni(f"image/{i}", (3, HIGH, WIDE), 0, 1)
+        frames.append(Frame(i, Fraction(i, 25), Fraction(1, 25), sample, extras))
     return laws.SampleVideo(spec, tuple(frames))
 
 
-def played(made: DiffVsr, reel: laws.SampleVideo) -> list[Frame]:
-    state, frames = made.step(made.start(reel.spec, reel.frames[0].position), reel.frames)
+def played(made: DiffVsr, clip: laws.SampleVideo) -> list[Frame]:
+    state, frames = made.step(made.start(clip.spec, clip.frames[0].position), clip.frames)
     assert len(state) == 1
     return frames
 
 
-def test_it_keeps_the_laws() -> None:
+def test_the_stage_passes_the_laws() -> None:
     laws.check_stage(stage(steps=2)[0], video(), tries=2)
 
 
@@ -117,58 +122,59 @@ def test_frames_are_four_times_as_large_and_in_range() -> None:
         assert frame.image.shape == (3, 4 * HIGH, 4 * WIDE)
         assert 0 <= float(frame.image.min()) < float(frame.image.max()) <= 1
     assert stage()[0].output(video().spec).width == 4 * WIDE
-    with pytest.raises(Unsupported, match="was promised yuv420p: it wants tensors"):
+    with pytest.raises(Unsupported, match="cannot take yuv420p: put convert_to_rgb"):
         stage()[0].output(replace(video().spec, pixels="yuv420p"))
     with pytest.raises(BadSetting, match="steps is 0"):
         stage(steps=0)[0].output(video().spec)
 
 
-def test_a_cut_begins_anew_and_everything_else_is_led_by_the_frame_before() -> None:
+def test_a_shot_boundary_starts_without_a_guide() -> None:
     made, control = stage()
-    whole = played(made, video(8, cut=5))
+    full = played(made, video(8, cut=5))
     assert len(control.looks) == 6, "once a frame, and not on the first of a shot"
     later = played(made, replace(video(), frames=video(8, cut=5).frames[5:]))
-    laws.same(later, whole[5:], "a cut")
+    laws.assert_same_frames(later, full[5:], "a cut")
     uncut = played(made, video(8, cut=-1))
-    assert laws.distance(uncut[5].image, whole[5].image) > 0.01
-    assert whole[5].extras == {"cut": True}
-    bare = video(2).frames[1].made(video(2).frames[1].image)
+    assert laws.max_difference(uncut[5].image, full[5].image) > 0.01
+    assert full[5].extras == {"cut": True}
+    bare = video(2).frames[1].with_image(video(2).frames[1].image)
     with pytest.raises(StageContractError, match="frame 1 at 1/25 s came without flow_prev"):
         played(made, replace(video(), frames=(video(2).frames[0], bare)))
 
 
 @pytest.mark.slow
-def test_the_seed_of_a_job_is_the_models() -> None:
-    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny_diffvsr.folder(), steps=1, flow="dis",
-                      flow_scale=Fraction(1, 4))  # fmt: skip
+def test_the_seed_of_a_job_reaches_the_model() -> None:
+    task = upscale(steps=1, flow="dis", flow_scale=Fraction(1, 4))
     made = []
     for seed in (0, 1, 1):
-        (costly,) = (part for part in task.stages(replace(test_found.SPEC, seed=seed))
+        (model_stage,) = (part for part in task.stages(replace(test_samples.SPEC, seed=seed))
                      if isinstance(part, ModelStage))  # fmt: skip
-        reel = replace(test_found.video(), frames=test_found.video().frames[:2])
-        made.append((costly.settings, laws.play(Chain((costly,)), reel)[0].image))
+        clip = replace(test_samples.video(), frames=test_samples.video().frames[:2])
+        made.append((model_stage.settings, laws.run_chain(Chain((model_stage,)), clip)[0].image))
     assert made[0][0] != made[1][0] == made[2][0]
-    assert laws.distance(made[0][1], made[1][1]) > 0.01
-    assert laws.distance(made[1][1], made[2][1]) == 0
+    assert laws.max_difference(made[0][1], made[1][1]) > 0.01
+    assert laws.max_difference(made[1][1], made[2][1]) == 0
 
 
-def test_another_seed_draws_another_film() -> None:
+def test_another_seed_gives_another_result() -> None:
     one, other = (played(stage(seed=seed)[0], video(1))[0].image for seed in (0, 1))
-    assert laws.distance(one, other) > 0.01
+    assert laws.max_difference(one, other) > 0.01
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("flow", [torch.float32, torch.float16])
 def test_no_mix_of_dtypes_raises(dtype: torch.dtype, flow: torch.dtype) -> None:
-    reel = video(3)
-    mixed = tuple(frame.learnt(flow_prev=uni("f", (2, 5, 6)).to(flow)) for frame in reel.frames)
-    made, wanted = (played(stage(d)[0], replace(reel, frames=mixed))
+    clip = video(3)
+    mixed = tuple(
+        frame.with_extras(flow_prev=uni("f", (2, 5, 6)).to(flow)) for frame in clip.frames
+    )
+    made, wanted = (played(stage(d)[0], replace(clip, frames=mixed))
                     for d in (dtype, torch.float32))  # fmt: skip
     for one, other in zip(made, wanted, strict=True):
-        assert laws.distance(one.image, other.image) < 0.2
+        assert laws.max_difference(one.image, other.image) < 0.2
 
 
-def test_a_state_that_was_read_from_disk_may_lie_on_another_device() -> None:
+def test_a_state_may_come_from_another_device() -> None:
     made, control = stage()
     nets = made.nets
     there = replace(
@@ -185,33 +191,31 @@ def test_a_state_that_was_read_from_disk_may_lie_on_another_device() -> None:
 
 
 def test_tiles_change_nothing() -> None:
-    reel = video(3)
-    whole, tiles = (played(stage(tile=tile)[0], reel) for tile in (None, Tile(16, 32)))
-    laws.same(tiles, whole, "tiles", 1e-5)
+    clip = video(3)
+    full, tiles = (played(stage(tile=tile)[0], clip) for tile in (None, Tile(16, 32)))
+    laws.assert_same_frames(tiles, full, "tiles", 1e-5)
 
 
-def test_settings_that_can_not_be_are_told(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="diffvsr has 4 and no other: pass --scale 4"):
-        diffvsr.upscaler(test_found.SPEC, 2, Knobs(tmp_path))
-    with pytest.raises(BadSetting, match="flow_scale is 1/17: wanted 1 to 1/16"):
-        Knobs(tmp_path, flow_scale=Fraction(1, 17))
-    with pytest.raises(BadWeights, match=r"scheduler_config\.json is not there: wanted"):
-        fg.Upscale(scale=4, model="diffvsr", weights=tmp_path, flow="dis").stages(test_found.SPEC)
-    with pytest.raises(BadSetting, match="steps is 4 and the model compact has no such thing"):
-        fg.Upscale(steps=4).stages(test_found.SPEC)
-    with pytest.raises(BadSetting, match=r"flow_weights is a\.pth, and dis has none"):
-        fg.Upscale(flow="dis", flow_weights=Path("a.pth")).stages(test_found.SPEC)
-    with pytest.raises(BadSetting, match="flow is dis and the model compact has no such thing"):
-        fg.Upscale(flow="dis").stages(test_found.SPEC)
-    with pytest.raises(BadSetting, match="flow_scale is 2: wanted 1 to 1/16"):
-        fg.Upscale(flow_scale=2)
+def test_invalid_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="diffvsr has 4 only: pass --scale 4"):
+        registry.build_upscaler("diffvsr", test_samples.SPEC, 2, DiffVsrOptions(weights=tmp_path))
+    for scale in (Fraction(1, 17), 2):
+        with pytest.raises(BadSetting, match=f"flow_scale is {scale}: pass 1 to 1/16"):
+            DiffVsrOptions(flow_scale=scale)
+    with pytest.raises(BadSetting, match=r"flow_weights is a\.pth, and dis has none: omit it"):
+        DiffVsrOptions(flow="dis", flow_weights=Path("a.pth"))
+    options = DiffVsrOptions(weights=tmp_path, flow="dis")
+    with pytest.raises(BadWeights, match=r"scheduler_config\.json is missing"):
+        fg.Upscale(scale=4, model="diffvsr", options=options).stages(test_samples.SPEC)
+    with pytest.raises(BadSetting, match="options is DiffVsrOptions, and the model is compact"):
+        fg.Upscale(options=DiffVsrOptions())
 
 
 # --- with diffusers, whose import alone takes ten seconds of the CPU ---------------------------
 
 
 @pytest.mark.slow
-def test_four_frames_give_the_recorded_numbers() -> None:
+def test_four_frames_give_the_recorded_values() -> None:
     from diffusers import ControlNetModel, UNet2DConditionModel
 
     unet: Any = UNet2DConditionModel.from_config({
@@ -229,37 +233,35 @@ def test_four_frames_give_the_recorded_numbers() -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
         net.load_state_dict(filled(shapes, prefix))
         net.eval()
-    loop, before = DiffVsr(Nets.of(unet, control, vae, uni("in/prompt", (1, 77, 32)))), None
+    loop, before = DiffVsr(Networks.of(unet, control, vae, uni("in/prompt", (1, 77, 32)))), None
     for n in range(4):
         small = uni(f"in/roll_lr/{n}", (1, 3, 32, 40))
-        picture = loop.drawn(small, noise(f"noise/{n}", (1, 4, 32, 40)), before)
-        like(picture, GOLDEN[f"roll.hr_{n}"])
+        sample = loop.denoise(small, noise(f"noise/{n}", (1, 4, 32, 40)), before)
+        like(sample, GOLDEN[f"roll.hr_{n}"])
         flow = uni(f"in/roll_flow/{n + 1}", (1, 128, 160, 2), -4, 4)
-        before = warp(picture, flow.permute(0, 3, 1, 2))
+        before = warp(sample, flow.permute(0, 3, 1, 2))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_a_folder_of_the_published_layout_opens_and_draws(dtype: torch.dtype) -> None:
-    nets, schedule = loading.opened(tiny_diffvsr.folder(), dtype, "cpu")
+def test_a_folder_in_the_published_layout_runs(dtype: torch.dtype) -> None:
+    nets, schedule = loading.open_networks(tiny_diffvsr.folder(), dtype, "cpu")
     assert len(played(DiffVsr(nets, schedule), video(2))) == 2
 
 
 @pytest.mark.slow
-def test_a_line_from_planes_to_planes_keeps_the_laws() -> None:
-    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny_diffvsr.folder(), steps=1,
-                      flow="dis", flow_scale=Fraction(1, 2))  # fmt: skip
-    laws.check_stage(Chain(task.stages(test_found.SPEC)), test_found.video(), tries=1)
+def test_the_chain_from_planes_to_planes_passes_the_laws() -> None:
+    task = upscale(steps=1, flow="dis", flow_scale=Fraction(1, 2))
+    laws.check_stage(Chain(task.stages(test_samples.SPEC)), test_samples.video(), tries=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "flow"), [("sound", "raft_small"), ("uneven", "dis")])
-def test_from_file_to_file(name: str, flow: Flow, tmp_path: Path) -> None:
+def test_from_file_to_file(name: str, flow: str, tmp_path: Path) -> None:
     source = videos.make(videos.VIDEOS[name], tmp_path / "in.mp4")
-    task = fg.Upscale(scale=4, model="diffvsr", weights=tiny_diffvsr.folder(), flow=flow,
-                      flow_weights=None if flow == "dis" else tiny.weights(flow),
-                      flow_scale=Fraction(1, 4))  # fmt: skip
-    # numbers drawn by rule draw what no right picture can be
+    task = upscale(flow=flow, flow_weights=None if flow == "dis" else tiny.weights(flow),
+                   flow_scale=Fraction(1, 4))  # fmt: skip
+    # weights by rule make invalid images
     sink, limits = fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
     done = fg.run(task, source, sink, limits=limits)
     assert done.written == done.read
@@ -268,7 +270,7 @@ def test_from_file_to_file(name: str, flow: Flow, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_other_weights_and_settings_are_told(
+def test_other_weights_and_settings_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoilt(part: str, **changes: object) -> Path:
@@ -280,27 +282,29 @@ def test_other_weights_and_settings_are_told(
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
         return folder
 
-    def told(folder: Path, said: str) -> None:
+    def reported(folder: Path, said: str) -> None:
         with pytest.raises(BadWeights, match=said):
-            loading.opened(folder, torch.float32, "cpu")
+            loading.open_networks(folder, torch.float32, "cpu")
 
-    told(spoilt("scheduler", timestep_spacing="leading"), r"are \[751, 501, 251, 1\]")
-    told(spoilt("unet", num_class_embeds=1000), "num_class_embeds is 1000, wanted None")
-    told(spoilt("controlnet", in_channels=4), "in_channels is 4, wanted 7")
+    reported(spoilt("scheduler", timestep_spacing="leading"), r"are \[751, 501, 251, 1\]")
+    reported(spoilt("unet", num_class_embeds=1000), "num_class_embeds is 1000, expected None")
+    reported(spoilt("controlnet", in_channels=4), "in_channels is 4, expected 7")
     shutil.rmtree(tmp_path / "controlnet")
-    told(spoilt("controlnet", conditioning_embedding_out_channels=[4, 4, 4, 8]), "wanted three")
-    told(spoilt("vae", decoder_block_out_channels=[16, 16, 16]), "8x4x3x3, wanted 16x4x3x3")
+    reported(
+        spoilt("controlnet", conditioning_embedding_out_channels=[4, 4, 4, 8]), "expected three"
+    )
+    reported(spoilt("vae", decoder_block_out_channels=[16, 16, 16]), "8x4x3x3, expected 16x4x3x3")
     (spoilt("text") / loading.PROMPT).unlink()
-    told(tmp_path / "text", "text_encoder/config.json is not there")
-    told(tmp_path / "nowhere", "scheduler_config.json is not there: wanted a folder in the layout")
+    reported(tmp_path / "text", "text_encoder/config.json is missing")
+    reported(tmp_path / "nowhere", "scheduler_config.json is missing: a folder in the layout")
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "diffusers", None)
-        with pytest.raises(BadSetting, match=r"wants diffusers: .* 'filmgate\[diffusion\]' does"):
-            loading.opened(tiny_diffvsr.folder(), torch.float32, "cpu")
+        with pytest.raises(BadSetting, match=r"needs diffusers: .* 'filmgate\[diffusion\]'"):
+            loading.open_networks(tiny_diffvsr.folder(), torch.float32, "cpu")
 
 
 @pytest.mark.slow
-def test_the_text_encoder_is_asked_once_and_its_word_is_stored(tmp_path: Path) -> None:
+def test_the_text_encoder_runs_once(tmp_path: Path) -> None:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     shutil.copytree(tiny_diffvsr.folder(), tmp_path, dirs_exist_ok=True)
@@ -328,8 +332,8 @@ def test_the_text_encoder_is_asked_once_and_its_word_is_stored(tmp_path: Path) -
     )
     encoder.save_pretrained(tmp_path / "text_encoder")
     wanted = encoder.eval()(torch.tensor([[1, 2, *[0] * 75]]))[0]
-    made, _ = loading.opened(tmp_path, torch.float32, "cpu")
+    made, _ = loading.open_networks(tmp_path, torch.float32, "cpu")
     assert float((made.prompt - wanted).abs().max()) < 1e-5
     shutil.rmtree(tmp_path / "text_encoder")
-    again, _ = loading.opened(tmp_path, torch.float32, "cpu")
+    again, _ = loading.open_networks(tmp_path, torch.float32, "cpu")
     assert torch.equal(made.prompt, again.prompt)

@@ -1,4 +1,4 @@
-"""The family `dis`: every kind of planes, several positions at once, and words where it cannot."""
+"""The family `dis`: every pixel format, several positions at once, and its errors."""
 
 from fractions import Fraction
 
@@ -7,10 +7,10 @@ import pytest
 
 from filmgate.core.frame import ColorTags, StreamSpec
 from filmgate.errors import BadSetting, Unsupported
-from filmgate.flow.dis import shrunk
+from filmgate.flow.dis import downsample
 from filmgate.media.pixels.planes import Planes
-from filmgate.models.families.dis import Dis
-from filmgate.models.registry import families, interpolator
+from filmgate.models.families.dis.interpolator import DisInterpolator
+from filmgate.models.registry import build_interpolator, list_families
 from filmgate.quality.metrics.psnr_ssim import psnr
 from tests.flow.scenes import texture, view
 
@@ -31,13 +31,13 @@ KINDS = {  # columns and rows of the first plane for one of the others
 }
 
 
-def picture(pixels: str, x: int, columns: int = 127, rows: int = 95) -> Planes:
-    """A view of the scene that moves with `x`, of odd size, in the film's own bits."""
-    whole = view(SCENE, 30 - x, 20, rows, columns)
-    planes = [whole, *(shrunk(whole, max(step)) for step in KINDS[pixels] if step[0] == step[1])]
+def image(pixels: str, x: int, columns: int = 127, rows: int = 95) -> Planes:
+    """A view of the scene that moves with `x`, of odd size, in the video's own bits."""
+    full = view(SCENE, 30 - x, 20, rows, columns)
+    planes = [full, *(downsample(full, max(step)) for step in KINDS[pixels] if step[0] == step[1])]
     for across, down in KINDS[pixels]:
         if across != down:
-            planes.append(np.ascontiguousarray(whole[::down, ::across]))
+            planes.append(np.ascontiguousarray(full[::down, ::across]))
     empty = Planes((), pixels, COLOUR)
     if empty.bits == 8:
         return empty.with_arrays(tuple(planes))
@@ -45,9 +45,9 @@ def picture(pixels: str, x: int, columns: int = 127, rows: int = 95) -> Planes:
 
 
 @pytest.mark.parametrize("pixels", KINDS)
-def test_every_kind_of_planes_is_drawn_in_its_own_sizes_and_bits(pixels: str) -> None:
-    a, truth, b = (picture(pixels, x) for x in (0, 4, 8))
-    (drawn,) = Dis().between(a, b, [HALF])
+def test_every_pixel_format_keeps_its_sizes_and_bits(pixels: str) -> None:
+    a, truth, b = (image(pixels, x) for x in (0, 4, 8))
+    (drawn,) = DisInterpolator().interpolate(a, b, [HALF])
     assert (drawn.pixels, drawn.colour) == (pixels, COLOUR)
     peak = (1 << a.bits) - 1
     for plane, wanted in zip(drawn.arrays, truth.arrays, strict=True):
@@ -56,41 +56,45 @@ def test_every_kind_of_planes_is_drawn_in_its_own_sizes_and_bits(pixels: str) ->
     assert psnr(drawn.arrays[0][INNER], truth.arrays[0][INNER], peak) > 36
 
 
-def test_several_positions_are_each_what_they_are_alone() -> None:
-    a, b = picture("yuv420p", 0), picture("yuv420p", 8)
+def test_positions_are_independent() -> None:
+    a, b = image("yuv420p", 0), image("yuv420p", 8)
     positions = [Fraction(1, 3), HALF, Fraction(2, 3)]
-    for position, drawn in zip(positions, Dis().between(a, b, positions), strict=True):
-        (alone,) = Dis().between(a, b, [position])
+    for position, drawn in zip(
+        positions, DisInterpolator().interpolate(a, b, positions), strict=True
+    ):
+        (alone,) = DisInterpolator().interpolate(a, b, [position])
         assert all(map(np.array_equal, alone.arrays, drawn.arrays))
 
 
-def test_nothing_is_written_into_the_pictures_given() -> None:
-    a, b = picture("yuv420p", 0), picture("yuv420p", 8)
+def test_inputs_are_not_changed() -> None:
+    a, b = image("yuv420p", 0), image("yuv420p", 8)
     for plane in (*a.arrays, *b.arrays):
         plane.flags.writeable = False
-    assert len(Dis().between(a, b, [HALF])) == 1
+    assert len(DisInterpolator().interpolate(a, b, [HALF])) == 1
 
 
-def test_values_above_ten_bits_never_come_out_of_ten() -> None:
+def test_ten_bit_results_stay_in_range() -> None:
     """Cubic interpolation overshoots at a sharp edge."""
     a, b = (np.full((80, 80), 0, np.uint16) for _ in range(2))
     a[:, 30:], b[:, 34:] = 1023, 1023
-    (drawn,) = Dis().between(Planes((a,), "gray10le"), Planes((b,), "gray10le"), [HALF])
+    (drawn,) = DisInterpolator().interpolate(
+        Planes((a,), "gray10le"), Planes((b,), "gray10le"), [HALF]
+    )
     assert drawn.arrays[0].max() == 1023
 
 
 def test_frames_that_change_their_size_are_refused_with_both_sizes() -> None:
     with pytest.raises(Unsupported, match=r"127x95 yuv420p .* 63x95 yuv420p"):
-        Dis().between(picture("yuv420p", 0), picture("yuv420p", 0, columns=63), [HALF])
+        DisInterpolator().interpolate(image("yuv420p", 0), image("yuv420p", 0, columns=63), [HALF])
     with pytest.raises(Unsupported, match="ndarray"):
-        Dis().between(np.zeros((3, 4, 4)), np.zeros((3, 4, 4)), [HALF])
+        DisInterpolator().interpolate(np.zeros((3, 4, 4)), np.zeros((3, 4, 4)), [HALF])
 
 
-def test_the_registry_knows_dis_and_names_what_it_has() -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     spec = StreamSpec(width=8, height=8, rate=None, time_base=Fraction(1), pixels="gray")
-    assert "dis" in families()
-    a, b = picture("gray", 0), picture("gray", 8)
-    (drawn,) = interpolator("dis", spec)(a, b, [HALF])
+    assert "dis" in list_families()
+    a, b = image("gray", 0), image("gray", 8)
+    (drawn,) = build_interpolator("dis", spec)(a, b, [HALF])
     assert isinstance(drawn, Planes)
-    with pytest.raises(BadSetting, match=r"'disk': wanted one of .*dis"):
-        interpolator("disk", spec)
+    with pytest.raises(BadSetting, match=r"'disk': pass one of dis"):
+        build_interpolator("disk", spec)

@@ -1,4 +1,4 @@
-"""FILM: the recorded numbers, the published keys, bands and memos that change nothing."""
+"""FILM: recorded values, published keys, and bands and memos with the same results."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,12 +13,14 @@ from torch import Tensor
 
 import filmgate as fg
 from filmgate.core.frame import ColorTags, StreamSpec
-from filmgate.device.tensor_memory import Live
+from filmgate.device.tensor_memory import LiveMemory
 from filmgate.errors import BadWeights, Unsupported
 from filmgate.flow.warp_torch import warp
 from filmgate.media.pixels.planes import Planes
-from filmgate.models import contracts, registry
+from filmgate.models import registry
 from filmgate.models.families import film
+from filmgate.models.families.film import FilmOptions
+from filmgate.models.families.film.interpolator import choose_band_rows
 from filmgate.models.families.film.net import Film, Shape
 from filmgate.quality.verify import check
 from tests import videos
@@ -65,18 +67,23 @@ Ends = tuple[tuple[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor]
 
 
 def ends(net: Film, *images: Tensor, rows: int | None = None) -> Ends:
-    a, b = ((pyramid, net.features(pyramid, rows)) for pyramid in map(net.pyramid, images))
+    a, b = (
+        (pyramid, net.extract_features(pyramid, rows)) for pyramid in map(net.build_pyramid, images)
+    )
     return a, b
 
 
 def drawn(net: Film, a: Any, b: Any, t: float = 0.5, rows: int | None = None) -> Tensor:
-    forward, backward = net.flows(a[1], b[1], rows)[0], net.flows(b[1], a[1], rows)[0]
-    return net.fused(a, b, forward, backward, t, rows)
+    forward, backward = (
+        net.estimate_flows(a[1], b[1], rows)[0],
+        net.estimate_flows(b[1], a[1], rows)[0],
+    )
+    return net.fuse_images(a, b, forward, backward, t, rows)
 
 
-def test_the_numbers_are_those_of_the_published_code(net: Film) -> None:
+def test_results_match_those_of_the_published_code(net: Film) -> None:
     a, b = ends(net, image(0), image(1))
-    flows, residuals = net.flows(a[1], b[1])
+    flows, residuals = net.estimate_flows(a[1], b[1])
     made = {f"feature {k}": a[1][k] for k in range(4)}
     made |= {"residual 4": residuals[4], "residual 0": residuals[0]}
     made |= {"flow 2": flows[2], "flow 0": flows[0], "image": drawn(net, a, b)}
@@ -87,21 +94,21 @@ def test_the_numbers_are_those_of_the_published_code(net: Film) -> None:
         assert [float(x) for x in said] == pytest.approx(
             [mean, std, absmax, *first, *last], abs=1e-4
         ), name
-    picture = made["image"][0]
+    sample = made["image"][0]
     for row, column, rgb in ((0, 0, (0.106683, -0.069958, -0.486260)),
                              (31, 17, (-0.029988, -0.034853, -0.295003)),
                              (63, 63, (-0.051993, -0.106504, -0.058371))):  # fmt: skip
-        assert picture[:, row, column].tolist() == pytest.approx(rgb, abs=1e-4)
+        assert sample[:, row, column].tolist() == pytest.approx(rgb, abs=1e-4)
 
 
-def test_sides_that_do_not_halve_evenly_give_the_published_numbers_too(net: Film) -> None:
+def test_uneven_sides_match_the_published_code(net: Film) -> None:
     """Ports that resize with another "nearest" differ here by 1.9e-4."""
     made = drawn(net, *ends(net, image(5, 72, 56), image(6, 72, 56)))
     assert made[0, :, 0, 0].tolist() == pytest.approx((0.097372, -0.059752, -0.455452), abs=2e-5)
     assert float(made.mean()) == pytest.approx(-0.115540, abs=1e-5)
 
 
-def test_warping_and_the_2_x_2_convolution_to_the_digit() -> None:
+def test_warp_and_2_x_2_convolution_are_exact() -> None:
     flow = torch.tensor([0.5, -0.25]).reshape(1, 2, 1, 1).expand(1, 2, 4, 4)
     made = warp(torch.arange(16.0).reshape(1, 1, 4, 4), flow)
     assert made.flatten().tolist() == [0.5, 1.5, 2.5, 3, 3.5, 4.5, 5.5, 6,
@@ -116,8 +123,8 @@ def test_warping_and_the_2_x_2_convolution_to_the_digit() -> None:
 
 
 def test_the_full_network_has_the_published_keys_and_sizes() -> None:
-    (weights,) = film.weights()
-    shapes = registry.shapes(weights)
+    weights = film.WEIGHTS
+    shapes = registry.get_tensor_shapes(weights)
     assert len(shapes) == 82
     numbers = sum(int(np.prod(shape)) for shape in shapes.values())
     assert numbers == 34_436_667
@@ -131,15 +138,15 @@ def test_the_full_network_has_the_published_keys_and_sizes() -> None:
 
 
 @pytest.mark.parametrize("rows", [16, 48, 64])
-def test_bands_give_the_whole_picture(rows: int, net: Film) -> None:
+def test_bands_give_the_complete_image(rows: int, net: Film) -> None:
     sides = image(5, 192, 64), image(6, 192, 64)
     (a, b), by_bands = ends(net, *sides), ends(net, *sides, rows=rows)
     for end, again in zip((a, b), by_bands, strict=True):
         for level, found in zip(end[1], again[1], strict=True):
             assert float((level - found).abs().max()) < 1e-6
     for t in (0.5, 0.3):
-        whole, banded = drawn(net, a, b, t), drawn(net, *by_bands, t, rows)
-        assert float((whole - banded).abs().max()) < 2e-6, "flow is pixels: 1e-6 of 5"
+        full, banded = drawn(net, a, b, t), drawn(net, *by_bands, t, rows)
+        assert float((full - banded).abs().max()) < 2e-6, "flow is pixels: 1e-6 of 5"
 
 
 def planes(seed: int, width: int = 56, height: int = 40) -> Planes:
@@ -161,7 +168,7 @@ def spec(pixels: str = "yuv420p", **colour: str) -> StreamSpec:
 
 
 def between() -> Any:
-    return registry.interpolator("film", spec(), contracts.Knobs(tiny.weights("film")))
+    return registry.build_interpolator("film", spec(), FilmOptions(weights=tiny.weights("film")))
 
 
 def same(one: Sequence[Planes], other: Sequence[Planes]) -> bool:
@@ -169,11 +176,11 @@ def same(one: Sequence[Planes], other: Sequence[Planes]) -> bool:
                for x, y in zip(a.arrays, b.arrays, strict=True))  # fmt: skip
 
 
-def test_what_is_kept_of_a_frame_changes_no_bit() -> None:
+def test_the_memo_changes_no_bit() -> None:
     a, b, c = (planes(k) for k in range(3))
-    going_on, anew = between(), between()
+    going_on, fresh = between(), between()
     first = going_on(a, b, [HALF])
-    assert same(going_on(b, c, [HALF]), anew(b, c, [HALF]))
+    assert same(going_on(b, c, [HALF]), fresh(b, c, [HALF]))
     assert same(going_on(a, b, [HALF]), first)
     assert len(going_on.__self__.memo) == 1
 
@@ -191,12 +198,14 @@ def test_eighths_are_midpoints_of_midpoints_and_thirds_scale_the_flow() -> None:
     assert half.size == a.size
 
 
-def test_what_it_can_not_do_is_told_before_the_first_frame(tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match="transparency"):
-        registry.interpolator("film", spec("yuva420p"), contracts.Knobs(tiny.weights("film")))
+def test_unsupported_inputs_are_refused_before_the_first_frame(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="alpha channel"):
+        registry.build_interpolator(
+            "film", spec("yuva420p"), FilmOptions(weights=tiny.weights("film"))
+        )
     with pytest.raises(Unsupported, match="HDR"):
-        registry.interpolator(
-            "film", spec(transfer="smpte2084"), contracts.Knobs(tiny.weights("film"))
+        registry.build_interpolator(
+            "film", spec(transfer="smpte2084"), FilmOptions(weights=tiny.weights("film"))
         )
     with pytest.raises(BadWeights, match="filmgate models pull film"):
         fg.run(fg.Interpolate(model="film"), videos.make(videos.Video(), tmp_path / "in.mp4"),
@@ -204,18 +213,22 @@ def test_what_it_can_not_do_is_told_before_the_first_frame(tmp_path: Path) -> No
     wrong = tiny.film_tensors()
     wrong["fuse.output_conv.weight"] = torch.zeros(4, 4, 1, 1)
     save_file(wrong, tmp_path / "wrong.safetensors")
-    with pytest.raises(BadWeights, match=r"output_conv.weight is 4x4x1x1, wanted 3x4x1x1"):
-        registry.interpolator("film", spec(), contracts.Knobs(tmp_path / "wrong.safetensors"))
+    with pytest.raises(BadWeights, match=r"output_conv.weight is 4x4x1x1, expected 3x4x1x1"):
+        registry.build_interpolator(
+            "film", spec(), FilmOptions(weights=tmp_path / "wrong.safetensors")
+        )
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(BadWeights, match="no weights of FILM"):
-        registry.interpolator("film", spec(), contracts.Knobs(tmp_path / "other.safetensors"))
+    with pytest.raises(BadWeights, match="not weights of FILM"):
+        registry.build_interpolator(
+            "film", spec(), FilmOptions(weights=tmp_path / "other.safetensors")
+        )
 
 
 @pytest.mark.parametrize("name", ["sound", "uneven"])
 def test_from_file_to_file(name: str, tmp_path: Path) -> None:
     source = videos.make(videos.VIDEOS[name], tmp_path / "in.mp4")
-    task = fg.Interpolate(factor=2, model="film", weights=tiny.weights("film"))
-    # numbers drawn by rule draw what no right picture can be
+    task = fg.Interpolate(factor=2, model="film", options=FilmOptions(weights=tiny.weights("film")))
+    # weights by rule make invalid images
     sink, limits = fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
     done = fg.run(task, source, sink, limits=limits)
     assert done.written == 2 * done.read
@@ -227,16 +240,16 @@ def test_from_file_to_file(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("width", "height", "gb"), [(832, 1216, 1.4), (1920, 1088, 2.5), (3840, 2176, 7.9)]
 )
-def test_its_peak_on_a_card_is_predicted_within_what_is_allowed(
+def test_the_predicted_peak_on_a_gpu_is_within_the_limit(
     width: int, height: int, gb: float
 ) -> None:
-    """Half precision, in bands; live bytes, and what cuDNN's layouts take. No card was there."""
+    """Half precision, in bands; live bytes, and what cuDNN's layouts take. No GPU was available."""
     half = torch.float16
-    with Live(layouts=True) as live:
+    with LiveMemory(layouts=True) as live:
         net = Film(Shape(), "meta").to(half).requires_grad_(False)
-        live.hold(*net.parameters())
+        live.add(*net.parameters())
         sides = [torch.empty(1, 3, height, width, dtype=half, device="meta") for _ in range(2)]
-        rows = film.band(width)
+        rows = choose_band_rows(width)
         made = drawn(net, *ends(net, *sides, rows=rows), rows=rows)
     assert made.shape == (1, 3, height, width)
     assert live.peak < gb * 1e9

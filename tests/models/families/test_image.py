@@ -1,4 +1,4 @@
-"""image: networks that spandrel knows, from their files, with tiles; and words where it can't."""
+"""image: networks that spandrel knows, from their files, in tiles, and its errors."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -17,9 +17,8 @@ from filmgate.core.wrappers.tiled import Tile, tiled
 from filmgate.errors import BadSetting, BadWeights, Exit, Unsupported
 from filmgate.media.pixels import rgb
 from filmgate.media.pixels.planes import Planes
-from filmgate.models.contracts import Knobs
-from filmgate.models.families import image
-from filmgate.models.registry import family_of, upscaler
+from filmgate.models.families.image import ImageOptions, upscaler
+from filmgate.models.registry import build_upscaler, identify_weights
 from filmgate.quality.verify import check
 from tests import videos
 from tests.models import tiny
@@ -34,94 +33,97 @@ SPEC = StreamSpec(
 )
 
 
-def test_what_comes_out_is_what_the_network_makes_of_rgb() -> None:
+def test_results_are_those_of_the_network_on_rgb() -> None:
     chance = np.random.default_rng(1)
     sizes = ((48, 64), (24, 32), (24, 32))
     planes = Planes(tuple(chance.integers(16, 235, size, np.uint8) for size in sizes), "yuv420p",
                     SPEC.colour)  # fmt: skip
-    enlarge = upscaler("image", SPEC, 2, Knobs(tiny.weights("image")))
+    enlarge = build_upscaler("image", SPEC, 2, ImageOptions(weights=tiny.weights("image")))
     assert callable(enlarge)
     made: Any = enlarge(planes)
     with torch.inference_mode():
-        network = image.known(tiny.weights("image"))
+        network = upscaler.load_network(tiny.weights("image"))
         wanted = rgb.to_planes(network(rgb.to_rgb(planes)[None])[0], "yuv420p", SPEC.colour)  # type: ignore[operator]
     assert made.size == (128, 96)
     assert all(map(np.array_equal, made.arrays, wanted.arrays))
 
 
 @pytest.mark.parametrize(("dtype", "close"), [("float16", 1), ("bfloat16", 6)])
-def test_other_numbers_give_nearly_the_same(dtype: Any, close: int) -> None:
+def test_other_dtypes_give_nearly_the_same(dtype: Any, close: int) -> None:
     planes = Planes((np.random.default_rng(2).integers(16, 235, (70, 90), np.uint8),) * 3,
                     "yuv444p", SPEC.colour)  # fmt: skip
     spec = replace(SPEC, width=90, height=70, pixels="yuv444p")
-    ways: Any = [upscaler("image", spec, 2, Knobs(tiny.weights("image"), name, tile))
-                 for name, tile in ((None, None), (dtype, 64))]  # fmt: skip
+    weights = tiny.weights("image")
+    choices = (ImageOptions(weights=weights), ImageOptions(weights=weights, dtype=dtype, tile=64))
+    ways: Any = [build_upscaler("image", spec, 2, options) for options in choices]
     one, other = (way(planes).arrays[0].astype(int) for way in ways)
     assert 0 < abs(one - other).max() <= close
 
 
-def test_what_a_network_does_not_bear_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_dtypes_and_tiles_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from spandrel import ModelTiling  # seconds: only where it is wanted
 
-    found: Any = image.known(tiny.weights("image"))
+    found: Any = upscaler.load_network(tiny.weights("image"))
     found.supports_half, found.tiling = False, ModelTiling.DISCOURAGED
-    monkeypatch.setattr(image, "known", lambda path: found)
-    with pytest.raises(BadSetting, match="does not bear: wanted float32 or bfloat16"):
-        upscaler("image", SPEC, 2, Knobs(tiny.weights("image"), "float16"))
-    with pytest.raises(BadSetting, match="tile is 64, and RealESRGAN Compact wants whole pictures"):
-        upscaler("image", SPEC, 2, Knobs(tiny.weights("image"), tile=64))
+    monkeypatch.setattr(upscaler, "load_network", lambda path: found)
+    with pytest.raises(BadSetting, match="does not support: pass float32 or bfloat16"):
+        build_upscaler(
+            "image", SPEC, 2, ImageOptions(weights=tiny.weights("image"), dtype="float16")
+        )
+    with pytest.raises(
+        BadSetting, match="tile is 64, and RealESRGAN Compact needs complete images"
+    ):
+        build_upscaler("image", SPEC, 2, ImageOptions(weights=tiny.weights("image"), tile=64))
 
 
-def test_tiles_give_the_whole_picture_of_a_local_network() -> None:
-    network = image.known(tiny.weights("image"))
-    picture = torch.rand(1, 3, 70, 90)
+def test_tiles_give_the_complete_image() -> None:
+    network = upscaler.load_network(tiny.weights("image"))
+    sample = torch.rand(1, 3, 70, 90)
     with torch.inference_mode():
-        parts = tiled(network, halo=image.HALO // 8, out=(2,), tile=Tile(32, 32))(picture)  # type: ignore[arg-type]
-        assert float((parts - network(picture)).abs().max()) < 1e-5  # type: ignore[operator]
+        parts = tiled(network, halo=upscaler.HALO // 8, out=(2,), tile=Tile(32, 32))(sample)  # type: ignore[arg-type]
+        assert float((parts - network(sample)).abs().max()) < 1e-5  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
     "place",
     ["params_ema", "params-ema", "params", "state_dict", "model_state_dict", "net", "g", ""],
 )
-def test_a_file_is_known_by_its_tensors_wherever_a_trainer_put_them(
-    place: str, tmp_path: Path
-) -> None:
+def test_tensors_are_found_under_every_usual_key(place: str, tmp_path: Path) -> None:
     held: dict[str, Any] = {f"module.{key}": value for key, value in tiny.image_tensors(4).items()}
     more = {"iter": 5} if place in ("params", "params_ema") else {}
     torch.save({place: held, **more} if place else held, tmp_path / "4x.pth")
-    assert family_of(tmp_path / "4x.pth") == "image"
-    assert image.known(tmp_path / "4x.pth").scale == 4  # type: ignore[attr-defined]
+    assert identify_weights(tmp_path / "4x.pth") == "image"
+    assert upscaler.load_network(tmp_path / "4x.pth").scale == 4  # type: ignore[attr-defined]
 
 
-def test_what_only_looks_like_a_network_is_told(tmp_path: Path) -> None:
+def test_a_file_that_only_resembles_a_network_is_refused(tmp_path: Path) -> None:
     held = tiny.image_tensors() | {"body.1.weight": torch.zeros(5)}
     save_file(held, tmp_path / "x.safetensors")
-    with pytest.raises(BadWeights, match="can't be made into the network that spandrel takes it"):
-        image.known(tmp_path / "x.safetensors")
+    with pytest.raises(BadWeights, match="cannot be loaded as the network that spandrel takes it"):
+        upscaler.load_network(tmp_path / "x.safetensors")
 
 
-def test_what_can_not_be_is_said(tmp_path: Path) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="name a file with --model"):
-        upscaler("image", SPEC, 2)
+        build_upscaler("image", SPEC, 2)
     with pytest.raises(BadSetting, match="enlarges 2 times and scale is 4: pass --scale 2"):
-        upscaler("image", SPEC, 4, Knobs(tiny.weights("image")))
+        build_upscaler("image", SPEC, 4, ImageOptions(weights=tiny.weights("image")))
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(BadWeights, match="no network that spandrel knows"):
-        upscaler("image", SPEC, 2, Knobs(tmp_path / "x.safetensors"))
-    with pytest.raises(Unsupported, match="image was given ndarray"):
-        image.Enlarge(torch.relu, "cpu").picture(np.zeros((4, 4)))
+    with pytest.raises(BadWeights, match="not a network that spandrel knows"):
+        build_upscaler("image", SPEC, 2, ImageOptions(weights=tmp_path / "x.safetensors"))
+    with pytest.raises(Unsupported, match="image cannot take ndarray"):
+        upscaler.SpandrelUpscaler(torch.relu, "cpu").upscale(np.zeros((4, 4)))
 
 
 def test_from_file_to_file(tmp_path: Path) -> None:
     source = videos.make(videos.VIDEOS["sound"], tmp_path / "in.mp4")
-    task = fg.Upscale(model="image", weights=tiny.weights("image"))
+    task = fg.Upscale(model="image", options=ImageOptions(weights=tiny.weights("image")))
     fg.run(task, source, fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"))
     report = check(tmp_path / "out.mp4", source)
     assert report.ok, report
 
 
-def test_from_the_command_line_a_file_of_weights_is_enough(
+def test_the_command_line_needs_only_a_file_of_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""RAFT: torchvision's numbers, keys and sizes; look-up, bands and half precision change little."""
+"""RAFT: torchvision's results, keys and sizes; look-up, bands and half precision."""
 
 import json
 from itertools import pairwise
@@ -10,17 +10,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from filmgate.device.tensor_memory import Live
+from filmgate.device.placement import Placement
+from filmgate.device.tensor_memory import LiveMemory
 from filmgate.errors import BadSetting, BadWeights
-from filmgate.flow.warp_torch import places
+from filmgate.flow.warp_torch import make_pixel_grid
 from filmgate.models import registry
 from filmgate.models.families import raft
+from filmgate.models.families.raft import RaftOptions
 from filmgate.models.families.raft import net as nets
-from filmgate.models.families.raft.correlation import correlation, volume_bytes
-from filmgate.models.families.raft.net import LARGE, SMALL, Raft, Seen, Shape
+from filmgate.models.families.raft.correlation import correlate, count_volume_bytes
+from filmgate.models.families.raft.estimator import RaftEstimator
+from filmgate.models.families.raft.net import LARGE, SMALL, EncodedFrame, Raft, Shape
 from tests.models import tiny
 
-# Recorded from torchvision 0.29.2, with weights and pictures by rule: see `golden`.
+# Recorded from torchvision 0.29.2, with weights and images by rule: see `golden`.
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "raft.json").read_text())
 NAMES = ("raft_large", "raft_small")
 SHAPES = {"raft_large": LARGE, "raft_small": SMALL}
@@ -43,28 +46,32 @@ def small(request: Any) -> Raft:
     return network(request.param)
 
 
-def picture(seed: int, height: int, width: int) -> Tensor:
+def make_image(seed: int, height: int, width: int) -> Tensor:
     """(1, 3, H, W) in [0, 1]: soft blots of eight pixels."""
-    coarse = tiny.by_rule(f"picture {seed}", (3 * (height // 8 + 1) * (width // 8 + 1),))
+    name = f"picture {seed}"  # that of the recorded values
+    coarse = tiny.by_rule(name, (3 * (height // 8 + 1) * (width // 8 + 1),))
     coarse = coarse.view(1, 3, height // 8 + 1, width // 8 + 1)  # of deviation 0.1
-    whole = torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bilinear")
-    return (0.5 + 2 * whole[:, :, :height, :width]).clamp(0, 1)
+    full = torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bilinear")
+    return (0.5 + 2 * full[:, :, :height, :width]).clamp(0, 1)
 
 
 def flow_of(net: Raft, a: Tensor, b: Tensor, **how: Any) -> Tensor:
-    return net.flow(net.seen(a), net.seen(b), **how)
+    return net.estimate_flow(net.encode(a), net.encode(b), **how)
 
 
-def told(flow: Tensor) -> dict[str, Any]:
+def reported(flow: Tensor) -> dict[str, Any]:
     flat = flow.flatten().double()
     at = [0, 1, flat.numel() // 3, flat.numel() // 2, flat.numel() - 1]
     return {"shape": list(flow.shape), "mean": float(flat.mean()), "std": float(flat.std()),
             "absmax": float(flat.abs().max()), "at": [float(flat[k]) for k in at]}  # fmt: skip
 
 
-def test_the_numbers_are_those_recorded_from_torchvision(full: tuple[str, Raft]) -> None:
+def test_results_match_those_recorded_from_torchvision(full: tuple[str, Raft]) -> None:
     name, net = full
-    found, wanted = told(flow_of(net, picture(1, 128, 136), picture(2, 128, 136))), GOLDEN[name]
+    found, wanted = (
+        reported(flow_of(net, make_image(1, 128, 136), make_image(2, 128, 136))),
+        GOLDEN[name],
+    )
     assert found["shape"] == wanted["shape"]
     for key in ("mean", "std", "absmax", "at"):
         assert found[key] == pytest.approx(wanted[key], abs=1e-4), key
@@ -80,20 +87,20 @@ def test_the_flow_is_that_of_torchvision(full: tuple[str, Raft], size: tuple[int
     theirs = getattr(optical_flow, name)().eval()
     assert net.state_dict().keys() == theirs.state_dict().keys()
     theirs.load_state_dict(net.state_dict())
-    a, b = picture(1, *size), picture(2, *size)
+    a, b = make_image(1, *size), make_image(2, *size)
     wanted = theirs(2 * a - 1, 2 * b - 1, num_flow_updates=4)[-1][0]
-    assert float(wanted.abs().max()) > 1, "else nothing is compared"
-    seen = net.seen(a), net.seen(b)
+    assert float(wanted.abs().max()) > 1, "a flow of 0 would compare nothing"
+    seen = net.encode(a), net.encode(b)
     for volume in (True, False):
-        found = net.flow(*seen, updates=4, volume=volume)
+        found = net.estimate_flow(*seen, updates=4, volume=volume)
         assert float((found - wanted).abs().max()) < 1e-4
 
 
 def test_the_published_files_have_these_keys_and_sizes() -> None:
-    for weights, count, numbers in zip(raft.weights(), (169, 106), (5_257_536, 990_162),
+    for weights, count, numbers in zip(raft.WEIGHTS, (169, 106), (5_257_536, 990_162),
                                        strict=True):  # fmt: skip
-        assert registry.weights_of(weights.name) == weights
-        shapes = registry.shapes(weights)
+        assert registry.find_weights(weights.name) == weights
+        shapes = registry.get_tensor_shapes(weights)
         learnt = [name for name in shapes if "running" not in name and "num_" not in name]
         assert len(shapes) == count
         assert sum(torch.Size(shapes[name]).numel() for name in learnt) == numbers
@@ -102,119 +109,125 @@ def test_the_published_files_have_these_keys_and_sizes() -> None:
         assert shapes["update_block.motion_encoder.convcorr1.0.weight"][1] in (324, 196)
 
 
-def test_look_up_gives_what_the_volume_gives_wherever_it_looks() -> None:
-    """Near and far apart, between whole places, at edges and far outside."""
+def test_look_up_equals_the_volume_at_every_position() -> None:
+    """Near and far apart, between full places, at edges and far outside."""
     chance = torch.Generator().manual_seed(1)
     a, b = torch.randn(2, 1, 8, 19, 22, generator=chance)
-    still = places(19, 22, a.device)
+    still = make_pixel_grid(19, 22, a.device)
     for spread in (0.0, 3.0, 40.0, 1e6):
         at = still + spread * torch.randn(2, 19, 22, generator=chance)
         at[:, :2, :9] = still[:, :2, :9] - 4.5
         for radius in (3, 4):
-            volume, looked = (correlation(a, b, radius, way).around(at) for way in (True, False))
+            volume, looked = (
+                correlate(a, b, radius, way).sample_around(at) for way in (True, False)
+            )
             assert volume.shape == looked.shape == (1, 4 * (2 * radius + 1) ** 2, 19, 22)
             near = at.abs().amax(0) < 1000
             assert float((volume - looked)[0, :, near].abs().max()) < 2e-5
     at[:, 5, 5] = float("nan")  # as from spoilt weights: the guard's affair, no crash
-    assert correlation(a, b, 4, False).around(at)[0, :, 5, 5].isnan().all()
+    assert correlate(a, b, 4, False).sample_around(at)[0, :, 5, 5].isnan().all()
 
 
 def test_the_volume_is_used_up_to_a_size(small: Raft, monkeypatch: Any) -> None:
-    seen = Seen(torch.rand(1, 8, 16, 17), torch.rand(1, 8, 16, 17))
+    seen = EncodedFrame(torch.rand(1, 8, 16, 17), torch.rand(1, 8, 16, 17))
     asked = list[bool]()
 
     def spied(a: Tensor, b: Tensor, radius: int, volume: bool) -> Any:
         asked.append(volume)
-        return correlation(a, b, radius, volume)
+        return correlate(a, b, radius, volume)
 
-    monkeypatch.setattr(nets, "correlation", spied)
-    whole = small.flow(seen, seen, 2)
-    monkeypatch.setattr(nets, "VOLUME_BYTES", volume_bytes(16, 17) - 1)
-    assert float((small.flow(seen, seen, 2) - whole).abs().max()) < 1e-4
+    monkeypatch.setattr(nets, "correlate", spied)
+    full = small.estimate_flow(seen, seen, 2)
+    monkeypatch.setattr(nets, "VOLUME_BYTES", count_volume_bytes(16, 17) - 1)
+    assert float((small.estimate_flow(seen, seen, 2) - full).abs().max()) < 1e-4
     assert asked == [True, False]
 
 
 @pytest.mark.parametrize("rows", [1, 5, 32])
-def test_bands_give_the_whole_picture(rows: int, small: Raft) -> None:
-    image = picture(3, 136, 128)
-    whole, banded = small.seen(image), small.seen(image, rows)
-    assert float((whole.features - banded.features).abs().max()) < 2e-5
-    assert whole.context is not None
+def test_bands_give_the_complete_image(rows: int, small: Raft) -> None:
+    image = make_image(3, 136, 128)
+    full, banded = small.encode(image), small.encode(image, rows)
+    assert float((full.features - banded.features).abs().max()) < 2e-5
+    assert full.context is not None
     assert banded.context is not None
-    assert float((whole.context - banded.context).abs().max()) < 2e-5
+    assert float((full.context - banded.context).abs().max()) < 2e-5
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_no_mix_of_dtypes_raises_and_flow_stays_float32(dtype: torch.dtype, small: Raft) -> None:
     half = network(small.shape, dtype)
     for given in (torch.float32, torch.float16, torch.bfloat16):
-        a, b = (picture(k, 128, 128).to(given) for k in (1, 2))
+        a, b = (make_image(k, 128, 128).to(given) for k in (1, 2))
         for volume in (True, False):
-            seen = half.seen(a), half.seen(b, rows=24)
+            seen = half.encode(a), half.encode(b, rows=24)
             assert seen[0].features.dtype == dtype
-            found = half.flow(*seen, volume=volume)
+            found = half.estimate_flow(*seen, volume=volume)
             assert found.dtype == torch.float32
-            whole = flow_of(small, a.float(), b.float())
-            assert float((found - whole).abs().mean()) < 0.02 * float(whole.abs().max()) + 0.05
+            full = flow_of(small, a.float(), b.float())
+            assert float((found - full).abs().mean()) < 0.02 * float(full.abs().max()) + 0.05
     with torch.autocast("cpu", torch.bfloat16):
-        found = flow_of(small, picture(1, 128, 128), picture(2, 128, 128))
+        found = flow_of(small, make_image(1, 128, 128), make_image(2, 128, 128))
     assert found.dtype == torch.float32
 
 
-def test_a_frame_is_encoded_once_and_both_ways_share_it(small: Raft, monkeypatch: Any) -> None:
-    counted, seen = list[Tensor](), Raft.seen
+def test_a_frame_is_encoded_once_for_both_directions(small: Raft, monkeypatch: Any) -> None:
+    counted, seen = list[Tensor](), Raft.encode
 
-    def spied(self: Raft, image: Tensor, rows: int | None = None) -> Seen:
+    def spied(self: Raft, image: Tensor, rows: int | None = None) -> EncodedFrame:
         counted.append(image)
         return seen(self, image, rows)
 
-    monkeypatch.setattr(Raft, "seen", spied)
-    flow = raft.RaftFlow(small, updates=1)
-    kept = [flow.seen(picture(k, 60, 100)[0]) for k in range(3)]
+    monkeypatch.setattr(Raft, "encode", spied)
+    flow = RaftEstimator(small, updates=1)
+    kept = [flow.encode(make_image(k, 60, 100)[0]) for k in range(3)]
     for a, b in pairwise(kept):
-        there, back = flow.flows(b, a, (60, 100), True)
+        there, back = flow.estimate(b, a, (60, 100), True)
         assert back is not None
         assert there.shape == back.shape == (2, 60, 100)
     assert len(counted) == 3
     assert counted[0].shape == (1, 3, 128, 128), "repeated to the least that can be correlated"
 
 
-def test_wrong_files_are_told(tmp_path: Path) -> None:
+def test_wrong_files_are_refused(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(BadWeights, match="no weights of RAFT"):
-        raft.estimator("raft_large", tmp_path / "other.safetensors")
+    with pytest.raises(BadWeights, match="not weights of RAFT"):
+        raft.build_flow(
+            "raft_large", RaftOptions(weights=tmp_path / "other.safetensors"), Placement()
+        )
     wrong = tiny.raft_tensors(tiny.RAFT)
     wrong["update_block.flow_head.conv2.bias"] = torch.zeros(3)
     save_file(wrong, tmp_path / "wrong.safetensors")
-    with pytest.raises(BadWeights, match=r"conv2.bias is 3, wanted 2"):
-        raft.estimator("raft_large", tmp_path / "wrong.safetensors")
+    with pytest.raises(BadWeights, match=r"conv2.bias is 3, expected 2"):
+        raft.build_flow(
+            "raft_large", RaftOptions(weights=tmp_path / "wrong.safetensors"), Placement()
+        )
     with pytest.raises(BadSetting, match="raft_tiny"):
-        raft.estimator("raft_tiny", None)
+        raft.build_flow("raft_tiny", RaftOptions(), Placement())
     with pytest.raises(BadWeights, match="filmgate models pull raft_small"):
-        raft.estimator("raft_small", None)
+        raft.build_flow("raft_small", RaftOptions(), Placement())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "gb"), [(torch.float32, 3.0), (torch.float16, 1.8)])
 def test_half_of_2880_x_5120_is_predicted_under_3_gb(dtype: torch.dtype, gb: float) -> None:
     """The volume at full scale asked for 198 GB. Live bytes, weights and the state included."""
-    with Live() as live:
+    with LiveMemory() as live:
         net = Raft(LARGE, "meta").to(dtype).eval().requires_grad_(False)
-        live.hold(*net.parameters())
-        flow = raft.RaftFlow(net, updates=2, volume=False)
-        pictures = [torch.empty(3, 1440, 2560, device="meta") for _ in range(2)]
-        a, b = map(flow.seen, pictures)
-        found, _ = flow.flows(a, b, (1440, 2560), True)
+        live.add(*net.parameters())
+        flow = RaftEstimator(net, updates=2, volume=False)
+        images = [torch.empty(3, 1440, 2560, device="meta") for _ in range(2)]
+        a, b = map(flow.encode, images)
+        found, _ = flow.estimate(a, b, (1440, 2560), True)
     assert found.shape == (2, 1440, 2560)
     assert live.peak < gb * 1e9
-    assert volume_bytes(360, 640) > 212e9
+    assert count_volume_bytes(360, 640) > 212e9
 
 
-def test_a_state_that_was_read_from_disk_may_lie_on_another_device() -> None:
-    there = raft.RaftFlow(Raft(tiny.RAFT, "meta").requires_grad_(False), updates=1)
-    here = Seen(torch.zeros(1, 8, 16, 16), torch.zeros(1, 8, 16, 16))
-    now = there.seen(torch.zeros(3, 128, 128))
-    flow, back = there.flows(now, here, (128, 128), True)
+def test_a_state_may_come_from_another_device() -> None:
+    there = RaftEstimator(Raft(tiny.RAFT, "meta").requires_grad_(False), updates=1)
+    here = EncodedFrame(torch.zeros(1, 8, 16, 16), torch.zeros(1, 8, 16, 16))
+    now = there.encode(torch.zeros(3, 128, 128))
+    flow, back = there.estimate(now, here, (128, 128), True)
     assert back is not None
     assert flow.is_meta
     assert back.is_meta

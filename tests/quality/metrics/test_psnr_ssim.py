@@ -1,4 +1,4 @@
-"""PSNR and SSIM give the figures that a known library gives."""
+"""PSNR and SSIM equal the values of a reference library."""
 
 from math import inf
 
@@ -9,8 +9,8 @@ import pytest
 from filmgate.quality.metrics.psnr_ssim import psnr, ssim
 
 
-def pair() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Two pictures that anybody can make again."""
+def make_pair() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return two deterministic images."""
     y, x = np.mgrid[0:48, 0:64]
     base = x * 5 + y * 3
     other = base + x * y % 7 * 4
@@ -19,7 +19,7 @@ def pair() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
 
 def test_ssim_is_that_of_scikit_image() -> None:
     """Version 0.26.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False."""
-    a, b = pair()
+    a, b = make_pair()
     assert ssim(a, b) == pytest.approx(0.609950564194884, abs=1e-9)
     colour = np.dstack([a, b, a[::-1]]), np.dstack([b, a[:, ::-1], a])
     assert ssim(*colour) == pytest.approx(0.3124954531097737, abs=1e-9)
@@ -28,7 +28,7 @@ def test_ssim_is_that_of_scikit_image() -> None:
     assert ssim(a, a) == 1
 
 
-def test_psnr_is_what_the_hand_finds() -> None:
+def test_psnr_is_the_known_value() -> None:
     a = np.full((4, 4), 100, np.uint8)
     deep = a.astype(np.uint16)
     assert psnr(a, a) == inf
@@ -37,8 +37,8 @@ def test_psnr_is_what_the_hand_finds() -> None:
     assert psnr(a, np.zeros_like(a)) == pytest.approx(8.1308, abs=1e-4)  # 20 log10(255 / 100)
 
 
-def test_pictures_that_cannot_be_compared_are_refused() -> None:
-    a, b = pair()
+def test_images_that_cannot_be_compared_are_refused() -> None:
+    a, b = make_pair()
     with pytest.raises(ValueError, match="one shape"):
         psnr(a, b[:-1])
     with pytest.raises(ValueError, match="11x11"):

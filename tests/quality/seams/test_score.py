@@ -1,4 +1,4 @@
-"""The seam meter finds planted seams with their period, and nothing in films that have none."""
+"""The seam check finds planted seams with their period, and none in videos without seams."""
 
 import json
 from collections.abc import Callable
@@ -15,13 +15,12 @@ from filmgate.cli.main import main
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import BadSetting, Exit
 from filmgate.media.pixels.planes import Planes
-from filmgate.quality.seams.periodicity import breathing
-from filmgate.quality.seams.report import look_for_seams
-from filmgate.quality.seams.score import Seams, judged, measured
+from filmgate.quality.seams.periodicity import measure_breathing
+from filmgate.quality.seams.report import check_seams
+from filmgate.quality.seams.score import SeamReport, judge_signals, measure_signals
 from tests.flow.scenes import texture
 from tests.videos import VIDEOS, make
 
-Picture = npt.NDArray[np.uint8]
 FRAMES, ROWS, COLUMNS = 72, 64, 96
 SPEC = StreamSpec(
     width=COLUMNS, height=ROWS, rate=Fraction(25), time_base=Fraction(1, 25), pixels="gray"
@@ -30,14 +29,14 @@ BASE = texture(3, 120, 260).astype(np.float32)
 OTHER = texture(4, 120, 260).astype(np.float32)
 
 
-def frame(i: int, picture: npt.NDArray[np.float32]) -> Frame:
-    image = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+def frame(i: int, array: npt.NDArray[np.float32]) -> Frame:
+    image = np.clip(array + 0.5, 0, 255).astype(np.uint8)
     return Frame(i, Fraction(i, 25), Fraction(1, 25), Planes((image,), "gray"))
 
 
-def seen(picture_at: Callable[[int], npt.NDArray[np.float32]], *periods: int) -> Seams:
-    chunks = ([frame(i, picture_at(i))] for i in range(FRAMES))
-    return judged(Path("film"), measured(SPEC, chunks), periods)
+def judge(image_at: Callable[[int], npt.NDArray[np.float32]], *periods: int) -> SeamReport:
+    chunks = ([frame(i, image_at(i))] for i in range(FRAMES))
+    return judge_signals(Path("video.mp4"), measure_signals(SPEC, chunks), periods)
 
 
 def still(i: int) -> npt.NDArray[np.float32]:
@@ -82,10 +81,10 @@ def bouncing(i: int) -> npt.NDArray[np.float32]:
 @pytest.mark.parametrize(
     "video", [still, pan, grain, fade, short_fades, flashes, shots, animated, bouncing]
 )
-def test_a_film_without_seams_is_left_alone(
+def test_a_video_without_seams_passes(
     video: Callable[[int], npt.NDArray[np.float32]],
 ) -> None:
-    found = seen(video, 8)
+    found = judge(video, 8)
     assert found.ok, found
 
 
@@ -95,12 +94,12 @@ def brighter(i: int) -> npt.NDArray[np.float32]:
 
 
 def cold(i: int) -> npt.NDArray[np.float32]:
-    """Each batch of 8 begins with grain, and loses it as its memory fills."""
+    """Each batch of 8 starts with grain, and loses it as its state settles."""
     return grain(i, 4.0 / (1 + i % 8) ** 0.5)
 
 
 def redrawn(i: int) -> npt.NDArray[np.float32]:
-    """Each batch of 8 has fine detail of its own, on a film that moves."""
+    """Each batch of 8 has fine detail of its own, in a moving video."""
     detail = np.random.default_rng(i // 8).normal(0, 6, BASE.shape)
     return np.asarray((BASE * 0.7 + 40 + detail)[:ROWS, i : i + COLUMNS], np.float32)
 
@@ -113,38 +112,38 @@ def shaken_still(i: int) -> npt.NDArray[np.float32]:
 def test_a_seam_every_eight_frames_is_found_with_its_period(
     video: Callable[[int], npt.NDArray[np.float32]],
 ) -> None:
-    found = seen(video)
+    found = judge(video)
     assert not found.ok
     assert found.found is not None
     assert (found.found.frames, found.found.first) == (8, 0)
 
 
-def test_a_given_period_is_looked_at_wherever_its_first_boundary_lies() -> None:
-    found = seen(lambda i: brighter(i + 5), 8, 7)
+def test_a_given_period_is_measured_at_any_offset() -> None:
+    found = judge(lambda i: brighter(i + 5), 8, 7)
     right, wrong = found.given
     assert (right.frames, right.first, right.ok) == (8, 3, False)
     assert wrong.ok
 
 
-def test_one_seam_alone_is_told_with_its_frame() -> None:
-    found = seen(lambda i: np.asarray(grain(i, 1.0) + 8 * (i >= 33), np.float32))
+def test_a_single_seam_is_reported_with_its_frame() -> None:
+    found = judge(lambda i: np.asarray(grain(i, 1.0) + 8 * (i >= 33), np.float32))
     assert not found.ok
     assert (found.worst[0].frame, found.worst[0].kind) == (33, "luma")
 
 
 def test_blended_batches_breathe() -> None:
-    """Where batches fade into each other nothing jumps, but the picture gets softer each time."""
-    chance = np.random.default_rng(1)
+    """Blended batches do not jump, but the image gets softer at each blend."""
+    rng = np.random.default_rng(1)
     soft = np.array([-0.1 if i % 16 < 4 else 0.0 for i in range(160)])
-    noise = chance.normal(0, 0.01, 160)
-    assert breathing(soft + noise, 16)[2]
-    assert not breathing(soft + noise, 15)[2]
-    assert not breathing(noise, 16)[2]
-    assert not breathing(np.cumsum(noise), 16)[2]
-    assert not breathing(np.zeros(160), 16)[2]
+    noise = rng.normal(0, 0.01, 160)
+    assert measure_breathing(soft + noise, 16)[2]
+    assert not measure_breathing(soft + noise, 15)[2]
+    assert not measure_breathing(noise, 16)[2]
+    assert not measure_breathing(np.cumsum(noise), 16)[2]
+    assert not measure_breathing(np.zeros(160), 16)[2]
 
 
-def test_numbers_are_all_that_is_kept_of_a_frame() -> None:
+def test_no_frame_is_kept() -> None:
     alive = []
 
     def chunks() -> object:
@@ -158,68 +157,68 @@ def test_numbers_are_all_that_is_kept_of_a_frame() -> None:
             del one
             assert sum(ref() is not None for ref in alive) <= 6
 
-    measured(SPEC, chunks())  # type: ignore[arg-type]
+    measure_signals(SPEC, chunks())  # type: ignore[arg-type]
 
 
-def test_a_period_that_the_film_does_not_hold_is_refused() -> None:
-    with pytest.raises(BadSetting, match="72 frames, wanted 2 to 36"):
-        seen(grain, 40)
+def test_a_period_too_long_for_the_video_is_refused() -> None:
+    with pytest.raises(BadSetting, match="72 frames, so pass 2 to 36"):
+        judge(grain, 40)
 
 
-def test_a_film_of_one_frame_has_no_seam(tmp_path: Path) -> None:
-    video = make(VIDEOS["one_frame"], tmp_path / "film.mp4")
-    assert look_for_seams(video, tmp_path / "page.html").ok
+def test_a_video_of_one_frame_has_no_seam(tmp_path: Path) -> None:
+    video = make(VIDEOS["one_frame"], tmp_path / "video.mp4")
+    assert check_seams(video, tmp_path / "page.html").ok
 
 
-def written(path: Path, picture_at: Callable[[int], npt.NDArray[np.float32]]) -> Path:
+def write_video(path: Path, image_at: Callable[[int], npt.NDArray[np.float32]]) -> Path:
     with av.open(str(path), "w") as out:
         stream = out.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = COLUMNS, ROWS, "gray"
         for i in range(FRAMES):
-            grey = np.clip(picture_at(i) + 0.5, 0, 255).astype(np.uint8)
-            made = av.VideoFrame.from_ndarray(grey, "gray")
-            made.pts, made.time_base = i, Fraction(1, 25)
-            out.mux(stream.encode(made))
+            grey = np.clip(image_at(i) + 0.5, 0, 255).astype(np.uint8)
+            image = av.VideoFrame.from_ndarray(grey, "gray")
+            image.pts, image.time_base = i, Fraction(1, 25)
+            out.mux(stream.encode(image))
         out.mux(stream.encode(None))
     return path
 
 
-def test_the_command_line_says_no_and_draws_a_page(
+def test_the_command_fails_on_seams_and_writes_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    video = written(tmp_path / "film.mkv", brighter)
+    video = write_video(tmp_path / "video.mkv", brighter)
     assert main(["check", str(video), "--seams", "--period", "8"]) == Exit.VERDICT_NO
-    assert "it jumps every 8 frames" in capsys.readouterr().out
-    page = (tmp_path / "film.mkv.seams.html").read_text()
-    assert "it jumps every 8 frames" in page
+    assert "jumps every 8 frames" in capsys.readouterr().out
+    page = (tmp_path / "video.mkv.seams.html").read_text()
+    assert "jumps every 8 frames" in page
     assert page.count("data:image/png;base64,") >= 2
     assert 'src="http' not in page
-    drawn = cv2.imread(str(tmp_path / "film.mkv.seams.png"))
+    drawn = cv2.imread(str(tmp_path / "video.mkv.seams.png"))
     assert drawn is not None
     assert drawn.shape[1] == 960
     words = ["check", str(video), "--seams", "--json", "--report", str(tmp_path / "a.html")]
     assert main(words) == Exit.VERDICT_NO
-    said = json.loads(capsys.readouterr().out)
-    assert (said["ok"], said["seams"]["found"]["frames"]) == (False, 8)
+    output = json.loads(capsys.readouterr().out)
+    assert (output["ok"], output["seams"]["found"]["frames"]) == (False, 8)
 
 
-def test_seams_and_the_source_are_checked_in_one_go(
+def test_seams_and_the_source_are_checked_in_one_call(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    video = written(tmp_path / "film.mkv", grain)
+    video = write_video(tmp_path / "video.mkv", grain)
     words = ["check", str(video), "--against", str(video), "--seams"]
     assert main(words) == Exit.DONE
-    said = capsys.readouterr().out
-    assert "is as it should be" in said
-    assert "no seam is seen" in said
+    output = capsys.readouterr().out
+    assert "passes all checks" in output
+    assert "no seams found" in output
 
 
-def test_what_is_asked_in_vain_is_refused(
+def test_useless_or_wrong_flags_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["check", "film.mkv"]) == Exit.USER
-    assert "--against FILM, --seams or both" in capsys.readouterr().err
-    assert main(["check", "film.mkv", "--against", "a.mkv", "--period", "8"]) == Exit.USER
-    video = written(tmp_path / "film.mkv", grain)
+    assert main(["check", "video.mkv"]) == Exit.USER
+    assert "--against VIDEO, --seams or both" in capsys.readouterr().err
+    assert main(["check", "video.mkv", "--against", "a.mkv", "--period", "8"]) == Exit.USER
+    video = write_video(tmp_path / "video.mkv", grain)
     assert main(["check", str(video), "--seams", "--report", str(tmp_path / "a.txt")]) == Exit.USER
     assert "ends in .html" in capsys.readouterr().err

@@ -1,1 +1,60 @@
-"""One file for each command."""
+"""The commands of `filmgate`, one file each; a file is imported when its command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from filmgate.errors import BadSetting
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+# Every command besides the tasks, with its line in `filmgate --help`.
+SUMMARIES: Mapping[str, str] = MappingProxyType(
+    {
+        "convert": "Re-encode a video, or convert between a video and images.",
+        "run": "Run a job file: several tasks in one pass.",
+        "plan": "Show where memory and time would go, before anything runs.",
+        "bench": "Run a few frames and compare predicted with measured time and memory.",
+        "resume": "Resume an unfinished run with its own settings.",
+        "jobs": "Show unfinished runs, or remove them.",
+        "models": "Show model families and their weights; download, verify and try them.",
+        "probe": "Show the streams, times, chapters and metadata of a file.",
+        "check": "Check a result: times, audio sync, streams, tags, seams.",
+        "compare": "Compare two videos of the same size, frame by frame.",
+        "cache": "Show or clear the cache of model results.",
+        "doctor": "Show what this machine has, what is missing and how to get it.",
+    }
+)
+
+
+def list_commands() -> dict[str, str]:
+    """Return every command with its summary, the tasks first."""
+    from filmgate.tasks.registry import load_tasks
+
+    tasks = {name: str(task.__doc__).partition("\n\n")[0] for name, task in load_tasks().items()}
+    return {**tasks, **SUMMARIES}
+
+
+def find_command(name: str) -> Callable[[Sequence[str]], App]:
+    """Return the builder of a command, which takes the words of the command line.
+
+    Raises BadSetting with the nearest name.
+    """
+    if name in SUMMARIES:
+        builder: Callable[[Sequence[str]], App] = import_module(f"{__name__}.{name}").build_app
+        return builder
+    from filmgate.tasks.registry import load_tasks
+
+    if name in load_tasks():
+        from filmgate.cli.commands import task
+
+        return partial(task.build_app, name)
+    close = get_close_matches(name, list_commands(), 1)
+    hint = f'did you mean "{close[0]}"?' if close else "filmgate --help lists the commands"
+    raise BadSetting(f'unknown command "{name}": {hint}')

@@ -1,57 +1,70 @@
-"""Results kept on this machine: where, how much, how often they were of use; thrown away."""
+"""`filmgate cache`: show or clear the cache of model results."""
 
-import json as json_
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.filesize import decimal
 
 from filmgate.errors import Exit
-from filmgate.storage.result_cache import SUFFIX, opened
 
-Folder = Annotated[Path | None, Parameter(help="Of another cache than this user's own.")]
-Json = Annotated[bool, Parameter(help="Say it as JSON on standard output.")]
+Folder = Annotated[Path | None, Parameter(help="Another cache than the user's own.")]
+Json = Annotated[bool, Parameter(help="Print JSON on standard output.")]
 
 
-def verbs() -> App:
-    """`cache`, and `cache clean` below it."""
-    app = App(name="cache", help="Show what is kept of results.", default_command=show)
+def build_app(words: Sequence[str]) -> App:
+    """Return `cache`, with `cache clean` below it."""
+    app = App(name="cache", help="Show or clear the cache of model results.", default_command=show)
     app.command(clean)
     return app
 
 
 def show(*, folder: Folder = None, json: Json = False) -> Exit:
-    """Show where results of stages are kept, how much there is, how often it was of use."""
-    cache = opened(folder)
-    held = list(cache.files())
-    size, results = sum(one.size_bytes for one in held), sum(o.path.suffix == SUFFIX for o in held)
-    told = cache.total()
+    """Show where results of stages are cached, their size, and how often they were used."""
+    import json as json_
+
+    from rich.console import Console
+    from rich.filesize import decimal
+
+    from filmgate.storage.result_cache import SUFFIX, open_cache
+
+    cache = open_cache(folder)
+    files = list(cache.files())
+    size = sum(file.size_bytes for file in files)
+    results = sum(file.path.suffix == SUFFIX for file in files)
+    counts = cache.total()
     if json:
         sizes = {"bytes": size, "budget_bytes": cache.budget_bytes, "results": results}
-        print(json_.dumps({"folder": str(cache.folder), **sizes, **told}))
+        print(json_.dumps({"folder": str(cache.folder), **sizes, **counts}))
         return Exit.DONE
-    looked = told["hits"] + told["misses"]
-    share = f" ({told['hits'] / looked:.0%} of all that were looked for)" if looked else ""
+    lookups = counts["hits"] + counts["misses"]
+    share = f" ({counts['hits'] / lookups:.0%} of all lookups)" if lookups else ""
     lines = [
-        f"where      {cache.folder}",
+        f"folder     {cache.folder}",
         f"size       {results} results in {decimal(size)} of {decimal(cache.budget_bytes)}",
-        f"found      {told['hits']}{share}",
-        f"damaged    {told['damaged']}, made again",
-        f"forgotten  {told['forgotten']}, to keep the size",
-        f"refused    {told['refused']}, too big or the disk did not take them",
+        f"found      {counts['hits']}{share}",
+        f"damaged    {counts['damaged']}, computed again",
+        f"removed    {counts['forgotten']}, to keep the size",
+        f"refused    {counts['refused']}, too large or the disk was full",
     ]
     Console(highlight=False, soft_wrap=True).print("\n".join(lines), markup=False)
     return Exit.DONE
 
 
 def clean(*, folder: Folder = None, json: Json = False) -> Exit:
-    """Throw away everything that is kept; films that need it make it again."""
-    cache = opened(folder)
+    """Remove all cached results; runs that need them compute them again."""
+    import json as json_
+
+    from rich.filesize import decimal
+
+    from filmgate.storage.result_cache import open_cache
+
+    cache = open_cache(folder)
     freed = cache.clean()
     if json:
         print(json_.dumps({"folder": str(cache.folder), "freed_bytes": freed}))
     else:
-        print(f"{decimal(freed)} in {cache.folder} are free")
+        print(f"freed {decimal(freed)} in {cache.folder}")
     return Exit.DONE

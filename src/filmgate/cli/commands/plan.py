@@ -1,53 +1,88 @@
-"""The plan, before anything runs: where memory and seconds would go, and why each knob stands."""
+"""`filmgate plan`: show where memory and time would go, before anything runs."""
 
-import json as json_
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from cyclopts import App
 
-from filmgate.cli.request import Request, jobs_of
-from filmgate.cli.views import memory_view
-from filmgate.cli.views.plan_view import show
-from filmgate.core.job import Job
+from filmgate.cli.commands.convert import HELP as CONVERT
+from filmgate.cli.request import Request
+from filmgate.cli.task_flags import SHARED, build_task_command
 from filmgate.errors import BadWeights, Exit
-from filmgate.planning import device_memory
-from filmgate.planning.disk import foreseen
-from filmgate.planning.fit import fit
-from filmgate.units import parse_bytes
+from filmgate.tasks.registry import load_tasks
 
-HELP = "Show where memory and time would go, and why, before anything runs."
+if TYPE_CHECKING:
+    from filmgate.core.job import Job
+
+HELP = "Show where memory and time would go, before anything runs."
 
 
-def planned(order: Request) -> Exit:
-    """Shows the plan of each job that is asked for, and runs none."""
-    places = order.places
-    if len(places) == 1 and order.out is None:
-        places = (places[0], places[0].with_name(f"{places[0].stem}.result.mp4"))
-    jobs = jobs_of(replace(order, places=places))
+def build_app(words: Sequence[str]) -> App:
+    """Return `plan`, with a command for each task below it."""
+    return build_group("plan", HELP, run, words)
+
+
+def build_group(name: str, help: str, run: Callable[[Request], Exit], words: Sequence[str]) -> App:
+    """Return a command with one below it for each task, or only for the task that `words` name."""
+    app, tasks = App(name=name, help=help), {**load_tasks(), "convert": None}
+    for task_name in set(words[1:2]) & set(tasks) or tasks:
+        task = tasks[task_name]
+        text = str(task.__doc__) if task else CONVERT
+        owners = [owner for owner in SHARED if "sample" not in owner.names]
+        usage = f"Usage: filmgate {name} {task_name} IN [OUT] [OPTIONS]\n"
+        command = build_task_command(task, text, run, words, owners)
+        app.command(command, name=task_name, usage=usage)
+    return app
+
+
+def run(request: Request) -> Exit:
+    """Show the plan of each job of a request."""
+    from filmgate.cli.views.plan_view import print_plan
+    from filmgate.planning import device_memory
+    from filmgate.planning.disk import predict_disk_use
+    from filmgate.planning.fit import fit
+
+    paths = request.paths
+    if len(paths) == 1 and request.out is None:
+        paths = (paths[0], paths[0].with_name(f"{paths[0].stem}.result.mp4"))
+    jobs = replace(request, paths=paths).build_jobs()
     for name, job in jobs.items():
-        if len(jobs) > 1 and not order.shown.json:
+        if len(jobs) > 1 and not request.display.json:
             print(name)
-        if device_memory.elsewhere(job, order.limits) and _predicted(job, order, "no card is here"):
+        if device_memory.is_for_other_machine(job, request.limits) and _print_prediction(
+            job, request, "this machine has no GPU"
+        ):
             continue
         try:
-            found = fit(job, order.limits)
+            fitted = fit(job, request.limits)
         except BadWeights as error:
-            if not _predicted(job, order, str(error)):
+            if not _print_prediction(job, request, str(error)):
                 raise
             continue
-        show(found, order.shown.json, foreseen(found))
+        print_plan(fitted, request.display.json, predict_disk_use(fitted))
     return Exit.DONE
 
 
-def _predicted(job: Job, order: Request, why: str) -> bool:
-    """Shows what a card would hold, where the parts can't be tried; False: nobody can say."""
-    with Console(stderr=True).status("predicting, of shapes alone"):
-        told = device_memory.foreseen(job)
-    if told is None:
+def _print_prediction(job: Job, request: Request, reason: str) -> bool:
+    """Print the memory that the model would need on a GPU; return whether it can be predicted."""
+    import json
+
+    from rich.console import Console
+
+    from filmgate.cli.views import memory_view
+    from filmgate.planning import device_memory
+    from filmgate.units import parse_bytes
+
+    with Console(stderr=True).status("predicting from shapes alone"):
+        prediction = device_memory.predict_memory(job)
+    if prediction is None:
         return False
-    card = parse_bytes(order.limits.vram) if order.limits.vram else None
-    if order.shown.json:
-        print(json_.dumps(memory_view.as_json(*told, card, why)))
+    gpu = parse_bytes(request.limits.vram) if request.limits.vram else None
+    if request.display.json:
+        print(json.dumps(memory_view.to_json(*prediction, gpu, reason)))
     else:
-        Console(highlight=False).print(memory_view.drawn(*told, card, why))
+        Console(highlight=False).print(memory_view.draw(*prediction, gpu, reason))
     return True

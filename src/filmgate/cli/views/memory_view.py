@@ -3,77 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from filmgate.cli.views.tables import sheet
+from filmgate.cli.views.tables import build_table
 from filmgate.core.frame import StreamSpec
 from filmgate.models.contracts import MemoryPrediction
-from filmgate.tasks.job_config import plain
+from filmgate.tasks.settings import plain
 
-KEPT = 1.4  # torch's allocator may keep two fifths more than what is alive
-
-
-def fits(row: MemoryPrediction, card_bytes: int | None) -> bool:
-    """Whether a card has room for it, and for what the allocator keeps besides."""
-    return card_bytes is None or row.peak * KEPT <= card_bytes
+RESERVED = 1.4  # torch's allocator may reserve two fifths more than is allocated
 
 
-def as_json(
-    spec: StreamSpec, rows: Sequence[MemoryPrediction], card_bytes: int | None, why: str
+def fits(row: MemoryPrediction, gpu_bytes: int | None) -> bool:
+    """Return whether a GPU has room for it, including what the allocator reserves."""
+    return gpu_bytes is None or row.peak * RESERVED <= gpu_bytes
+
+
+def to_json(
+    spec: StreamSpec, rows: Sequence[MemoryPrediction], gpu_bytes: int | None, reason: str
 ) -> dict[str, object]:
-    """The same for a machine; `fits` is null where nobody said how large the card is."""
+    """Return the predictions for JSON; `fits` is null if the size of the GPU is unknown."""
     return {
         "given": plain(spec),
-        "why": why,
-        "card_bytes": card_bytes,
+        "why": reason,
+        "card_bytes": gpu_bytes,
         "predicted_device": [
             plain(row) | {
-                "peak_bytes": row.peak, "most": _most(row),
-                "fits": fits(row, card_bytes) if card_bytes else None,
+                row.option[0]: plain(row.option[1]),
+                "peak_bytes": row.peak, "most": _find_largest(row),
+                "fits": fits(row, gpu_bytes) if gpu_bytes else None,
             }
             for row in rows
         ],
     }  # fmt: skip
 
 
-def drawn(
-    spec: StreamSpec, rows: Sequence[MemoryPrediction], card_bytes: int | None, why: str
+def draw(
+    spec: StreamSpec, rows: Sequence[MemoryPrediction], gpu_bytes: int | None, reason: str
 ) -> Group:
-    """A table: ways, numbers and batches down, scales of flow across."""
-    measured = "nothing ran and nothing was measured: the shapes of the networks tell"
-    lines = [f"GB alive at most, whatever the film's length; {measured}."]
-    if card_bytes:
-        lines.append(f"No: {KEPT:g} times that, as an allocator may keep more, is above the card's "
-                     f"{card_bytes / 1e9:g} GB; what holds most is named.")  # fmt: skip
-    lines.append("Ours goes frame by frame, whatever --batch says. Plain is the usual loop: whole "
-                 "maps, all pairs of RAFT beforehand, a batch through the networks at "
-                 "once.")  # fmt: skip
-    title = f"{spec.width}x{spec.height}, predicted: {why}"
-    return Group(Text(title), "", _table(rows, card_bytes), "", *map(Text, lines))
+    """Return a table: methods, dtypes and batches down, values of the varied option across."""
+    lines = ["Peak GB, for a video of any length. Predicted from shapes: nothing was run."]
+    if gpu_bytes:
+        lines.append(f"no: {RESERVED:g} times that, since the allocator may reserve more, exceeds "
+                     f"the GPU's {gpu_bytes / 1e9:g} GB; the largest part is named.")  # fmt: skip
+    lines.append("ours: one frame at a time, whatever --batch is. plain: the usual loop, with "
+                 "complete feature maps, all pairs of RAFT computed first, and a batch through the "
+                 "networks at once.")  # fmt: skip
+    title = f"{spec.width}x{spec.height}, predicted: {reason}"
+    return Group(Text(title), "", _build_table(rows, gpu_bytes), "", *map(Text, lines))
 
 
-def _table(rows: Sequence[MemoryPrediction], card_bytes: int | None) -> Table:
-    scales = sorted({row.flow_scale for row in rows}, reverse=True)
-    shares = [str(scale) if scale.numerator > 1 else f"1/{scale.denominator}" for scale in scales]
-    heads = [f">{'flow at ' * (n == 0)}{share}" for n, share in enumerate(shares)]
-    table = sheet("numbers x batch", *heads)
-    by = {(row.way, row.dtype, row.batch, row.flow_scale): row for row in rows}
+def _build_table(rows: Sequence[MemoryPrediction], gpu_bytes: int | None) -> Table:
+    options = sorted({row.option for row in rows}, key=lambda option: option[1], reverse=True)
+    heads = [f">{name if n == 0 else ''} {_format_share(value)}"
+             for n, (name, value) in enumerate(options)]  # fmt: skip
+    table = build_table("dtype x batch", *heads)
+    cells = {(row.way, row.dtype, row.batch, row.option): row for row in rows}
     for way, dtype, batch in dict.fromkeys((row.way, row.dtype, row.batch) for row in rows):
-        cells = [by.get((way, dtype, batch, scale)) for scale in scales]
-        named = f"{way} {dtype}" + (f" x {batch}" if batch else "")
-        table.add_row(named, *(_cell(row, card_bytes) if row else Text() for row in cells))
+        found = [cells.get((way, dtype, batch, option)) for option in options]
+        name = f"{way} {dtype}" + (f" x {batch}" if batch else "")
+        table.add_row(name, *(_format_cell(row, gpu_bytes) if row else Text() for row in found))
     return table
 
 
-def _cell(row: MemoryPrediction, card_bytes: int | None) -> Text:
+def _format_share(value: Fraction) -> str:
+    return str(value) if value.numerator > 1 else f"1/{value.denominator}"
+
+
+def _format_cell(row: MemoryPrediction, gpu_bytes: int | None) -> Text:
     size = f"{row.peak / 1e9:.1f}" if row.peak < 1e11 else f"{row.peak / 1e9:.0f}"
-    if fits(row, card_bytes):
+    if fits(row, gpu_bytes):
         return Text(size)
-    return Text(f"{size} no, {_most(row)}", style="red")
+    return Text(f"{size} no, {_find_largest(row)}", style="red")
 
 
-def _most(row: MemoryPrediction) -> str:
+def _find_largest(row: MemoryPrediction) -> str:
     return max(row.parts, key=lambda part: row.parts[part])

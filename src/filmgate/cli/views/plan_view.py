@@ -1,5 +1,7 @@
 """A plan as tables or JSON."""
 
+from __future__ import annotations
+
 import json as json_
 import os
 from collections.abc import Iterator
@@ -10,162 +12,167 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from filmgate.cli.views.tables import sheet
+from filmgate.cli.views.tables import build_table
 from filmgate.core.frame import StreamSpec
 from filmgate.core.plan import Plan
-from filmgate.planning.costs import StageCost, seconds_each
-from filmgate.planning.disk import Disk
+from filmgate.planning.costs import StageCost, predict_seconds
+from filmgate.planning.disk import DiskUse
 from filmgate.planning.fit import Fit
-from filmgate.tasks.job_config import plain
+from filmgate.tasks.settings import plain
 from filmgate.units import format_duration
 
-KNOBS = {
-    "chunk": "frames at a time",
+# The settings of a plan that are shown, and what they are called.
+SETTINGS = {
+    "chunk": "frames per chunk",
     "batches": "batch of each stage",
-    "queue_bytes": "each of two queues",
-    "segment_frames": "frames to a segment",
-    "decode_threads": "threads that decode",
-    "opencv_threads": "threads of OpenCV",
-    "torch_threads": "threads of torch",
-    "encode_threads": "threads that encode",
-    "return_freed_memory": "freed memory goes back",
-    "cache": "results are kept",
-    "guard": "results are looked at",
-    "low_memory": "less memory, slower",
+    "queue_bytes": "size of each queue",
+    "segment_frames": "frames per segment",
+    "decode_threads": "decoder threads",
+    "opencv_threads": "OpenCV threads",
+    "torch_threads": "torch threads",
+    "encode_threads": "encoder threads",
+    "return_freed_memory": "return freed memory",
+    "cache": "cache results",
+    "guard": "check outputs",
+    "low_memory": "low-memory mode",
 }
 
 
-def show(found: Fit, json: bool, disk: "Disk | None") -> None:
-    """Prints the plan: tables for a person, or one JSON object."""
+def print_plan(fitted: Fit, json: bool, disk: DiskUse | None) -> None:
+    """Print the plan as tables, or as one JSON object."""
     if json:
-        print(json_.dumps(as_json(found, disk)))
+        print(json_.dumps(to_json(fitted, disk)))
     else:
-        Console(highlight=False).print(drawn(found, disk))
+        Console(highlight=False).print(draw(fitted, disk))
 
 
-def as_json(found: Fit, disk: Disk | None) -> dict[str, object]:
-    """All that is known before the run: `bytes` are bytes, `_s` seconds for one source frame."""
-    batches = found.plan.batches
+def to_json(fitted: Fit, disk: DiskUse | None) -> dict[str, object]:
+    """Return all that is known before the run; seconds are per source frame."""
+    batches = fitted.plan.batches
     return {
-        "given": plain(found.given),
-        "made": plain(found.made),
-        "budget": plain(found.budget),
-        "plan": plain(found.plan),
-        "reasons": {knob: found.choice.reasons[knob] for knob in KNOBS},
+        "given": plain(fitted.source_spec),
+        "made": plain(fitted.result_spec),
+        "budget": plain(fitted.budget),
+        "plan": plain(fitted.plan),
+        "reasons": {name: fitted.choice.reasons[name] for name in SETTINGS},
         "stages": [
-            plain(stage) | {"batch": batch, "seconds_each": stage.seconds_each(batch)}
-            for stage, batch in zip(found.costs.stages, batches, strict=True)
+            plain(stage) | {"batch": batch, "seconds_each": stage.seconds_per_frame(batch)}
+            for stage, batch in zip(fitted.costs.stages, batches, strict=True)
         ],
         "predicted": {
-            "host_bytes": sum(found.host.values()),
-            "host_parts": dict(found.host),
-            "device_bytes": found.device_bytes,
-            "snapshot_bytes": found.costs.snapshot_bytes,
+            "host_bytes": sum(fitted.host.values()),
+            "host_parts": dict(fitted.host),
+            "device_bytes": fitted.device_bytes,
+            "snapshot_bytes": fitted.costs.snapshot_bytes,
             "disk": disk and disk.plain(),
-            "seconds_each": seconds_each(found.costs, found.plan),
-            "seconds": found.seconds,
+            "seconds_each": predict_seconds(fitted.costs, fitted.plan),
+            "seconds": fitted.seconds,
         },
     }
 
 
-def drawn(found: Fit, disk: Disk | None) -> Group:
-    """What `show` shows a person."""
+def draw(fitted: Fit, disk: DiskUse | None) -> Group:
+    """Return the plan as tables and a summary."""
+    stages = (_build_stages(fitted), "") if fitted.costs.stages else ()
     return Group(
-        Text(f"{_film(found.given)}  ->  {_film(found.made)}"),
+        Text(f"{_describe(fitted.source_spec)}  ->  {_describe(fitted.result_spec)}"),
         "",
-        _stages(found),
+        *stages,
+        _build_memory(fitted),
         "",
-        _memory(found),
+        _build_settings(fitted),
         "",
-        _knobs(found),
-        "",
-        *(Text(line) for line in _ends(found, disk)),
+        *(Text(line) for line in _summarize(fitted, disk)),
     )
 
 
-def _film(spec: StreamSpec) -> str:
-    rate = "its own times" if spec.rate is None else f"{float(spec.rate):g} fps"
+def _describe(spec: StreamSpec) -> str:
+    rate = "variable frame rate" if spec.rate is None else f"{float(spec.rate):g} fps"
     frames = "" if spec.frames is None else f", {spec.frames} frames"
     return f"{spec.width}x{spec.height} {spec.pixels}, {rate}{frames}"
 
 
-def _stages(found: Fit) -> Table:
-    table = sheet("stage", *(">" + head for head in (
-        "weights", "per frame", "keeps", "batch", "peak", "s/frame", "redone")))  # fmt: skip
-    for stage, batch in zip(found.costs.stages, found.plan.batches, strict=True):
+def _build_stages(fitted: Fit) -> Table:
+    table = build_table("stage", *(">" + head for head in (
+        "weights", "per frame", "state", "batch", "peak", "s/frame", "recomputed")))  # fmt: skip
+    for stage, batch in zip(fitted.costs.stages, fitted.plan.batches, strict=True):
         table.add_row(
             stage.name,
-            _size(stage.weights_bytes),
-            _size(stage.device.per_item or stage.host.per_item),
-            _size(stage.state_bytes),
+            _format_size(stage.weights_bytes),
+            _format_size(stage.device.per_item or stage.host.per_item),
+            _format_size(stage.state_bytes),
             str(batch),
-            _peak(stage, batch),
-            f"{stage.seconds_each(batch):.4f}",
+            _format_peak(stage, batch),
+            f"{stage.seconds_per_frame(batch):.4f}",
             f"{float(stage.recompute):.3g} x",
         )
     return table
 
 
-def _peak(stage: StageCost, batch: int) -> str:
+def _format_peak(stage: StageCost, batch: int) -> str:
     device = stage.device.at(batch)
-    return _size(stage.host.at(batch)) + (f" + {_size(device)} on the device" if device else "")
+    host = _format_size(stage.host.at(batch))
+    return host + (f" + {_format_size(device)} GPU" if device else "")
 
 
-def _memory(found: Fit) -> Table:
-    parts, each = found.host, seconds_each(found.costs, found.plan)
-    seconds = {"decoder": "decode", "stages": "compute", "encoder": "encode"}
-    whole, budget = sum(parts.values()), found.budget.host
-    table = sheet("memory, at most", ">predicted", "", ">s/frame")
+def _build_memory(fitted: Fit) -> Table:
+    parts, seconds = fitted.host, predict_seconds(fitted.costs, fitted.plan)
+    names = {"decoder": "decode", "stages": "compute", "encoder": "encode"}
+    total, budget = sum(parts.values()), fitted.budget.host
+    table = build_table("peak memory", ">predicted", "", ">s/frame")
     for name, size in parts.items():
-        bar = "█" * max(1, round(24 * size / whole))
-        took = f"{each[seconds[name]]:.4f}" if name in seconds else ""
-        table.add_row(name, _size(size), bar, took)
-    table.add_row("in all", _size(whole), f"of {_size(budget)} ({whole / budget:.0%})", "",
+        bar = "█" * max(1, round(24 * size / total))
+        time = f"{seconds[names[name]]:.4f}" if name in names else ""
+        table.add_row(name, _format_size(size), bar, time)
+    table.add_row("total", _format_size(total),
+                  f"of {_format_size(budget)} ({total / budget:.0%})", "",
                   style="bold")  # fmt: skip
-    if found.device_bytes:
-        room = found.budget.device
-        of = f"of {_size(room)}" if room else ""
-        table.add_row("on the device", _size(found.device_bytes), of, "", style="bold")
+    if fitted.device_bytes:
+        room = fitted.budget.device
+        share = f"of {_format_size(room)}" if room else ""
+        table.add_row("GPU", _format_size(fitted.device_bytes), share, "", style="bold")
     return table
 
 
-def _knobs(found: Fit) -> Table:
-    table = sheet("knob", ">is", "because")
+def _build_settings(fitted: Fit) -> Table:
+    table = build_table("setting", ">value", "reason")
     for item in fields(Plan):
-        if item.name in KNOBS:
-            value = getattr(found.plan, item.name)
-            said = _size(value) if item.name.endswith("_bytes") else _said(value)
-            table.add_row(KNOBS[item.name], said, found.choice.reasons[item.name])
+        if item.name in SETTINGS:
+            value = getattr(fitted.plan, item.name)
+            is_size = item.name.endswith("_bytes")
+            text = _format_size(value) if is_size else _format_value(value)
+            table.add_row(SETTINGS[item.name], text, fitted.choice.reasons[item.name])
     return table
 
 
-def _ends(found: Fit, disk: Disk | None) -> Iterator[str]:
-    each = seconds_each(found.costs, found.plan)
-    slowest = max(each, key=lambda part: each[part])
-    named = {
+def _summarize(fitted: Fit, disk: DiskUse | None) -> Iterator[str]:
+    seconds = predict_seconds(fitted.costs, fitted.plan)
+    slowest = max(seconds, key=lambda part: seconds[part])
+    reasons = {
         "processors": f"all {os.cpu_count()} processors are busy",
         "compute": "the stages are the slowest part",
         "encode": "encoding is the slowest part",
         "decode": "decoding is the slowest part",
     }
-    if found.seconds is not None:
+    if fitted.seconds is not None:
         yield (
-            f"time      {format_duration(found.seconds)} expected, {1 / each[slowest]:.1f} fps: "
-            + (named[slowest])
+            f"time      about {format_duration(fitted.seconds)}, {1 / seconds[slowest]:.1f} source "
+            f"frames per second: {reasons[slowest]}"
         )
     if disk is not None:
-        yield f"result    about {_size(disk.result)}, as a few frames from three places tell"
-        pieces = f"{_size(disk.pieces)} before the join, " if disk.pieces else ""
-        free = f"; {_size(disk.free)} are free there" if disk.free is not None else ""
-        yield f"disk      {pieces}{_size(disk.joining)} at most{free}"
-    yield f"snapshot  {_size(found.costs.snapshot_bytes)} at most"
+        yield f"result    about {_format_size(disk.result)}, from a few frames of three places"
+        segments = f"{_format_size(disk.segments)} before the join, " if disk.segments else ""
+        free = f"; {_format_size(disk.free)} are free" if disk.free is not None else ""
+        yield f"disk      {segments}{_format_size(disk.joining)} at most{free}"
+    if fitted.costs.snapshot_bytes:
+        yield f"snapshot  {_format_size(fitted.costs.snapshot_bytes)} at most"
 
 
-def _size(size: float) -> str:
+def _format_size(size: float) -> str:
     return decimal(int(size)) if size else ""
 
 
-def _said(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, tuple):
         return " ".join(map(str, value))
     if isinstance(value, bool):

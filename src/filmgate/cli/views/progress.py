@@ -1,8 +1,8 @@
-"""Watching a run: one line that lives, or plain lines, or JSON; and where the seconds went."""
+"""Show a run: one line that is redrawn, plain lines, or JSON; and a summary at the end."""
+
+from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -12,41 +12,32 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from filmgate.backends.trace import bottleneck
+from filmgate.backends.trace import explain_bottleneck
 from filmgate.core.events import Died, Done, Event, Progress, Replanned, Started, Warned
-from filmgate.core.job import Job
-from filmgate.jobs.event_log import json_line
-from filmgate.media.sinks import VideoOutput
 from filmgate.units import format_duration
 
-REDRAWN_S = 0.1  # between two looks of the live line
+REDRAW_S = 0.1  # between two states of the redrawn line
 PLAIN_S = 10.0  # between two lines where nothing can be redrawn
-RECENT_S = 5.0  # what speed and the busiest part are told from
-
-
-@contextmanager
-def watching(job: Job, json: bool, quiet: bool) -> Iterator[Callable[[Event], None]]:
-    """What to tell events to: JSON on standard output, or words on standard error."""
-    if json:
-        yield lambda event: print(json_line(event), flush=True)
-        return
-    path = job.sink.path if isinstance(job.sink, VideoOutput) else None
-    with ProgressView(Console(stderr=True, highlight=False), path, quiet) as words:
-        yield words.tell
+RECENT_S = 5.0  # for which speed and the busiest part are computed
 
 
 class ProgressView:
-    """Tells a person how a run goes; time is what the events say, so it needs no clock."""
+    """Shows how far a run is; its clock is the time in the events."""
 
     def __init__(self, console: Console, path: Path | None, quiet: bool = False) -> None:
         self._console, self._path, self._quiet = console, path, quiet
         self._frames: int | None = None
-        self._read = 0  # frames that an earlier run had done
+        self._read = 0  # frames that an earlier run has done
         self._recent: deque[Progress] = deque()
         self._shown_s = -PLAIN_S
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
-    def __enter__(self) -> "ProgressView":
+    @classmethod
+    def on_stderr(cls, path: Path | None, quiet: bool) -> ProgressView:
+        """Return a view on standard error; `path` is the result, if it is a file."""
+        return cls(Console(stderr=True, highlight=False), path, quiet)
+
+    def __enter__(self) -> ProgressView:
         if self._console.is_terminal and not self._quiet:
             self._live.start()
         return self
@@ -54,63 +45,63 @@ class ProgressView:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def tell(self, event: Event) -> None:
-        """Shows what is worth showing."""
+    def show(self, event: Event) -> None:
+        """Show an event, if it is worth showing."""
         if isinstance(event, Started):
             self._frames, self._read = event.source.frames, event.read
             if event.read and not self._quiet:
-                of = f" of {self._frames}" if self._frames else ""
-                self._console.print(f"goes on from frame {event.read}{of}")
+                total = f" of {self._frames}" if self._frames else ""
+                self._console.print(f"resumes from frame {event.read}{total}")
         elif isinstance(event, Warned):
             self._console.print(f"warning: {event.message}", markup=False)
         elif isinstance(event, Replanned):
             self._console.print(
-                f"from frame {event.index} on {event.stage} takes {event.batch} at a time: "
+                f"from frame {event.index} on, {event.stage} takes batches of {event.batch}: "
                 f"{event.why}",
                 markup=False,
             )
         elif isinstance(event, Progress) and not self._quiet:
-            self._progress(event)
+            self._show_progress(event)
         elif isinstance(event, Died) and event.crash:
             self._console.print(f"{event.message}", markup=False)
         elif isinstance(event, Done | Died):
             self._live.update("")
             self._live.stop()
             if isinstance(event, Done) and not self._quiet:
-                self._console.print(summary(event, self._path))
+                self._console.print(draw_summary(event, self._path))
 
-    def _progress(self, event: Progress) -> None:
+    def _show_progress(self, event: Progress) -> None:
         self._recent.append(event)
         while len(self._recent) > 2 and event.seconds - self._recent[1].seconds >= RECENT_S:
             self._recent.popleft()
-        if event.seconds - self._shown_s < (REDRAWN_S if self._live.is_started else PLAIN_S):
+        if event.seconds - self._shown_s < (REDRAW_S if self._live.is_started else PLAIN_S):
             return
         self._shown_s = event.seconds
         if self._live.is_started:
-            self._live.update(self.line(self._console.width), refresh=True)
+            self._live.update(self.draw_line(self._console.width), refresh=True)
         else:
-            self._console.print(self._said(), markup=False, soft_wrap=True)
+            self._console.print(self._describe_progress(), markup=False, soft_wrap=True)
 
-    def line(self, width: int) -> Table:
-        """The live line, `width` columns at most: a bar in what the words leave."""
-        said, event = Text(self._said(), no_wrap=True, overflow="ellipsis"), self._recent[-1]
-        left = min(20, width - said.cell_len - 1)
+    def draw_line(self, width: int) -> Table:
+        """Return the redrawn line, at most `width` columns: a bar where the text leaves room."""
+        text = Text(self._describe_progress(), no_wrap=True, overflow="ellipsis")
+        event, room = self._recent[-1], min(20, width - text.cell_len - 1)
         grid = Table.grid(padding=(0, 1))
-        if self._frames and left >= 8:
-            grid.add_row(ProgressBar(self._frames, min(event.read, self._frames), left), said)
+        if self._frames and room >= 8:
+            grid.add_row(ProgressBar(self._frames, min(event.read, self._frames), room), text)
         else:
-            grid.add_row(said)
+            grid.add_row(text)
         return grid
 
-    def _said(self) -> str:
+    def _describe_progress(self) -> str:
         first, last = self._recent[0], self._recent[-1]
         if first is last:  # only one yet: since the beginning
             first = Progress(self._read, last.written if self._read else 0, last.time * 0, 0.0, 0)
         seconds = max(1e-9, last.seconds - first.seconds)
         words = [f"{last.read} frames"]
         if total := self._frames:
-            part = min(100, 100 * last.read // total)
-            words = [f"{part} %", f"{last.read}/{total} frames"]
+            percent = min(100, 100 * last.read // total)
+            words = [f"{percent} %", f"{last.read}/{total} frames"]
         words.append(f"{(last.written - first.written) / seconds:.1f} fps")
         if total and last.read > first.read:
             words.append(
@@ -124,8 +115,8 @@ class ProgressView:
         return "  ".join(words)
 
 
-def summary(done: Done, path: Path | None) -> Group:
-    """Where the seconds went, what there is now, and what would make it quicker."""
+def draw_summary(done: Done, path: Path | None) -> Group:
+    """Return where the time went, the size of the result, and what would make it faster."""
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="left")
     table.add_column(justify="right")
@@ -133,8 +124,8 @@ def summary(done: Done, path: Path | None) -> Group:
     for name, seconds in done.busy.items():
         share = 100 * seconds / done.seconds if done.seconds else 0
         table.add_row(name, f"{seconds:.1f} s", f"busy {share:.0f} % of the time")
-    table.add_row("in all", f"{done.seconds:.1f} s", f"{done.overlap:.2f} x the busiest part")
+    table.add_row("total", f"{done.seconds:.1f} s", f"{done.overlap:.2f} x the busiest part")
     table.add_row("frames", str(done.read), f"in, {done.written} out")
     if path and path.exists():
         table.add_row("result", decimal(path.stat().st_size), str(path))
-    return Group(table, *(Text(said) for said in [bottleneck(done)] if said))
+    return Group(table, *(Text(hint) for hint in [explain_bottleneck(done)] if hint))

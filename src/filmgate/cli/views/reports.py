@@ -1,75 +1,103 @@
-"""What was found, shown: as words for people, or as JSON for programs."""
+"""What `probe` and `check` print: text or JSON."""
+
+from __future__ import annotations
 
 import json as json_
 from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.filesize import decimal
-from rich.table import Table
+from filmgate.cli.views.tables import build_plain_console, escape_text
+from filmgate.tasks.settings import plain
 
-from filmgate.cli.views.tables import plain_console, safe
-from filmgate.media.probe import Contents, Track
-from filmgate.quality.verify import Report
-from filmgate.tasks.job_config import plain
+if TYPE_CHECKING:
+    from filmgate.media.probe import MediaInfo, StreamInfo
+    from filmgate.quality.seams.score import SeamReport
+    from filmgate.quality.verify import CheckReport
 
 
-def contents(found: Contents, json: bool) -> None:
-    """What is in a file."""
+def print_contents(info: MediaInfo, json: bool) -> None:
+    """Print what is in a file."""
     if json:
-        print(json_.dumps(plain(found)))
+        print(json_.dumps(plain(info)))
         return
-    console = plain_console()
-    console.print(f"{found.path}: {found.container}, {decimal(found.size_bytes)}, "
-                  f"{_seconds(found.duration)} from {_seconds(found.start)}")  # fmt: skip
+    from rich.filesize import decimal
+    from rich.table import Table
+
+    console = build_plain_console()
+    times = f"{_format_seconds(info.duration)} from {_format_seconds(info.start)}"
+    console.print(f"{info.path}: {info.container}, {decimal(info.size_bytes)}, {times}")
     table = Table(box=None, pad_edge=False, show_header=False)
-    for track in found.tracks:
-        star = "*" if track.index == found.best else ""
-        about = ", ".join(part for part in _about(track) if part)
-        table.add_row(f"{track.index}{star}", track.kind, track.codec, safe(about))
+    for track in info.streams:
+        star = "*" if track.index == info.best else ""
+        text = ", ".join(part for part in _describe_track(track) if part)
+        table.add_row(f"{track.index}{star}", track.kind, track.codec, escape_text(text))
     console.print(table)
-    for chapter in found.chapters:
+    for chapter in info.chapters:
         title = chapter.metadata.get("title", "")
-        console.print(safe(f"chapter {_seconds(chapter.start)} {title}".rstrip()))
-    for key, text in found.metadata.items():
-        console.print(safe(f"{key}: {text}"))
-    if found.best is not None:
-        console.print("* is the stream that would be processed; --video picks another")
+        console.print(escape_text(f"chapter {_format_seconds(chapter.start)} {title}".rstrip()))
+    for key, text in info.metadata.items():
+        console.print(escape_text(f"{key}: {text}"))
+    if info.best is not None:
+        console.print("* the stream that is processed; --stream selects another")
 
 
-def _about(track: Track) -> list[str]:
-    words = [track.language or "", track.metadata.get("title", "")]
-    if picture := track.picture:
-        words += [
-            f"{picture.width}x{picture.height}",
-            picture.pixels,
-            f"{float(picture.rate):.3f} fps" if picture.rate else "",
-            f"turned {picture.turn} degrees" if picture.turn else "",
-            f"pixel aspect {picture.aspect}" if picture.aspect not in (None, 1) else "",
-            "/".join(v for v in plain(picture.colour).values() if v != "unknown"),
-        ]
-    if track.sample_rate:
-        words += [f"{track.sample_rate} Hz", f"{track.channels} channels"]
-    return [*words, _seconds(track.duration), " ".join(track.traits)]
-
-
-def report(found: Report, json: bool) -> None:
-    """What `check` found."""
+def print_check(report: CheckReport, json: bool) -> None:
+    """Print what `check` found."""
     if json:
-        print(json_.dumps({"ok": found.ok, **plain(found)}))
+        print(json_.dumps({"ok": report.ok, **plain(report)}))
         return
-    console = plain_console()
+    from rich.table import Table
+
+    console = build_plain_console()
     table = Table(box=None, pad_edge=False)
     for head in ("", "", "found", "wanted"):
         table.add_column(head, overflow="fold")
-    for finding in found.findings:
-        words = safe(finding.found), safe(finding.wanted)
-        table.add_row("ok" if finding.ok else "NO", finding.name, *words)
+    for finding in report.findings:
+        texts = escape_text(finding.found), escape_text(finding.wanted)
+        table.add_row("ok" if finding.ok else "NO", finding.name, *texts)
     console.print(table)
-    if found.note:
-        console.print(found.note)
-    wrong = sum(not finding.ok for finding in found.findings)
-    console.print(f"{found.out} is as it should be" if found.ok else
-                  f"{found.out}: {wrong} of {len(found.findings)} are wrong")  # fmt: skip
+    if report.note:
+        console.print(report.note)
+    wrong = sum(not finding.ok for finding in report.findings)
+    console.print(f"{report.out} passes all checks" if report.ok else
+                  f"{report.out}: {wrong} of {len(report.findings)} checks failed")  # fmt: skip
 
 
-def _seconds(time: Fraction | None) -> str:
+def print_seams(report: SeamReport, page: Path) -> None:
+    """Print where a video shows seams."""
+    from filmgate.quality.seams.report import describe_period, describe_verdict
+
+    console = build_plain_console()
+    for period in (report.found, *report.given):
+        if period:
+            console.print(
+                f"every {period.frames} frames ({'given' if period.given else 'found'}), from "
+                f"frame {period.first}: {period.boundaries} boundaries score {period.score:.1f}, "
+                f"others {period.others:.1f}, p-value {period.p_value:.0e}; sharpness varies by "
+                f"{period.depth:.1%}, similarity {period.similarity:.2f}: {describe_period(period)}"
+            )
+    for frame in report.worst[:3]:
+        console.print(f"frame {frame.frame} at {frame.time:.3f} s: {frame.score:.1f} in "
+                      f"{frame.kind}")  # fmt: skip
+    console.print(escape_text(f"{report.video}: {describe_verdict(report)}; see {page}"))
+
+
+def _describe_track(track: StreamInfo) -> list[str]:
+    words = [track.language or "", track.metadata.get("title", "")]
+    if image := track.video:
+        words += [
+            f"{image.width}x{image.height}",
+            image.pixels,
+            f"{float(image.rate):.3f} fps" if image.rate else "",
+            f"rotated {image.rotation} degrees" if image.rotation else "",
+            f"pixel aspect {image.aspect}" if image.aspect not in (None, 1) else "",
+            "/".join(v for v in plain(image.colour).values() if v != "unknown"),
+        ]
+    if track.sample_rate:
+        words += [f"{track.sample_rate} Hz", f"{track.channels} channels"]
+    return [*words, _format_seconds(track.duration), " ".join(track.dispositions)]
+
+
+def _format_seconds(time: Fraction | None) -> str:
     return "" if time is None else f"{float(time):.3f} s"

@@ -1,14 +1,16 @@
-"""The one look of our tables on a terminal."""
+"""Tables and text for a terminal, in one style."""
+
+from __future__ import annotations
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 
-def sheet(*heads: str, fold: bool = False) -> Table:
-    """A table with these heads; those that begin with > stand at the right.
+def build_table(*heads: str, fold: bool = False) -> Table:
+    """Return an empty table; the columns of heads that begin with > are right-aligned.
 
-    Names and figures are never broken, unless `fold` says that every column may be.
+    Names and numbers are never broken, unless `fold` allows that in every column.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for number, head in enumerate(heads):
@@ -22,11 +24,11 @@ def sheet(*heads: str, fold: bool = False) -> Table:
     return table
 
 
-def safe(text: str) -> str:
-    """A stranger's text without what would steer the terminal, or could not be written to it."""
+def escape_text(text: str) -> str:
+    """Return untrusted text without control characters, which could steer the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def plain_console() -> Console:
-    """Standard output, for people."""
+def build_plain_console() -> Console:
+    """Return a console on standard output that prints text without markup or wrapping."""
     return Console(highlight=False, markup=False, soft_wrap=True)

@@ -1,1 +1,1 @@
-"""Memory, time and faults of a run, as measured."""
+"""Memory, time and injected faults of a run."""

@@ -1,4 +1,4 @@
-"""What things weigh: bytes of a plain value, of this process, and of what this machine can give."""
+"""Memory of this process and of this machine, in bytes."""
 
 import ctypes
 import gc
@@ -11,37 +11,40 @@ from threading import Event, Thread
 from typing import Any
 
 _MMAP_THRESHOLD = -3  # malloc.h
-_MAPPED_BYTES = 1 << 20  # smaller pieces cost more time to fetch anew than they weigh
-_SAMPLED_S = 0.001  # between two looks at the process, where the system keeps no peak
+_MAPPED_BYTES = 1 << 20  # it takes longer to map smaller pieces again than they are worth
+_SAMPLE_SECONDS = 0.001  # between two samples, if the system keeps no peak
 
 
-def resident_meter() -> Callable[[], int]:
-    """A function that says how much memory of this process lies in RAM, in bytes."""
+def make_memory_meter() -> Callable[[], int]:
+    """Return a function that returns the resident memory of this process, in bytes."""
     import psutil
 
     process = psutil.Process()
     return lambda: int(process.memory_info().rss)
 
 
-def available_bytes() -> int:
-    """What this machine can still give to this process: free memory, or less if it is confined."""
+def measure_available_memory() -> int:
+    """Return the memory this process can still get: free memory, or less in a control group."""
     import psutil
 
-    spare = int(psutil.virtual_memory().available)
-    for limit, used in _confines():
+    available = int(psutil.virtual_memory().available)
+    for limit, used in _list_limits():
         with suppress(OSError, ValueError):  # "max": no limit
-            spare = min(spare, int(limit.read_text()) - int(used.read_text()))
-    return max(0, spare)
+            available = min(available, int(limit.read_text()) - int(used.read_text()))
+    return max(0, available)
 
 
-def cuda_in_use() -> Any:
-    """torch.cuda where torch is loaded already and has a device; else None."""
+def get_loaded_cuda() -> Any:
+    """Return torch.cuda if torch is loaded already and has a device; else None.
+
+    Only to measure memory: the core never loads torch itself.
+    """
     torch: Any = sys.modules.get("torch")
     return torch.cuda if torch and torch.cuda.is_available() else None
 
 
-def _confines() -> Iterator[tuple[Path, Path]]:
-    """Limit and use of memory of each control group that this process is in, of both versions."""
+def _list_limits() -> Iterator[tuple[Path, Path]]:
+    """Yield the files with limit and use of each control group (v1 and v2) of this process."""
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, kinds, name = line.split(":", 2)
@@ -49,8 +52,9 @@ def _confines() -> Iterator[tuple[Path, Path]]:
                 root = Path("/sys/fs/cgroup", kinds)
                 ends = ("memory.limit_in_bytes", "memory.usage_in_bytes") if kinds else (
                     "memory.max", "memory.current")  # fmt: skip
-                at = root / name.lstrip("/")
-                for folder in (at, *(above for above in at.parents if above.is_relative_to(root))):
+                group = root / name.lstrip("/")
+                parents = (above for above in group.parents if above.is_relative_to(root))
+                for folder in (group, *parents):
                     yield folder / ends[0], folder / ends[1]
 
 
@@ -63,37 +67,36 @@ class Peak:
 
 @contextmanager
 def measure_peak() -> Iterator[Peak]:
-    """Measures by how much this process grows at most while the `with` lasts.
+    """Measure by how much this process grows at most inside the `with`.
 
-    What is garbage and what was freed before is given back first, so that none is used again
-    unseen.
+    Garbage and freed memory are returned to the system first, since reusing them would not count.
     """
-    peak, resident_bytes = Peak(), resident_meter()
+    peak, resident_bytes = Peak(), make_memory_meter()
     gc.collect()
-    _trim()
+    _trim_heap()
     before = resident_bytes()
     if _reset_peak():
         yield peak
-        peak.bytes = max(0, _kept_peak() - before)
+        peak.bytes = max(0, _read_peak() - before)
         return
     done = Event()
 
-    def watch() -> None:
-        while not done.wait(_SAMPLED_S):
+    def sample() -> None:
+        while not done.wait(_SAMPLE_SECONDS):
             peak.bytes = max(peak.bytes, resident_bytes() - before)
 
-    watcher = Thread(target=watch, name="memory", daemon=True)
-    watcher.start()
+    sampler = Thread(target=sample, name="memory", daemon=True)
+    sampler.start()
     try:
         yield peak
     finally:
         done.set()
-        watcher.join()
+        sampler.join()
         peak.bytes = max(peak.bytes, resident_bytes() - before)
 
 
 def _reset_peak() -> bool:
-    """Linux forgets the peak so far; False elsewhere."""
+    """Reset the peak that Linux keeps for this process; return False on other systems."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -101,23 +104,23 @@ def _reset_peak() -> bool:
     return True
 
 
-def _kept_peak() -> int:
+def _read_peak() -> int:
     words = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()
     return int(words[0]) * 1024
 
 
 def return_freed_memory() -> None:
-    """Freed pictures go back to the system, now and from now on in this process (glibc only).
+    """Return freed images to the system, now and from now on in this process (glibc only).
 
-    By itself glibc soon keeps pieces of up to 32 MiB for later, in a heap for each thread.
+    By default glibc soon keeps pieces of up to 32 MiB for later, in a heap for each thread.
     """
-    _trim()
+    _trim_heap()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
-def _trim() -> None:
+def _trim_heap() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Where the seconds go: how long decode, each stage and encode were busy."""
+"""How long decode, each stage and encode were busy."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 @dataclass
 class Clock:
-    """Seconds busy by name. Each name is written by one thread; reading is always safe.
+    """Busy seconds by name. Each name is written by one thread; reading is always safe.
 
-    `span` is told the name, beginning and end (as `perf_counter` counts) of each time it was busy,
-    `level` a queue's name and the bytes in it.
+    `span` is called with the name, start and end (`perf_counter`) of each busy period, `level`
+    with a queue's name and the bytes in it.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -23,18 +23,18 @@ class Clock:
 
     @contextmanager
     def busy(self, name: str) -> Iterator[None]:
-        """Counts the time inside the `with` to `name`."""
-        began = perf_counter()
+        """Add the time inside the `with` to `name`."""
+        start = perf_counter()
         try:
             yield
         finally:
-            ended = perf_counter()
-            self.seconds[name] = self.seconds.get(name, 0.0) + ended - began
+            end = perf_counter()
+            self.seconds[name] = self.seconds.get(name, 0.0) + end - start
             if self.span is not None:
-                self.span(name, began, ended)
+                self.span(name, start, end)
 
-    def each(self, name: str, items: Iterator[T]) -> Iterator[T]:
-        """The same items; the time it takes to make each is counted to `name`."""
+    def time_items(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """Yield the same items, and add the time to produce each to `name`."""
         while True:
             with self.busy(name):
                 item = next(items, self)
@@ -43,5 +43,5 @@ class Clock:
             yield item  # type: ignore[misc]  # only the sentinel is a Clock
 
     def busiest(self) -> str:
-        """The name with most seconds; "" before anything was counted."""
+        """Return the name with the most seconds; "" if there is none yet."""
         return max(self.seconds, key=lambda name: self.seconds[name], default="")

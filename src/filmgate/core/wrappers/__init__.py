@@ -1,1 +1,1 @@
-"""Stages around a stage: cached, tiled, checked."""
+"""Wrappers around stages and functions: cached, tiled, check_outputs."""

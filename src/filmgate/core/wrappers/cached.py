@@ -1,4 +1,4 @@
-"""`cached`: what a stage made is kept by content, and made again only where it is not there."""
+"""`cached`: results of a stage are stored by content, and computed only if they are missing."""
 
 import json
 from collections import OrderedDict
@@ -13,55 +13,56 @@ from filmgate.core.serialization import dumps, loads
 from filmgate.core.stage import AnyStage, StageWrapper
 from filmgate.errors import BadSetting
 
-EVERY = 16  # frames from one kept state to the next: so many are held, and made twice at most
-WANTED = ("source", "range", "settings", "weights", "code")
+STATE_INTERVAL = 16  # frames between two stored states, which bounds what is held and recomputed
+KEY_PARTS = ("source", "range", "settings", "weights", "code")
 
-Call = tuple[Frame, ...]  # what one `step` was given; `finish` is given nothing
+Call = tuple[Frame, ...]  # the input of one `step`; empty for `finish`
+Entry = tuple[str, Any, tuple[Frame, ...]]  # kind ("ended", "state", "frames"), state, output
 
 
-class Store(Protocol):
-    """Where results lie, by name. It may forget; what it gives is what was put there, or None."""
+class ResultStore(Protocol):
+    """Results by name. It may forget entries; `get` returns exactly what was put, or None."""
 
     def get(self, name: str) -> bytes | None:
-        """What was put under that name; None if it is not there, or not what it was."""
+        """Return what was stored under the name; None if it is missing or damaged."""
         ...
 
     def put(self, name: str, data: bytes) -> None:
-        """Keeps it if it can; never raises because it can't."""
+        """Store data if possible; never raises if it is not."""
         ...
 
-    def damaged(self, name: str) -> None:
-        """What `get` gave makes no sense: it is thrown away and counted."""
+    def discard(self, name: str) -> None:
+        """Delete an entry that could not be decoded, and count it as damaged."""
         ...
 
 
 @dataclass
-class Memory:
-    """A store in this process that forgets the longest unused above `budget_bytes`."""
+class MemoryStore:
+    """A store in this process that evicts the least recently used above `budget_bytes`."""
 
     budget_bytes: int = 64 << 20
-    held: "OrderedDict[str, bytes]" = field(default_factory=OrderedDict)
+    entries: "OrderedDict[str, bytes]" = field(default_factory=OrderedDict)
 
     def get(self, name: str) -> bytes | None:
-        if name in self.held:
-            self.held.move_to_end(name)
-        return self.held.get(name)
+        if name in self.entries:
+            self.entries.move_to_end(name)
+        return self.entries.get(name)
 
     def put(self, name: str, data: bytes) -> None:
-        self.held[name] = data
-        self.held.move_to_end(name)
-        while sum(map(len, self.held.values())) > self.budget_bytes:
-            self.held.popitem(last=False)
+        self.entries[name] = data
+        self.entries.move_to_end(name)
+        while sum(map(len, self.entries.values())) > self.budget_bytes:
+            self.entries.popitem(last=False)
 
-    def damaged(self, name: str) -> None:
-        self.held.pop(name, None)
+    def discard(self, name: str) -> None:
+        self.entries.pop(name, None)
 
 
 @dataclass(frozen=True, slots=True)
 class CacheState:
-    """What `cached` remembers: the name of all that was so far, and the stage's state.
+    """The state of `cached`: the name of all input so far, and the stage's state before `calls`.
 
-    `state` is as old as the first of `calls`, whose results were found and never computed.
+    `calls` are inputs whose results were found in the store and not computed.
     """
 
     name: str
@@ -70,74 +71,75 @@ class CacheState:
 
     @property
     def length(self) -> int:
-        """How many frames (and ends) the state is behind."""
+        """The number of frames (a `finish` counts as one) that `state` is behind."""
         return sum(max(1, len(call)) for call in self.calls)
 
 
 @dataclass(frozen=True)
 class CachedStage(StageWrapper):
-    """See `cached`."""
+    """The stage made by `cached`."""
 
-    store: Store
+    store: ResultStore
     key: str
     every: int
 
     def start(self, spec: StreamSpec, first: Position) -> CacheState:
-        return CacheState(_digest(self.key, dumps((spec, first))), self.stage.start(spec, first))
+        name = _make_name(self.key, dumps((spec, first)))
+        return CacheState(name, self.stage.start(spec, first))
 
     def step(self, state: CacheState, frames: Sequence[Frame]) -> tuple[CacheState, list[Frame]]:
         call = tuple(frames)
         if not call:
             return state, []
-        crosses = call[0].index // self.every != (call[-1].index + 1) // self.every
-        after, made = self._done(state, call, crosses)
+        # A state is stored with each call that passes a multiple of `every`.
+        store_state = (call[-1].index + 1) // self.every > call[0].index // self.every
+        after, outputs = self._run_call(state, call, store_state)
         assert after is not None
-        return after, made
+        return after, outputs
 
     def finish(self, state: CacheState) -> tuple[CacheState | None, list[Frame]]:
-        return self._done(state, (), keeps_state=False)
+        return self._run_call(state, (), store_state=False)
 
-    def _done(
-        self, tape: CacheState, call: Call, keeps_state: bool
+    def _run_call(
+        self, state: CacheState, call: Call, store_state: bool
     ) -> tuple[CacheState | None, list[Frame]]:
-        """One verb: found, or done and kept."""
-        name = _digest(tape.name, dumps(call))
-        full = tape.length + len(call) >= 2 * self.every
-        found = self._found(name)
-        if found is not None:
-            kind, state, made = found
-            if kind == "ended":
-                return None, list(made)
-            if kind == "state":
-                return CacheState(name, state), list(made)
-            if not full:
-                return CacheState(name, tape.state, (*tape.calls, call)), list(made)
-        state = tape.state
-        for earlier in tape.calls:
-            state = self._again(state, earlier)
-        after, new = self.stage.step(state, call) if call else self.stage.finish(state)
-        if after is None:
-            self.store.put(name, dumps(("ended", (), tuple(new))))
-            return None, new
-        if keeps_state or full:
-            self.store.put(name, dumps(("state", after, tuple(new))))
-        else:
-            self.store.put(name, dumps(("made", (), tuple(new))))
-        return CacheState(name, after), new
+        """Return the stored result of a call if there is one, else compute and store it."""
+        name = _make_name(state.name, dumps(call))
+        full = state.length + len(call) >= 2 * self.every  # no more calls may be held back
+        kind, stored, outputs = self._load(name) or ("missing", (), ())
+        if kind == "ended":
+            return None, list(outputs)
+        if kind == "state":
+            return CacheState(name, stored), list(outputs)
+        if kind == "frames" and not full:
+            return CacheState(name, state.state, (*state.calls, call)), list(outputs)
+        return self._compute(state, call, name, store_state or full)
 
-    def _found(self, name: str) -> tuple[str, Any, tuple[Frame, ...]] | None:
+    def _compute(
+        self, state: CacheState, call: Call, name: str, store_state: bool
+    ) -> tuple[CacheState | None, list[Frame]]:
+        inner = state.state
+        for earlier in state.calls:
+            inner = self._replay(inner, earlier)
+        after, outputs = self.stage.step(inner, call) if call else self.stage.finish(inner)
+        kind = "ended" if after is None else "state" if store_state else "frames"
+        entry: Entry = (kind, after if kind == "state" else (), tuple(outputs))
+        self.store.put(name, dumps(entry))
+        return None if after is None else CacheState(name, after), outputs
+
+    def _load(self, name: str) -> Entry | None:
         data = self.store.get(name)
         if data is None:
             return None
         try:
-            kind, state, made = loads(data)
-        except Exception:  # noqa: BLE001 - whatever is wrong with it, it can be made again
-            self.store.damaged(name)
+            kind, state, outputs = loads(data)
+        except Exception:  # noqa: BLE001 - whatever is wrong with it, it can be computed again
+            self.store.discard(name)
             return None
-        return kind, state, made
+        return kind, state, outputs
 
-    def _again(self, state: Any, call: Call) -> Any:
-        """The state behind a call whose results were found; in halves where it no longer fits."""
+    def _replay(self, state: Any, call: Call) -> Any:
+        """Return the state after a call whose results were found; in halves if out of memory."""
         if not call:
             return self.stage.finish(state)[0]
         try:
@@ -145,31 +147,33 @@ class CachedStage(StageWrapper):
         except Exception as error:
             if len(call) == 1 or not is_out_of_memory(error):
                 raise
-        # Out here: the handler above keeps the failed tensors alive through its traceback.
+        # Outside of the handler, whose traceback keeps the failed tensors alive.
         half = len(call) // 2
-        return self._again(self._again(state, call[:half]), call[half:])
+        return self._replay(self._replay(state, call[:half]), call[half:])
 
 
 def cached(
-    stage: AnyStage, store: Store, key: Mapping[str, object], *, every: int = EVERY
+    stage: AnyStage, store: ResultStore, key: Mapping[str, object], *, every: int = STATE_INTERVAL
 ) -> CachedStage:
-    """The stage, whose results are taken from `store` where they lie there; bit for bit the same.
+    """Return `stage` with its results read from `store` when present; output is bit-identical.
 
-    `key` says all that results follow from beside the frames (WANTED); a result's name is made of
-    it and of all frames up to there, so a key that lies costs hits and gives no wrong picture. The
-    state is kept with each `every`-th frame, so any state is right and at most 2 `every` frames
-    are held; they are done again where a gap follows.
+    `key` names everything besides the frames that affects the result (KEY_PARTS). All input
+    frames so far are hashed too, so an inexact key costs hits, not correctness. The state is
+    stored every `every` frames; at most `2 * every` are recomputed after a miss. Raises
+    BadSetting if the key is incomplete.
     """
-    missing = [part for part in WANTED if part not in key]
+    missing = [part for part in KEY_PARTS if part not in key]
     if missing:
-        raise BadSetting(f"the key has no {', '.join(missing)}: wanted {', '.join(WANTED)}")
+        raise BadSetting(
+            f"the cache key has no {', '.join(missing)}: it needs {', '.join(KEY_PARTS)}"
+        )
     if every < 1:
-        raise BadSetting(f"every is {every}: wanted 1 frame or more between kept states")
-    told = json.dumps(dict(key), sort_keys=True, default=str)
-    return CachedStage(stage, store, _digest(stage.name, told.encode()), every)
+        raise BadSetting(f"every is {every}: wanted at least 1 frame between stored states")
+    text = json.dumps(dict(key), sort_keys=True, default=str)
+    return CachedStage(stage, store, _make_name(stage.name, text.encode()), every)
 
 
-def _digest(before: str, data: bytes) -> str:
-    """The name of something that follows on what is called `before`."""
+def _make_name(before: str, data: bytes) -> str:
+    """Return a name for `data` after everything that is named `before`."""
     key = blake2b(before.encode()).digest()
     return blake2b(data, key=key, digest_size=20).hexdigest()

@@ -1,4 +1,4 @@
-"""A picture at a glance: its brightness on a grid of 32x32, and what two glances have in common."""
+"""The brightness of an image on a grid of 32x32 cells, and how much two of them differ."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,13 +11,13 @@ from filmgate.core.frame import Frame
 from filmgate.core.values import iter_arrays
 
 SIDE = 32
-_ROWS = 8  # of each cell that are looked at, where it has more
-Grid = npt.NDArray[np.float32]  # (SIDE, SIDE) or as small as the picture; black 0, white 1
+_ROWS = 8  # sampled in each cell, if it has more
+Grid = npt.NDArray[np.float32]  # (SIDE, SIDE) or the size of a smaller image; black 0, white 1
 
 
 @dataclass(frozen=True, slots=True)
 class LumaGrid:
-    """What is remembered of a frame: its number, its time on the input's clock, its brightness."""
+    """What is kept of a frame: its index, its time on the input's clock, its brightness."""
 
     index: int
     time: Fraction
@@ -25,61 +25,61 @@ class LumaGrid:
 
     @property
     def level(self) -> float:
-        """How bright it is."""
+        """The mean brightness."""
         return float(self.grid.mean())
 
     @property
     def contrast(self) -> float:
-        """How much there is to see in it."""
+        """The standard deviation of the brightness."""
         return float(self.grid.std())
 
 
-def luma_grid(frame: Frame, time: Fraction) -> LumaGrid | None:
-    """The frame at a glance; None for an image that holds no picture."""
-    picture = next((array for array in iter_arrays(frame.image) if array.ndim >= 2), None)
-    if picture is None or 0 in picture.shape:
+def measure_luma(frame: Frame, time: Fraction) -> LumaGrid | None:
+    """Return the brightness of a frame's first plane or of its RGB; None if it has no image."""
+    image = next((array for array in iter_arrays(frame.image) if array.ndim >= 2), None)
+    if image is None or 0 in image.shape:
         return None
     bits = getattr(frame.image, "bits", None)
-    grid = _tensor_grid(picture) if hasattr(picture, "device") and not isinstance(
-        picture, np.ndarray) else _array_grid(np.asarray(picture))  # fmt: skip
+    grid = _average_tensor(image) if hasattr(image, "device") and not isinstance(
+        image, np.ndarray) else _average_array(np.asarray(image))  # fmt: skip
     if grid is None:
         return None
     if isinstance(bits, int):
         grid = grid / np.float32((1 << bits) - 1)
-    elif "int" in str(picture.dtype):
-        grid = grid / np.float32(255 if "int8" in str(picture.dtype) else 65535)
+    elif "int" in str(image.dtype):
+        grid = grid / np.float32(255 if "int8" in str(image.dtype) else 65535)
     return LumaGrid(frame.index, time, np.ascontiguousarray(grid, np.float32))
 
 
 def difference(a: LumaGrid, b: LumaGrid) -> float:
-    """Mean difference, 0 to 1, of what is to be seen; brightness as such does not count."""
+    """Return the mean absolute difference, 0 to 1, after removing each one's mean brightness."""
     if a.grid.shape != b.grid.shape:
         return 0.0
     return float(np.abs((a.grid - a.grid.mean()) - (b.grid - b.grid.mean())).mean())
 
 
 def normalized_difference(a: LumaGrid, b: LumaGrid) -> float:
-    """The same in units of each one's contrast: neither brightness nor contrast count."""
+    """Return the same in units of each one's contrast."""
     if a.grid.shape != b.grid.shape:
         return 0.0
-    return float(np.abs(_plain(a.grid) - _plain(b.grid)).mean())
+    return float(np.abs(_normalize(a.grid) - _normalize(b.grid)).mean())
 
 
-def _plain(grid: Grid) -> Grid:
+def _normalize(grid: Grid) -> Grid:
     return np.asarray((grid - grid.mean()) / max(float(grid.std()), 1e-4), np.float32)
 
 
-def _array_grid(picture: npt.NDArray[Any]) -> Grid | None:
-    """Means of the cells; colours count alike."""
-    if picture.ndim == 3:
-        channels = 0 if picture.shape[0] <= 4 else 2
-        picture = np.moveaxis(picture, channels, 0)[:3]
-        cells = [_means(one) for one in picture]
+def _average_array(image: npt.NDArray[Any]) -> Grid | None:
+    """Return the means of the cells; channels have equal weight."""
+    if image.ndim == 3:
+        channels = 0 if image.shape[0] <= 4 else 2
+        image = np.moveaxis(image, channels, 0)[:3]
+        cells = [_average_cells(plane) for plane in image]
         return np.asarray(np.mean(cells, axis=0), np.float32)
-    return _means(picture) if picture.ndim == 2 else None
+    return _average_cells(image) if image.ndim == 2 else None
 
 
-def _means(plane: npt.NDArray[Any]) -> Grid:
+def _average_cells(plane: npt.NDArray[Any]) -> Grid:
     plane = plane[:: max(1, plane.shape[0] // (SIDE * _ROWS))]
     starts = [np.arange(min(SIDE, n)) * n // min(SIDE, n) for n in plane.shape]
     kind = np.float64 if plane.dtype.kind == "f" else np.uint64
@@ -89,13 +89,13 @@ def _means(plane: npt.NDArray[Any]) -> Grid:
     return np.asarray(sums / np.outer(*sizes), np.float32)
 
 
-def _tensor_grid(picture: Any) -> Grid | None:
-    """The same where the tensor lies; only the means come here."""
-    if picture.ndim not in (2, 3):
+def _average_tensor(image: Any) -> Grid | None:
+    """Return the same, computed on the tensor's device; only the means are copied."""
+    if image.ndim not in (2, 3):
         return None
     import torch
 
-    planes = picture.detach()
+    planes = image.detach()
     if planes.ndim == 3:
         planes = (planes if planes.shape[0] <= 4 else planes.movedim(2, 0))[:3]
     planes = planes.reshape(-1, *planes.shape[-2:]).float()

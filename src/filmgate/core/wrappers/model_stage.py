@@ -8,40 +8,40 @@ from typing import Protocol, runtime_checkable
 from filmgate.core.chain import Chain
 from filmgate.core.stage import AnyStage, StageWrapper
 
-CHECKS = ("finite", "black", "flashing", "frozen", "shuffled")  # what `guarded` looks for
+CHECKS = ("finite", "black", "flashing", "frozen", "shuffled")  # see `check_outputs`
 
 
 @dataclass(frozen=True)
 class ModelStage(StageWrapper):
-    """The stage itself, with what a wrapper has to know of it.
+    """A stage with what wrappers need to know about it.
 
-    `settings` and `weights` are all that its results follow from beside its frames (see `cached`);
-    `checks` and `stretch` are for `guarded`: no checks where no network can go wrong. `called`: its
-    name, if not the stage's.
+    `settings` and `weights` are all that affects its results besides its frames (see `cached`).
+    `checks` and `time_scale` are for `check_outputs`; no checks for code without a network.
+    `label` is its name, if not the stage's.
     """
 
     settings: str
     weights: str = ""
     checks: tuple[str, ...] = ()
-    stretch: Fraction = Fraction(1)
-    called: str = ""
+    time_scale: Fraction = Fraction(1)
+    label: str = ""
 
     @property
     def name(self) -> str:
-        return self.called or self.stage.name
+        return self.label or self.stage.name
 
 
 @runtime_checkable
 class HasLowMemory(Protocol):
-    """A stage that can do with less memory."""
+    """A stage that has a form with lower memory use."""
 
     def low_memory(self) -> AnyStage:
-        """The same, holding less and taking longer; its last bits may be others."""
+        """Return the slower, smaller form; its last bits may differ."""
         ...
 
 
 def find_model_stages(stage: AnyStage | Chain) -> Iterator[ModelStage]:
-    """The costly stages of a line, and those within them."""
+    """Yield the model stages in a chain, and those inside of them."""
     if isinstance(stage, ModelStage):
         yield stage
         yield from find_model_stages(stage.stage)
@@ -51,10 +51,10 @@ def find_model_stages(stage: AnyStage | Chain) -> Iterator[ModelStage]:
 
 
 def with_low_memory(stage: AnyStage) -> AnyStage:
-    """The stage itself, lean if it can be."""
+    """Return the low-memory form of a stage, or the stage itself if it has none."""
     return stage.low_memory() if isinstance(stage, HasLowMemory) else stage
 
 
 def has_low_memory(stage: AnyStage | Chain) -> bool:
-    """Whether something costly in it is another when it is lean."""
-    return any(with_low_memory(costly.stage) != costly.stage for costly in find_model_stages(stage))
+    """Tell whether any model stage in it changes with low memory."""
+    return any(with_low_memory(model.stage) != model.stage for model in find_model_stages(stage))

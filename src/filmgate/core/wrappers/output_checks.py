@@ -8,181 +8,203 @@ from typing import Any
 from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.stage import AnyStage, StageWrapper
 from filmgate.core.values import count_nonfinite
-from filmgate.core.wrappers.luma_grid import LumaGrid, difference, luma_grid, normalized_difference
+from filmgate.core.wrappers.luma_grid import (
+    LumaGrid,
+    difference,
+    measure_luma,
+    normalized_difference,
+)
 from filmgate.core.wrappers.model_stage import CHECKS
 from filmgate.errors import BadOutput, BadSetting
 
-# What they were chosen by stands in docs/guard.md; levels are parts of full scale.
-_BLANK, _SEEN = 0.008, 0.05  # contrast of a picture without content, and of one with some
-_FLASH, _BRIGHTER = 0.08, 3.0  # a jump in brightness, beyond so many times the input's own
-_HELD = 6  # results in a row that show the same
-_MOVED, _STILL = 0.012, 0.12  # the input moved meanwhile; the result by this part of it at most
-_SURE, _LIKER = 0.02, 0.5  # another picture of the input is so much, and twice, as like
+# docs/guard.md says how these were chosen. Levels and contrasts are fractions of full scale.
+_BLANK, _VISIBLE = 0.008, 0.05  # contrast of an empty image, and of one with content
+_FLASH, _FLASH_RATIO = 0.08, 3.0  # a jump in brightness beyond this many times the input's
+_FROZEN_COUNT = 6  # results in a row that show the same
+_MOVED, _FROZEN_RATIO = 0.012, 0.12  # the input's motion; the result's, at most this part of it
+_MARGIN, _RATIO = 0.02, 0.5  # another input image is closer by this much, and twice as close
 _BACK, _AHEAD = 6, 3  # input frames around its own that a result is compared with
-_MOST = 512  # glances of the input held, if a stage lags behind further than that
+_MAX_INPUTS = 512  # input grids kept if a stage lags further behind than that
 
 
 @dataclass(frozen=True, slots=True)
 class CheckState:
-    """What `check_outputs` remembers: the stage's state, and what was seen of the film of late."""
+    """The state of `check_outputs`: the stage's state, and recent inputs and results."""
 
     state: Any
-    came: tuple[LumaGrid, ...] = ()
-    waiting: tuple[LumaGrid, ...] = ()  # results that are judged when more of the input is here
-    judged: tuple[LumaGrid, ...] = ()
+    inputs: tuple[LumaGrid, ...] = ()
+    pending: tuple[LumaGrid, ...] = ()  # results that need more of the input to be checked
+    checked: tuple[LumaGrid, ...] = ()
 
 
 @dataclass(frozen=True)
 class CheckedStage(StageWrapper):
-    """See `check_outputs`."""
+    """The stage made by `check_outputs`."""
 
     checks: frozenset[str]
-    stretch: Fraction
+    time_scale: Fraction
 
     def start(self, spec: StreamSpec, first: Position) -> CheckState:
         state = self.stage.start(spec, first)
-        self._finite_state(state, first.time)
+        self._check_finite_state(state, first.time)
         return CheckState(state)
 
     def step(self, state: CheckState, frames: Sequence[Frame]) -> tuple[CheckState, list[Frame]]:
-        after, made = self.stage.step(state.state, frames)
+        after, outputs = self.stage.step(state.state, frames)
         if frames:
-            self._finite_state(after, frames[0].time)
-        self._finite(made)
-        return self._seen(replace(state, state=after), frames, made, ended=False), made
+            self._check_finite_state(after, frames[0].time)
+        self._check_finite(outputs)
+        return self._check(replace(state, state=after), frames, outputs, ended=False), outputs
 
     def finish(self, state: CheckState) -> tuple[CheckState | None, list[Frame]]:
-        after, made = self.stage.finish(state.state)
-        if after is not None and state.came:
-            self._finite_state(after, state.came[-1].time)
-        self._finite(made)
-        watch = self._seen(replace(state, state=after), (), made, ended=True)
-        return (None if after is None else watch), made
+        after, outputs = self.stage.finish(state.state)
+        if after is not None and state.inputs:
+            self._check_finite_state(after, state.inputs[-1].time)
+        self._check_finite(outputs)
+        checked = self._check(replace(state, state=after), (), outputs, ended=True)
+        return (None if after is None else checked), outputs
 
-    def _finite_state(self, state: Any, time: Fraction) -> None:
+    def _check_finite_state(self, state: Any, time: Fraction) -> None:
         count = count_nonfinite(state) if "finite" in self.checks else 0
         if count:
-            raise self._error("not finite", time, f"{count} numbers of its state are NaN or "
-                              "infinite: what follows would be too")  # fmt: skip
+            what = f"{count} values of its state are NaN or infinite, so later images would be too"
+            raise self._make_error("not finite", time, what)
 
-    def _finite(self, made: Sequence[Frame]) -> None:
-        for frame in made if "finite" in self.checks else ():
+    def _check_finite(self, outputs: Sequence[Frame]) -> None:
+        for frame in outputs if "finite" in self.checks else ():
             count = count_nonfinite((frame.image, dict(frame.extras)))
             if count:
-                raise self._error("not finite", frame.time / self.stretch,
-                                  f"{count} numbers of its picture {frame.index} are NaN or "
-                                  "infinite")  # fmt: skip
+                what = f"{count} values of image {frame.index} are NaN or infinite"
+                raise self._make_error("not finite", frame.time / self.time_scale, what)
 
-    def _error(self, kind: str, time: Fraction, what: str) -> BadOutput:
+    def _make_error(self, kind: str, time: Fraction, what: str) -> BadOutput:
         return BadOutput(
-            f"{self.name}, at {float(time):.3f} s of its input: {what}. Another dtype or smaller "
-            "tiles may help; if the pictures are meant to be so, guard it without this check",
+            f"{self.name}, at {float(time):.3f} s of its input: {what}. Try another dtype or "
+            "smaller tiles; if the images are intended, turn this check off",
             kind,
             time,
         )
 
-    # --- pictures against the input -----------------------------------------------------------
+    # --- images against the input ---------------------------------------------------------------
 
-    def _seen(
-        self, watch: CheckState, came: Sequence[Frame], made: Sequence[Frame], ended: bool
+    def _check(
+        self, state: CheckState, frames: Sequence[Frame], outputs: Sequence[Frame], ended: bool
     ) -> CheckState:
-        """What is remembered after these; judges every result that can be."""
+        """Check every result for which enough input is known; return the new state."""
         if not self.checks - {"finite"}:
-            return watch
-        inputs = (*watch.came, *(g for f in came if (g := luma_grid(f, f.time))))
-        results = (g for f in made if (g := luma_grid(f, f.time / self.stretch)))
-        waiting, judged = [*watch.waiting, *results], list(watch.judged)
+            return state
+        inputs = (*state.inputs, *(g for f in frames if (g := measure_luma(f, f.time))))
+        results = (g for f in outputs if (g := measure_luma(f, f.time / self.time_scale)))
+        pending, checked = [*state.pending, *results], list(state.checked)
         newest = inputs[-1].index if inputs else -1
-        while waiting:
-            at = _at(inputs, waiting[0].time)
-            if at is None:  # longer ago than what is held: nothing can be said
-                waiting.pop(0)
+        while pending:
+            at = _find_shown(inputs, pending[0].time)
+            if at is None:  # its input is no longer kept, so it cannot be checked
+                pending.pop(0)
                 continue
             if inputs[at].index + _AHEAD > newest and not ended:
                 break
-            one = waiting.pop(0)
+            result = pending.pop(0)
             near = inputs[max(0, at - _BACK) : at + _AHEAD + 1]
-            self._judge(one, near, judged)
-            self._frozen(one, inputs, judged)
-            judged = [*judged[1 - _HELD :], one]
-        needed = _at(inputs, min(g.time for g in (*waiting[:1], *judged))) if judged else None
-        drop = max(0, (needed or 0) - _BACK, len(inputs) - _MOST)
-        return replace(watch, came=inputs[drop:], waiting=tuple(waiting), judged=tuple(judged))
+            self._check_black(result, near)
+            if checked:
+                self._check_flashing(result, near, checked[-1])
+                self._check_shuffled(result, near, checked[-1])
+            self._check_frozen(result, inputs, checked)
+            checked = [*checked[1 - _FROZEN_COUNT :], result]
+        times = [g.time for g in (*pending[:1], *checked)]
+        needed = _find_shown(inputs, min(times)) if checked else None
+        drop = max(0, (needed or 0) - _BACK, len(inputs) - _MAX_INPUTS)
+        return replace(state, inputs=inputs[drop:], pending=tuple(pending), checked=tuple(checked))
 
-    def _judge(self, one: LumaGrid, near: Sequence[LumaGrid], judged: Sequence[LumaGrid]) -> None:
-        """One result, with the input around it and the results before it."""
-        last = _at(near, _around(near, one.time)[-1].time) or 0
+    def _check_black(self, result: LumaGrid, near: Sequence[LumaGrid]) -> None:
+        """Raise if a result is blank, and the input around it is not."""
+        last = _find_last(near, result.time)
         contrast = min(g.contrast for g in near[max(0, last - 2) : last + 1])
-        if "black" in self.checks and one.contrast < _BLANK and contrast > _SEEN:
-            raise self._error("black", one.time, f"picture {one.index} is blank, at {one.level:.2f}"
-                              f" of full brightness, and its input is not")  # fmt: skip
-        if not judged:
-            return
-        before = judged[-1]
-        if "flashing" in self.checks and before.time >= near[0].time:
-            own, since = abs(one.level - before.level), _at(near, before.time) or 0
-            levels = [g.level for g in near[max(0, since - 1) : last + 1]]
-            if own > _FLASH + _BRIGHTER * (max(levels) - min(levels)):
-                raise self._error("flashing", one.time, f"brightness jumps from {before.level:.2f} "
-                                  f"to {one.level:.2f} of full scale at picture {one.index}, and "
-                                  "that of its input does not")  # fmt: skip
-        if "shuffled" in self.checks:
-            self._shuffled(one, near, before)
+        if "black" in self.checks and result.contrast < _BLANK and contrast > _VISIBLE:
+            what = f"image {result.index} is blank, at {result.level:.2f} of full brightness"
+            raise self._make_error("black", result.time, f"{what}, and its input is not")
 
-    def _frozen(
-        self, one: LumaGrid, inputs: Sequence[LumaGrid], judged: Sequence[LumaGrid]
+    def _check_flashing(self, result: LumaGrid, near: Sequence[LumaGrid], before: LumaGrid) -> None:
+        """Raise if the brightness jumps from one result to the next, and the input's does not."""
+        if "flashing" not in self.checks or before.time < near[0].time:
+            return
+        first, last = _find_shown(near, before.time) or 0, _find_last(near, result.time)
+        levels = [g.level for g in near[max(0, first - 1) : last + 1]]
+        limit = _FLASH + _FLASH_RATIO * (max(levels) - min(levels))
+        if abs(result.level - before.level) > limit:
+            jump = f"from {before.level:.2f} to {result.level:.2f} of full scale"
+            what = f"brightness jumps {jump} at image {result.index}, and the input's does not"
+            raise self._make_error("flashing", result.time, what)
+
+    def _check_frozen(
+        self, result: LumaGrid, inputs: Sequence[LumaGrid], checked: Sequence[LumaGrid]
     ) -> None:
-        """Whether the last results show the same, and the input at their times does not."""
-        enough = len(judged) >= _HELD - 1 and judged[0].time >= inputs[0].time
+        """Raise if the last results show the same, and the input at their times does not."""
+        enough = len(checked) >= _FROZEN_COUNT - 1 and checked[0].time >= inputs[0].time
         if not enough or "frozen" not in self.checks:
             return
-        own = max(difference(one, g) for g in judged)
-        now = _around(inputs, one.time)[0]
-        moved = max(difference(now, _around(inputs, g.time)[0]) for g in judged)
-        if moved > _MOVED and own < _STILL * moved:
-            raise self._error("frozen", judged[0].time, f"pictures {judged[0].index} to {one.index}"
-                              " show the same, and its input moves")  # fmt: skip
+        own = max(difference(result, g) for g in checked)
+        now = _get_neighbours(inputs, result.time)[0]
+        moved = max(difference(now, _get_neighbours(inputs, g.time)[0]) for g in checked)
+        if moved > _MOVED and own < _FROZEN_RATIO * moved:
+            what = f"images {checked[0].index} to {result.index} show the same"
+            raise self._make_error("frozen", checked[0].time, f"{what}, and the input moves")
 
-    def _shuffled(self, one: LumaGrid, near: Sequence[LumaGrid], before: LumaGrid) -> None:
-        """Whether a result surely shows an earlier picture of the input than the one before it."""
-        if one.contrast < _BLANK:
+    def _check_shuffled(self, result: LumaGrid, near: Sequence[LumaGrid], before: LumaGrid) -> None:
+        """Raise if a result clearly shows an earlier input image than the result before it."""
+        if "shuffled" not in self.checks or result.contrast < _BLANK:
             return
-        own, last = ([normalized_difference(g, k) for k in near] for g in (one, before))
-        shows, showed = (min(range(len(near)), key=far.__getitem__) for far in (own, last))
-        if shows >= showed:
+        own = [normalized_difference(result, g) for g in near]
+        previous = [normalized_difference(before, g) for g in near]
+        shown, shown_before = own.index(min(own)), previous.index(min(previous))
+        if shown >= shown_before:
             return
-        pairs = ((own[shows], min(own[shows + 1 :])), (last[showed], min(last[: shows + 1])))
-        if all(best < _LIKER * rival and rival - best > _SURE for best, rival in pairs):
-            raise self._error("shuffled", one.time, f"picture {one.index} shows its input at "
-                              f"{float(near[shows].time):.3f} s, and the picture before it shows "
-                              f"{float(near[showed].time):.3f} s")  # fmt: skip
+        # Each must match its input image clearly better than any image of the right order.
+        if _is_closer(own[shown], own[shown + 1 :]) and _is_closer(
+            previous[shown_before], previous[: shown + 1]
+        ):
+            times = (float(near[shown].time), float(near[shown_before].time))
+            what = "shows the input at {:.3f} s, and the image before it at {:.3f} s"
+            what = f"image {result.index} {what.format(*times)}"
+            raise self._make_error("shuffled", result.time, what)
 
 
-def _at(inputs: Sequence[LumaGrid], time: Fraction) -> int | None:
-    """The place of the input that is shown at that time; None if it is no longer held."""
+def _is_closer(best: float, rivals: Sequence[float]) -> bool:
+    rival = min(rivals)
+    return best < _RATIO * rival and rival - best > _MARGIN
+
+
+def _find_shown(inputs: Sequence[LumaGrid], time: Fraction) -> int | None:
+    """Return the position of the input that is shown at a time; None if it is no longer kept."""
     if not inputs or time < inputs[0].time:
         return None
     return next(i for i in reversed(range(len(inputs))) if inputs[i].time <= time)
 
 
-def _around(near: Sequence[LumaGrid], time: Fraction) -> Sequence[LumaGrid]:
-    """The input shown at that time, and the next one if the time lies between the two."""
-    at = _at(near, time) or 0
+def _get_neighbours(near: Sequence[LumaGrid], time: Fraction) -> Sequence[LumaGrid]:
+    """Return the input shown at a time, and the next one if the time is between the two."""
+    at = _find_shown(near, time) or 0
     return near[at : at + 1 + (near[at].time < time)]
 
 
-def check_outputs(
-    stage: AnyStage, *, checks: Sequence[str] = CHECKS, stretch: Fraction | int = 1
-) -> CheckedStage:
-    """The stage, with BadOutput in place of results that can't be right; else nothing changes.
+def _find_last(near: Sequence[LumaGrid], time: Fraction) -> int:
+    """Return the position of the last input that a result at that time may show."""
+    return _find_shown(near, _get_neighbours(near, time)[-1].time) or 0
 
-    "finite" looks at pictures and state before anything goes on; the others compare small grey
-    pictures with those of the input, up to three input frames later, so are for stages that show
-    what their input shows. `stretch`: the result's times are so many times the input's.
+
+def check_outputs(
+    stage: AnyStage, *, checks: Sequence[str] = CHECKS, time_scale: Fraction | int = 1
+) -> CheckedStage:
+    """Return `stage` that raises BadOutput for implausible results; others are unchanged.
+
+    "finite" checks images and state at once. The others compare small luma grids with the input's,
+    up to three input frames later, so they suit stages that show what their input shows.
+    `time_scale`: the result's times are this many times the input's.
     """
     unknown = sorted(set(checks) - set(CHECKS))
     if unknown:
-        raise BadSetting(f"checks are {', '.join(unknown)}: wanted some of {', '.join(CHECKS)}")
-    if stretch <= 0:
-        raise BadSetting(f"stretch is {stretch}: wanted more than 0")
-    return CheckedStage(stage, frozenset(checks), Fraction(stretch))
+        raise BadSetting(f"unknown checks {', '.join(unknown)}: use some of {', '.join(CHECKS)}")
+    if time_scale <= 0:
+        raise BadSetting(f"time_scale is {time_scale}: it must be more than 0")
+    return CheckedStage(stage, frozenset(checks), Fraction(time_scale))

@@ -1,4 +1,4 @@
-"""How far a sound lies from where it lay: the same packet, found in both films by its bytes."""
+"""Find audio packets by their bytes, to measure sync between two files."""
 
 from __future__ import annotations
 
@@ -6,52 +6,55 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from filmgate.media.containers.open import opened, translated
+from filmgate.media.containers.open import open_container, translate_errors
 
-_NEAR = Fraction(3)  # seconds; no container interleaves sound further from the picture
+_NEAR = Fraction(3)  # seconds; no container interleaves audio further from the video
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A packet of sound: when it begins on its container's timeline (seconds), and its bytes."""
+class AudioPacket:
+    """An audio packet: its start on the container's timeline (seconds), and its bytes."""
 
     time: Fraction
     data: bytes
 
 
-def first_heard(path: Path, track: int) -> Heard | None:
-    """The first packet of sound track number `track`; None if there is none. Raises BadInput.
+def find_first_packet(path: Path, index: int) -> AudioPacket | None:
+    """Return the first packet of audio stream `index`, None if it has none. Raises BadInput.
 
     A codec's run-in counts, although an mp4 hides it.
     """
-    with opened(path) as container, translated(path, f"reading the beginning of track {track}"):
-        for packet in container.demux(container.streams[track]):
+    with (
+        open_container(path) as container,
+        translate_errors(path, f"reading the start of stream {index}"),
+    ):
+        for packet in container.demux(container.streams[index]):
             if packet.pts is not None and packet.size and not packet.is_discard:
-                return Heard(packet.pts * packet.time_base, bytes(packet))
+                return AudioPacket(packet.pts * packet.time_base, bytes(packet))
     return None
 
 
-def heard_again(path: Path, track: int, data: bytes, near: Fraction) -> Fraction | None:
-    """When the packet with these bytes begins; of several alike the one nearest to `near`.
+def find_packet(path: Path, index: int, data: bytes, near: Fraction) -> Fraction | None:
+    """Return the start of the packet with these bytes, the nearest to `near` of several.
 
-    Both in seconds of the container's timeline. None: no packet there is like it.
+    Both in seconds of the container's timeline. None: no packet there equals it.
     """
-    found: list[Fraction] = []
-    with opened(path) as container, translated(path, f"reading track {track}"):
-        stream = container.streams[track]
+    times: list[Fraction] = []
+    with open_container(path) as container, translate_errors(path, f"reading stream {index}"):
+        stream = container.streams[index]
         if near > 2 * _NEAR:
             container.seek(round((near - _NEAR) / Fraction(1, 1_000_000)))
         for packet in container.demux(stream):
             if packet.pts is None or not packet.size:
                 continue
             time = packet.pts * packet.time_base
-            if _same(bytes(packet), data):
-                found.append(time)
+            if _equals(bytes(packet), data):
+                times.append(time)
             if time > near + _NEAR:
                 break
-    return min(found, key=lambda time: abs(time - near), default=None)
+    return min(times, key=lambda time: abs(time - near), default=None)
 
 
-def _same(old: bytes, new: bytes) -> bool:
-    """Whether the bytes are the same; AAC in a ts has a header (ADTS, 7 or 9 bytes) besides."""
+def _equals(old: bytes, new: bytes) -> bool:
+    """Whether the bytes are equal; AAC in a ts has a header before them (ADTS, 7 or 9 bytes)."""
     return old == new or (len(old) - len(new) in (7, 9) and old.endswith(new))

@@ -1,4 +1,4 @@
-"""Sound at another tempo: decoded, stretched without changing its pitch, and encoded once."""
+"""Audio at another tempo: decoded, stretched at the same pitch, and encoded once."""
 
 from __future__ import annotations
 
@@ -10,124 +10,136 @@ from typing import Any
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.filter import Graph
 from av.packet import Packet
 
-from filmgate.media.containers.open import opened, translated
-from filmgate.media.source_metadata import SourceMetadata
+from filmgate.core.source_metadata import SourceMetadata
+from filmgate.media.containers.open import open_container, translate_errors
 
 
-def codec_for(suffix: str) -> str:
-    """The encoder of new sound for a container."""
+def choose_audio_codec(suffix: str) -> str:
+    """Return the encoder of re-encoded audio for a container."""
     return "libopus" if suffix == ".webm" else "aac"
 
 
-def described(out: AudioStream, like: AudioStream) -> None:
-    """Gives a new sound stream the channels of another, and bits enough for them."""
-    plain = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(like.layout.nb_channels)
-    out.layout = plain if plain and "channels" in like.layout.name else like.layout.name
-    out.bit_rate = 96_000 * max(1, like.layout.nb_channels)
+def set_audio_format(output: AudioStream, source: AudioStream) -> None:
+    """Give an output stream the channels of the source, and 96 kbit/s for each."""
+    plain = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(source.layout.nb_channels)
+    output.layout = plain if plain and "channels" in source.layout.name else source.layout.name
+    output.bit_rate = 96_000 * max(1, source.layout.nb_channels)
 
 
-def rate_for(suffix: str, like: AudioStream) -> int:
-    """Samples per second of new sound: as before, where the encoder takes them."""
-    known = av.Codec(codec_for(suffix), "w").audio_rates or []
-    rate = like.codec_context.sample_rate
+def choose_sample_rate(suffix: str, source: AudioStream) -> int:
+    """Return the samples per second of re-encoded audio: the source's, if the encoder takes it."""
+    known = av.Codec(choose_audio_codec(suffix), "w").audio_rates or []
+    rate = source.codec_context.sample_rate
     return rate if not known or rate in known else 48_000
 
 
-def stretched(
-    origin: SourceMetadata, number: int, out: AudioStream, slow: Fraction
+def stretch_audio(
+    source: SourceMetadata, index: int, output: AudioStream, time_scale: Fraction
 ) -> Iterator[Packet[Any]]:
-    """Packets for `out`: track `number` of the film, `slow` times as long, pitch kept.
+    """Yield packets for `output`: stream `index`, `time_scale` times as long, pitch kept.
 
-    It begins where the track did, in step with the picture. FFmpeg's atempo (WSOLA). Raises
-    BadInput.
+    The start is kept in sync with the video. Uses FFmpeg's atempo (WSOLA). Raises BadInput.
     """
-    assert origin.path is not None
-    rate = out.codec_context.sample_rate
-    at: int | None = None  # samples since the beginning of the result
+    assert source.path is not None
+    rate = output.codec_context.sample_rate
+    at: int | None = None  # samples since the start of the output
     with (
-        opened(origin.path, max_pixels=origin.max_pixels) as source,
-        translated(origin.path, f"stretching track {number}"),
+        open_container(source.path, max_pixels=source.max_pixels) as container,
+        translate_errors(source.path, f"stretching stream {index}"),
     ):
-        stream = source.streams.audio[[s.index for s in source.streams.audio].index(number)]
-        graph = _graph(stream, origin, out, 1 / slow)
-        for frame in _heard(source, stream, origin):
+        stream = next(s for s in container.streams.audio if s.index == index)
+        graph = _build_graph(stream, source, output, 1 / time_scale)
+        for frame in _decode_kept(container, stream, source):
             if at is None:
-                first = max(
-                    frame.pts * frame.time_base,
-                    origin.offset if origin.trimmed else frame.pts * frame.time_base,
-                )
-                early = _early(stream.codec_context.sample_rate, 1 / slow)
-                at = round(((first - origin.offset) * slow + origin.place + early) * rate)
-            for made in _through(graph, frame):
-                made.pts, made.time_base = at, Fraction(1, rate)
-                at += made.samples
-                yield from out.encode(made)
-        for made in _through(graph, None):
-            made.pts, made.time_base = at or 0, Fraction(1, rate)
-            at = (at or 0) + made.samples
-            yield from out.encode(made)
-        yield from out.encode(None)
+                first = _get_start(frame)
+                if source.trimmed:
+                    first = max(first, source.offset)
+                advance = _measure_advance(stream.codec_context.sample_rate, 1 / time_scale)
+                start = (first - source.offset) * time_scale + source.output_offset
+                at = round((start + advance) * rate)
+            for part in _filter(graph, frame):
+                part.pts, part.time_base = at, Fraction(1, rate)
+                at += part.samples
+                yield from output.encode(part)
+        for part in _filter(graph, None):
+            part.pts, part.time_base = at or 0, Fraction(1, rate)
+            at = (at or 0) + part.samples
+            yield from output.encode(part)
+        yield from output.encode(None)
 
 
-def _heard(source: Any, stream: AudioStream, origin: SourceMetadata) -> Iterator[Any]:
-    """Decoded sound that is not all trimmed away."""
-    for frame in source.decode(stream):
-        start = frame.pts * frame.time_base
-        if origin.trimmed and start + Fraction(frame.samples, frame.sample_rate) <= origin.offset:
+def _decode_kept(
+    container: InputContainer, stream: AudioStream, source: SourceMetadata
+) -> Iterator[AudioFrame]:
+    """Yield decoded frames, without those that the trim removes entirely."""
+    for frame in container.decode(stream):
+        assert isinstance(frame, AudioFrame)
+        start = _get_start(frame)
+        if source.trimmed and start + Fraction(frame.samples, frame.sample_rate) <= source.offset:
             continue
-        if origin.until is not None and start >= origin.until:
+        if source.until is not None and start >= source.until:
             return
         yield frame
 
 
-def _graph(stream: AudioStream, origin: SourceMetadata, out: AudioStream, tempo: Fraction) -> Graph:
+def _get_start(frame: AudioFrame) -> Fraction:
+    return (frame.pts or 0) * (frame.time_base or Fraction(1))
+
+
+def _build_graph(
+    stream: AudioStream, source: SourceMetadata, output: AudioStream, tempo: Fraction
+) -> Graph:
     graph = Graph()
-    steps = [graph.add_abuffer(template=stream)]
-    if origin.trimmed:
-        ends = f"start={float(origin.offset)!r}"
-        ends += f":end={float(origin.until)!r}" if origin.until is not None else ""
-        steps.append(graph.add("atrim", ends))
-    # atempo counts samples: a gap in the sound is filled first, and what overlaps is left out
-    steps.append(graph.add("aresample", "async=1:min_hard_comp=0.02"))
-    steps += [graph.add("atempo", f"{float(part)!r}") for part in _tempos(tempo)]
-    context = out.codec_context
-    steps.append(graph.add("aformat", f"sample_fmts={context.format.name}:sample_rates="
-                           f"{context.sample_rate}:channel_layouts={out.layout.name}"))  # fmt: skip
-    steps.append(graph.add("abuffersink"))
-    for one, following in pairwise(steps):
-        one.link_to(following)
+    nodes = [graph.add_abuffer(template=stream)]
+    if source.trimmed:
+        ends = f"start={float(source.offset)!r}"
+        ends += f":end={float(source.until)!r}" if source.until is not None else ""
+        nodes.append(graph.add("atrim", ends))
+    # atempo counts samples: gaps are filled first, overlaps removed
+    nodes.append(graph.add("aresample", "async=1:min_hard_comp=0.02"))
+    nodes += [graph.add("atempo", f"{float(part)!r}") for part in _split_tempo(tempo)]
+    context = output.codec_context
+    output_format = (
+        f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}"
+        f":channel_layouts={output.layout.name}"
+    )
+    nodes.append(graph.add("aformat", output_format))
+    nodes.append(graph.add("abuffersink"))
+    for node, following in pairwise(nodes):
+        node.link_to(following)
     graph.configure()
     return graph
 
 
-def _tempos(tempo: Fraction) -> list[Fraction]:
-    """Factors that atempo does well, of which `tempo` is the product."""
-    found: list[Fraction] = []
+def _split_tempo(tempo: Fraction) -> list[Fraction]:
+    """Return factors within the range of atempo, with `tempo` as their product."""
+    factors: list[Fraction] = []
     while tempo < Fraction(1, 2):
-        found, tempo = [*found, Fraction(1, 2)], tempo * 2
+        factors, tempo = [*factors, Fraction(1, 2)], tempo * 2
     while tempo > 2:
-        found, tempo = [*found, Fraction(2)], tempo / 2
-    return [*found, tempo]
+        factors, tempo = [*factors, Fraction(2)], tempo / 2
+    return [*factors, tempo]
 
 
-def _early(rate: int, tempo: Fraction) -> Fraction:
-    """By how many seconds what comes out of atempo stands too early: half its window each time."""
+def _measure_advance(rate: int, tempo: Fraction) -> Fraction:
+    """Return by how many seconds atempo's output is early: half its window for each factor."""
     window = 1 << (rate // 24 - 1).bit_length()
-    early = Fraction(0)
-    for part in _tempos(tempo):
-        early = (early + Fraction(window, 2 * rate)) / part
-    return early
+    advance = Fraction(0)
+    for factor in _split_tempo(tempo):
+        advance = (advance + Fraction(window, 2 * rate)) / factor
+    return advance
 
 
-def _through(graph: Graph, frame: AudioFrame | None) -> Iterator[AudioFrame]:
+def _filter(graph: Graph, frame: AudioFrame | None) -> Iterator[AudioFrame]:
     graph.push(frame)
     while True:
         try:
-            made = graph.pull()
+            result = graph.pull()
         except (av.BlockingIOError, av.EOFError):
             return
-        assert isinstance(made, AudioFrame)
-        yield made
+        assert isinstance(result, AudioFrame)
+        yield result

@@ -1,1 +1,1 @@
-"""Containers: opened safely, checked for damage."""
+"""Open containers safely and check them for damage."""

@@ -1,4 +1,4 @@
-"""The one border where files are opened and foreign errors become ours."""
+"""Open containers safely; the only place where FFmpeg's errors become ours."""
 
 import os
 import stat
@@ -12,13 +12,13 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition
 
+from filmgate.core.source_metadata import MAX_PIXELS
 from filmgate.errors import BadInput, FilmgateError
-from filmgate.media.containers.integrity import flaw
-from filmgate.media.options import MAX_PIXELS
+from filmgate.media.containers.integrity import find_damage
 
-# FFmpeg's demuxer: what people call it. Playlists, image sequences and the like are not here: they
-# could make a stranger's file open other files.
-FORMATS: Mapping[str, str] = MappingProxyType(
+# FFmpeg's demuxers and their common names. Playlists, image sequences and the like are missing on
+# purpose: they would let an untrusted file open other files.
+DEMUXERS: Mapping[str, str] = MappingProxyType(
     {
         "mov": "mp4, mov", "matroska": "mkv, webm", "avi": "avi", "mpegts": "ts", "gif": "gif",
         "yuv4mpegpipe": "y4m", "nut": "nut",
@@ -35,32 +35,35 @@ _STARTS = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a file may ask for before any of its pictures is decoded."""
+class ContainerLimits:
+    """What a file may demand before any frame is decoded."""
 
     pixels: int = MAX_PIXELS
-    """Of one picture."""
+    """Of one frame."""
 
     streams: int = 100
-    """All kinds together."""
+    """Of all kinds."""
 
     duration_s: int = 31 * 24 * 3600
-    """What the container says; a month."""
+    """By the container's header; a month."""
 
     probe_bytes: int = 20_000_000
-    """Looked at to find out what the streams are."""
+    """Read to find out what the streams are."""
 
     probe_s: int = 10
-    """Film time that is looked at for the same."""
+    """Video time read for the same purpose."""
 
 
 @contextmanager
-def opened(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
-    """The container at `path`, one of FORMATS by its content, within Limits. Raises BadInput."""
-    limits = Limits(pixels=max_pixels)
-    format = _family(path)
+def open_container(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
+    """Open the container at `path`, one of DEMUXERS by its content, within the limits.
+
+    Raises BadInput.
+    """
+    limits = ContainerLimits(pixels=max_pixels)
+    format = _detect_format(path)
     own = {"use_absolute_path": "0", "enable_drefs": "0"} if format == "mov" else {}
-    with translated(path, "opening it"):
+    with translate_errors(path, "opening it"):
         container = av.open(
             os.path.abspath(path),
             "r",
@@ -68,7 +71,7 @@ def opened(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[InputContain
             options={"max_pixels": str(limits.pixels)},
             container_options={
                 "protocol_whitelist": "file",
-                "format_whitelist": ",".join(FORMATS),
+                "format_whitelist": ",".join(DEMUXERS),
                 "probesize": str(limits.probe_bytes),
                 "analyzeduration": str(limits.probe_s * 1_000_000),
                 "max_streams": str(10 * limits.streams),
@@ -77,47 +80,45 @@ def opened(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[InputContain
             metadata_errors="surrogateescape",
         )
     with container:
-        _check(path, container, limits)
+        _check_limits(path, container, limits)
         yield container
 
 
 @contextmanager
-def translated(path: Path, doing: str) -> Iterator[None]:
-    """FFmpeg's errors about `path` become BadInput; `doing` says during what ("opening it")."""
+def translate_errors(path: Path, doing: str) -> Iterator[None]:
+    """Turn FFmpeg's errors about `path` into BadInput; `doing` says when, e.g. "opening it"."""
     try:
         yield
     except (av.FFmpegError, ValueError, OverflowError, IndexError, MemoryError) as error:
-        found = flaw(path)
-        hint = f"; it is {found}" if found else ""
-        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise BadInput(f"{path} is damaged: {doing}, FFmpeg said '{said}'{hint}") from error
+        damage = find_damage(path)
+        hint = f"; it is {damage}" if damage else ""
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BadInput(f"{path} is damaged: {doing}, FFmpeg said '{reason}'{hint}") from error
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """FFmpeg's errors while `path` is written become FilmgateError."""
+def translate_write_errors(path: Path) -> Iterator[None]:
+    """Turn FFmpeg's errors while `path` is written into FilmgateError."""
     try:
         yield
     except av.FFmpegError as error:
-        said = error.strerror or type(error).__name__
+        reason = error.strerror or type(error).__name__
         raise FilmgateError(
-            f"{path} could not be written, FFmpeg said '{said}': see that its folder can be "
-            "written to and its disk has room"
+            f"{path} could not be written, FFmpeg said '{reason}': check that its folder is "
+            "writable and its disk has room"
         ) from error
 
 
-def _check(path: Path, container: InputContainer, limits: Limits) -> None:
-    """Raises BadInput where the file asks for more than the limits."""
+def _check_limits(path: Path, container: InputContainer, limits: ContainerLimits) -> None:
+    """Raise BadInput if the file exceeds a limit."""
     count = len(container.streams)
     if count > limits.streams:
-        raise BadInput(
-            f"{path} has {count} streams, wanted at most {limits.streams}: leave some out"
-        )
+        raise BadInput(f"{path} has {count} streams, wanted at most {limits.streams}: remove some")
     length = (container.duration or 0) / 1_000_000
     if length > limits.duration_s:
         raise BadInput(
-            f"{path} says that it lasts {length:.0f} s, wanted at most {limits.duration_s} s: cut "
-            "it, or write its container anew"
+            f"{path} has a duration of {length:.0f} s, wanted at most {limits.duration_s} s: split "
+            "it, or remux it if the duration is wrong"
         )
     for stream in container.streams.video:
         context = stream.codec_context
@@ -126,14 +127,14 @@ def _check(path: Path, container: InputContainer, limits: Limits) -> None:
         pixels = context.width * context.height
         if pixels > limits.pixels:
             raise BadInput(
-                f"{path} says that its pictures are {context.width}x{context.height}, wanted at "
-                f"most {limits.pixels} pixels: pass --max-pixels {pixels} if you trust it"
+                f"{path} has frames of {context.width}x{context.height}, wanted at most "
+                f"{limits.pixels} pixels: pass --max-pixels {pixels} if you trust it"
             )
 
 
-def _family(path: Path) -> str:
-    """The demuxer for what the file holds, whatever its name says."""
-    head = _head(path, 600)
+def _detect_format(path: Path) -> str:
+    """Return the demuxer for a file by its content, whatever its name. Raises BadInput."""
+    head = _read_head(path, 600)
     for start, name in _STARTS.items():
         if head.startswith(start):
             return name
@@ -146,28 +147,28 @@ def _family(path: Path) -> str:
         len(head) > at and set(head[at:564:size]) == {0x47} for at, size in ((0, 188), (4, 192))
     ):
         return "mpegts"
-    wanted = ", ".join(FORMATS.values())
+    wanted = ", ".join(DEMUXERS.values())
     raise BadInput(
-        f"{path} is not a film that can be read: it begins with {head[:12]!r}, wanted {wanted}; "
-        "convert it first"
+        f"{path} is no supported video: it starts with {head[:12]!r}, wanted {wanted}; convert it "
+        "first"
         if head
         else f"{path} is empty: 0 bytes, wanted {wanted}"
     )
 
 
-def _head(path: Path, size: int) -> bytes:
-    """The first bytes of a plain file. Raises BadInput; never waits for a pipe's other end."""
+def _read_head(path: Path, size: int) -> bytes:
+    """Return the first bytes of a regular file. Raises BadInput; never waits for a pipe."""
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError as error:
         raise BadInput(f"{path} does not exist: check the name") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        why = getattr(error, "strerror", None) or error
-        raise BadInput(f"{str(path)!r} can't be read: {why}; name a file") from error
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{str(path)!r} can't be read: {reason}; name a file") from error
     try:
         mode = os.fstat(number).st_mode
         if stat.S_ISDIR(mode):
-            raise BadInput(f"{path} is a folder, wanted a film: name a file in it")
+            raise BadInput(f"{path} is a folder, wanted a video: name a file in it")
         if not stat.S_ISREG(mode):
             raise BadInput(f"{path} is a pipe or a device, wanted a file: save it as one first")
         return os.read(number, size)

@@ -1,4 +1,4 @@
-"""One image file as a decoded picture: measured before it is decoded, and whole or refused."""
+"""Decode one image file: its size is checked first, and a damaged file is refused."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from filmgate.errors import BadInput, Unsupported
-from filmgate.media.pixels.formats import planar
+from filmgate.media.pixels.formats import find_planar_format
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-# What a picture needs, and what its colours mean. Texts and profiles may unpack to any size.
+# Chunks that samples and colours need; texts and profiles may unpack to any size.
 _CHUNKS = frozenset(b"IHDR PLTE tRNS IDAT IEND cICP sRGB gAMA cHRM".split())
 
-# Tags that say how samples lie in a TIFF, and what colours they mean.
+# Tags about the layout of samples in a TIFF and the meaning of colours.
 _TAGS = frozenset((254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317,
                    320, 322, 323, 324, 325, 347, 529, 530, 532))  # fmt: skip
 # EXIF's orientations as display matrices: x' = a x + c y, y' = b x + d y.
-_TURNS = MappingProxyType(
+_DISPLAY_MATRICES = MappingProxyType(
     {
-        way: (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
-        for way, a, b, c, d in (
+        orientation: (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+        for orientation, a, b, c, d in (
             (2, -1, 0, 0, 1), (3, -1, 0, 0, -1), (4, 1, 0, 0, -1), (5, 0, 1, 1, 0),
             (6, 0, 1, -1, 0), (7, 0, -1, -1, 0), (8, 0, -1, 1, 0),
         )
@@ -38,29 +38,30 @@ _TURNS = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
-    """What a file says of itself; `data` is what the decoder gets."""
+class _Header:
+    """What a file's header says; `data` is what the decoder gets."""
 
     codec: str
     width: int
     height: int
     opaque: bool
     data: bytes
-    way_up: int = 1  # EXIF's orientation
+    orientation: int = 1  # EXIF's
 
 
-def picture(path: Path, max_pixels: int) -> tuple[VideoFrame, tuple[int, ...] | None]:
-    """The picture in a PNG, JPEG, WebP or TIFF file in a planar format, and its display matrix.
+def decode_image(path: Path, max_pixels: int) -> tuple[VideoFrame, tuple[int, ...] | None]:
+    """Decode a PNG, JPEG, WebP or TIFF; return a planar frame and the display matrix of its EXIF.
 
-    It is measured first, so a bomb is refused before it unpacks. Raises BadInput, Unsupported.
+    The size is read first, so a decompression bomb is refused before it unpacks. Raises BadInput,
+    Unsupported.
     """
-    head = _head(path, _bytes(path, max_pixels))
-    if head.width * head.height > max_pixels or not head.width * head.height:
+    header = _read_header(path, _read_file(path, max_pixels))
+    if header.width * header.height > max_pixels or not header.width * header.height:
         raise Unsupported(
-            f"{path} is {head.width}x{head.height}, and pictures of 1 to {max_pixels} pixels are "
-            "read: raise --max-pixels if you trust it"
+            f"{path} is {header.width}x{header.height}, wanted 1 to {max_pixels} pixels: raise "
+            "--max-pixels if you trust it"
         )
-    context = CodecContext.create(head.codec, "r")
+    context = CodecContext.create(header.codec, "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_count = 1
     context.options = {
@@ -68,31 +69,32 @@ def picture(path: Path, max_pixels: int) -> tuple[VideoFrame, tuple[int, ...] | 
         "max_pixels": str(max_pixels),
     }
     try:
-        frames = context.decode(Packet(head.data)) + context.decode(None)
+        frames = context.decode(Packet(header.data)) + context.decode(None)
     except av.FFmpegError as error:
-        said = error.strerror or type(error).__name__
-        raise BadInput(f"{path} is damaged: FFmpeg said '{said}'; get it anew") from error
+        reason = error.strerror or type(error).__name__
+        raise BadInput(f"{path} is damaged: FFmpeg said '{reason}'; get an intact copy") from error
     if len(frames) != 1 or frames[0].is_corrupt:
-        raise BadInput(f"{path} is damaged: it can't be decoded whole; get it anew")
+        raise BadInput(f"{path} is damaged: it can't be decoded completely; get an intact copy")
     name = frames[0].format.name
-    # no planar format is grey with alpha; a palette and WebP have alpha even where they use none
-    held = {"ya8": "gbrap", "ya16be": "gbrap16le", "ya16le": "gbrap16le"}.get(name) or planar(name)
-    if head.opaque and name in ("pal8", "argb"):
-        held = "gbrp"
-    same = name.replace("yuvj", "yuv") == held
-    turn = _TURNS.get(head.way_up)
-    return frames[0] if same else frames[0].reformat(format=held), turn
+    # no planar format is grey with alpha; a palette and WebP have alpha even where it is unused
+    grey_alpha = {"ya8": "gbrap", "ya16be": "gbrap16le", "ya16le": "gbrap16le"}
+    pixels = grey_alpha.get(name) or find_planar_format(name)
+    if header.opaque and name in ("pal8", "argb"):
+        pixels = "gbrp"
+    same = name.replace("yuvj", "yuv") == pixels
+    matrix = _DISPLAY_MATRICES.get(header.orientation)
+    return frames[0] if same else frames[0].reformat(format=pixels), matrix
 
 
-def _bytes(path: Path, max_pixels: int) -> bytes:
+def _read_file(path: Path, max_pixels: int) -> bytes:
     try:
         if not path.is_file():
-            found = "no file" if path.exists() else "missing"
-            raise BadInput(f"{path} is {found}, wanted an image: check the name")
+            state = "no file" if path.exists() else "missing"
+            raise BadInput(f"{path} is {state}, wanted an image: check the name")
         size = path.stat().st_size
-        if size > 8 * max_pixels + (1 << 24):  # sixteen bits, four channels, and a profile
+        if size > 8 * max_pixels + (1 << 24):  # 16 bits, four channels, and a profile
             raise Unsupported(
-                f"{path} has {size} bytes, more than a picture of {max_pixels} pixels can need: "
+                f"{path} has {size} bytes, more than an image of {max_pixels} pixels can need: "
                 "raise --max-pixels if you trust it"
             )
         return path.read_bytes()
@@ -100,51 +102,52 @@ def _bytes(path: Path, max_pixels: int) -> bytes:
         raise BadInput(f"{path} can't be read: {error.strerror}") from error
 
 
-def _head(path: Path, data: bytes) -> _Head:
+def _read_header(path: Path, data: bytes) -> _Header:
     try:
         if data.startswith(_PNG):
-            return _png(data)
+            return _read_png(data)
         if data.startswith(b"\xff\xd8"):
-            return _jpeg(data)
+            return _read_jpeg(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _webp(data)
+            return _read_webp(data)
         if data[:4] in (b"II*\0", b"MM\0*"):
-            return _tiff(data)
+            return _read_tiff(data)
     except (struct.error, IndexError, StopIteration) as error:
-        raise BadInput(f"{path} is cut short: it has {len(data)} bytes; get it anew") from error
+        raise BadInput(
+            f"{path} is truncated: it has {len(data)} bytes; get an intact copy"
+        ) from error
     except ValueError as error:
-        raise BadInput(f"{path} is damaged: {error}; get it anew") from error
+        raise BadInput(f"{path} is damaged or unsupported: {error}; convert it to PNG") from error
     raise BadInput(
-        f"{path} is no image that can be read: it begins with {data[:8]!r}, wanted PNG, JPEG, WebP "
-        "or TIFF"
+        f"{path} is no supported image: it starts with {data[:8]!r}, wanted PNG, JPEG, WebP or TIFF"
     )
 
 
-def _png(data: bytes) -> _Head:
-    """Follows the chunks (PNG 3rd edition, 5.3) and checks each one's sum."""
-    kept, at, clear, way_up = [_PNG], len(_PNG), False, 1
+def _read_png(data: bytes) -> _Header:
+    """Follow the chunks (PNG 3rd edition, 5.3) and check each one's checksum."""
+    kept, at, transparent, orientation = [_PNG], len(_PNG), False, 1
     width, height = struct.unpack(">II", data[16:24])
     while True:
         length, kind = struct.unpack(">I4s", data[at : at + 8])
         chunk = data[at : at + length + 12]
         if zlib.crc32(chunk[4:-4]) != struct.unpack(">I", chunk[-4:])[0]:
-            raise ValueError(f"the chunk at byte {at} has another checksum")
+            raise ValueError(f"the chunk at byte {at} has a wrong checksum")
         if kind in _CHUNKS:
             kept.append(chunk)
-        clear = clear or kind == b"tRNS"
+        transparent = transparent or kind == b"tRNS"
         if kind == b"eXIf":
-            way_up = _way_up(chunk[8:-4])
+            orientation = _read_orientation(chunk[8:-4])
         if kind == b"IEND":
-            return _Head("png", width, height, not clear, b"".join(kept), way_up)
+            return _Header("png", width, height, not transparent, b"".join(kept), orientation)
         at += length + 12
 
 
-def _jpeg(data: bytes) -> _Head:
-    """Follows the segments up to the first scan (ITU-T T.81, B.1)."""
-    at, size, way_up = 2, (0, 0), 1
+def _read_jpeg(data: bytes) -> _Header:
+    """Follow the segments up to the first scan (ITU-T T.81, B.1)."""
+    at, size, orientation = 2, (0, 0), 1
     while True:
         if data[at] != 0xFF:
-            raise ValueError(f"no segment begins at byte {at}")
+            raise ValueError(f"no segment starts at byte {at}")
         kind = data[at + 1]
         if kind == 0xFF:  # padding
             at += 1
@@ -154,50 +157,52 @@ def _jpeg(data: bytes) -> _Head:
             height, width = struct.unpack(">HH", data[at + 5 : at + 9])
             size = (width, height)
         if kind == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
-            way_up = _way_up(data[at + 10 : at + 2 + length])
+            orientation = _read_orientation(data[at + 10 : at + 2 + length])
         if kind == 0xDA:
             break
         at += 2 + length
     if data.find(b"\xff\xd9", at) < 0:
         raise IndexError
-    return _Head("mjpeg", *size, True, data, way_up)
+    return _Header("mjpeg", *size, True, data, orientation)
 
 
-def _webp(data: bytes) -> _Head:
-    """The first picture chunk, or the canvas and what is said of it (RFC 9649, 2.5 to 2.7)."""
+def _read_webp(data: bytes) -> _Header:
+    """Read the first image chunk, or the canvas and its properties (RFC 9649, 2.5 to 2.7)."""
     if struct.unpack("<I", data[4:8])[0] + 8 > len(data):
         raise IndexError
     kind, body = data[12:16], data[20:30]
     if kind == b"VP8X":
         if body[0] & 2:
-            raise ValueError("it moves, and only still WebP pictures are read")
+            raise ValueError("it is an animated WebP")
         width, height = (int.from_bytes(body[n : n + 3], "little") + 1 for n in (4, 7))
-        at, way_up = 12, 1
+        at, orientation = 12, 1
         while at + 8 <= len(data):
             name, length = struct.unpack("<4sI", data[at : at + 8])
             if name == b"EXIF":
-                way_up = _way_up(data[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0"))
+                orientation = _read_orientation(
+                    data[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0")
+                )
             at += 8 + length + length % 2
-        return _Head("webp", width, height, not body[0] & 16, data, way_up)
+        return _Header("webp", width, height, not body[0] & 16, data, orientation)
     if kind == b"VP8L":
         (bits,) = struct.unpack("<I", body[1:5])
-        clear = bits >> 28 & 1
-        return _Head("webp", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, not clear, data)
+        alpha = bits >> 28 & 1
+        return _Header("webp", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, not alpha, data)
     width, height = struct.unpack("<HH", body[6:10])
-    return _Head("webp", width & 0x3FFF, height & 0x3FFF, True, data)
+    return _Header("webp", width & 0x3FFF, height & 0x3FFF, True, data)
 
 
-def _tiff(data: bytes) -> _Head:
-    """The first directory (TIFF 6.0, section 2), rid of what FFmpeg takes for an error."""
-    at, entries = _directory(data)
-    said = {entry.tag: entry.value for entry in entries}
-    if said.get(339, 1) != 1:
-        raise ValueError(f"its samples are of kind {said[339]}, and only whole numbers are read")
+def _read_tiff(data: bytes) -> _Header:
+    """Read the first directory (TIFF 6.0, section 2), without the tags that FFmpeg rejects."""
+    at, entries = _read_directory(data)
+    tags = {entry.tag: entry.value for entry in entries}
+    if tags.get(339, 1) != 1:
+        raise ValueError(f"its samples are of kind {tags[339]}, wanted unsigned integers")
     kept = [entry.data for entry in entries if entry.tag in _TAGS]
     order = "<" if data.startswith(b"II") else ">"
-    told = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
-    whole = data[:at] + told + data[at + len(told) :]
-    return _Head("tiff", said.get(256, 0), said.get(257, 0), True, whole, said.get(274, 1))
+    directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
+    file = data[:at] + directory + data[at + len(directory) :]
+    return _Header("tiff", tags.get(256, 0), tags.get(257, 0), True, file, tags.get(274, 1))
 
 
 class _Entry(NamedTuple):
@@ -208,26 +213,26 @@ class _Entry(NamedTuple):
     data: bytes
 
 
-def _directory(data: bytes) -> tuple[int, list[_Entry]]:
-    """Where a TIFF's first directory lies, and its entries of short and long numbers."""
+def _read_directory(data: bytes) -> tuple[int, list[_Entry]]:
+    """Return the offset of a TIFF's first directory, and its entries of short and long numbers."""
     order = "<" if data.startswith(b"II") else ">"
     (at,) = struct.unpack(f"{order}I", data[4:8])
     (count,) = struct.unpack(f"{order}H", data[at : at + 2])
-    found = []
-    for begin in range(at + 2, at + 2 + 12 * count, 12):
-        entry = data[begin : begin + 12]
-        tag, kind, length, place = struct.unpack(f"{order}HHII", entry)
+    entries = []
+    for start in range(at + 2, at + 2 + 12 * count, 12):
+        entry = data[start : start + 12]
+        tag, kind, length, offset = struct.unpack(f"{order}HHII", entry)
         short = kind == 3
-        where = place if length > (2 if short else 1) else begin + 8
+        where = offset if length > (2 if short else 1) else start + 8
         held = data[where : where + (2 if short else 4)]
         value = struct.unpack(f"{order}{'H' if short else 'I'}", held)[0] if kind in (3, 4) else 0
-        found.append(_Entry(tag, value, entry))
-    return at, found
+        entries.append(_Entry(tag, value, entry))
+    return at, entries
 
 
-def _way_up(exif: bytes) -> int:
-    """The orientation that EXIF tells, 1 where it is broken: it is not the picture."""
+def _read_orientation(exif: bytes) -> int:
+    """Return EXIF's orientation; 1 if the EXIF is broken, which does not affect the image."""
     try:
-        return next((entry.value for entry in _directory(exif)[1] if entry.tag == 274), 1)
+        return next((entry.value for entry in _read_directory(exif)[1] if entry.tag == 274), 1)
     except struct.error:
         return 1

@@ -1,21 +1,25 @@
-"""PyAV frames to planes and colour tags."""
+"""PyAV frames to planes and color tags, and back."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
-from filmgate.core.frame import ColorTags
+from filmgate.core.frame import ColorTags, Frame, StreamSpec
+from filmgate.errors import StageContractError
 from filmgate.media.pixels import formats
-from filmgate.media.pixels.planes import Plane, Planes, bits_of
+from filmgate.media.pixels.planes import Plane, Planes, get_bit_depth
+
+if TYPE_CHECKING:  # to read a header needs no numpy
+    import numpy.typing as npt
 
 
-def colour_of(frame: VideoFrame, siting: str) -> ColorTags:
-    name = frame.format.name
+def read_color_tags(frame: VideoFrame | VideoCodecContext, siting: str) -> ColorTags:
+    """Return the tags of a frame or a stream's decoder; what is not set is "unknown"."""
+    name = frame.format.name if frame.format else ""
     return ColorTags(
         matrix=formats.MATRICES.get(frame.colorspace, "unknown"),
         primaries=formats.PRIMARIES.get(frame.color_primaries, "unknown"),
@@ -25,17 +29,42 @@ def colour_of(frame: VideoFrame, siting: str) -> ColorTags:
     )
 
 
-def planes_of(frame: VideoFrame, pixels: str, colour: ColorTags) -> Planes:
-    """A decoded picture as Planes, without a copy where its format is planar already."""
+def extract_planes(frame: VideoFrame, pixels: str, colour: ColorTags) -> Planes:
+    """Return a decoded frame as Planes, without a copy if its format is planar already."""
     if frame.format.name.replace("yuvj", "yuv") != pixels:
         frame = frame.reformat(format=pixels)
-    dtype = np.uint8 if bits_of(pixels) == 8 else np.uint16
-    arrays = tuple(rows_of(plane, dtype)[: plane.height, : plane.width] for plane in frame.planes)
+    import numpy as np
+
+    dtype = np.uint8 if get_bit_depth(pixels) == 8 else np.uint16
+    arrays = tuple(view_rows(plane, dtype)[: plane.height, : plane.width] for plane in frame.planes)
     return Planes(arrays, pixels, colour)
 
 
-def rows_of(plane: VideoPlane, dtype: npt.DTypeLike) -> Plane:
-    """The plane's memory as rows, line padding included; it keeps the picture alive."""
+def make_av_frame(planes: Planes) -> VideoFrame:
+    """Return planes as a PyAV frame of the same format, without color tags. Copies."""
+    frame = VideoFrame(*planes.size, planes.pixels)
+    for plane, array in zip(frame.planes, planes.arrays, strict=True):
+        view_rows(plane, array.dtype)[: array.shape[0], : array.shape[1]] = array
+    return frame
+
+
+def check_planes(frame: Frame, spec: StreamSpec) -> Planes:
+    """Return the planes of a frame. Raises StageContractError if they are not as in `spec`."""
+    planes = frame.image
+    if not isinstance(planes, Planes):
+        raise StageContractError(f"frame {frame.index} is a {type(planes).__name__}, wanted Planes")
+    if (planes.size, planes.pixels) != ((spec.width, spec.height), spec.pixels):
+        raise StageContractError(
+            f"frame {frame.index} is {planes.size[0]}x{planes.size[1]} {planes.pixels}, wanted "
+            f"{spec.width}x{spec.height} {spec.pixels}"
+        )
+    return planes
+
+
+def view_rows(plane: VideoPlane, dtype: npt.DTypeLike) -> Plane:
+    """Return the plane's memory as rows with their padding; the array keeps the frame alive."""
     buffer: Any = plane
+    import numpy as np
+
     flat: Plane = np.frombuffer(buffer, dtype=dtype)
     return flat.reshape(-1, plane.line_size // flat.itemsize)

@@ -1,4 +1,4 @@
-"""FFmpeg's names: of colours (ITU-T H.273) and of pixel formats."""
+"""FFmpeg's names of colours (ITU-T H.273) and of pixel formats."""
 
 import re
 from types import MappingProxyType
@@ -9,7 +9,7 @@ from av.video.format import VideoFormat
 from filmgate.core.frame import StreamSpec
 from filmgate.errors import Unsupported
 from filmgate.media.options import Fit
-from filmgate.media.pixels.planes import steps_of
+from filmgate.media.pixels.planes import get_subsampling
 
 MATRICES = MappingProxyType(
     {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco",
@@ -31,7 +31,7 @@ _PLANAR = re.compile(
     r"(yuva?4(20|22|44|40|11|10)|gbra?)p(9|10|12|14|16)?(le)?|gray((9|1[0246])le)?"
 )
 # The planar format that holds each of these exactly.
-_SPREAD = (
+_EQUIVALENTS = (
     (r"nv12|nv21", "yuv420p"),
     (r"nv16|yuyv422|uyvy422|yvyu422", "yuv422p"),
     (r"nv24|nv42|vuyx", "yuv444p"),
@@ -49,41 +49,41 @@ _SPREAD = (
 )
 
 
-def code_of(names: MappingProxyType[int, str], name: str, unknown: int = 2) -> int:
-    """The number that H.273 gives a name; `unknown` for "unknown"."""
+def find_code(names: MappingProxyType[int, str], name: str, unknown: int = 2) -> int:
+    """Return the number of a name in H.273; `unknown` for "unknown"."""
     return next((code for code, known in names.items() if known == name), unknown)
 
 
-def planar(pixels: str) -> str:
-    """The planar, little-endian format that holds `pixels` exactly. Raises Unsupported."""
+def find_planar_format(pixels: str) -> str:
+    """Return the planar, little-endian format that stores `pixels` exactly. Raises Unsupported."""
     name = pixels.replace("yuvj", "yuv")
     if name.endswith("be") and _PLANAR.fullmatch(name[:-2] + "le"):
         return name[:-2] + "le"
     if _PLANAR.fullmatch(name):
         return name
-    for pattern, held in _SPREAD:
+    for pattern, equivalent in _EQUIVALENTS:
         if re.fullmatch(pattern, name):
-            return held
+            return equivalent
     raise Unsupported(
-        f"the film's pixel format is {pixels}, which no planar format of 8 to 16 bits holds: "
+        f"the video's pixel format is {pixels}, which no planar format of 8 to 16 bits can store: "
         "convert it first, for example to yuv444p10le"
     )
 
 
-def taken(pixels: str, encoder: str) -> tuple[str, ...]:
-    """What `encoder` can be given for planes of `pixels`, exactly the same first."""
-    able = av.Codec(encoder, "w").video_formats
-    if able is None:  # it takes any
+def find_encoder_formats(pixels: str, encoder: str) -> tuple[str, ...]:
+    """Return the formats that `encoder` accepts and that store `pixels` exactly, itself first."""
+    accepted = av.Codec(encoder, "w").video_formats
+    if accepted is None:  # any format
         return (pixels,)
-    formats = [format.name for format in able]
+    formats = [format.name for format in accepted]
     exact = [name for name in formats if _holds(name, pixels)]
     return tuple(sorted(exact, key=lambda name: name != pixels))
 
 
-def nearest(pixels: str, encoder: str) -> str:
-    """The planar format that `encoder` takes and that loses least of `pixels`.
+def find_nearest_format(pixels: str, encoder: str) -> str:
+    """Return the planar format that `encoder` accepts and that loses least of `pixels`.
 
-    Chroma samples count most, then alpha, then bits, then colour model; fewer bytes win a tie.
+    Chroma samples count most, then alpha, bits and the colour model; then the fewest bytes win.
     """
     want = VideoFormat(pixels, 64, 64)
     names = {
@@ -106,33 +106,32 @@ def nearest(pixels: str, encoder: str) -> str:
     return min(sorted(names), key=loss)
 
 
-def sides(codec: str, pixels: str) -> tuple[int, int]:
-    """What has to divide the width and the height of pictures for `codec`; ffv1 takes any."""
-    return (1, 1) if codec in ("ffv1", "rawvideo") else steps_of(pixels)
+def get_size_multiples(codec: str, pixels: str) -> tuple[int, int]:
+    """Return what must divide the width and the height of frames for `codec`; ffv1 takes any."""
+    return (1, 1) if codec in ("ffv1", "rawvideo") else get_subsampling(pixels)
 
 
-def fits(spec: StreamSpec, codec: str, pixels: str) -> dict[Fit, tuple[int, int]]:
-    """The sizes (width, height) that `codec` takes instead; empty if it takes the film's own."""
-    across, down = sides(codec, pixels)
-    size = (spec.width, spec.height)
-    crop = (size[0] // across * across, size[1] // down * down)
-    pad = (-(-size[0] // across) * across, -(-size[1] // down) * down)
-    return {} if crop == size else {"pad": pad, "crop": crop}
+def find_fitting_sizes(spec: StreamSpec, codec: str, pixels: str) -> dict[Fit, tuple[int, int]]:
+    """Return sizes (width, height) that `codec` accepts; empty if it accepts the video's own."""
+    across, down = get_size_multiples(codec, pixels)
+    crop = (spec.width // across * across, spec.height // down * down)
+    pad = (-(-spec.width // across) * across, -(-spec.height // down) * down)
+    return {} if crop == (spec.width, spec.height) else {"pad": pad, "crop": crop}
 
 
-def misfit(spec: StreamSpec, codec: str, pixels: str) -> str:
-    """What is wrong with the film's sides for `codec` and what to do; empty if nothing is."""
-    found = fits(spec, codec, pixels)
-    if not found:
+def explain_size_mismatch(spec: StreamSpec, codec: str, pixels: str) -> str:
+    """Return why `codec` does not accept the video's size and what to do; empty if it does."""
+    sizes = find_fitting_sizes(spec, codec, pixels)
+    if not sizes:
         return ""
-    across, down = sides(codec, pixels)
-    both = {(2, 2): "even sides", (2, 1): "an even width"}.get(
-        (across, down), f"a width that {across} divides and a height that {down} does"
+    across, down = get_size_multiples(codec, pixels)
+    wanted = {(2, 2): "even sides", (2, 1): "an even width"}.get(
+        (across, down), f"a width that {across} divides and a height that {down} divides"
     )
-    ways = [f"--fit {mode} ({w}x{h})" for mode, (w, h) in found.items() if w and h]
+    options = [f"--fit {mode} ({w}x{h})" for mode, (w, h) in sizes.items() if w and h]
     return (
-        f"the film is {spec.width}x{spec.height} and {codec} in {pixels} wants {both}: pass "
-        f"{' or '.join(ways)}"
+        f"the video is {spec.width}x{spec.height} and {codec} in {pixels} needs {wanted}: pass "
+        f"{' or '.join(options)}"
     )
 
 
@@ -144,6 +143,6 @@ def _chroma(format: VideoFormat) -> int:
 
 def _holds(name: str, pixels: str) -> bool:
     try:
-        return planar(name) == pixels and "yuvj" not in name and "555" not in name
+        return find_planar_format(name) == pixels and "yuvj" not in name and "555" not in name
     except Unsupported:
         return False

@@ -1,4 +1,4 @@
-"""Planes to RGB tensors and back: matrix, range, chroma siting and depth as the film says."""
+"""Convert planes to RGB tensors and back, by matrix, range, chroma siting and bit depth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from filmgate.core.chain import Chain
 from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.errors import Unsupported
-from filmgate.media.pixels.planes import Plane, Planes, bits_of, has_alpha, is_hdr, steps_of
+from filmgate.media.pixels.planes import (
+    Plane,
+    Planes,
+    get_bit_depth,
+    get_subsampling,
+    has_alpha,
+    is_hdr,
+)
 
 # Weights of red and blue in luma (ITU-T H.273, table 4).
 _LUMA = MappingProxyType(
@@ -29,16 +36,17 @@ _DTYPES = MappingProxyType(
 )
 
 
-def rgb(dtype: str = "float32", device: str = "cpu", hdr: bool = False) -> AnyStage:
-    """A stage that turns planes into tensors (3, H, W), RGB in [0, 1].
+def convert_to_rgb(dtype: str = "float32", device: str = "cpu", hdr: bool = False) -> AnyStage:
+    """Return a stage that converts planes to tensors (3, H, W), RGB in [0, 1].
 
-    The numbers of an HDR film (PQ, HLG) mean something else to a model made for SDR: without `hdr`
-    they are refused. Raises Unsupported, before the first frame.
+    HDR video (PQ, HLG) is refused unless `hdr`: its values mean something else to models made for
+    SDR. Raises Unsupported before the first frame.
     """
 
     def convert(frames: Sequence[Frame]) -> list[Frame]:
         return [
-            f.made(to_rgb(_planes(f), _DTYPES[dtype], device), keep=tuple(f.extras)) for f in frames
+            f.with_image(to_rgb(_planes(f), _DTYPES[dtype], device), keep=tuple(f.extras))
+            for f in frames
         ]
 
     def output(spec: StreamSpec) -> StreamSpec:
@@ -46,115 +54,125 @@ def rgb(dtype: str = "float32", device: str = "cpu", hdr: bool = False) -> AnySt
         _to_rgb_matrix(spec.pixels, spec.colour, spec.width, spec.height)
         if is_hdr(spec.colour) and not hdr:
             raise Unsupported(
-                f"the film is HDR (transfer {spec.colour.transfer}) and the model knows only SDR: "
-                "pass --tonemap to bring it to BT.709"
+                f"the video is HDR (transfer {spec.colour.transfer}) and the model was made for "
+                "SDR: pass --tonemap to convert the video to BT.709"
             )
         return replace(spec, pixels="rgb", dtype=dtype, device=device)
 
     return each(convert, name="rgb", output=output)
 
 
-def planes(pixels: str, colour: ColorTags) -> AnyStage:
-    """A stage that turns RGB tensors into planes of the format `pixels` in memory."""
+def convert_to_planes(pixels: str, colour: ColorTags) -> AnyStage:
+    """Return a stage that converts RGB tensors to planes of the format `pixels` in host memory."""
 
     def convert(frames: Sequence[Frame]) -> list[Frame]:
-        return [f.made(to_planes(_tensor(f), pixels, colour), keep=tuple(f.extras)) for f in frames]
+        return [
+            f.with_image(to_planes(_tensor(f), pixels, colour), keep=tuple(f.extras))
+            for f in frames
+        ]
 
     def output(spec: StreamSpec) -> StreamSpec:
-        dtype = "uint8" if bits_of(pixels) == 8 else "uint16"
+        dtype = "uint8" if get_bit_depth(pixels) == 8 else "uint16"
         return replace(spec, pixels=pixels, colour=colour, dtype=dtype, device="cpu")
 
     return each(convert, name="planes", output=output)
 
 
-def resized(spec: StreamSpec, width: int, height: int) -> ColorTags:
-    """The colour of the stream at another size, the numbers of its pictures being the same.
+def resize_color_tags(spec: StreamSpec, width: int, height: int) -> ColorTags:
+    """Return the stream's tags at another size, for the same colours.
 
-    An untold matrix depends on the size (`matrix_of`): where it would be another, it is named.
+    An unknown matrix depends on the size (`choose_matrix`): if it would change, it is set.
     """
-    was = matrix_of(spec.colour, spec.width, spec.height)
-    if was == matrix_of(spec.colour, width, height) or not spec.pixels.startswith("yuv"):
+    matrix = choose_matrix(spec.colour, spec.width, spec.height)
+    if matrix == choose_matrix(spec.colour, width, height) or not spec.pixels.startswith("yuv"):
         return spec.colour
-    return replace(spec.colour, matrix=was)
+    return replace(spec.colour, matrix=matrix)
 
 
-def named(colour: ColorTags) -> AnyStage:
-    """A stage that says this of its planes' colour, and leaves their numbers as they are."""
+def set_color_tags(colour: ColorTags) -> AnyStage:
+    """Return a stage that sets the colour tags of planes and does not change their values."""
 
     def convert(frames: Sequence[Frame]) -> list[Frame]:
-        return [f.made(replace(_planes(f), colour=colour), keep=tuple(f.extras)) for f in frames]
+        return [
+            f.with_image(replace(_planes(f), colour=colour), keep=tuple(f.extras)) for f in frames
+        ]
 
     def output(spec: StreamSpec) -> StreamSpec:
         return replace(spec, colour=colour)
 
-    return each(convert, name="named", output=output)
+    return each(convert, name="color tags", output=output)
 
 
 def samples() -> tuple[AnyStage, ...]:
-    """For trials: to RGB and back."""
-    to_and_fro = (Chain((rgb(), planes(pixels, ColorTags()))) for pixels in ("yuv420p", "gbrp"))
-    return (*to_and_fro, named(ColorTags(matrix="smpte170m")))
+    """Return stages for the property tests: to RGB and back."""
+    round_trips = (
+        Chain((convert_to_rgb(), convert_to_planes(pixels, ColorTags())))
+        for pixels in ("yuv420p", "gbrp")
+    )
+    return (*round_trips, set_color_tags(ColorTags(matrix="smpte170m")))
 
 
-def to_rgb(picture: Planes, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
-    """RGB (3, H, W) in [0, 1], as ITU-T H.273 has it; linear interpolation between chroma samples.
+def to_rgb(image: Planes, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
+    """Return RGB (3, H, W) in [0, 1], by ITU-T H.273; chroma is interpolated linearly.
 
     An unknown matrix is BT.709 from 1280 x 720 pixels on, else BT.601; an unknown range is limited
     for YUV, full for RGB and grey; unknown siting is "left". Raises Unsupported (alpha, YCgCo ...).
     """
-    across, down = _steps(picture.pixels)
-    width, height = picture.size
-    parts = [shared(array).to(device) for array in picture.arrays]
-    (low, luma), _ = levels(picture.pixels, picture.colour)
-    if len(parts) == 1 or picture.pixels.startswith("gbr"):
+    across, down = _steps(image.pixels)
+    width, height = image.size
+    parts = [share_memory(array).to(device) for array in image.arrays]
+    (low, luma), _ = get_code_levels(image.pixels, image.colour)
+    if len(parts) == 1 or image.pixels.startswith("gbr"):
         order = (0, 0, 0) if len(parts) == 1 else (2, 0, 1)
         stacked = torch.stack([parts[n].float() for n in order])
         return stacked.sub_(low).mul_(1 / luma).clamp_(0, 1).to(dtype)
-    left, top = on_first(picture.colour.siting)
-    exact, zero = _to_rgb_matrix(picture.pixels, picture.colour, width, height)
+    left, top = is_cosited(image.colour.siting)
+    exact, zero = _to_rgb_matrix(image.pixels, image.colour, width, height)
     gain, matrix = float(exact[0, 0]), torch.from_numpy(exact[:, 1:]).float().to(device)
-    found = torch.empty(3, height, width, device=device)
+    result = torch.empty(3, height, width, device=device)
     for first, last in _strips(height, device):
-        # one chroma row more on either side, so that no strip shows
+        # one more chroma row on either side, so that strips have no seams
         begin, end = max(0, first // down - 1), min(-(-height // down), -(-last // down) + 1)
         chroma = torch.stack([part[begin:end].float() for part in parts[1:]]).sub_(zero[1])
-        # what chroma adds to R, G and B: linear, so found before there are more samples of it
+        # chroma's share of R, G and B is linear, so it is computed before upsampling
         added = torch.mm(matrix, chroma.view(2, -1)).view(3, end - begin, -1)
-        added = _stretched(added, -2, down, top, (end - begin) * down)
+        added = _upsample(added, -2, down, top, (end - begin) * down)
         added = added[:, first - begin * down : last - begin * down]
-        strip = _stretched(added, -1, across, left, width, out=found[:, first:last])
+        strip = _upsample(added, -1, across, left, width, out=result[:, first:last])
         strip.add_(parts[0][first:last].float().sub_(zero[0]), alpha=gain).clamp_(0, 1)
-    return found.to(dtype)
+    return result.to(dtype)
 
 
-def shared(array: Plane) -> Tensor:
-    """The array as a tensor: its memory, or a copy where it is read-only (a snapshot's)."""
+def share_memory(array: Plane) -> Tensor:
+    """Return a tensor that shares the array's memory; a copy if it is read-only (a snapshot's)."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def to_planes(picture: Tensor, pixels: str, colour: ColorTags) -> Planes:
-    """Planes in memory from RGB (3, H, W); values beyond [0, 1] are clipped. See `to_rgb`."""
+def to_planes(image: Tensor, pixels: str, colour: ColorTags) -> Planes:
+    """Return planes from RGB (3, H, W), clipped to [0, 1]; the inverse of `to_rgb`."""
     across, down = _steps(pixels)
-    height, width = picture.shape[1:]
-    device = picture.device
-    (low, luma), _ = levels(pixels, colour)
+    height, width = image.shape[1:]
+    device = image.device
+    (low, luma), _ = get_code_levels(pixels, colour)
     if pixels.startswith("gbr"):
-        channels = [picture[n].float().clamp(0, 1).mul_(luma).add_(low) for n in (1, 2, 0)]
-        return Planes(tuple(codes(c, pixels) for c in channels), pixels, colour)
-    left, top = on_first(colour.siting)
+        channels = [image[n].float().clamp(0, 1).mul_(luma).add_(low) for n in (1, 2, 0)]
+        return Planes(tuple(quantize(c, pixels) for c in channels), pixels, colour)
+    left, top = is_cosited(colour.siting)
     exact, zero = _to_rgb_matrix(pixels, colour, width, height)
     back = torch.from_numpy(np.linalg.inv(exact)).float().to(device)
     strips: list[list[Any]] = []
-    halo = down if top else 0  # the triangle around a row reaches into its neighbours
+    halo = down if top else 0  # the triangle filter of a row reaches its neighbours
     for first, last in _strips(height, str(device)):
         begin, end = max(0, first - halo), min(height, last + halo)
-        rows = picture[:, begin:end].float().clamp(0, 1)
+        rows = image[:, begin:end].float().clamp(0, 1)
         yuv = torch.mm(back, rows.reshape(3, -1)).view(3, end - begin, width)
-        made = [codes(yuv[0, first - begin : last - begin].add_(zero[0]), pixels)]
+        made = [quantize(yuv[0, first - begin : last - begin].add_(zero[0]), pixels)]
         if not pixels.startswith("gray"):
-            chroma = _shrunk(_shrunk(yuv[1:], -2, down, top), -1, across, left).add_(zero[1])
+            chroma = _downsample(_downsample(yuv[1:], -2, down, top), -1, across, left).add_(
+                zero[1]
+            )
             kept = slice((first - begin) // down, -(-(last - begin) // down))
-            made += [codes(part[kept], pixels) for part in chroma]
+            made += [quantize(part[kept], pixels) for part in chroma]
         strips.append(made)
     arrays = tuple(np.concatenate(parts) for parts in zip(*strips, strict=True))
     return Planes(arrays, pixels, colour)
@@ -170,17 +188,17 @@ def _tensor(frame: Frame) -> Tensor:
     return frame.image
 
 
-def codes(values: Tensor, pixels: str) -> Any:
-    """Code values as an array; `values` is used up."""
-    bits = bits_of(pixels)
-    whole = values.round_().clamp_(0, 2**bits - 1)
-    if values.device.type != "cpu":  # fewer bytes to bring here; numpy's own cast is quicker
-        whole = whole.to(torch.uint8 if bits == 8 else torch.int32).cpu()
-    return whole.numpy().astype(np.uint8 if bits == 8 else np.uint16)
+def quantize(values: Tensor, pixels: str) -> Any:
+    """Round to code values; `values` is overwritten."""
+    bits = get_bit_depth(pixels)
+    rounded = values.round_().clamp_(0, 2**bits - 1)
+    if values.device.type != "cpu":  # fewer bytes to copy; on the CPU numpy's cast is faster
+        rounded = rounded.to(torch.uint8 if bits == 8 else torch.int32).cpu()
+    return rounded.numpy().astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def _strips(height: int, device: str) -> list[tuple[int, int]]:
-    """Rows (first, last) that are done together: on the CPU few enough to stay in its cache."""
+    """Return rows (first, last) to convert at once: on the CPU few enough for its cache."""
     rows = 64 if device == "cpu" else height
     return [(first, min(height, first + rows)) for first in range(0, height, rows)]
 
@@ -188,46 +206,48 @@ def _strips(height: int, device: str) -> list[tuple[int, int]]:
 def _steps(pixels: str) -> tuple[int, int]:
     if has_alpha(pixels):
         raise Unsupported(
-            f"the film has transparency ({pixels}) and models see opaque pictures only: lay it "
+            f"the video has an alpha channel ({pixels}) and models take opaque frames only: put it "
             "over a background first and save it without alpha, for example as yuv420p"
         )
     if pixels.startswith(("yuv", "gray", "gbrp")):
-        return steps_of(pixels)
-    raise Unsupported(f"{pixels} can't be made RGB: wanted planar YUV, RGB or grey")
+        return get_subsampling(pixels)
+    raise Unsupported(f"{pixels} cannot be converted to RGB: wanted planar YUV, RGB or grey")
 
 
-def on_first(siting: str) -> tuple[bool, bool]:
-    """Whether chroma lies on the first luma sample, across and down."""
+def is_cosited(siting: str) -> tuple[bool, bool]:
+    """Return whether chroma is at the first luma sample, across and down."""
     return siting not in ("center", "top"), siting in ("topleft", "top")
 
 
-def is_full(pixels: str, colour: ColorTags) -> bool:
-    """Whether codes use the full range; where it is untold, RGB and grey do and YUV does not."""
+def is_full_range(pixels: str, colour: ColorTags) -> bool:
+    """Return whether codes use the full range; if it is unknown, RGB and grey do, YUV does not."""
     return colour.range == "pc" or (colour.range == "unknown" and not pixels.startswith("yuv"))
 
 
-def matrix_of(colour: ColorTags, width: int, height: int) -> str:
-    """The matrix by name; where it is untold, BT.709 from 1280 x 720 pixels on, else BT.601."""
+def choose_matrix(colour: ColorTags, width: int, height: int) -> str:
+    """Return the matrix; if it is unknown, BT.709 from 1280 x 720 pixels on, else BT.601."""
     if colour.matrix != "unknown":
         return colour.matrix
     return "bt709" if width >= 1280 or height >= 720 else "smpte170m"
 
 
-def resampled(
+def resample_chroma(
     chroma: Tensor, old: tuple[int, int], new: tuple[int, int], siting: str, size: tuple[int, int]
 ) -> Tensor:
-    """Chroma (2, rows, columns) float with other steps (across, down); `size` is that of luma."""
-    for n, axis, cosited in zip((1, 0), (-2, -1), reversed(on_first(siting)), strict=True):
+    """Return chroma (2, rows, columns) with new subsampling (across, down); `size`: of luma."""
+    for n, axis, cosited in zip((1, 0), (-2, -1), reversed(is_cosited(siting)), strict=True):
         if old[n] != new[n]:
-            whole = _stretched(chroma, axis, old[n], cosited, size[n])
-            chroma = _shrunk(whole, axis, new[n], cosited)
+            full = _upsample(chroma, axis, old[n], cosited, size[n])
+            chroma = _downsample(full, axis, new[n], cosited)
     return chroma
 
 
-def levels(pixels: str, colour: ColorTags) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Offset and scale of luma (or RGB) and of chroma, in code values (H.273, 8.3)."""
-    bits = bits_of(pixels)
-    if is_full(pixels, colour):
+def get_code_levels(
+    pixels: str, colour: ColorTags
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return offset and scale of luma (or RGB) and of chroma, in code values (H.273, 8.3)."""
+    bits = get_bit_depth(pixels)
+    if is_full_range(pixels, colour):
         top = float(2**bits - 1)
         return (0.0, top), (float(2 ** (bits - 1)), top)
     step = float(2 ** (bits - 8))
@@ -237,37 +257,37 @@ def levels(pixels: str, colour: ColorTags) -> tuple[tuple[float, float], tuple[f
 def _to_rgb_matrix(
     pixels: str, colour: ColorTags, width: int, height: int
 ) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
-    """The matrix (3, 3) that takes code values Y, Cb, Cr, less their zeros, to R, G, B."""
-    name = matrix_of(colour, width, height)
+    """Return the matrix (3, 3) from Y, Cb, Cr codes less their zeros to R, G, B, and the zeros."""
+    name = choose_matrix(colour, width, height)
     if name not in _LUMA and pixels.startswith("yuv"):
-        raise Unsupported(f"the film's colour matrix is {name}, wanted one of {', '.join(_LUMA)}: "
+        raise Unsupported(f"the video's colour matrix is {name}, wanted one of {', '.join(_LUMA)}: "
                           "convert it first")  # fmt: skip
     red, blue = _LUMA.get(name, _LUMA["bt709"])
     green = 1 - red - blue
-    (low, luma), (middle, chroma) = levels(pixels, colour)
+    (low, luma), (middle, chroma) = get_code_levels(pixels, colour)
     u, v = 2 * (1 - blue), 2 * (1 - red)
     unit = [[1, 0, v], [1, -u * blue / green, -v * red / green], [1, u, 0]]
     return np.array(unit) / np.array([luma, chroma, chroma]), (low, middle)
 
 
-def _stretched(
+def _upsample(
     values: Tensor, axis: int, step: int, cosited: bool, size: int, out: Tensor | None = None
 ) -> Tensor:
-    """Linear interpolation along `axis` to `size` samples, `step` for each; edges are held."""
+    """Interpolate linearly along `axis` to `size` samples, `step` for each; edges repeat."""
     if step == 1:
         return values if out is None else out.copy_(values)
     count = values.shape[axis]
     shape = list(values.shape)
     shape[axis] = size
-    found = values.new_empty(shape) if out is None else out
+    result = values.new_empty(shape) if out is None else out
     for phase in range(step):
         at = (phase - (0 if cosited else (step - 1) / 2)) / step
-        place = _every(found, axis, phase, step)
+        place = _take_every(result, axis, phase, step)
         size = place.shape[axis]
         if at == 0:
             place.copy_(values.narrow(axis, 0, size))
             continue
-        # samples between two others, and the one beyond the edge
+        # samples between two others, and the one outside the edge
         pairs = min(size, count) - 1 if at < 0 else min(size, count - 1)
         here, there = (1, 0) if at < 0 else (0, 1)
         torch.lerp(
@@ -279,11 +299,11 @@ def _stretched(
         if size > pairs:
             edge = 0 if at < 0 else size - 1
             place.narrow(axis, edge, 1).copy_(values.narrow(axis, edge, 1))
-    return found
+    return result
 
 
-def _shrunk(values: Tensor, axis: int, step: int, cosited: bool) -> Tensor:
-    """One sample for each `step` along `axis`: their mean, or a triangle around the first."""
+def _downsample(values: Tensor, axis: int, step: int, cosited: bool) -> Tensor:
+    """Return one sample for each `step` along `axis`: their mean, or a triangle filter."""
     if step == 1:
         return values
     size = values.shape[axis]
@@ -294,13 +314,13 @@ def _shrunk(values: Tensor, axis: int, step: int, cosited: bool) -> Tensor:
     after = (count - 1) * step + len(weights) - before - size
     edges = [values.narrow(axis, 0, 1)] * before, [values.narrow(axis, size - 1, 1)] * after
     held = torch.cat((*edges[0], values, *edges[1]), axis) if before + after > 0 else values
-    parts = [_every(held, axis, n, step).narrow(axis, 0, count) for n in range(len(weights))]
+    parts = [_take_every(held, axis, n, step).narrow(axis, 0, count) for n in range(len(weights))]
     total = parts[0] * (weights[0] / sum(weights))
     for part, weight in zip(parts[1:], weights[1:], strict=True):
         total.add_(part, alpha=weight / sum(weights))
     return total
 
 
-def _every(values: Tensor, axis: int, first: int, step: int) -> Tensor:
-    """A view of each `step`-th sample along `axis` (-1 or -2) from `first` on."""
+def _take_every(values: Tensor, axis: int, first: int, step: int) -> Tensor:
+    """Return a view of each `step`-th sample along `axis` (-1 or -2) from `first` on."""
     return values[..., first::step] if axis == -1 else values[..., first::step, :]

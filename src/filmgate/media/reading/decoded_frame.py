@@ -10,50 +10,50 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-JUMP = Fraction(1, 2)  # seconds back that are a jump: more than any codec's reordering mistakes
+JUMP = Fraction(1, 2)  # seconds back that count as a jump: more than any codec's reordering errors
 
-# Their packets may hold pictures that are only kept for reference, so none is known to be lost;
-# in a transport stream one picture may come as two packets, a field each.
-_INVISIBLE = frozenset({"vp8", "mpeg4", "mpegts"})
+# Their packets may hold frames that are only references and never shown, so a missing frame is no
+# proof of damage; in a transport stream one frame may come as two packets, one for each field.
+_HIDES_PACKETS = frozenset({"vp8", "mpeg4", "mpegts"})
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedFrame:
-    """A picture as it is shown: its pts and its length in ticks (0: untold), and what to say of it.
+    """A frame as it is shown: its pts and duration in ticks (0: unknown), and what to report.
 
-    `good`: it is its own picture and no other one's. `repaired`: from the beginning up to here
-    something was put right.
+    `original`: the frame was decoded at this pts; False: it repeats an earlier one. `repaired`:
+    something was fixed between the start of the video and this frame.
     """
 
     frame: VideoFrame
     pts: int
-    ticks: int = 0
+    duration: int = 0
     concealed: str = ""
-    noted: str = ""
-    good: bool = True
+    notice: str = ""
+    original: bool = True
     repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """How a film is decoded; texts count time from `begin`, the pts of its first picture.
+    """How a video is decoded; messages count time from `first_pts`, the pts of its first frame.
 
-    `keep_going`: damaged pictures are replaced. That takes one thread: with more of them, an error
-    could be that of another picture.
+    `keep_going`: damaged frames are replaced. This takes one thread: with several, FFmpeg may
+    report an error for another frame than the damaged one.
     """
 
     path: Path
     threads: int
     keep_going: bool
     max_pixels: int
-    begin: int = 0
+    first_pts: int = 0
 
 
-def counted(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether the container tells only when pictures are decoded: shown ones are counted then."""
+def has_only_decode_times(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether the container stores only when frames are decoded, not when they are shown."""
     return container.format.name == "avi" and not stream.codec_context.codec.intra_only
 
 
-def tells_all(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether every packet is a picture that is shown."""
-    return not _INVISIBLE & {stream.codec_context.name, container.format.name}
+def shows_every_packet(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether every packet is a frame that is shown."""
+    return not _HIDES_PACKETS & {stream.codec_context.name, container.format.name}

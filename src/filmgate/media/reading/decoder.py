@@ -1,4 +1,4 @@
-"""The decoder: pictures in the order they are shown, and none of them lost in silence."""
+"""The decoder: frames in the order they are shown, with every missing frame detected."""
 
 from __future__ import annotations
 
@@ -18,141 +18,146 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from filmgate.errors import BadInput, Unsupported
-from filmgate.media.containers.integrity import flaw
-from filmgate.media.containers.open import translated
+from filmgate.media.containers.integrity import find_damage
+from filmgate.media.containers.open import translate_errors
 from filmgate.media.reading.decoded_frame import (
     JUMP,
     DecodedFrame,
     DecodeOptions,
-    counted,
-    tells_all,
+    has_only_decode_times,
+    shows_every_packet,
 )
-from filmgate.media.reading.pending_frames import PendingFrames, Slot
+from filmgate.media.reading.pending_frames import PendingFrame, PendingFrames
 
-_TRIES = 16  # errors in a row after which reading ends
+_MAX_ERRORS = 16  # read errors in a row after which reading ends
 
 
-def pick(path: Path, container: InputContainer, video: int | None) -> VideoStream:
-    """The stream to process: number `video`, else the default one, else the largest."""
+def choose_stream(path: Path, container: InputContainer, index: int | None) -> VideoStream:
+    """Return the video stream to process: `index`, else the default one, else the largest."""
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not videos:
-        has = ", ".join(f"{s.index}: {s.type}" for s in container.streams) or "nothing"
-        raise BadInput(f"{path} has no video stream: it holds {has}")
-    best = container.streams.best("video") if video is None else None
-    found = next((s for s in videos if s.index == (best.index if best else video)), None)
-    if video is None and found is None:  # the best one is a cover
-        found = videos[0]
-    if found is None:
-        numbers = ", ".join(str(s.index) for s in videos)
-        raise BadInput(f"{path} has no video stream {video}: its video streams are {numbers}")
-    if found.codec_context is None:
-        raise Unsupported(f"{path}: FFmpeg knows no codec for its video stream {found.index}")
-    return found
+        streams = ", ".join(f"{s.index}: {s.type}" for s in container.streams) or "nothing"
+        raise BadInput(f"{path} has no video stream: it has {streams}")
+    best = container.streams.best("video") if index is None else None
+    stream = next((s for s in videos if s.index == (best.index if best else index)), None)
+    if index is None and stream is None:  # FFmpeg's best one is a cover
+        stream = videos[0]
+    if stream is None:
+        indices = ", ".join(str(s.index) for s in videos)
+        raise BadInput(f"{path} has no video stream {index}: its video streams are {indices}")
+    if stream.codec_context is None:
+        raise Unsupported(f"{path}: FFmpeg has no decoder for its video stream {stream.index}")
+    return stream
 
 
-def shown(
-    way: DecodeOptions, container: InputContainer, stream: VideoStream, sought: bool = False
+def decode_frames(
+    options: DecodeOptions, container: InputContainer, stream: VideoStream, sought: bool = False
 ) -> Iterator[DecodedFrame]:
-    """Pictures as they are shown, from where the container stands; `sought`: not the beginning.
+    """Yield frames in shown order from the container's position; `sought`: it is not the start.
 
-    Raises BadInput where one is damaged or missing, and at the end if it comes too early; a film
-    that keeps going shows the last good one again there, until a key picture comes.
+    Raises BadInput where a frame is damaged or missing, and at the end if the video is too short.
+    With `keep_going` the last good frame is repeated instead, up to the next keyframe.
     """
     context = stream.codec_context
-    context.thread_count, context.thread_type = 1 if way.keep_going else way.threads, "AUTO"
+    context.thread_count = 1 if options.keep_going else options.threads
+    context.thread_type = "AUTO"
     context.options = {
         "err_detect": "crccheck+bitstream+buffer+explode",
-        "max_pixels": str(way.max_pixels),
+        "max_pixels": str(options.max_pixels),
     }
-    reel = _DecodePass(way, container, stream, sought)
-    if not way.keep_going:
-        yield from reel.shots()
-        if found := reel.missing_end():
-            raise BadInput(f"{way.path} is {found}; get the whole file")
+    decoding = _DecodePass(options, container, stream, sought)
+    if not options.keep_going:
+        yield from decoding.decode()
+        if damage := decoding.find_early_end():
+            raise BadInput(f"{options.path} is {damage}; get the complete file")
         return
-    held: list[DecodedFrame] = []  # a good one and what stands in for those after it
-    for shot in reel.shots():
-        if shot.good:
+    held: list[DecodedFrame] = []  # a good frame and its repetitions
+    for frame in decoding.decode():
+        if frame.original:
             yield from held
             held = []
-        held.append(shot)
-    end = reel.missing_end() or flaw(way.path)
-    if held and end:  # nobody knows how many pictures are missing: it ends with the last good one
-        held = [
-            replace(held[0], concealed=held[0].concealed or f"{way.path} is {end}", repaired=True)
-        ]
+        held.append(frame)
+    end = decoding.find_early_end() or find_damage(options.path)
+    if held and end:  # how many frames are missing is unknown: end with the last good one
+        concealed = held[0].concealed or f"{options.path} is {end}"
+        held = [replace(held[0], concealed=concealed, repaired=True)]
     yield from held
 
 
 class _DecodePass:
-    """One pass through a film: what its packets promised, what came, what stands in for the rest.
+    """One pass through a video: frames that packets announce, that arrive, and replacements.
 
-    Where the container does not tell when pictures are shown, the first of them is shown when the
-    first packet is decoded, and so on: `_ticks` are the times still to be given away.
+    Where a container stores only decoding times, the first shown frame gets the first packet's
+    time, and so on: `_free_times` are those not given to a frame yet.
     """
 
     def __init__(
-        self, way: DecodeOptions, container: InputContainer, stream: VideoStream, sought: bool
+        self, options: DecodeOptions, container: InputContainer, stream: VideoStream, sought: bool
     ) -> None:
-        self._way, self._container, self._stream = way, container, stream
-        self._base = stream.time_base or Fraction(1, 1000)
-        self._sure = tells_all(container, stream)
-        self._promised = PendingFrames(round(JUMP / self._base))
-        self._ticks: deque[int] | None = deque() if counted(container, stream) else None
+        self._options, self._container, self._stream = options, container, stream
+        self._time_base = stream.time_base or Fraction(1, 1000)
+        self._all_shown = shows_every_packet(container, stream)
+        self._pending = PendingFrames(round(JUMP / self._time_base))
+        self._free_times: deque[int] | None = (
+            deque() if has_only_decode_times(container, stream) else None
+        )
         self._last: DecodedFrame | None = None
         self._left_out = 0
         self._reached = Fraction(0)
-        # Where pictures are counted: what all lean on until a key picture that is decoded later.
-        self._hurt, self._hurt_at = "", 0
-        self._key_due = sought
-        self._floor: int | None = None  # what lies before it leans on what was not decoded
+        # With decoding times only: the damage of all frames until a keyframe decoded after it.
+        self._damage, self._damage_dts = "", 0
+        self._awaits_keyframe = sought
+        self._floor: int | None = None  # frames before this pts depend on frames not decoded
 
-    def shots(self) -> Iterator[DecodedFrame]:
-        """Every picture that is shown."""
-        for packet in self._packets():
-            if packet.size and not packet.is_discard and not self._take(packet):
+    def decode(self) -> Iterator[DecodedFrame]:
+        """Yield every shown frame. Raises BadInput, unless the options keep going."""
+        for packet in self._read_packets():
+            if packet.size and not packet.is_discard and not self._announce(packet):
                 continue
             try:
-                with self._checked():
+                with self._translate_errors():
                     frames = self._stream.decode(packet)
             except av.FFmpegError:
-                yield from self._damaged(packet)
+                yield from self._replace_undecodable(packet)
                 continue
             for frame in frames:
-                yield from self._came(frame)
-        if self._way.keep_going:
-            yield from self._stand_ins(self._promised.rest())
-        elif self._last and self._sure:
-            self._refuse([slot.pts for slot in self._promised.rest()] + list(self._ticks or ()))
+                yield from self._show(frame)
+        if self._options.keep_going:
+            yield from self._repeat_last(self._pending.list_remaining())
+        elif self._last and self._all_shown:
+            missing = [frame.pts for frame in self._pending.list_remaining()]
+            self._refuse(missing + list(self._free_times or ()))
 
-    def missing_end(self) -> str:
-        """What is wrong with where the film ended; empty if it is as long as it says."""
-        # the others tell no length: FFmpeg guesses one
+    def find_early_end(self) -> str:
+        """Return what is wrong if the video is shorter than its header says, else an empty text."""
+        # other containers store no length: FFmpeg guesses one
         if not any(name in self._container.format.name for name in ("mov", "matroska", "avi")):
             return ""
         length = Fraction(self._container.duration or 0, 1_000_000)
-        begin = Fraction(self._container.start_time or 0, 1_000_000)
-        # Matroska's length counts from 0, not from where it begins
-        declared = length if "matroska" in self._container.format.name else length + begin
+        start = Fraction(self._container.start_time or 0, 1_000_000)
+        # Matroska's length counts from 0, not from the first timestamp
+        declared = length if "matroska" in self._container.format.name else length + start
         if self._last is None or self._reached >= declared - max(Fraction(1, 2), length / 100):
             return ""
         return (
-            f"cut short: it ends after {self._at(self._last.pts)}, and says that it lasts "
+            f"truncated: it ends after {self._format_time(self._last.pts)}, and its header says "
             f"{float(length):.3f} s"
         )
 
-    def _packets(self) -> Iterator[Packet[Any]]:
-        """Packets of the stream, and an empty one at the end."""
+    def _read_packets(self) -> Iterator[Packet[Any]]:
+        """Yield the stream's packets, and an empty one at the end."""
         errors = 0
-        while errors <= _TRIES:
+        while errors <= _MAX_ERRORS:
             packets = self._container.demux()
             while True:
                 try:
-                    with self._checked():
+                    with self._translate_errors():
                         packet = next(packets, None)
                 except av.FFmpegError:
                     errors += 1
-                    self._promised.damage(f"what follows could not be read, {self._doing()}", False)
+                    self._pending.report_damage(
+                        f"what follows can't be read, {self._describe_position()}", False
+                    )
                     break
                 if packet is None:
                     return
@@ -162,95 +167,112 @@ class _DecodePass:
                     self._reached = max(self._reached, end)
                 if packet.stream.index == self._stream.index:
                     yield packet
-        yield Packet()  # as the demuxer ends a film that it can read to its end
+        yield Packet()  # flushes the decoder, as the demuxer does at the end of an intact video
 
-    def _checked(self) -> AbstractContextManager[None]:
-        """Errors are the film's end, unless it keeps going: then they stay FFmpeg's."""
-        if self._way.keep_going:
+    def _translate_errors(self) -> AbstractContextManager[None]:
+        """Turn FFmpeg's errors into BadInput, unless the options keep going."""
+        if self._options.keep_going:
             return nullcontext()
-        return translated(self._way.path, self._doing())
+        return translate_errors(self._options.path, self._describe_position())
 
-    def _take(self, packet: Packet[Any]) -> bool:
-        """Whether the packet is to be decoded: the first one after a seek must be a key picture."""
-        if self._key_due and not packet.is_keyframe:
+    def _announce(self, packet: Packet[Any]) -> bool:
+        """Note the frame of a packet; False: skip it, because decoding starts at a keyframe."""
+        if self._awaits_keyframe and not packet.is_keyframe:
             return False
-        if self._key_due:
-            self._key_due, self._floor = False, packet.pts
-        if self._ticks is not None:
-            self._ticks.append(packet.dts or 0)
+        if self._awaits_keyframe:
+            self._awaits_keyframe, self._floor = False, packet.pts
+        if self._free_times is not None:
+            self._free_times.append(packet.dts or 0)
         elif packet.pts is not None and (self._floor is None or packet.pts >= self._floor):
-            self._promised.take(packet)
+            self._pending.add(packet)
         return True
 
-    def _came(self, frame: VideoFrame) -> Iterator[DecodedFrame]:
-        """What a decoded picture brings: stand-ins for those lost before it, and itself."""
-        pts = self._ticks.popleft() if self._ticks else frame.pts
+    def _show(self, frame: VideoFrame) -> Iterator[DecodedFrame]:
+        """Yield replacements for the frames lost before a decoded frame, and that frame."""
+        pts = self._free_times.popleft() if self._free_times else frame.pts
         if pts is None:
-            raise BadInput(f"{self._way.path} has a picture without a time, {self._doing()}")
+            raise BadInput(
+                f"{self._options.path} has a frame without a time, {self._describe_position()}"
+            )
         if self._floor is not None and pts < self._floor:
             return
-        lost, mine = self._promised.came(pts, strict=self._way.keep_going)
-        mine = mine or Slot(0, 0, pts, 0, key=False)
-        if frame.key_frame and pts > self._hurt_at:
-            self._hurt = ""
-        mine.wrong = mine.wrong or self._hurt
-        # before the first picture there may be some that lean on what is not there
-        silent = [s for s in lost if not s.wrong] if self._last and self._sure else []
-        if silent and not self._way.keep_going:
-            self._refuse([slot.pts for slot in silent])
-        for slot in silent:
-            if not slot.wrong:  # it may lean on one that was lost with it
-                self._promised.lose(slot, self._cause(slot.pts), mine, *lost)
-        if frame.is_corrupt:
-            if not self._way.keep_going:
-                self._refuse([pts])
-            self._promised.lose(mine, self._cause(pts))
-        yield from self._stand_ins([slot for slot in lost if slot.wrong])
-        if mine.wrong:
-            yield from self._stand_ins([mine])
+        lost, match = self._pending.match(pts, strict=self._options.keep_going)
+        shown = match or PendingFrame(0, 0, pts, 0, keyframe=False)
+        self._judge(frame, shown, lost)
+        yield from self._repeat_last([other for other in lost if other.damage])
+        if shown.damage:
+            yield from self._repeat_last([shown])
             return
-        late = f"{self._left_out} damaged pictures before it are left out" if self._left_out else ""
-        repaired = bool(late or (self._last and self._last.repaired))
-        self._last = DecodedFrame(frame, pts, frame.duration or 0, late, repaired=repaired)
-        self._left_out = 0
+        gap = ""
+        if self._left_out:
+            gap = f"{self._left_out} damaged frames before it are left out"
+            self._left_out = 0
+        repaired = bool(gap or (self._last and self._last.repaired))
+        self._last = DecodedFrame(frame, pts, frame.duration or 0, gap, repaired=repaired)
         yield self._last
 
-    def _damaged(self, packet: Packet[Any]) -> Iterator[DecodedFrame]:
-        """A packet that can't be decoded."""
-        if self._ticks:
-            pts = self._ticks.popleft()
-            self._hurt, self._hurt_at = self._cause(pts), packet.dts or 0
-            yield from self._stand_ins([Slot(0, 0, pts, 0, key=False, wrong=self._hurt)])
-        elif packet.pts is not None and (self._floor is None or packet.pts >= self._floor):
-            self._promised.damage(self._cause(packet.pts))
+    def _judge(self, frame: VideoFrame, shown: PendingFrame, lost: list[PendingFrame]) -> None:
+        """Find the damage of a decoded frame and of those lost before it, and spread it.
 
-    def _stand_ins(self, slots: list[Slot]) -> Iterator[DecodedFrame]:
-        for slot in slots:
+        Raises BadInput for damage, unless the options keep going.
+        """
+        keep_going = self._options.keep_going
+        if frame.key_frame and shown.pts > self._damage_dts:
+            self._damage = ""
+        shown.damage = shown.damage or self._damage
+        # before the first shown frame there may be frames whose references were never read
+        certain = self._last is not None and self._all_shown
+        missing = [other for other in lost if not other.damage] if certain else []
+        if missing and not keep_going:
+            self._refuse([other.pts for other in missing])
+        for other in missing:
+            if not other.damage:  # it may depend on another one lost with it
+                self._pending.mark_lost(other, self._describe_loss(other.pts), shown, *lost)
+        if frame.is_corrupt:
+            if not keep_going:
+                self._refuse([shown.pts])
+            self._pending.mark_lost(shown, self._describe_loss(shown.pts))
+
+    def _replace_undecodable(self, packet: Packet[Any]) -> Iterator[DecodedFrame]:
+        """Record that a packet can't be decoded; yield the replacement if its time is known."""
+        if self._free_times:
+            pts = self._free_times.popleft()
+            self._damage, self._damage_dts = self._describe_loss(pts), packet.dts or 0
+            yield from self._repeat_last(
+                [PendingFrame(0, 0, pts, 0, keyframe=False, damage=self._damage)]
+            )
+        elif packet.pts is not None and (self._floor is None or packet.pts >= self._floor):
+            self._pending.report_damage(self._describe_loss(packet.pts))
+
+    def _repeat_last(self, frames: list[PendingFrame]) -> Iterator[DecodedFrame]:
+        """Yield the last frame in place of `frames`."""
+        for frame in frames:
             if self._last is None:
                 self._left_out += 1
                 continue
-            why = slot.wrong or self._cause(slot.pts)
+            cause = frame.damage or self._describe_loss(frame.pts)
+            at = self._format_time(frame.pts)
             self._last = replace(
                 self._last,
-                pts=slot.pts,
-                ticks=slot.ticks,
-                concealed=f"at {self._at(slot.pts)} the last good picture is shown again: {why}",
-                good=False,
+                pts=frame.pts,
+                duration=frame.duration,
+                concealed=f"at {at} the last good frame is repeated: {cause}",
+                original=False,
                 repaired=True,
             )
             yield self._last
 
     def _refuse(self, pts: list[int]) -> None:
         if pts:
-            raise BadInput(f"{self._way.path} is damaged: {self._cause(min(pts))}")
+            raise BadInput(f"{self._options.path} is damaged: {self._describe_loss(min(pts))}")
 
-    def _cause(self, pts: int) -> str:
-        return f"the picture at {self._at(pts)} can't be decoded"
+    def _describe_loss(self, pts: int) -> str:
+        return f"the frame at {self._format_time(pts)} can't be decoded"
 
-    def _doing(self) -> str:
+    def _describe_position(self) -> str:
         if self._last is None:
-            return "decoding its first picture"
-        return f"decoding after {self._at(self._last.pts)}"
+            return "decoding its first frame"
+        return f"decoding after {self._format_time(self._last.pts)}"
 
-    def _at(self, pts: int) -> str:
-        return f"{float((pts - self._way.begin) * self._base):.3f} s"
+    def _format_time(self, pts: int) -> str:
+        return f"{float((pts - self._options.first_pts) * self._time_base):.3f} s"

@@ -1,4 +1,4 @@
-"""Whole pictures from interlaced ones, one for each frame."""
+"""Deinterlacing, one frame for each interlaced frame."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from filmgate.media.pixels import formats
 from filmgate.media.reading.decoded_frame import DecodedFrame
 
 
-def whole(shots: Iterator[DecodedFrame], every: bool) -> Iterator[DecodedFrame]:
-    """The same pictures, deinterlaced (bwdif); `every`: those too that don't say they need it.
+def deinterlace_frames(frames: Iterator[DecodedFrame], every: bool) -> Iterator[DecodedFrame]:
+    """Yield the frames deinterlaced by bwdif; `every`: also those not marked as interlaced.
 
-    One result takes its neighbours, so the first after a seek is not that of the whole film.
+    A result depends on both neighbours, so the first one after a seek differs.
     """
     graph: Graph | None = None
     kind: tuple[int, int, str] | None = None
     waiting: deque[DecodedFrame] = deque()
-    for shot in shots:
-        pixels = formats.planar(shot.frame.format.name)
-        frame = shot.frame
+    for decoded in frames:
+        pixels = formats.find_planar_format(decoded.frame.format.name)
+        frame = decoded.frame
         if frame.format.name.replace("yuvj", "yuv") != pixels:
             frame = frame.reformat(format=pixels)
         if graph is None or (frame.width, frame.height, frame.format.name) != kind:
             if graph is not None:
-                yield from _pulled(graph, waiting, end=True)
+                yield from _pull_frames(graph, waiting, end=True)
             kind = frame.width, frame.height, frame.format.name
-            graph = _graph(*kind, every)
-        waiting.append(shot)
-        frame.pts, frame.time_base = shot.pts, Fraction(1, 1000)
+            graph = _build_graph(*kind, every)
+        waiting.append(decoded)
+        frame.pts, frame.time_base = decoded.pts, Fraction(1, 1000)
         graph.vpush(frame)
-        yield from _pulled(graph, waiting)
+        yield from _pull_frames(graph, waiting)
     if graph is not None:
-        yield from _pulled(graph, waiting, end=True)
+        yield from _pull_frames(graph, waiting, end=True)
 
 
-def _graph(width: int, height: int, pixels: str, every: bool) -> Graph:
+def _build_graph(width: int, height: int, pixels: str, every: bool) -> Graph:
     graph = Graph()
     graph.threads = 1
     format = VideoFormat(pixels, width, height)
@@ -56,16 +56,16 @@ def _graph(width: int, height: int, pixels: str, every: bool) -> Graph:
     return graph
 
 
-def _pulled(
+def _pull_frames(
     graph: Graph, waiting: deque[DecodedFrame], end: bool = False
 ) -> Iterator[DecodedFrame]:
-    """What the filter has ready: results come in order, one for each picture."""
+    """Yield what the filter has ready: one result for each frame, in order."""
     if end:
         graph.vpush(None)
     while waiting:
         try:
-            found = graph.vpull()
+            result = graph.vpull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
-        assert isinstance(found, VideoFrame)
-        yield replace(waiting.popleft(), frame=found)
+        assert isinstance(result, VideoFrame)
+        yield replace(waiting.popleft(), frame=result)

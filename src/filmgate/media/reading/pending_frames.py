@@ -1,4 +1,4 @@
-"""What packets promised to show: pictures that are due, lost, or lean on a lost one."""
+"""Frames that packets announced: due, lost, or dependent on a lost one."""
 
 from __future__ import annotations
 
@@ -9,84 +9,86 @@ from av.packet import Packet
 
 
 @dataclass(slots=True)
-class Slot:
-    """A picture that is due at `pts`, number `order` of those decoded; `wrong`: not to be shown.
+class PendingFrame:
+    """A frame due at `pts`, number `order` in decoding order; `damage`: why it is not shown.
 
-    `epoch` counts how often time jumped back before.
+    `epoch` counts the jumps back in time before it.
     """
 
     order: int
     epoch: int
     pts: int
-    ticks: int
-    key: bool
-    wrong: str = ""
+    duration: int
+    keyframe: bool
+    damage: str = ""
 
 
 class PendingFrames:
-    """Pictures that are due, in decoding order. A few dozen, unless nothing can be decoded.
+    """Frames that are due, in decoding order; a few dozen, unless nothing can be decoded.
 
-    After a damaged one all are wrong until a key picture, and those that are shown before it.
+    After a damaged frame all are damaged up to a keyframe, and those shown before that keyframe.
     """
 
     def __init__(self, jump: int) -> None:
         self._jump = jump
-        self._slots: list[Slot] = []
+        self._frames: list[PendingFrame] = []
         self._order = self._epoch = 0
         self._latest: int | None = None
-        self._wrong = ""
-        self._healed: int | None = None  # pts of the first key picture after the damage
+        self._damage = ""
+        self._recovery_pts: int | None = None  # of the first keyframe after the damage
 
-    def take(self, packet: Packet[Any]) -> None:
-        """A packet that is about to be decoded; its pts is known."""
+    def add(self, packet: Packet[Any]) -> None:
+        """Add the frame of a packet that is about to be decoded; its pts is known."""
         pts = packet.pts or 0
         if self._latest is not None and pts < self._latest - self._jump:
             self._epoch, self._latest = self._epoch + 1, pts
         self._latest = pts if self._latest is None else max(self._latest, pts)
         self._order += 1
-        slot = Slot(self._order, self._epoch, pts, packet.duration or 0, packet.is_keyframe)
-        self._slots.append(slot)
-        self._spread([slot])
+        frame = PendingFrame(
+            self._order, self._epoch, pts, packet.duration or 0, packet.is_keyframe
+        )
+        self._frames.append(frame)
+        self._spread_damage([frame])
 
-    def damage(self, why: str, taken: bool = True) -> None:
-        """What was `taken` last can't be decoded, or what follows it can't be read."""
-        self._wrong, self._healed = why, None
-        if taken:
-            self._spread(self._slots[-1:], again=True)
+    def report_damage(self, damage: str, last_added: bool = True) -> None:
+        """Record that the frame added last can't be decoded, or that what follows is unreadable."""
+        self._damage, self._recovery_pts = damage, None
+        if last_added:
+            self._spread_damage(self._frames[-1:], keyframes_recover=False)
 
-    def came(self, pts: int, strict: bool) -> tuple[list[Slot], Slot | None]:
-        """A picture was shown: those that should have been before it, and what was due there.
+    def match(self, pts: int, strict: bool) -> tuple[list[PendingFrame], PendingFrame | None]:
+        """Remove the frame due at `pts` and those due before it; return the latter and the former.
 
-        Not `strict`: only those that were decoded before it too, for its time may be the wrong one.
+        Not `strict`: only those also decoded before it, because its pts may be the wrong one.
         """
-        mine = next((s for s in self._slots if s.pts == pts), None)
-        if mine is None:
+        match = next((f for f in self._frames if f.pts == pts), None)
+        if match is None:
             return [], None
         lost = [
-            s for s in self._slots
-            if (s.epoch, s.pts) < (mine.epoch, pts)
-            and (strict or (s.order < mine.order and s.epoch == mine.epoch))
+            f for f in self._frames
+            if (f.epoch, f.pts) < (match.epoch, pts)
+            and (strict or (f.order < match.order and f.epoch == match.epoch))
         ]  # fmt: skip
-        gone = {mine.order, *(s.order for s in lost)}
-        self._slots = [s for s in self._slots if s.order not in gone]
-        return sorted(lost, key=lambda s: (s.epoch, s.pts)), mine
+        removed = {match.order, *(f.order for f in lost)}
+        self._frames = [f for f in self._frames if f.order not in removed]
+        return sorted(lost, key=lambda f: (f.epoch, f.pts)), match
 
-    def lose(self, lost: Slot, why: str, *others: Slot) -> None:
-        """`lost` was never shown: what was decoded after it (`others` too) may lean on it."""
-        lost.wrong, self._wrong, self._healed = why, why, None
-        after = [s for s in (*self._slots, *others) if s.order > lost.order]
-        self._spread(sorted(after, key=lambda s: s.order))
+    def mark_lost(self, lost: PendingFrame, damage: str, *others: PendingFrame) -> None:
+        """Record that `lost` was never shown: frames decoded after it may depend on it."""
+        lost.damage, self._damage, self._recovery_pts = damage, damage, None
+        after = [f for f in (*self._frames, *others) if f.order > lost.order]
+        self._spread_damage(sorted(after, key=lambda f: f.order))
 
-    def rest(self) -> list[Slot]:
-        """What is still due, as it would be shown."""
-        return sorted(self._slots, key=lambda s: (s.epoch, s.pts))
+    def list_remaining(self) -> list[PendingFrame]:
+        """Return the frames that are still due, in the order of their times."""
+        return sorted(self._frames, key=lambda f: (f.epoch, f.pts))
 
-    def _spread(self, slots: list[Slot], again: bool = False) -> None:
-        for slot in slots:
-            if slot.key and self._wrong and not again:
-                if self._healed is None:
-                    self._healed = slot.pts
+    def _spread_damage(self, frames: list[PendingFrame], keyframes_recover: bool = True) -> None:
+        for frame in frames:
+            if frame.keyframe and self._damage and keyframes_recover:
+                if self._recovery_pts is None:
+                    self._recovery_pts = frame.pts
                 else:
-                    self._wrong, self._healed = "", None
-            if self._wrong and (self._healed is None or slot.pts < self._healed):
-                slot.wrong = slot.wrong or self._wrong
+                    self._damage, self._recovery_pts = "", None
+            if self._damage and (self._recovery_pts is None or frame.pts < self._recovery_pts):
+                frame.damage = frame.damage or self._damage

@@ -1,4 +1,4 @@
-"""Time that only goes forward: timestamps that repeat or go back are put right."""
+"""Timestamps: repeated and backward ones are repaired; whether frames can be sought by them."""
 
 from __future__ import annotations
 
@@ -12,68 +12,79 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from filmgate.errors import BadInput
-from filmgate.media.containers.open import translated
-from filmgate.media.reading.decoded_frame import JUMP, DecodedFrame, DecodeOptions, counted
+from filmgate.media.containers.open import translate_errors
+from filmgate.media.reading.decoded_frame import (
+    JUMP,
+    DecodedFrame,
+    DecodeOptions,
+    has_only_decode_times,
+)
 
-REORDERED = 32  # more packets than any codec moves a picture by
+REORDER_DEPTH = 32  # packets; no codec moves a frame by more
 
 
-def straight(
-    shots: Iterator[DecodedFrame], way: DecodeOptions, tick: Fraction, usual: int
+def repair_timestamps(
+    frames: Iterator[DecodedFrame], options: DecodeOptions, tick: Fraction, default_duration: int
 ) -> Iterator[DecodedFrame]:
-    """The same pictures at times that grow; `tick` in seconds, a frame is `usual` ticks long.
+    """Yield the frames with growing pts; `tick` in seconds, `default_duration` in ticks.
 
-    One that is not after the one before is moved to half a frame after it: so the next ones catch
-    up. After a jump back of more than half a second the film goes on where the last frame ends,
-    and what follows is moved as far. Each kind is noted once.
+    A frame that is not later than the one before is moved half a frame behind that one, so the next
+    ones catch up. After a jump back of more than half a second, time continues from the end of the
+    last frame, and what follows is shifted. Each kind is reported once.
     """
     shift, far = 0, round(JUMP / tick)
     last: DecodedFrame | None = None
-    told: set[str] = set()
+    reported: set[str] = set()
     repaired = False
-    for shot in shots:
-        pts, note = shot.pts + shift, ""
+    for decoded in frames:
+        pts, notice = decoded.pts + shift, ""
         if last is not None and pts <= last.pts:
-            length, at = shot.ticks or usual, f"{float((last.pts - way.begin) * tick):.3f} s"
+            length = decoded.duration or default_duration
+            at = f"{float((last.pts - options.first_pts) * tick):.3f} s"
             if last.pts - pts > far:
-                shift += last.pts + (last.ticks or usual) - pts
-                note = (
-                    f"after {at} time jumps back by {float((last.pts - pts) * tick):.3f} s: the "
-                    "film goes on there, as it does after later jumps; sound may be off from here"
+                shift += last.pts + (last.duration or default_duration) - pts
+                notice = (
+                    f"after {at} time jumps back by {float((last.pts - pts) * tick):.3f} s: it is "
+                    "continued there, as after later jumps; audio may be out of sync from here"
                 )
-                pts, kind = shot.pts + shift, "jump"
+                pts, kind = decoded.pts + shift, "jump"
             else:
                 pts, kind = last.pts + max(1, length // 2), "step"
-                note = f"after {at} a picture comes too early and is moved, as are later ones"
+                notice = f"after {at} a frame comes too early and is moved, as are later ones"
             repaired = True
-            note = "" if kind in told else note
-            told.add(kind)
-        last = replace(shot, pts=pts, noted=shot.noted or note, repaired=repaired or shot.repaired)
+            notice = "" if kind in reported else notice
+            reported.add(kind)
+        last = replace(
+            decoded,
+            pts=pts,
+            notice=decoded.notice or notice,
+            repaired=repaired or decoded.repaired,
+        )
         yield last
 
 
-def in_order(
-    way: DecodeOptions,
+def has_seekable_times(
+    options: DecodeOptions,
     container: InputContainer,
     stream: VideoStream,
     end: Fraction | None = None,
-    frames: int | None = None,
+    max_frames: int | None = None,
 ) -> bool:
-    """Whether any of its pictures can be sought by its time: its packets are looked at.
+    """Whether any frame can be sought by its time, judged by the packets.
 
-    Those up to `end` (ticks), the first `frames`. The index of an mp4 can't go back; pictures of a
-    gif lean on those before, whatever it says.
+    Only those up to `end` (ticks) and the first `max_frames` are read. The index of an mp4 can't go
+    back; frames of a gif depend on earlier ones, whatever their flags say.
     """
     if "mov" in container.format.name:
         return True
-    if container.format.name == "gif" or counted(container, stream):
+    if container.format.name == "gif" or has_only_decode_times(container, stream):
         return False
-    depth = 1 if stream.codec_context.codec.intra_only else REORDERED
+    depth = 1 if stream.codec_context.codec.intra_only else REORDER_DEPTH
     recent: deque[int] = deque(maxlen=depth)
     try:
-        with translated(way.path, "reading its times"):
+        with translate_errors(options.path, "reading its times"):
             packets = (p for p in container.demux(stream) if p.size and not p.is_discard)
-            for packet in islice(packets, frames and frames + REORDERED):
+            for packet in islice(packets, max_frames and max_frames + REORDER_DEPTH):
                 pts, dts = packet.pts, packet.dts
                 if pts is None or pts in recent or (dts is not None and pts < dts):
                     return False

@@ -1,4 +1,4 @@
-"""One size and one pixel format for the whole film: those of its first picture."""
+"""One size and one pixel format for the entire video: those of its first frame."""
 
 from __future__ import annotations
 
@@ -16,42 +16,47 @@ from filmgate.media.pixels import formats
 from filmgate.media.reading.decoded_frame import DecodedFrame
 
 
-def fitted(shots: Iterator[DecodedFrame], spec: StreamSpec, begin: int) -> Iterator[DecodedFrame]:
-    """The same pictures; those of another size stand in the middle of black ones.
+def fit_frames(
+    frames: Iterator[DecodedFrame], spec: StreamSpec, first_pts: int
+) -> Iterator[DecodedFrame]:
+    """Yield the frames, those of another size scaled and centred on black.
 
-    Where a film changes for the first time this is noted; `begin` is the first picture's pts.
+    The first change is reported, with its time counted from `first_pts`.
     """
-    told, repaired = False, False
-    for shot in shots:
-        frame, note = shot.frame, ""
-        pixels = formats.planar(frame.format.name)
-        at = f"at {float((shot.pts - begin) * spec.time_base):.3f} s"
+    reported, repaired = False, False
+    for decoded in frames:
+        frame, notice = decoded.frame, ""
+        pixels = formats.find_planar_format(frame.format.name)
+        at = f"at {float((decoded.pts - first_pts) * spec.time_base):.3f} s"
         if (frame.width, frame.height, pixels) != (spec.width, spec.height, spec.pixels):
             if (spec.pixels, frame.format.name) != ("gbrp", "bgra"):
-                note = (
-                    f"{at} the film changes from {spec.width}x{spec.height} {spec.pixels} to "
-                    f"{frame.width}x{frame.height} {pixels}: all is fitted into the first size"
+                notice = (
+                    f"{at} the video changes from {spec.width}x{spec.height} {spec.pixels} to "
+                    f"{frame.width}x{frame.height} {pixels}: all frames are fitted to the first "
+                    "size and format"
                 )
-            elif not opaque(frame):  # a gif that began without transparency
-                note = f"{at} the film becomes transparent: what is transparent is shown white"
-            if (frame.width, frame.height) != (spec.width, spec.height) or note:
-                frame = _boxed(frame, spec)
-        repaired = repaired or bool(note)
-        note, told = "" if told else note, told or bool(note)
-        said = "; ".join(text for text in (shot.noted, note) if text)
-        yield replace(shot, frame=frame, noted=said, repaired=shot.repaired or repaired)
+            elif not is_opaque(frame):  # a gif that started without transparency
+                notice = f"{at} the video becomes transparent: transparent pixels are shown white"
+            if (frame.width, frame.height) != (spec.width, spec.height) or notice:
+                frame = _fit_frame(frame, spec)
+        repaired = repaired or bool(notice)
+        notice, reported = "" if reported else notice, reported or bool(notice)
+        notices = "; ".join(text for text in (decoded.notice, notice) if text)
+        yield replace(decoded, frame=frame, notice=notices, repaired=decoded.repaired or repaired)
 
 
-def opaque(frame: VideoFrame) -> bool:
-    """Whether no pixel of a "bgra" picture is transparent."""
+def is_opaque(frame: VideoFrame) -> bool:
+    """Whether no pixel of a "bgra" frame is transparent."""
     return bool((frame.to_ndarray()[..., 3] == np.uint8(255)).all())
 
 
-def _boxed(frame: VideoFrame, spec: StreamSpec) -> VideoFrame:
-    """The picture in the middle of a black one; its aspect is kept."""
+def _fit_frame(frame: VideoFrame, spec: StreamSpec) -> VideoFrame:
+    """Return the frame scaled into `spec` with its aspect kept, centred on black."""
     frame.pts, frame.time_base = 0, Fraction(1, 1000)
-    to = f"{spec.width}:{spec.height}"
-    scale = f"{to}:force_original_aspect_ratio=decrease:flags=bicubic+accurate_rnd+full_chroma_int"
+    size = f"{spec.width}:{spec.height}"
+    scale = (
+        f"{size}:force_original_aspect_ratio=decrease:flags=bicubic+accurate_rnd+full_chroma_int"
+    )
     if spec.colour.range != "unknown":
         scale += f":out_range={spec.colour.range}"
     graph = Graph()
@@ -65,11 +70,11 @@ def _boxed(frame: VideoFrame, spec: StreamSpec) -> VideoFrame:
         ),
         graph.add("scale", scale),
         graph.add("format", spec.pixels),
-        graph.add("pad", f"{to}:(ow-iw)/2:(oh-ih)/2"),
+        graph.add("pad", f"{size}:(ow-iw)/2:(oh-ih)/2"),
         graph.add("buffersink"),
     ]
     graph.link_nodes(*nodes).configure()
     graph.vpush(frame)
-    found = graph.vpull()
-    assert isinstance(found, VideoFrame)
-    return found
+    result = graph.vpull()
+    assert isinstance(result, VideoFrame)
+    return result

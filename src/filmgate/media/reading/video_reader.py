@@ -1,8 +1,7 @@
-"""A file as frames: every picture that is shown, with its exact time, from any place on."""
+"""A video file, read from any frame with exact times."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,323 +9,365 @@ from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
 
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.snapshot import Cursor
+from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadInput, BadSetting
-from filmgate.media.containers.integrity import flaw
-from filmgate.media.containers.open import opened, translated
-from filmgate.media.pixels.av_frames import planes_of
-from filmgate.media.reading.decoded_frame import DecodedFrame, DecodeOptions, tells_all
-from filmgate.media.reading.decoder import pick, shown
-from filmgate.media.reading.deinterlace import whole
-from filmgate.media.reading.stream_info import declared_end, fields_of, light_of, spec_of, turn_of
-from filmgate.media.reading.timestamps import REORDERED, in_order, straight
-from filmgate.media.reading.uniform_size import fitted
-from filmgate.media.source_metadata import SourceMetadata
-from filmgate.media.sources import VideoFile
+from filmgate.media.containers.integrity import find_damage
+from filmgate.media.containers.open import open_container, translate_errors
+from filmgate.media.options import ReadOptions
+from filmgate.media.pixels.av_frames import extract_planes
+from filmgate.media.reading.decoded_frame import DecodedFrame, DecodeOptions, shows_every_packet
+from filmgate.media.reading.decoder import choose_stream, decode_frames
+from filmgate.media.reading.deinterlace import deinterlace_frames
+from filmgate.media.reading.stateless_reader import StatelessReader
+from filmgate.media.reading.stream_info import (
+    read_declared_end,
+    read_display_matrix,
+    read_field_order,
+    read_hdr_metadata,
+    read_spec,
+)
+from filmgate.media.reading.timestamps import (
+    REORDER_DEPTH,
+    has_seekable_times,
+    repair_timestamps,
+)
+from filmgate.media.reading.uniform_size import fit_frames
+
+
+class _FrameMissed(Exception):
+    """This pass does not reach the wanted frame, or reaches it damaged."""
 
 
 @dataclass(frozen=True, slots=True)
-class VideoReader:
-    """A film that can be read from any place, as often as wanted; nothing stays open in between.
+class VideoReader(StatelessReader):
+    """A video that can be read from any frame, any number of times.
 
-    Ticks of `spec.time_base`: `begin` and `start` are the pts of the first picture and of the first
-    one that is kept, `stop` of the first that is cut off behind (None: none is). `video` is the
-    number of the stream, `end` where the container says that it ends, `fields` what is shown first
-    of an interlaced picture. `sought`: whether pictures can be sought (None: not known yet).
+    Ticks of `spec.time_base`: `first_pts` is the pts of the first shown frame, `start_pts` of the
+    first one after the trim, `end_pts` of the first one trimmed at the end (None: none is).
+    `declared_end` is the stream's end by its header, in seconds. `seekable` None: not known yet.
     """
 
-    file: VideoFile
-    video: int
+    options: ReadOptions
+    stream: int
     spec: StreamSpec
-    begin: int
-    start: int
-    stop: int | None
-    end: Fraction | None
-    fields: str
-    sought: bool | None
-    origin: SourceMetadata
-    threads: int
+    first_pts: int
+    start_pts: int
+    end_pts: int | None
+    declared_end: Fraction | None
+    field_order: str
+    seekable: bool | None
+    metadata: SourceMetadata
 
     @classmethod
-    def of(
-        cls, source: VideoFile | Path, video: int | None = None, threads: int | None = None
-    ) -> VideoReader:
-        """The film at `source`, its first frame decoded. Raises BadInput, Unsupported."""
-        file = source if isinstance(source, VideoFile) else VideoFile(source, video)
-        path, threads = Path(file.path), threads or min(8, os.cpu_count() or 1)
-        with opened(path, max_pixels=file.max_pixels) as container:
-            stream = pick(path, container, file.video)
-            if not file.keep_going and (found := flaw(path)):
-                last = _last_time(path, container, stream)
+    def open(cls, options: ReadOptions) -> VideoReader:
+        """Open the video, decode its first frame, apply the trim. Raises BadInput, Unsupported."""
+        path = options.path
+        with open_container(path, max_pixels=options.max_pixels) as container:
+            stream = choose_stream(path, container, options.stream)
+            if not options.keep_going and (damage := find_damage(path)):
+                last = _find_last_time(path, container, stream)
                 raise BadInput(
-                    f"{path} is {found}; pictures can be found up to {last:.3f} s: get the whole "
-                    "file"
+                    f"{path} is {damage}; it has frames up to {last:.3f} s: get the complete file"
                 )
-            way = DecodeOptions(path, threads, file.keep_going, file.max_pixels)
-            first = next(shown(way, container, stream), None)
+            decoding = DecodeOptions(path, options.threads, options.keep_going, options.max_pixels)
+            first = next(decode_frames(decoding, container, stream), None)
             if first is None:
-                raise BadInput(f"{path} shows no picture: stream {stream.index} is empty")
-            with translated(path, "reading its times"):
-                spec = spec_of(container, stream, first.frame)
-            film = cls(
-                file=file,
-                video=stream.index,
+                raise BadInput(f"{path} shows no frame: stream {stream.index} is empty")
+            with translate_errors(path, "reading its times"):
+                spec = read_spec(container, stream, first.frame)
+            reader = cls(
+                options=options,
+                stream=stream.index,
                 spec=spec,
-                begin=first.pts,
-                start=first.pts,
-                stop=None,
-                end=declared_end(stream),
-                fields=fields_of(stream, first.frame),
-                sought=None,
-                origin=SourceMetadata(
-                    max_pixels=file.max_pixels,
+                first_pts=first.pts,
+                start_pts=first.pts,
+                end_pts=None,
+                declared_end=read_declared_end(stream),
+                field_order=read_field_order(stream, first.frame),
+                seekable=None,
+                metadata=SourceMetadata(
+                    max_pixels=options.max_pixels,
                     path=path,
-                    video=stream.index,
+                    stream=stream.index,
                     offset=first.pts * spec.time_base,
                     aspect=stream.sample_aspect_ratio,
-                    turn=turn_of(first.frame),
-                    light=light_of(first.frame),
+                    display_matrix=read_display_matrix(first.frame),
+                    hdr_side_data=read_hdr_metadata(first.frame),
                 ),
-                threads=threads,
             )
-        return film if (file.from_, file.to, file.frames) == (None,) * 3 else film._trimmed()
+        return reader._apply_trim() if options.trim.is_set else reader
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
-        return Path(self.file.path)
+        """The file that is read."""
+        return self.options.path
 
     @property
     def offset(self) -> Fraction:
-        """Container time of the first shown frame, in seconds: film time is container time less."""
-        return self.start * self.spec.time_base
+        """Container time of the first frame that is read, in seconds; video time starts there."""
+        return self.start_pts * self.spec.time_base
+
+    @property
+    def duration(self) -> Fraction | None:
+        """Seconds, as far as header, index and trim tell without decoding; None: unknown."""
+        if self.end_pts is not None:
+            return (self.end_pts - self.start_pts) * self.spec.time_base
+        if self.spec.rate and self.spec.frames:
+            return Fraction(self.spec.frames / self.spec.rate)
+        return None if self.declared_end is None else self.declared_end - self.offset
 
     def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
-        """Chunks that end at multiples of `size`, each with the place after it.
+        """Yield chunks that end at multiples of `size`, each with the cursor after it.
 
-        Frames hold Planes that lie in the decoder's memory. Raises BadInput, Unsupported with the
-        time of what is wrong.
+        Frames hold Planes in the decoder's own memory. Raises BadInput, Unsupported with the time
+        of the fault.
         """
         held: list[Frame] = []
         index = cursor.index if cursor else 0
         repaired = cursor is not None and cursor.concealed
-        for shot, end in self._timed(cursor):
+        for decoded, end in self._read_timed(cursor):
             if held and index % size == 0:
-                yield held, Cursor(index, shot.pts, shot.repaired)
+                yield held, Cursor(index, decoded.pts, decoded.repaired)
                 held = []
-            image = planes_of(shot.frame, self.spec.pixels, self.spec.colour)
-            said = {
-                "concealed": shot.concealed,
-                "noted": "; ".join(filter(None, (self._note() * (not index), shot.noted))),
+            image = extract_planes(decoded.frame, self.spec.pixels, self.spec.colour)
+            notices = (self._describe_interlacing() if index == 0 else "", decoded.notice)
+            texts = {
+                "concealed": decoded.concealed,
+                "notice": "; ".join(filter(None, notices)),
             }
-            extras = {key: text for key, text in said.items() if text}
-            time = self._at(shot.pts)
+            extras = {key: text for key, text in texts.items() if text}
+            time = self._to_time(decoded.pts)
             held.append(Frame(index, time, end - time, image, extras))
-            index, repaired = index + 1, shot.repaired
+            index, repaired = index + 1, decoded.repaired
         if held:
-            pts = self.start + round(held[-1].end / self.spec.time_base)
+            pts = self.start_pts + round(held[-1].end / self.spec.time_base)
             yield held, Cursor(index, pts, repaired)
 
-    def times(self) -> Iterator[tuple[Fraction, Fraction]]:
-        """(time, duration) of every frame shown, in seconds of film time."""
-        for shot, end in self._timed(None):
-            yield self._at(shot.pts), end - self._at(shot.pts)
+    def iter_times(self) -> Iterator[tuple[Fraction, Fraction]]:
+        """Yield (time, duration) of every frame in seconds; each frame is decoded."""
+        for decoded, end in self._read_timed(None):
+            time = self._to_time(decoded.pts)
+            yield time, end - time
 
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass  # nothing stays open between two reads
-
-    def _trimmed(self) -> VideoReader:
-        """The part of it that its file definition keeps."""
-        file, tick = self.file, self.spec.time_base
-        begin = self.begin + (file.from_ or 0) / tick
-        end = None if file.to is None else self.begin + file.to / tick
-        sought: bool | None = None
-        with opened(self.path, max_pixels=self.file.max_pixels) as container:
-            stream = pick(self.path, container, self.video)
-            # what stands in for a damaged picture depends on all before it
-            told = not file.keep_going and tells_all(container, stream)
-            if file.from_:
-                sought = not file.keep_going and self._can_seek()
-                told = told and sought
-            else:
-                told = told and in_order(self._way, container, stream, end, file.frames)
-        times = self._packet_times(begin) if told else (s.pts for s in self._pass(None))
-        start = stop = None
-        count, last = 0, self.begin
+    def _apply_trim(self) -> VideoReader:
+        """Return a reader of the part that the trim keeps."""
+        trim, tick = self.options.trim, self.spec.time_base
+        start = self.first_pts + (trim.start or 0) / tick
+        end = None if trim.end is None else self.first_pts + trim.end / tick
+        times, seekable = self._plan_trim(start, end)
+        start_pts = end_pts = None
+        count, last = 0, self.first_pts
         for pts in times:
             last = max(last, pts)
-            if pts < begin:
+            if pts < start:
                 continue
-            if (end is not None and pts >= end) or count == file.frames:
-                stop = pts
+            if (end is not None and pts >= end) or count == trim.max_frames:
+                end_pts = pts
                 break
-            start, count = pts if start is None else start, count + 1
-        if start is None:
+            start_pts, count = pts if start_pts is None else start_pts, count + 1
+        if start_pts is None:
             raise BadSetting(
-                f"{self.path} shows no frame from {float(file.from_ or 0):.3f} s"
-                + (f" to {float(file.to):.3f} s" if file.to is not None else " on")
-                + f": its last one comes at {float((last - self.begin) * tick):.3f} s"
+                f"{self.path} has no frame from {float(trim.start or 0):.3f} s"
+                + (f" to {float(trim.end):.3f} s" if trim.end is not None else " on")
+                + f": its last one is at {float((last - self.first_pts) * tick):.3f} s"
             )
-        origin = replace(
-            self.origin,
-            offset=start * tick,
+        metadata = replace(
+            self.metadata,
+            offset=start_pts * tick,
             trimmed=True,
-            until=None if stop is None else stop * tick,
+            until=None if end_pts is None else end_pts * tick,
         )
-        spec = replace(self.spec, frames=count)
-        return replace(self, spec=spec, start=start, stop=stop, sought=sought, origin=origin)
+        return replace(
+            self,
+            spec=replace(self.spec, frames=count),
+            start_pts=start_pts,
+            end_pts=end_pts,
+            seekable=seekable,
+            metadata=metadata,
+        )
+
+    def _plan_trim(
+        self, start: Fraction, end: Fraction | None
+    ) -> tuple[Iterator[int], bool | None]:
+        """Return the pts of all frames from `start` or earlier, and whether the video is seekable.
+
+        They are read from packets where those are reliable, else each frame is decoded.
+        """
+        trim, keep_going = self.options.trim, self.options.keep_going
+        seekable: bool | None = None
+        with open_container(self.path, max_pixels=self.options.max_pixels) as container:
+            stream = choose_stream(self.path, container, self.stream)
+            # what replaces a damaged frame depends on all frames before it
+            reliable = not keep_going and shows_every_packet(container, stream)
+            if trim.start:
+                seekable = not keep_going and self._can_seek()
+                reliable = reliable and seekable
+            else:
+                reliable = reliable and has_seekable_times(
+                    self._decoding, container, stream, end, trim.max_frames
+                )
+        if reliable:
+            return self._read_packet_times(start), seekable
+        return (decoded.pts for decoded in self._decode(None)), seekable
 
     def _can_seek(self) -> bool:
-        """Whether reading from a place in the middle gives what reading from the beginning does."""
-        if self.sought is not None:
-            return self.sought
-        with opened(self.path, max_pixels=self.file.max_pixels) as container:
-            stream = pick(self.path, container, self.video)
-            return in_order(self._way, container, stream)
+        """Whether reading from a frame in the middle gives the same as reading from the start."""
+        if self.seekable is not None:
+            return self.seekable
+        with open_container(self.path, max_pixels=self.options.max_pixels) as container:
+            stream = choose_stream(self.path, container, self.stream)
+            return has_seekable_times(self._decoding, container, stream)
 
-    def _packet_times(self, begin: Fraction) -> Iterator[int]:
-        """Each picture's pts, in order, from `begin` or earlier on; none is decoded."""
-        with opened(self.path, max_pixels=self.file.max_pixels) as container:
-            stream = pick(self.path, container, self.video)
-            early = int(begin) - REORDERED * self._usual
-            if early > self.begin:
-                with translated(self.path, "seeking in it"):
+    def _read_packet_times(self, start: Fraction) -> Iterator[int]:
+        """Yield the pts of frames in order, from `start` or earlier, without decoding."""
+        with open_container(self.path, max_pixels=self.options.max_pixels) as container:
+            stream = choose_stream(self.path, container, self.stream)
+            early = int(start) - REORDER_DEPTH * self._default_duration
+            if early > self.first_pts:
+                with translate_errors(self.path, "seeking in it"):
                     container.seek(early, stream=stream)
             times: list[int] = []
-            with translated(self.path, "reading its times"):
+            with translate_errors(self.path, "reading its times"):
                 for packet in container.demux(stream):
                     if packet.pts is None or not packet.size or packet.is_discard:
                         continue
                     heappush(times, packet.pts)
-                    if len(times) > REORDERED and (pts := heappop(times)) >= self.begin:
+                    if len(times) > REORDER_DEPTH and (pts := heappop(times)) >= self.first_pts:
                         yield pts
-            yield from (pts for pts in sorted(times) if pts >= self.begin)
+            yield from (pts for pts in sorted(times) if pts >= self.first_pts)
 
-    def _timed(self, cursor: Cursor | None) -> Iterator[tuple[DecodedFrame, Fraction]]:
-        """Pictures that are kept, from `cursor` on, and the film time when they end."""
+    def _read_timed(self, cursor: Cursor | None) -> Iterator[tuple[DecodedFrame, Fraction]]:
+        """Yield the frames after the trim from `cursor` on, and the time when each ends."""
         if cursor is not None:
-            shots = self._from(cursor.pts, f"frame {cursor.index}", seek=not cursor.concealed)
-        elif self.start != self.begin:
-            shots = self._from(self.start, "the first frame that is kept", seek=True)
+            frames = self._read_from(cursor.pts, f"frame {cursor.index}", not cursor.concealed)
+        elif self.start_pts != self.first_pts:
+            frames = self._read_from(self.start_pts, "the first frame after the trim", True)
         else:
-            shots = self._pass(None)
+            frames = self._decode(None)
         held: DecodedFrame | None = None
-        for following in shots:
+        for following in frames:
             if held is not None:
-                yield held, self._at(following.pts)
-            if self.stop is not None and following.pts >= self.stop:
+                yield held, self._to_time(following.pts)
+            if self.end_pts is not None and following.pts >= self.end_pts:
                 return
             held = following
         if held is not None:
-            yield held, self._at(held.pts) + self._last_duration(held)
+            yield held, self._to_time(held.pts) + self._find_last_duration(held)
 
-    def _from(self, pts: int, what: str, seek: bool) -> Iterator[DecodedFrame]:
-        """Pictures from `pts` on, the same as when reading from the beginning."""
+    def _read_from(self, pts: int, what: str, seek: bool) -> Iterator[DecodedFrame]:
+        """Yield frames from exactly `pts` on, the same as when reading from the start.
+
+        Seeks further back each time that a seek lands too late. Raises BadInput if the video has no
+        frame at `pts`, where `what` was.
+        """
         back = 0
         while True:
             early = pts - back
-            sought = early if seek and early > self.begin and self._can_seek() else None
-            landed = self._landed(pts, sought)
-            if landed is not None:
-                yield from landed
-                return
-            if sought is None:
-                raise BadInput(
-                    f"{self.path} has no frame at {float(self._at(pts)):.3f} s, where {what} was: "
-                    "the file has changed; start again"
-                )
-            back = 4 * back or int(1 / self.spec.time_base)
+            target = early if seek and early > self.first_pts and self._can_seek() else None
+            try:
+                frames = self._skip_to(pts, target)
+            except _FrameMissed as error:
+                if target is None:
+                    raise BadInput(
+                        f"{self.path} has no frame at {float(self._to_time(pts)):.3f} s, where "
+                        f"{what} was: the file has changed; start again"
+                    ) from error
+                back = 4 * back or int(1 / self.spec.time_base)
+                continue
+            yield from frames
+            return
 
-    def _landed(self, pts: int, seek: int | None) -> Iterator[DecodedFrame] | None:
-        """Pictures from exactly `pts` on; None if this seek lands too late or breaks a picture."""
-        shots = self._pass(seek)
-        before: list[str] = []
+    def _skip_to(self, pts: int, target: int | None) -> Iterator[DecodedFrame]:
+        """Seek to `target` (None: the start), decode up to `pts`, return the frames from there on.
+
+        None are left if `pts` is the end of the video. Raises _FrameMissed.
+        """
+        frames = self._decode(target)
+        notices: list[str] = []
         try:
-            for shot in shots:
-                if seek is not None and shot.repaired:
-                    shots.close()  # it depends on more than was read
-                    return None
-                if shot.pts == pts:
-                    if pts == self.start:
-                        noted = "; ".join(filter(None, (*before, shot.noted)))
-                        shot = replace(shot, noted=noted)
-                    return chain([shot], shots)
-                if shot.pts > pts:
-                    shots.close()
-                    return None
-                before.append(shot.noted)
-        except BadInput:
-            if seek is None:
+            for decoded in frames:
+                # after a seek, a repair depends on frames that were not read
+                if decoded.pts > pts or (target is not None and decoded.repaired):
+                    frames.close()
+                    raise _FrameMissed
+                if decoded.pts == pts:
+                    if pts == self.start_pts:
+                        notice = "; ".join(filter(None, (*notices, decoded.notice)))
+                        decoded = replace(decoded, notice=notice)
+                    return chain([decoded], frames)
+                notices.append(decoded.notice)
+        except BadInput as error:
+            if target is None:
                 raise
-            return None
-        return iter(()) if before else None  # the place after the last frame
+            raise _FrameMissed from error
+        if not notices:
+            raise _FrameMissed
+        return iter(())
 
-    def _pass(self, seek: int | None) -> Generator[DecodedFrame]:
-        """Pictures from the last key picture before `seek` on, all as the first one was."""
-        with opened(self.path, max_pixels=self.file.max_pixels) as container:
-            stream = pick(self.path, container, self.video)
-            if seek is not None:
-                with translated(self.path, "seeking in it"):
-                    container.seek(seek, stream=stream)
-            shots = shown(self._way, container, stream, sought=seek is not None)
-            shots = straight(shots, self._way, self.spec.time_base, self._usual)
-            if self.file.deinterlace:
-                # the first one lacks the one before it
-                shots = islice(whole(shots, every=not self.fields), int(seek is not None), None)
-            yield from fitted(shots, self.spec, self.begin)
+    def _decode(self, target: int | None) -> Generator[DecodedFrame]:
+        """Yield frames from the last keyframe before `target` on, all of the first one's format."""
+        options = self.options
+        with open_container(self.path, max_pixels=options.max_pixels) as container:
+            stream = choose_stream(self.path, container, self.stream)
+            if target is not None:
+                with translate_errors(self.path, "seeking in it"):
+                    container.seek(target, stream=stream)
+            frames = decode_frames(self._decoding, container, stream, sought=target is not None)
+            frames = repair_timestamps(
+                frames, self._decoding, self.spec.time_base, self._default_duration
+            )
+            if options.deinterlace:
+                frames = deinterlace_frames(frames, every=not self.field_order)
+                # the first frame after a seek was deinterlaced without its predecessor
+                frames = islice(frames, int(target is not None), None)
+            yield from fit_frames(frames, self.spec, self.first_pts)
 
     @property
-    def _way(self) -> DecodeOptions:
-        file = self.file
-        return DecodeOptions(self.path, self.threads, file.keep_going, file.max_pixels, self.begin)
+    def _decoding(self) -> DecodeOptions:
+        options = self.options
+        return DecodeOptions(
+            options.path, options.threads, options.keep_going, options.max_pixels, self.first_pts
+        )
 
     @property
-    def _usual(self) -> int:
-        """How long a frame is, in ticks, where nothing tells it."""
+    def _default_duration(self) -> int:
+        """The duration of a frame in ticks, where nothing else gives it."""
         return max(1, round(1 / (self.spec.rate or 25) / self.spec.time_base))
 
-    def _at(self, pts: int) -> Fraction:
-        return (pts - self.start) * self.spec.time_base
+    def _to_time(self, pts: int) -> Fraction:
+        return (pts - self.start_pts) * self.spec.time_base
 
-    def _note(self) -> str:
-        """What a person should know of the film from its first frame on."""
-        if self.file.deinterlace and not self.fields:
-            return "the film does not say that it is interlaced: every picture is deinterlaced"
-        if self.fields and not self.file.deinterlace:
+    def _describe_interlacing(self) -> str:
+        """What the user should know about interlacing; empty if nothing."""
+        if self.options.deinterlace and not self.field_order:
+            return "the video is not marked as interlaced: every frame is deinterlaced"
+        if self.field_order and not self.options.deinterlace:
             return (
-                f"the film is interlaced ({self.fields} field first): --deinterlace makes whole "
-                "pictures of it"
+                f"the video is interlaced ({self.field_order} field first): pass --deinterlace to "
+                "deinterlace it"
             )
         return ""
 
-    def _last_duration(self, last: DecodedFrame) -> Fraction:
-        # In a film of variable rate with B-frames the last packet's own duration is that of
-        # another frame (it is counted in decoding order): the stream's end knows better.
-        if self.spec.rate is None and self.end is not None and not last.repaired:
-            left = self.end - last.pts * self.spec.time_base
+    def _find_last_duration(self, last: DecodedFrame) -> Fraction:
+        # With a variable rate and B-frames the last packet's duration is that of another frame (it
+        # is counted in decoding order): the stream's end is the better source.
+        if self.spec.rate is None and self.declared_end is not None and not last.repaired:
+            left = self.declared_end - last.pts * self.spec.time_base
             if left > 0:
                 return left
-        return (last.ticks or self._usual) * self.spec.time_base
+        return (last.duration or self._default_duration) * self.spec.time_base
 
 
-def _last_time(path: Path, container: InputContainer, stream: VideoStream) -> float:
-    """How far the packets of a film that is cut short go, in seconds."""
+def _find_last_time(path: Path, container: InputContainer, stream: VideoStream) -> float:
+    """Return the latest time of any packet of a truncated video, in seconds."""
     last = 0.0
-    with suppress(BadInput), translated(path, "reading it"):
+    with suppress(BadInput), translate_errors(path, "reading it"):
         for packet in container.demux(stream):
             if packet.pts is not None and packet.size:
                 last = max(last, float(packet.pts * packet.time_base))

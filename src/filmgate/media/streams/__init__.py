@@ -1,1 +1,1 @@
-"""Audio, subtitles and other streams that are copied."""
+"""Copy audio, subtitles and other streams to the output."""

@@ -1,4 +1,4 @@
-"""The tracks beside the picture on the result's timeline: cut, moved, or stretched with it."""
+"""Copy the other streams' packets to the output, retimed for trimming and tempo."""
 
 from __future__ import annotations
 
@@ -12,113 +12,124 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
 
-from filmgate.media.audio.tempo import stretched
-from filmgate.media.containers.open import translated
-from filmgate.media.source_metadata import SourceMetadata
-from filmgate.media.streams.selection import is_cover, retell
+from filmgate.core.source_metadata import SourceMetadata
+from filmgate.media.audio.tempo import stretch_audio
+from filmgate.media.containers.open import translate_errors
+from filmgate.media.streams.selection import convert_subtitle, is_cover
 from filmgate.media.streams.time_mapping import TimeMapping
 
-_SLACK = Fraction(10)  # seconds; no container puts a track's packet further behind the others
+_MAX_INTERLEAVE = Fraction(10)  # seconds; no container stores a packet further behind the others
 
 
-def beside(
-    source: InputContainer,
-    outs: Mapping[int, Stream],
-    shift: TimeMapping,
-    hides: bool,
-    retold: Mapping[int, str],
+def copy_packets(
+    container: InputContainer,
+    outputs: Mapping[int, Stream],
+    mapping: TimeMapping,
+    keeps_hidden: bool,
+    subtitle_codecs: Mapping[int, str],
 ) -> Iterator[Packet[Any]]:
-    """Packets for `outs`, by number of the source's stream, about in the order of their times.
+    """Yield packets for `outputs`, by index of the source's stream, roughly in order of time.
 
-    Sound that is not heard goes along only if the container `hides` it. With another tempo sound
-    is encoded anew. Words in `retold` change to that codec. Raises BadInput.
+    Audio that the source hides is copied only if the output's container `keeps_hidden` packets too.
+    At another tempo audio is re-encoded. Subtitles in `subtitle_codecs` are converted. Raises
+    BadInput.
     """
-    anew = {n for n, out in outs.items() if shift.slow != 1 and out.type == "audio"}
-    copied = {n: out for n, out in outs.items() if n not in anew}
-    each = [_copied(source, copied, shift, hides, retold)]
-    for number in sorted(anew):
-        out = outs[number]
+    reencoded = {n for n, out in outputs.items() if mapping.time_scale != 1 and out.type == "audio"}
+    copied = {n: out for n, out in outputs.items() if n not in reencoded}
+    parts = [_copy_streams(container, copied, mapping, keeps_hidden, subtitle_codecs)]
+    for index in sorted(reencoded):
+        out = outputs[index]
         assert isinstance(out, AudioStream)
-        each.append(stretched(shift.origin, number, out, shift.slow))
-    return heapq.merge(*each, key=_time)
+        parts.append(stretch_audio(mapping.source, index, out, mapping.time_scale))
+    return heapq.merge(*parts, key=_decode_time)
 
 
-def _time(packet: Packet[Any]) -> Fraction:
+def _decode_time(packet: Packet[Any]) -> Fraction:
     stamp = packet.pts if packet.dts is None else packet.dts
     return (stamp or 0) * packet.time_base
 
 
-def _copied(
-    source: InputContainer,
-    outs: Mapping[int, Stream],
-    shift: TimeMapping,
-    hides: bool,
-    retold: Mapping[int, str],
+def _copy_streams(
+    container: InputContainer,
+    outputs: Mapping[int, Stream],
+    mapping: TimeMapping,
+    keeps_hidden: bool,
+    subtitle_codecs: Mapping[int, str],
 ) -> Iterator[Packet[Any]]:
-    path, until = shift.origin.path, shift.origin.until
-    streams = [s for s in source.streams if s.index in outs and outs[s.index].type != "attachment"]
-    for stream in source.streams:
+    path, until = mapping.source.path, mapping.source.until
+    streams = [
+        s for s in container.streams
+        if s.index in outputs and outputs[s.index].type != "attachment"
+    ]  # fmt: skip
+    for stream in container.streams:
         if stream not in streams:
             stream.discard = Discard.all
     if not streams or path is None:
         return
-    whole = {s.index for s in streams if s.type != "video"}  # pictures lean on those before them
-    with translated(path, "copying its tracks"):
-        for packet in source.demux(streams):
+    # streams whose next packet needs no earlier one: a video starts with a keyframe
+    started = {s.index for s in streams if s.type != "video"}
+    with translate_errors(path, "copying its other streams"):
+        for packet in container.demux(streams):
             stream = packet.stream
-            hidden = packet.is_discard and stream.type == "audio" and not hides
+            hidden = packet.is_discard and stream.type == "audio" and not keeps_hidden
             if not packet.size or hidden:
                 continue
-            if until is not None and not is_cover(stream) and _time(packet) > until + _SLACK:
+            timed = not is_cover(stream)
+            if until is not None and timed and _decode_time(packet) > until + _MAX_INTERLEAVE:
                 return
-            if shift.moves and not is_cover(stream):
-                if not _stays(packet, shift.origin, hides, stream.index in whole):
+            if mapping.changes_times and timed:
+                if not _is_kept(packet, mapping.source, keeps_hidden, stream.index in started):
                     continue
-                whole.add(stream.index)
-                _move(packet, shift)
-            if codec := retold.get(stream.index):
-                told = _retold(packet, codec)
-                if told is None:
+                started.add(stream.index)
+                _retime(packet, mapping)
+            if codec := subtitle_codecs.get(stream.index):
+                converted = _convert_packet(packet, codec)
+                if converted is None:
                     continue
-                packet = told
-            packet.stream = outs[stream.index]
+                packet = converted
+            packet.stream = outputs[stream.index]
             yield packet
 
 
-def _retold(packet: Packet[Any], codec: str) -> Packet[Any] | None:
-    text = retell(bytes(packet), packet.stream.codec_context.codec.canonical_name, codec)
+def _convert_packet(packet: Packet[Any], codec: str) -> Packet[Any] | None:
+    """Return a subtitle packet in another codec, None if it has no text."""
+    old = packet.stream.codec_context.codec.canonical_name
+    text = convert_subtitle(bytes(packet), old, codec)
     if not text:
         return None
-    told: Packet[Any] = Packet(text)
-    told.time_base, told.duration = packet.time_base, packet.duration
-    told.pts, told.dts = packet.pts, packet.dts
-    return told
+    converted: Packet[Any] = Packet(text)
+    converted.time_base, converted.duration = packet.time_base, packet.duration
+    converted.pts, converted.dts = packet.pts, packet.dts
+    return converted
 
 
-def _stays(packet: Packet[Any], origin: SourceMetadata, hides: bool, whole: bool) -> bool:
-    """Whether a packet lies in what is left of a trimmed film."""
-    if not origin.trimmed:
+def _is_kept(
+    packet: Packet[Any], source: SourceMetadata, keeps_hidden: bool, started: bool
+) -> bool:
+    """Whether a packet is in the part that the trim keeps."""
+    if not source.trimmed:
         return True
-    start, length = _time(packet), (packet.duration or 0) * packet.time_base
-    if origin.until is not None and start >= origin.until:
+    start, length = _decode_time(packet), (packet.duration or 0) * packet.time_base
+    if source.until is not None and start >= source.until:
         return False
     if packet.stream.type == "subtitle":
-        return start + length > origin.offset
-    if packet.stream.type == "audio" and hides:  # one more, which a decoder needs to run in
-        return start + 2 * length > origin.offset
-    return start >= origin.offset and (whole or packet.is_keyframe)
+        return start + length > source.offset
+    if packet.stream.type == "audio" and keeps_hidden:  # one more, for the decoder's run-in
+        return start + 2 * length > source.offset
+    return start >= source.offset and (started or packet.is_keyframe)
 
 
-def _move(packet: Packet[Any], shift: TimeMapping) -> None:
-    tick, origin = packet.time_base, shift.origin
+def _retime(packet: Packet[Any], mapping: TimeMapping) -> None:
+    """Set the packet's times to the output's."""
+    tick, source = packet.time_base, mapping.source
     start = None if packet.pts is None else packet.pts * tick
     end = None if start is None else start + (packet.duration or 0) * tick
     if packet.stream.type == "subtitle" and start is not None and end is not None:
-        if origin.trimmed:
-            start, end = max(start, origin.offset), min(end, origin.until or end)
-        packet.duration = round(shift(end) / tick) - round(shift(start) / tick)
+        if source.trimmed:
+            start, end = max(start, source.offset), min(end, source.until or end)
+        packet.duration = round(mapping(end) / tick) - round(mapping(start) / tick)
     if packet.dts is not None:
         decoded = start if packet.stream.type == "subtitle" and start else packet.dts * tick
-        packet.dts = round(shift(decoded) / tick)
+        packet.dts = round(mapping(decoded) / tick)
     if start is not None:
-        packet.pts = round(shift(start) / tick)
+        packet.pts = round(mapping(start) / tick)

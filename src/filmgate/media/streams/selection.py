@@ -1,4 +1,4 @@
-"""The tracks beside the picture: which of them an output can hold, and their twins in it."""
+"""Choose which of the source's other streams an output can hold, and add them to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from filmgate.errors import Unsupported
 
-FORMATS: Mapping[str, str] = MappingProxyType(
+MUXERS: Mapping[str, str] = MappingProxyType(
     {
         ".mp4": "mp4",
         ".m4v": "mp4",
@@ -28,182 +28,200 @@ FORMATS: Mapping[str, str] = MappingProxyType(
         ".y4m": "yuv4mpegpipe",
     }
 )
-# Metadata that tells of the container that was, or that the muxer writes anew.
-_STALE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
-_COUNTED = ("bps", "number_of_frames", "number_of_bytes", "_statistics_")
-# Words without a picture, by the container that holds them so.
-TEXT: Mapping[str, str] = MappingProxyType(
+# Metadata about the old container, and metadata that the muxer writes itself.
+_CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
+_COUNT_KEYS = ("bps", "number_of_frames", "number_of_bytes", "_statistics_")
+# The codec of text subtitles, by container.
+TEXT_CODECS: Mapping[str, str] = MappingProxyType(
     {".mp4": "mov_text", ".m4v": "mov_text", ".mov": "mov_text", ".mkv": "subrip",
      ".webm": "webvtt"}
 )  # fmt: skip
+_ALTERNATIVES = (".mkv", ".mov", ".mp4", ".webm")  # named in errors
 _STYLES = re.compile(rb"</?[a-zA-Z][^>]*>|\{\\[^}]*\}")
 # QuickTime knows these languages by their older names.
-QUICKTIME = MappingProxyType(
+QUICKTIME_LANGUAGES = MappingProxyType(
     {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb"}
 )
 
 
-def blank(file: Path | io.BufferedIOBase, suffix: str, ticks: int | None = None) -> OutputContainer:
-    """An empty container of the kind that `suffix` names; fragments where `file` can't seek.
+def create_container(
+    file: Path | io.BufferedIOBase, suffix: str, timescale: int | None = None
+) -> OutputContainer:
+    """Open an empty container of the kind of `suffix`; fragmented where `file` can't seek.
 
-    An mp4 counts where its tracks begin in `ticks` a second, else in milliseconds.
+    An mp4 stores the starts of its streams in ticks of `timescale` a second, else in milliseconds.
     """
-    flags = {"fflags": "+bitexact"}  # no chance in it: the same packets give the same file
-    if FORMATS[suffix] in ("mp4", "mov"):
+    flags = {"fflags": "+bitexact"}  # the same packets give the same file
+    if MUXERS[suffix] in ("mp4", "mov"):
         piped = not isinstance(file, Path) and not file.seekable()
-        pieces = "+frag_keyframe+empty_moov+default_base_moof" if piped else ""
-        flags["movflags"] = f"use_metadata_tags{pieces}"
-        if ticks is not None:
-            flags["movie_timescale"] = str(ticks)
+        fragments = "+frag_keyframe+empty_moov+default_base_moof" if piped else ""
+        flags["movflags"] = f"use_metadata_tags{fragments}"
+        if timescale is not None:
+            flags["movie_timescale"] = str(timescale)
     if suffix == ".y4m":
-        flags["strict"] = "-1"  # more than 8 bits
+        flags["strict"] = "-1"  # allows more than 8 bits
     return av.open(
-        os.path.abspath(file) if isinstance(file, Path) else file,  # no name is a protocol
+        os.path.abspath(file) if isinstance(file, Path) else file,  # never a protocol
         "w",
-        format=FORMATS[suffix],
+        format=MUXERS[suffix],
         container_options=flags,
         metadata_errors="surrogateescape",
     )
 
 
-def chosen(
-    suffix: str, picture: VideoStream, others: Sequence[Stream], slow: Fraction | None
+def choose_streams(
+    suffix: str, video: VideoStream, others: Sequence[Stream], time_scale: Fraction | None
 ) -> tuple[list[Stream], list[str], dict[int, str]]:
-    """Which of the `others` go along, what does not, and in which codec words are told anew.
+    """Return the `others` to keep, messages about the rest, and subtitle codecs to convert to.
 
-    What lasts `slow` times as long is sound, which is encoded anew, and subtitles; None: only what
-    has no time goes, attachments and covers. Raises Unsupported, with the containers that would do,
-    if `suffix` can't hold the `picture` or one of them.
+    With a `time_scale` other than 1 only audio, re-encoded, and subtitles have times that can be
+    scaled; None keeps only what has no time: attachments and covers. Raises Unsupported, with the
+    containers that would do, if `suffix` can't hold the `video` or a stream that must be kept.
     """
-    if not _fits(suffix, picture, None):
-        able = [x for x in (".mkv", ".mov", ".mp4", ".webm") if _fits(x, picture, None)]
-        raise Unsupported(
-            f"{suffix} can't hold {picture.codec_context.codec.canonical_name} of "
-            f"{picture.codec_context.pix_fmt}: name the output {' or '.join(able)}"
-        )
-    timed = (
-        ("audio", "subtitle", "video", "data", "unknown") if slow == 1 else ("audio", "subtitle")
-    )
-    kept = [
-        s for s in others if s.type == "attachment" or is_cover(s) or (slow and s.type in timed)
+    _check_video(suffix, video)
+    kept = [s for s in others if _fits_timeline(s, time_scale)]
+    dropped = [
+        f"{describe_stream(s)} is left out: its times no longer fit"
+        for s in others
+        if s not in kept
     ]
-    dropped = [f"{words(s)} is left out: its times no longer fit" for s in others if s not in kept]
-    anew = "audio" if slow not in (1, None) else ""
-    bad = [s for s in kept if s.type != anew and not _fits(suffix, picture, s)]
-    retold = {s.index: TEXT[suffix] for s in bad if _codec(s) in TEXT.values()
-              and suffix in TEXT and _fits(suffix, picture, s, TEXT[suffix])}  # fmt: skip
-    dropped += [f"{words(s)} becomes {retold[s.index]}: its styles are left out"
-                for s in bad if s.index in retold]  # fmt: skip
-    bad = [s for s in bad if s.index not in retold]
-    # A cover and metadata of any name exclude each other in an mp4.
-    loose = [s for s in bad if s.type in ("data", "unknown", "attachment") or is_cover(s)]
-    if suffix == ".y4m":
-        loose = bad
-    dropped += [f"{words(s)} is left out: {suffix} can't hold it" for s in loose]
-    if firm := [s for s in bad if s not in loose]:
-        able = [
-            x for x in (".mkv", ".mov", ".mp4", ".webm") if all(_fits(x, picture, s) for s in kept)
-        ]
-        raise Unsupported(
-            f"{suffix} can't hold {' and '.join(words(s) for s in firm)}: "
-            + (
-                f"name the output {' or '.join(able)}"
-                if able
-                else "take them out of the film first"
-            )
-        )
-    return [s for s in kept if s not in loose], dropped, retold
+    reencoded = "audio" if time_scale not in (1, None) else ""
+    unfit = [s for s in kept if s.type != reencoded and not _fits(suffix, video, s)]
+    converted = {s.index: TEXT_CODECS[suffix] for s in unfit if _is_convertible(suffix, video, s)}
+    dropped += [
+        f"{describe_stream(s)} becomes {converted[s.index]}: its styles are left out"
+        for s in unfit if s.index in converted
+    ]  # fmt: skip
+    unfit = [s for s in unfit if s.index not in converted]
+    optional = unfit if suffix == ".y4m" else [s for s in unfit if _is_optional(s)]
+    dropped += [f"{describe_stream(s)} is left out: {suffix} can't hold it" for s in optional]
+    if required := [s for s in unfit if s not in optional]:
+        names = " and ".join(describe_stream(s) for s in required)
+        able = [x for x in _ALTERNATIVES if all(_fits(x, video, s) for s in kept)]
+        advice = f"name the output {' or '.join(able)}" if able else "remove them from the input"
+        raise Unsupported(f"{suffix} can't hold {names}: {advice}")
+    return [s for s in kept if s not in optional], dropped, converted
 
 
-def twin(
+def _check_video(suffix: str, video: VideoStream) -> None:
+    """Raise Unsupported, with the containers that would do, if `suffix` can't hold the video."""
+    if _fits(suffix, video, None):
+        return
+    able = [x for x in _ALTERNATIVES if _fits(x, video, None)]
+    raise Unsupported(
+        f"{suffix} can't hold {video.codec_context.codec.canonical_name} of "
+        f"{video.codec_context.pix_fmt}: name the output {' or '.join(able)}"
+    )
+
+
+def _fits_timeline(stream: Stream, time_scale: Fraction | None) -> bool:
+    """Whether the stream has no times, or times that can be scaled."""
+    if stream.type == "attachment" or is_cover(stream) or time_scale == 1:
+        return True
+    return time_scale is not None and stream.type in ("audio", "subtitle")
+
+
+def _is_convertible(suffix: str, video: VideoStream, stream: Stream) -> bool:
+    """Whether it is a text subtitle, in another codec than that of this container."""
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else ""
+    return (
+        codec in TEXT_CODECS.values()
+        and suffix in TEXT_CODECS
+        and _fits(suffix, video, stream, TEXT_CODECS[suffix])
+    )
+
+
+def _is_optional(stream: Stream) -> bool:
+    """Whether a stream may be left out of a container that can't hold it.
+
+    A cover: in an mp4 it excludes metadata with keys of any name.
+    """
+    return stream.type in ("data", "unknown", "attachment") or is_cover(stream)
+
+
+def add_stream(
     container: OutputContainer, suffix: str, stream: Stream, codec: str | None = None
 ) -> Stream:
-    """A stream in `container` for the packets of `stream` as they are, or retold in `codec`."""
+    """Add a stream for the packets of `stream`, unchanged or converted to the subtitle `codec`."""
     if codec:
-        told: Stream = container.add_mux_stream(codec)
-        told.time_base = Fraction(1, 1000)
-        named(told, stream, suffix)
-        return told
+        converted: Stream = container.add_mux_stream(codec)
+        converted.time_base = Fraction(1, 1000)
+        copy_metadata(converted, stream, suffix)
+        return converted
     if isinstance(stream, AttachmentStream):
         name = stream.name or f"attachment-{stream.index}"
         kind = stream.mimetype or "application/octet-stream"
-        made: Stream = container.add_attachment(name, kind, stream.data)
-    elif is_cover(stream) and suffix == ".mkv":  # Matroska has covers among its attachments
+        added: Stream = container.add_attachment(name, kind, stream.data)
+    elif is_cover(stream) and suffix == ".mkv":  # in Matroska covers are attachments
         kind = {"mjpeg": "jpeg"}.get(stream.codec_context.name, stream.codec_context.name)
         name = stream.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
-        made = container.add_attachment(name, f"image/{kind}", _cover_bytes(stream))
+        added = container.add_attachment(name, f"image/{kind}", _read_cover(stream))
     else:
-        made = container.add_stream_from_template(stream, opaque=True)
-    named(made, stream, suffix)
-    return made
+        added = container.add_stream_from_template(stream, opaque=True)
+    copy_metadata(added, stream, suffix)
+    return added
 
 
-def named(made: Stream, stream: Stream, suffix: str, anew: bool = False) -> None:
-    """Gives a track the other's metadata and dispositions; `anew`: its packets are others."""
-    told = lasting(stream.metadata, _COUNTED if anew else ())
-    if suffix == ".mov" and told.get("language") in QUICKTIME:
-        told["language"] = QUICKTIME[told["language"]]
-    made.metadata.update(told)
-    made.disposition = stream.disposition
+def copy_metadata(output: Stream, stream: Stream, suffix: str, *, reencoded: bool = False) -> None:
+    """Copy metadata and dispositions; `reencoded`: without counts of the old packets."""
+    metadata = keep_metadata(stream.metadata, _COUNT_KEYS if reencoded else ())
+    if suffix == ".mov" and metadata.get("language") in QUICKTIME_LANGUAGES:
+        metadata["language"] = QUICKTIME_LANGUAGES[metadata["language"]]
+    output.metadata.update(metadata)
+    output.disposition = stream.disposition
 
 
-def alive(stream: Stream) -> bool:
-    """False for the text track of an mp4's chapters: the chapters themselves are carried."""
+def is_content(stream: Stream) -> bool:
+    """False for the text stream of an mp4's chapters: chapters are copied by themselves."""
     return not (stream.type == "data" and stream.discard == Discard.all)
 
 
-def lasting(metadata: Mapping[str, str], stale: tuple[str, ...] = ()) -> dict[str, str]:
-    """Metadata without what tells of the old container, and without `stale` beginnings."""
-    return {k: v for k, v in metadata.items() if not k.lower().startswith(_STALE + stale)}
+def keep_metadata(metadata: Mapping[str, str], stale: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return metadata without keys about the old container or starting with one of `stale`."""
+    return {k: v for k, v in metadata.items() if not k.lower().startswith(_CONTAINER_KEYS + stale)}
 
 
-def words(stream: Stream) -> str:
-    """What a person calls the track."""
+def describe_stream(stream: Stream) -> str:
+    """Return the stream's index, codec, kind and language for messages."""
     context = stream.codec_context
     codec = context.codec.canonical_name if context else stream.name or "unknown"
     kind = "cover" if is_cover(stream) else stream.type
-    tongue = f", {stream.language}" if stream.language not in (None, "und") else ""
-    return f"track {stream.index} ({codec} {kind}{tongue})"
+    language = f", {stream.language}" if stream.language not in (None, "und") else ""
+    return f"stream {stream.index} ({codec} {kind}{language})"
 
 
 def is_cover(stream: Stream) -> bool:
-    """Whether it is a still that stands for the film."""
+    """Whether it is cover art: one image, stored as a video stream."""
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def _cover_bytes(stream: Stream) -> bytes:
+def _read_cover(stream: Stream) -> bytes:
     container = stream.container
     assert isinstance(container, InputContainer)
     return bytes(next(packet for packet in container.demux(stream) if packet.size))
 
 
-def retell(data: bytes, given: str, wanted: str) -> bytes:
-    """The words of a subtitle packet in another codec, without styles; empty if it has none."""
+def convert_subtitle(data: bytes, old: str, new: str) -> bytes:
+    """Return the text of a subtitle packet in the codec `new`, without styles; may be empty."""
     text = data
-    if given == "mov_text":  # ETSI TS 126 245, 5.17: their length before them, styles behind
+    if old == "mov_text":  # ETSI TS 126 245, 5.17: the text's length before it, styles after it
         text = data[2 : 2 + int.from_bytes(data[:2], "big")]
     text = _STYLES.sub(b"", text)
-    if text and wanted == "mov_text":
+    if text and new == "mov_text":
         text = text[:65535]
         return len(text).to_bytes(2, "big") + text
     return text
 
 
-def _codec(stream: Stream) -> str:
-    return stream.codec_context.codec.canonical_name if stream.codec_context else ""
-
-
-def _fits(
-    suffix: str, picture: VideoStream, other: Stream | None, codec: str | None = None
-) -> bool:
-    """Whether this container takes the picture and this track: it writes a header to nowhere."""
+def _fits(suffix: str, video: VideoStream, other: Stream | None, codec: str | None = None) -> bool:
+    """Whether a container takes the video and another stream: a header is written in memory."""
     if other is not None and is_cover(other):
         return suffix == ".mkv"
     try:
-        with blank(io.BytesIO(), suffix) as trial:
-            trial.add_stream_from_template(picture)
+        with create_container(io.BytesIO(), suffix) as trial:
+            trial.add_stream_from_template(video)
             if other is not None:
-                twin(trial, suffix, other, codec)
+                add_stream(trial, suffix, other, codec)
             trial.start_encoding()
     except (ValueError, av.FFmpegError):
         return False

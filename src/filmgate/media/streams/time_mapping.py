@@ -1,4 +1,4 @@
-"""The times of the source's other streams on the result's timeline."""
+"""Times of the source's other streams on the output's timeline."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import Any
 
 from av.container import InputContainer
 
-from filmgate.media.source_metadata import SourceMetadata
+from filmgate.core.source_metadata import SourceMetadata
 
 
 @dataclass(frozen=True, slots=True)
 class TimeMapping:
-    """From a film's timeline to its result's: film time stays, or all lasts `slow` times as long.
+    """Map container times of `source`, in seconds, to those of the output.
 
-    Times are seconds on the containers' timelines.
+    The trim of `source` is taken off and the rest lasts `time_scale` times as long.
     """
 
-    origin: SourceMetadata
-    slow: Fraction = Fraction(1)
+    source: SourceMetadata
+    time_scale: Fraction = Fraction(1)
 
     def __call__(self, time: Fraction) -> Fraction:
-        """Where in the result lies what was at `time`."""
-        return (time - self.origin.offset) * self.slow + self.origin.place
+        """Return the output's time for the source's `time`."""
+        return (time - self.source.offset) * self.time_scale + self.source.output_offset
 
     @property
-    def moves(self) -> bool:
-        """Whether anything changes its place."""
-        return self.origin.trimmed or self.slow != 1
+    def changes_times(self) -> bool:
+        """Whether any time differs between source and output."""
+        return self.source.trimmed or self.time_scale != 1
 
-    def chapters(self, source: InputContainer) -> list[Any]:
-        """The source's chapters, those that were trimmed away left out."""
-        found = source.chapters()
-        if not self.moves:
-            return found
+    def map_chapters(self, container: InputContainer) -> list[Any]:
+        """Return the container's chapters with output times, without those trimmed away."""
+        chapters = container.chapters()
+        if not self.changes_times:
+            return chapters
         kept = []
-        for chapter in found:
+        for chapter in chapters:
             tick = Fraction(chapter["time_base"] or 1)
             start, end = Fraction(chapter["start"]) * tick, Fraction(chapter["end"]) * tick
-            if self.origin.trimmed:
-                start, end = max(start, self.origin.offset), min(end, self.origin.until or end)
+            if self.source.trimmed:
+                start, end = max(start, self.source.offset), min(end, self.source.until or end)
             if start < end:
                 times = {"start": round(self(start) / tick), "end": round(self(end) / tick)}
                 kept.append({**chapter, **times})

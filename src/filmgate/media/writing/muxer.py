@@ -1,4 +1,4 @@
-"""The muxer: video packets from anywhere, beside the copied packets of all the source's tracks."""
+"""Write encoded video and the copied packets of the source's other streams to a container."""
 
 from __future__ import annotations
 
@@ -15,122 +15,116 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from filmgate.media.audio.tempo import codec_for, described, rate_for
-from filmgate.media.containers.open import opened, writing
-from filmgate.media.source_metadata import SourceMetadata
-from filmgate.media.streams.copy import beside
-from filmgate.media.streams.selection import FORMATS, alive, blank, chosen, lasting, named, twin
+from filmgate.core.source_metadata import SourceMetadata
+from filmgate.media.audio.tempo import choose_audio_codec, choose_sample_rate, set_audio_format
+from filmgate.media.containers.open import open_container, translate_write_errors
+from filmgate.media.streams.copy import copy_packets
+from filmgate.media.streams.selection import (
+    MUXERS,
+    add_stream,
+    choose_streams,
+    copy_metadata,
+    create_container,
+    is_content,
+    keep_metadata,
+)
 from filmgate.media.streams.time_mapping import TimeMapping
+from filmgate.media.writing.encoder import copy_raw_tag
 
-_DEPTH = 16  # frames; no codec reorders more
+_MAX_REORDER = 16  # frames, of any codec
 
 
 class Muxer:
-    """Writes one file: the picture's packets as they come, other tracks' in step with them.
+    """Writes a container: video packets as they come, those of other streams interleaved.
 
-    `picture`, a template of the video stream, has packets in `tick` seconds, of `variable` rate or
-    not. Other tracks, chapters and metadata come from `origin` and last `slow` times as long (None:
-    only what has no time). `tags` are added to the metadata. `dropped` says in words what is not
-    carried. Raises Unsupported, before the first packet, if the container can't hold a track.
+    `video` is a template of the video stream, with packets in `tick` seconds, of `variable` rate
+    or not. Other streams, chapters and metadata are copied from `source` and last `time_scale`
+    times as long (None: only streams without times). `dropped` names what is not copied. Raises
+    Unsupported before the first packet if the container cannot hold a stream.
     """
 
     def __init__(
         self,
         file: Path | io.BufferedIOBase,
         suffix: str,
-        picture: VideoStream,
+        video: VideoStream,
         tick: Fraction,
-        origin: SourceMetadata,
+        source: SourceMetadata,
         *,
         variable: bool,
-        slow: Fraction | None,
+        time_scale: Fraction | None,
         tags: Mapping[str, str],
     ) -> None:
-        self._tick, self._suffix = tick, suffix
-        self._mov = FORMATS[suffix] in ("mp4", "mov")
-        # In an mp4 of variable rate the decoding times before the first frame, which mean nothing,
-        # would decide how long the last frame lasts: they are squeezed.
-        self._squeezed = self._mov and variable
+        self._tick, self._suffix, self._time_scale = tick, suffix, time_scale
+        self._is_mp4 = MUXERS[suffix] in ("mp4", "mov")
+        # In an mp4 of variable rate, the decoding times before the first frame would change how
+        # long the last frame lasts: they are moved close together.
+        self._squeezed = self._is_mp4 and variable
         self._last: Packet[Any] | None = None
         self._count = self._start = self._first_dts = 0
         self.dropped: list[str] = []
         with ExitStack() as stack:
-            source = (
-                stack.enter_context(opened(origin.path, max_pixels=origin.max_pixels))
-                if origin.path
-                else None
-            )
-            others = (
-                [s for s in source.streams if s.index != origin.video and alive(s)]
-                if source
-                else []
-            )
-            kept, self.dropped, self._retold = chosen(suffix, picture, others, slow)
-            codec = picture.codec_context.codec.canonical_name
-            if not self._mov and codec not in ("h264", "hevc") and origin.aspect not in (None, 1):
-                self.dropped.append(
-                    f"the pixel aspect {origin.aspect} is left out: {suffix} can't hold it "
-                    f"with {codec}"
-                )
-            if variable and suffix == ".nut":
-                self.dropped.append("how long the last frame lasts is left out: .nut has no place")
-            self._container = stack.enter_context(blank(file, suffix, tick.denominator))
-            self._picture, outs = self._lay_out(picture, source, origin, kept, slow)
-            told = self._container.metadata
-            told.update(lasting(source.metadata) if source else {})
-            for old in [key for key in told if key.lower() in {tag.lower() for tag in tags}]:
-                del told[old]  # a film that went through before carries an older one
-            told.update(tags)
-            shift = TimeMapping(origin, slow or Fraction(1))
-            if source and slow:
-                self._container.set_chapters(shift.chapters(source))
-            elif source and source.chapters():
+            input = None
+            if source.path:
+                opened = open_container(source.path, max_pixels=source.max_pixels)
+                input = stack.enter_context(opened)
+            streams = input.streams if input else ()
+            others = [s for s in streams if s.index != source.stream and is_content(s)]
+            kept, self.dropped, self._converted = choose_streams(suffix, video, others, time_scale)
+            self._list_dropped(video, source, variable)
+            self._container = stack.enter_context(create_container(file, suffix, tick.denominator))
+            self._video, outputs = self._add_streams(video, input, source, kept)
+            self._set_metadata(input, tags)
+            mapping = TimeMapping(source, time_scale or Fraction(1))
+            if input and time_scale:
+                self._container.set_chapters(mapping.map_chapters(input))
+            elif input and input.chapters():
                 self.dropped.append("chapters are left out: their times no longer fit")
-            with writing(Path(str(file))):
+            with translate_write_errors(Path(str(file))):
                 self._container.start_encoding()
             self._copied: Iterator[Packet[Any]] = iter(())
-            if source:
-                self._copied = beside(source, outs, shift, self._mov, self._retold)
+            if input:
+                self._copied = copy_packets(input, outputs, mapping, self._is_mp4, self._converted)
             self._next = next(self._copied, None)
             self._stack = stack.pop_all()
 
     def write(self, packets: Iterable[Packet[Any]]) -> None:
-        """Takes the picture's packets, in decoding order, durations in shown order."""
+        """Write packets of the video, in decoding order, with durations in presentation order."""
         for packet in packets:
             pts, dts = packet.pts or 0, packet.dts or 0
             if self._last is None:
                 self._start = pts
-            if dts > pts or dts < self._start - _DEPTH * max(1, packet.duration or 0):
-                dts = pts  # x265 leaves it unset in films of one or two frames
+            if dts > pts or dts < self._start - _MAX_REORDER * max(1, packet.duration or 0):
+                dts = pts  # x265 leaves it unset in videos of one or two frames
             if dts < self._start and self._squeezed:
-                dts = self._start - _DEPTH + self._count
+                dts = self._start - _MAX_REORDER + self._count
             if self._last is None:
                 self._first_dts = dts
-            packet.dts, packet.stream, packet.time_base = dts, self._picture, self._tick
-            self._put(self._last)
+            packet.dts, packet.stream, packet.time_base = dts, self._video, self._tick
+            self._mux(self._last)
             self._last, self._count = packet, self._count + 1
 
     def close(self, end: int | None) -> None:
-        """Ends the file, the picture at `end` (ticks); None: it is thrown away."""
+        """Finish the file with the video's `end` in ticks; None: it is thrown away."""
         with self._stack:
             if end is None:
                 return
-            if self._last is not None and self._mov:
-                # An mp4 says when its last frame ends by how long all of it lasts, counted in
+            if self._last is not None and self._is_mp4:
+                # An mp4 stores the end of the last frame as the total of all durations, in
                 # decoding order.
                 decoded = (self._last.dts or 0) - self._first_dts
                 self._last.duration = end - self._start - decoded
-            self._put(self._last)
-            self._pump(None)
+            self._mux(self._last)
+            self._copy_until(None)
             self._container.close()
 
-    def _put(self, packet: Packet[Any] | None) -> None:
+    def _mux(self, packet: Packet[Any] | None) -> None:
         if packet is not None:
-            self._pump((packet.dts or 0) * self._tick)
+            self._copy_until((packet.dts or 0) * self._tick)
             self._container.mux_one(packet)
 
-    def _pump(self, until: Fraction | None) -> None:
-        """Copies what comes before `until`, so that neither waits long for the other."""
+    def _copy_until(self, until: Fraction | None) -> None:
+        """Copy packets with times before `until`, so that streams stay interleaved."""
         while self._next is not None:
             packet = self._next
             stamp = packet.pts if packet.dts is None else packet.dts
@@ -139,41 +133,62 @@ class Muxer:
             self._container.mux_one(packet)
             self._next = next(self._copied, None)
 
-    def _lay_out(
-        self,
-        picture: VideoStream,
-        source: InputContainer | None,
-        origin: SourceMetadata,
-        kept: list[Stream],
-        slow: Fraction | None,
-    ) -> tuple[Stream, dict[int, Stream]]:
-        """Streams in the source's order: the picture's, and by number those that are copied."""
-        outs: dict[int, Stream] = {}
-        if source is None:
-            alone = self._container.add_stream_from_template(picture)
-            alone.time_base = self._tick
-            return alone, outs
-        for stream in source.streams:
-            if stream.index == origin.video:
-                made = self._container.add_stream_from_template(picture)
-                made.time_base = self._tick
-                if self._mov and picture.codec_context.codec.canonical_name == "hevc":
-                    made.codec_context.codec_tag = "hvc1"  # QuickTime plays no hev1
-                if origin.turn:
-                    made.set_display_matrix(origin.turn)
-                named(made, stream, self._suffix, anew=True)
-                outs[stream.index] = made
-            elif stream in kept and isinstance(stream, AudioStream) and slow != 1:
-                outs[stream.index] = self._new_sound(stream)
-            elif stream in kept:
-                outs[stream.index] = twin(
-                    self._container, self._suffix, stream, self._retold.get(stream.index)
-                )
-        return outs.pop(origin.video), outs
+    def _list_dropped(self, video: VideoStream, source: SourceMetadata, variable: bool) -> None:
+        codec = video.codec_context.codec.canonical_name
+        if not self._is_mp4 and codec not in ("h264", "hevc") and source.aspect not in (None, 1):
+            self.dropped.append(
+                f"the pixel aspect {source.aspect} is left out: {self._suffix} cannot store it "
+                f"with {codec}"
+            )
+        if variable and self._suffix == ".nut":
+            self.dropped.append("the last frame's duration is left out: .nut cannot store it")
 
-    def _new_sound(self, like: AudioStream) -> AudioStream:
-        made = self._container.add_stream(codec_for(self._suffix), rate_for(self._suffix, like))
-        assert isinstance(made, AudioStream)
-        described(made, like)
-        named(made, like, self._suffix, anew=True)
-        return made
+    def _set_metadata(self, input: InputContainer | None, tags: Mapping[str, str]) -> None:
+        metadata = self._container.metadata
+        metadata.update(keep_metadata(input.metadata) if input else {})
+        names = {tag.lower() for tag in tags}
+        for old in [key for key in metadata if key.lower() in names]:
+            del metadata[old]  # the source is an output of ours and has older tags
+        metadata.update(tags)
+
+    def _add_streams(
+        self,
+        video: VideoStream,
+        input: InputContainer | None,
+        source: SourceMetadata,
+        kept: list[Stream],
+    ) -> tuple[Stream, dict[int, Stream]]:
+        """Add streams in the source's order; return the video's, and the copied ones by index."""
+        outputs: dict[int, Stream] = {}
+        if input is None:
+            only = self._container.add_stream_from_template(video)
+            only.time_base = self._tick
+            copy_raw_tag(video, only)
+            return only, outputs
+        for stream in input.streams:
+            if stream.index == source.stream:
+                output = self._container.add_stream_from_template(video)
+                output.time_base = self._tick
+                copy_raw_tag(video, output)
+                if self._is_mp4 and video.codec_context.codec.canonical_name == "hevc":
+                    output.codec_context.codec_tag = "hvc1"  # QuickTime does not play hev1
+                if source.display_matrix:
+                    output.set_display_matrix(source.display_matrix)
+                copy_metadata(output, stream, self._suffix, reencoded=True)
+                outputs[stream.index] = output
+            elif stream in kept and isinstance(stream, AudioStream) and self._time_scale != 1:
+                outputs[stream.index] = self._add_audio(stream)
+            elif stream in kept:
+                codec = self._converted.get(stream.index)
+                outputs[stream.index] = add_stream(self._container, self._suffix, stream, codec)
+        return outputs.pop(source.stream), outputs
+
+    def _add_audio(self, stream: AudioStream) -> AudioStream:
+        """Add a stream for audio that is re-encoded."""
+        output = self._container.add_stream(
+            choose_audio_codec(self._suffix), choose_sample_rate(self._suffix, stream)
+        )
+        assert isinstance(output, AudioStream)
+        set_audio_format(output, stream)
+        copy_metadata(output, stream, self._suffix, reencoded=True)
+        return output

@@ -1,62 +1,70 @@
-"""Frames as a file: a result that appears under its name only when whole."""
+"""Write frames to a video file in one go."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.snapshot import Snapshot
-from filmgate.media.containers.open import writing
-from filmgate.media.sinks import VideoOutput
-from filmgate.media.source_metadata import SourceMetadata
+from filmgate.core.source_metadata import SourceMetadata
+from filmgate.media.containers.open import translate_write_errors
+from filmgate.media.options import EncodeOptions
 from filmgate.media.writing.encoder import Encoder
-from filmgate.media.writing.output_file import OutputFile, checked, tick_of
+from filmgate.media.writing.output_file import OutputFile, check_output, choose_tick
 
 
 class VideoWriter:
-    """A result being written in one go.
+    """An opened video output that is written in one go and cannot be resumed.
 
-    `spec` is what arrives: Planes of `spec.pixels`. `origin` gives the other tracks (`slow` times
-    as long; None: none that has times), chapters, metadata, rotation, pixel aspect and place in
-    time. `tags` are added; `dropped` says in words what is not carried. Left without its
-    last commit, it leaves nothing behind. Raises UserError before the first frame.
+    Frames are Planes as in `spec`. Other streams (`time_scale` times as long; None: only those
+    without times), chapters, metadata, rotation, pixel aspect and start come from `source`. `tags`
+    are added to the metadata; `dropped` names what is not copied. Without its last commit it leaves
+    no file. Raises UserError before the first frame.
     """
 
-    resume: Snapshot | None = None  # there is nothing to go on from
+    resume: Snapshot | None = None
 
     def __init__(
         self,
-        output: VideoOutput,
+        options: EncodeOptions,
         spec: StreamSpec,
-        origin: SourceMetadata,
+        source: SourceMetadata,
         *,
-        slow: Fraction | None = Fraction(1),
+        time_scale: Fraction | None = Fraction(1),
         tags: Mapping[str, str] | None = None,
         threads: int = 2,
+        run_name: str = "",
     ) -> None:
-        self.path, self.tick = Path(output.path), tick_of(output, spec, origin)
-        checked(output, origin)
-        self._encoder = Encoder(output, spec, self.tick, origin, threads)
-        self._result = OutputFile(output, spec, self._encoder, origin, slow=slow, tags=tags or {})
+        self.path, self.tick = options.path, choose_tick(options, spec, source)
+        check_output(options, source)
+        self._encoder = Encoder(options, spec, self.tick, source, threads)
+        self._result = OutputFile(
+            options,
+            spec,
+            self._encoder,
+            source,
+            time_scale=time_scale,
+            tags=tags or {},
+            run_name=run_name,
+        )
         self.dropped = self._result.dropped
 
     def write(self, frames: Sequence[Frame]) -> None:
-        """Takes the next frames; they may wait in the encoder."""
-        with writing(self.path):
-            packets = self._encoder.packets(frames)
+        """Take the next frames; they may wait in the encoder."""
+        with translate_write_errors(self.path):
+            packets = self._encoder.encode(frames)
         self._result.write(packets)
 
     def commit(self, snapshot: Snapshot) -> None:
-        """The end, if the snapshot has no state: the file gets its name."""
+        """Finish the file if the video has ended; other commits change nothing."""
         if snapshot.state is None:
             self.finish()
 
     def finish(self) -> None:
-        """Nothing follows: the file is made whole and durable, and gets its name."""
-        with writing(self.path):
+        """Complete the file, make it durable, and give it its name."""
+        with translate_write_errors(self.path):
             packets = self._encoder.flush()
         self._result.write(packets)
         self._result.finish(self._encoder.end)

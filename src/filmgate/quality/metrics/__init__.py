@@ -1,1 +1,1 @@
-"""Measures of two videos, or of one against itself."""
+"""Measurements of one video or of two."""

@@ -1,4 +1,4 @@
-"""A measure that is used where it is installed: LPIPS."""
+"""LPIPS, if the `lpips` package and its weights are installed."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -8,21 +8,21 @@ from typing import Any
 
 from filmgate.media.pixels.planes import Planes
 
-_ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's, from which LPIPS is made
+_ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's weights, which LPIPS builds on
 
 
-def no_lpips() -> str:
-    """Why there is no LPIPS; nothing if there is. Nothing is fetched from a network for it."""
+def explain_missing_lpips() -> str:
+    """Return why LPIPS cannot be measured, empty if it can. Downloads nothing."""
     if find_spec("lpips") is None:
         return "not installed: pip install lpips"
     from torch.hub import get_dir
 
     weights = Path(get_dir()) / "checkpoints" / _ALEXNET
-    return "" if weights.exists() else f"its weights are not there: put {_ALEXNET} at {weights}"
+    return "" if weights.exists() else f"its weights are missing: put {_ALEXNET} at {weights}"
 
 
-def lpips() -> Callable[[Planes, Planes], float]:
-    """The LPIPS distance of two pictures, with AlexNet. Zhang et al., CVPR 2018."""
+def load_lpips() -> Callable[[Planes, Planes], float]:
+    """Return a function that measures LPIPS (AlexNet) of two images. Zhang et al., CVPR 2018."""
     import torch
 
     from filmgate.media.pixels.rgb import to_rgb

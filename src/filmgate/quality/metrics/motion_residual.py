@@ -1,4 +1,4 @@
-"""From one picture to the next: what moved, and what no motion explains."""
+"""Motion between consecutive frames, and what remains after motion compensation."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,69 +11,70 @@ import numpy.typing as npt
 from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.errors import Unsupported
 from filmgate.flow.dis import DisFlow, Field
-from filmgate.flow.shot_detection import cuts
+from filmgate.flow.shot_detection import detect_shots
 from filmgate.media.pixels.planes import Planes
 
 Luma = npt.NDArray[np.float32]  # (rows, columns), 8-bit levels
 
-LONGEST = 480  # pixels of the longest side of what is looked at
+MAX_SIDE = 480  # pixels of the longest side of the images that are measured
 _FLOW = DisFlow(cell=1)
-_CELL = 2  # flow is found on half of that
+_CELL = 2  # flow is estimated at this fraction of that size
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One picture against the one before it, both made small. `error`: levels left over by motion.
+class MotionStep:
+    """A downscaled frame against the one before it.
 
-    `moved` is the flow back to the picture before, in pixels of the small picture's half.
+    `error` is the mean absolute residual after motion compensation, in levels. `flow` leads back
+    to the frame before, in pixels at half the size of the downscaled frame.
     """
 
     error: float
-    moved: Field
+    flow: Field
 
 
-def luma(frame: Frame) -> Luma:
-    """The first plane of a frame as it is, in 8-bit levels."""
+def get_luma(frame: Frame) -> Luma:
+    """Return the first plane of a frame in 8-bit levels. Raises Unsupported without planes."""
     if not isinstance(frame.image, Planes):
-        raise Unsupported(f"a frame is {type(frame.image).__name__}: planes are wanted")
+        raise Unsupported(f"cannot measure a {type(frame.image).__name__}: pass frames of planes")
     return np.asarray(frame.image.arrays[0] / np.float32(1 << frame.image.bits - 8), np.float32)
 
 
-def small(picture: Luma) -> Luma:
-    """The picture with its longest side at most `LONGEST` pixels."""
-    scale = LONGEST / max(picture.shape)
+def downscale(image: Luma) -> Luma:
+    """Return the image with its longest side at most `MAX_SIDE` pixels."""
+    scale = MAX_SIDE / max(image.shape)
     if scale >= 1:
-        return picture
-    size = [max(1, round(n * scale)) for n in picture.shape[::-1]]
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
+        return image
+    size = [max(1, round(n * scale)) for n in image.shape[::-1]]
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def step(before: Luma, now: Luma) -> Step:
-    """What leads from one small picture to the next of the same size."""
-    field = flow(before, now)
-    return Step(float(np.abs(now - warped(before, field)).mean()), field)
+def measure_step(before: Luma, after: Luma) -> MotionStep:
+    """Return the flow and the residual between two downscaled images of one size."""
+    field = estimate_flow(before, after)
+    return MotionStep(float(np.abs(after - warp(before, field)).mean()), field)
 
 
-def flow(before: Luma, now: Luma) -> Field:
-    """Where each pixel of `now` was in `before`, on a grid of half the size."""
-    a, b = (_half(x) for x in (before, now))
-    return _FLOW.both(b, a)[0]
+def estimate_flow(before: Luma, after: Luma) -> Field:
+    """Return where each pixel of `after` was in `before`, on a grid of half the size."""
+    a, b = (_halve(x) for x in (before, after))
+    return _FLOW.estimate_both(b, a)[0]
 
 
-def warped(before: Luma, field: Field) -> Luma:
-    """The picture before, moved to where the next one has it."""
+def warp(before: Luma, field: Field) -> Luma:
+    """Return `before`, moved by `field` to where the next frame shows it."""
     rows, columns = before.shape
     scale = np.array([columns / field.shape[1], rows / field.shape[0]], np.float32)
-    own = cv2.resize(field, (columns, rows), interpolation=cv2.INTER_LINEAR) * scale
-    nothing: Any = None
-    how = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
-    moved = cv2.remap(before, own, nothing, how, borderMode=cv2.BORDER_REPLICATE)
+    full = cv2.resize(field, (columns, rows), interpolation=cv2.INTER_LINEAR) * scale
+    no_second_map: Any = None
+    mode = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
+    moved = cv2.remap(before, full, no_second_map, mode, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.float32)
 
 
-def with_cuts(spec: StreamSpec, chunks: Iterable[list[Frame]]) -> Iterator[Frame]:
-    """The frames, the first of each shot marked; one or two are held back, no more."""
-    finder, state = cuts(), None
+def mark_shots(spec: StreamSpec, chunks: Iterable[list[Frame]]) -> Iterator[Frame]:
+    """Yield the frames with the first of each shot marked; at most two are held back."""
+    finder, state = detect_shots(), None
     for frames in chunks:
         if state is None:
             state = finder.start(spec, Position(frames[0].index, frames[0].time))
@@ -84,7 +85,7 @@ def with_cuts(spec: StreamSpec, chunks: Iterable[list[Frame]]) -> Iterator[Frame
         yield from marked
 
 
-def _half(picture: Luma) -> npt.NDArray[np.uint8]:
-    size = [max(1, -(-n // _CELL)) for n in picture.shape[::-1]]
-    half = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+def _halve(image: Luma) -> npt.NDArray[np.uint8]:
+    size = [max(1, -(-n // _CELL)) for n in image.shape[::-1]]
+    half = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return np.asarray(np.clip(half + 0.5, 0, 255), np.uint8)

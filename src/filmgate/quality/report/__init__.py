@@ -1,1 +1,1 @@
-"""Reports as pages and images."""
+"""HTML reports, plots and contact sheets."""

@@ -1,4 +1,4 @@
-"""A contact sheet: frames of a film in rows, each with its number and time, to be looked at."""
+"""Contact sheets: rows of frames of a video, each with its number and time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,33 +12,34 @@ from filmgate.core.frame import Frame
 from filmgate.core.job import SourceFile, Task
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import to_rgb
-from filmgate.media.reading.video_reader import VideoReader
+from filmgate.media.sources import VideoFile
 
-LABEL = 16  # pixels for the words below each picture
+LABEL_HEIGHT = 16  # pixels of the label below each frame
 
 
-def contact_sheet(
+def write_contact_sheet(
     video: Path, moments: Sequence[Fraction], png: Path, *, columns: int = 6, width: int = 240
 ) -> Path:
-    """Writes a PNG with a row of `columns` frames from each of `moments` (seconds, rising) on.
+    """Write a PNG with one row of `columns` frames for each of `moments`; return its path.
 
-    Pictures are `width` pixels wide. Reads the film once. Raises BadInput.
+    `moments` are seconds in rising order; `width` is pixels per frame. The video is read once.
+    Raises BadInput.
     """
     rows: list[list[Image.Image]] = [[] for _ in moments]
-    opened = VideoReader.of(video)
-    for chunk, _ in opened.read(None, 1):
+    reader = VideoFile(video).open()
+    for chunk, _ in reader.read(None, 1):
         for frame in chunk:
             for row, moment in zip(rows, moments, strict=True):
                 if frame.time >= moment and len(row) < columns:
-                    row.append(picture_of(frame, width))
+                    row.append(render_frame(frame, width))
         if all(len(row) == columns for row in rows):
             break
-    return _saved(rows, png, columns, width)
+    return _save_rows(rows, png, columns, width)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """A film, what the tasks made of it, and the number of the first result to look at."""
+class BeforeAfter:
+    """A video and its result by `tasks`; `first` is the first output frame to show."""
 
     before: SourceFile
     after: SourceFile
@@ -46,30 +47,33 @@ class Pair:
     first: int
 
 
-def before_after(pairs: Sequence[Pair], png: Path, *, columns: int = 6, width: int = 240) -> Path:
-    """Writes a PNG with two rows for each pair: what was shown at a time, and what is shown now.
+def write_before_after(
+    pairs: Sequence[BeforeAfter], png: Path, *, columns: int = 6, width: int = 240
+) -> Path:
+    """Write a PNG with two rows for each pair, source frames above output frames of one time.
 
-    Where the result has frames between frames, the film's own stands there as long as it is shown.
+    Above an interpolated frame is the source frame that is shown at its time. Returns the path.
     """
     rows: list[list[Image.Image]] = []
     for pair in pairs:
         wanted = range(pair.first, pair.first + columns)
-        shown: Iterable[Frame] = (replace(f, image=f) for f in _frames(pair.before))
+        source: Iterable[Frame] = (replace(f, image=f) for f in _read_frames(pair.before))
         for task in pair.tasks:
-            shown = task.timeline(shown)
-        rows.append([picture_of(f.image, width, "before ") for f in _those(shown, wanted)
-                     if isinstance(f.image, Frame)])  # fmt: skip
-        rows.append([picture_of(f, width, "after ") for f in _those(_frames(pair.after), wanted)])
-    return _saved(rows, png, columns, width)
+            source = task.timeline(source)
+        above = (f.image for f in _select_frames(source, wanted) if isinstance(f.image, Frame))
+        below = _select_frames(_read_frames(pair.after), wanted)
+        rows.append([render_frame(frame, width, "before ") for frame in above])
+        rows.append([render_frame(frame, width, "after ") for frame in below])
+    return _save_rows(rows, png, columns, width)
 
 
-def _frames(video: SourceFile) -> Iterator[Frame]:
-    with video.open() as opened:
-        for chunk, _ in opened.read(None, 1):
+def _read_frames(video: SourceFile) -> Iterator[Frame]:
+    with video.open() as reader:
+        for chunk, _ in reader.read(None, 1):
             yield from chunk
 
 
-def _those(frames: Iterable[Frame], wanted: range) -> Iterator[Frame]:
+def _select_frames(frames: Iterable[Frame], wanted: range) -> Iterator[Frame]:
     for number, frame in enumerate(frames):
         if number in wanted:
             yield frame
@@ -77,18 +81,18 @@ def _those(frames: Iterable[Frame], wanted: range) -> Iterator[Frame]:
             return
 
 
-def _saved(rows: Sequence[Sequence[Image.Image]], png: Path, columns: int, width: int) -> Path:
-    height = max(picture.height for row in rows for picture in row)
+def _save_rows(rows: Sequence[Sequence[Image.Image]], png: Path, columns: int, width: int) -> Path:
+    height = max(image.height for row in rows for image in row)
     sheet = Image.new("RGB", (columns * width, len(rows) * height), "black")
     for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            sheet.paste(picture, (x * width, y * height))
+        for x, image in enumerate(row):
+            sheet.paste(image, (x * width, y * height))
     sheet.save(png)
     return png
 
 
-def picture_of(frame: Frame, width: int, said: str = "") -> Image.Image:
-    """A frame, `width` pixels wide, with what is said and its number and time below."""
+def render_frame(frame: Frame, width: int, prefix: str = "") -> Image.Image:
+    """Return a frame, `width` pixels wide, with `prefix`, its number and its time below."""
     import torch
 
     assert isinstance(frame.image, Planes)
@@ -96,8 +100,9 @@ def picture_of(frame: Frame, width: int, said: str = "") -> Image.Image:
     values = (rgb * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     small = Image.fromarray(np.ascontiguousarray(values))
     small.thumbnail((width - 4, 4 * width))
-    framed = Image.new("RGB", (width, small.height + LABEL), "black")
-    framed.paste(small, (2, 0))
-    words = f"{said}{frame.index}: {float(frame.time):.3f} s"
-    ImageDraw.Draw(framed).text((4, small.height + 2), words, font=ImageFont.load_default(11))
-    return framed
+    labeled = Image.new("RGB", (width, small.height + LABEL_HEIGHT), "black")
+    labeled.paste(small, (2, 0))
+    label = f"{prefix}{frame.index}: {float(frame.time):.3f} s"
+    font = ImageFont.load_default(11)
+    ImageDraw.Draw(labeled).text((4, small.height + 2), label, font=font)
+    return labeled

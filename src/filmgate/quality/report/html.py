@@ -1,4 +1,4 @@
-"""What was found of a film as one page of HTML with its pictures inside, and a plot beside it."""
+"""Self-contained HTML reports with their plots embedded."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from filmgate.quality.report.plot import as_png
+from filmgate.quality.report.plot import encode_png
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 62em; padding: 0 1em;
@@ -20,8 +20,8 @@ figure { margin: 1em 0 }
 """
 
 
-def page(title: str, verdict: str, ok: bool | None, parts: Iterable[str]) -> str:
-    """A page that needs nothing beside it. `ok`: None where there is no verdict."""
+def render_page(title: str, verdict: str, ok: bool | None, parts: Iterable[str]) -> str:
+    """Return a complete HTML page. `ok` colours the verdict; None leaves it plain."""
     kind = "" if ok is None else ' class="yes"' if ok else ' class="no"'
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -30,8 +30,8 @@ def page(title: str, verdict: str, ok: bool | None, parts: Iterable[str]) -> str
     )
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table of plain words."""
+def render_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return an HTML table; cells are escaped."""
     lines = ["<table><tr>" + "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>"]
     lines += [
         "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
@@ -39,25 +39,18 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join([*lines, "</table>"])
 
 
-def figure(image: Image.Image, words: str) -> str:
-    """A picture, inside the page."""
-    data = b64encode(as_png(image)).decode()
+def render_figure(image: Image.Image, caption: str) -> str:
+    """Return an HTML figure with the image embedded as PNG."""
+    data = b64encode(encode_png(image)).decode()
     return (
-        f'<figure><img alt="{escape(words)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(words)}</figcaption></figure>"
+        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
-def write(report: Path, html: str, plot: Image.Image) -> tuple[Path, Path]:
-    """The page, and its plot as a PNG of the same name."""
+def write_report(report: Path, html: str, plot: Image.Image) -> tuple[Path, Path]:
+    """Write the page, and its plot as a PNG of the same name; return both paths."""
     png = report.with_suffix(".png")
     report.write_text(html, encoding="utf-8")
-    png.write_bytes(as_png(plot))
+    png.write_bytes(encode_png(plot))
     return report, png
-
-
-def plot_path(row: Sequence[Image.Image], width: int) -> Image.Image:
-    whole = Image.new("RGB", (len(row) * width, max(image.height for image in row)), "black")
-    for k, image in enumerate(row):
-        whole.paste(image, (k * width, 0))
-    return whole

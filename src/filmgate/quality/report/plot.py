@@ -1,4 +1,4 @@
-"""Curves over time, drawn with Pillow: small, and the same everywhere."""
+"""Plots of curves over time, drawn with Pillow: small, and identical on every machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ Values = npt.NDArray[np.float64]
 
 COLOURS = ("#1f5fa8", "#c2571a", "#3c8d40", "#7a4fa3")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 22, 18  # margins, in pixels
-_TWICE = 2  # drawn larger and shrunk, so that lines are smooth
+_SUPERSAMPLING = 2  # plots are drawn larger and downscaled, for smooth lines
 _INK, _FAINT = "#333333", "#dddddd"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A curve: its name and its points; what is not a number is left out."""
+class Curve:
+    """A named curve; points with y NaN are left out."""
 
     name: str
     x: Values
     y: Values
 
 
-def plot(
-    lines: Sequence[Line],
+def draw_plot(
+    curves: Sequence[Curve],
     *,
     title: str,
     low: float | None = None,
@@ -35,52 +35,62 @@ def plot(
     limit: float | None = None,
     size: tuple[int, int] = (960, 200),
 ) -> Image.Image:
-    """A panel of curves. `marks`: x of faint upright lines; `limit`: y of a red one across.
+    """Return a panel of curves. `marks`: x of faint vertical lines; `limit`: y of a red line.
 
-    `low` and `high` bound the scale, which otherwise holds everything that is finite.
+    `low` and `high` bound the y axis. Default: all finite values. `size` is in pixels.
     """
-    frame = _Frame.of(lines, low, high, limit, size)
-    image = Image.new("RGB", (size[0] * _TWICE, size[1] * _TWICE), "white")
+    axes = _Axes.of(curves, low, high, limit, size)
+    image = Image.new("RGB", (size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING), "white")
     draw = ImageDraw.Draw(image)
-    left, right, top, bottom = frame.box
+    left, right, top, bottom = axes.box
     for mark in marks:
-        at = frame.x(mark)
-        draw.line([(at, top), (at, bottom)], fill=_FAINT, width=_TWICE)
-    for value in _ticks(frame.low, frame.high):
-        at = frame.y(value)
+        at = axes.x(mark)
+        draw.line([(at, top), (at, bottom)], fill=_FAINT, width=_SUPERSAMPLING)
+    for value in _choose_ticks(axes.low, axes.high):
+        at = axes.y(value)
         draw.line([(left, at), (right, at)], fill="#eeeeee", width=1)
-        draw.text((left - 6, at), f"{value:g}", _INK, _font(), anchor="rm")
-    for value in _ticks(frame.first, frame.last, 8):
-        draw.text((frame.x(value), bottom + 4), f"{value:g}", _INK, _font(), anchor="ma")
+        draw.text((left - 6, at), f"{value:g}", _INK, _load_font(), anchor="rm")
+    for value in _choose_ticks(axes.first, axes.last, 8):
+        draw.text((axes.x(value), bottom + 4), f"{value:g}", _INK, _load_font(), anchor="ma")
     if limit is not None:
-        draw.line([(left, frame.y(limit)), (right, frame.y(limit))], fill="#cc2222", width=_TWICE)
-    for line, colour in zip(lines, COLOURS, strict=False):
-        _draw(draw, frame, line, colour)
+        draw.line(
+            [(left, axes.y(limit)), (right, axes.y(limit))], fill="#cc2222", width=_SUPERSAMPLING
+        )
+    for curve, colour in zip(curves, COLOURS, strict=False):
+        _draw_curve(draw, axes, curve, colour)
     draw.rectangle((left, top, right, bottom), outline="#999999", width=1)
-    _headline(draw, lines, title, frame)
+    _draw_title(draw, curves, title, axes)
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def stacked(panels: Sequence[Image.Image]) -> Image.Image:
-    """Panels of one width below each other."""
-    whole = Image.new("RGB", (panels[0].width, sum(p.height for p in panels)), "white")
+def stack_vertically(panels: Sequence[Image.Image]) -> Image.Image:
+    """Return panels of one width as one image, from top to bottom."""
+    image = Image.new("RGB", (panels[0].width, sum(p.height for p in panels)), "white")
     top = 0
     for panel in panels:
-        whole.paste(panel, (0, top))
+        image.paste(panel, (0, top))
         top += panel.height
-    return whole
+    return image
 
 
-def as_png(image: Image.Image) -> bytes:
-    """The picture as the bytes of a PNG file."""
-    held = BytesIO()
-    image.save(held, "PNG", optimize=True)
-    return held.getvalue()
+def stack_horizontally(images: Sequence[Image.Image], width: int) -> Image.Image:
+    """Return images from left to right, each in a column of `width` pixels, on black."""
+    row = Image.new("RGB", (len(images) * width, max(image.height for image in images)), "black")
+    for k, image in enumerate(images):
+        row.paste(image, (k * width, 0))
+    return row
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """Return the image as the bytes of a PNG file."""
+    buffer = BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """Where values lie on the picture, which is drawn `_TWICE` as large."""
+class _Axes:
+    """Maps values to pixels of the plot before downscaling."""
 
     box: tuple[int, int, int, int]  # left, right, top, bottom
     first: float
@@ -91,21 +101,21 @@ class _Frame:
     @classmethod
     def of(
         cls,
-        lines: Sequence[Line],
+        curves: Sequence[Curve],
         low: float | None,
         high: float | None,
         limit: float | None,
         size: tuple[int, int],
-    ) -> "_Frame":
-        x = np.concatenate([line.x for line in lines])
-        y = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
+    ) -> "_Axes":
+        x = np.concatenate([curve.x for curve in curves])
+        y = np.concatenate([curve.y[np.isfinite(curve.y)] for curve in curves])
         y = np.append(y, [] if limit is None else [limit])
         least = low if low is not None else float(y.min()) if len(y) else 0.0
         most = high if high is not None else float(y.max()) if len(y) else 1.0
         if most <= least:
             least, most = least - 0.5, least + 0.5
         box = (_LEFT, size[0] - _RIGHT, _TOP, size[1] - _BOTTOM)
-        left, right, top, bottom = (n * _TWICE for n in box)
+        left, right, top, bottom = (n * _SUPERSAMPLING for n in box)
         first, last = (float(x.min()), float(x.max())) if len(x) else (0.0, 1.0)
         return cls((left, right, top, bottom), first, max(last, first + 1e-9), least, most)
 
@@ -119,28 +129,28 @@ class _Frame:
         return bottom - min(1.0, max(0.0, share)) * (bottom - top)
 
 
-def _draw(draw: ImageDraw.ImageDraw, frame: _Frame, line: Line, colour: str) -> None:
-    """The curve; where several points share a column, from their lowest to their highest."""
-    wide = frame.box[1] - frame.box[0]
-    many = len(line.x) > 2 * wide
+def _draw_curve(draw: ImageDraw.ImageDraw, axes: _Axes, curve: Curve, colour: str) -> None:
+    """Draw a curve; points that share a column become a line from the lowest to the highest."""
+    width = axes.box[1] - axes.box[0]
+    many = len(curve.x) > 2 * width
     points: list[tuple[float, float]] = []
     if not many:
-        for x, y in zip(line.x, line.y, strict=True):
+        for x, y in zip(curve.x, curve.y, strict=True):
             if np.isfinite(y):
-                points.append((frame.x(float(x)), frame.y(float(y))))
+                points.append((axes.x(float(x)), axes.y(float(y))))
             else:
-                _stroke(draw, points, colour)
+                _draw_points(draw, points, colour)
                 points = []
     else:
-        for part in np.array_split(np.arange(len(line.x)), wide):
-            told = line.y[part][np.isfinite(line.y[part])]
-            if len(told):
-                at = frame.x(float(line.x[part[0]]))
-                points += [(at, frame.y(float(told.min()))), (at, frame.y(float(told.max())))]
-    _stroke(draw, points, colour)
+        for part in np.array_split(np.arange(len(curve.x)), width):
+            y = curve.y[part][np.isfinite(curve.y[part])]
+            if len(y):
+                column = axes.x(float(curve.x[part[0]]))
+                points += [(column, axes.y(float(y.min()))), (column, axes.y(float(y.max())))]
+    _draw_points(draw, points, colour)
 
 
-def _stroke(draw: ImageDraw.ImageDraw, points: list[tuple[float, float]], colour: str) -> None:
+def _draw_points(draw: ImageDraw.ImageDraw, points: list[tuple[float, float]], colour: str) -> None:
     if len(points) == 1:
         x, y = points[0]
         draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colour)
@@ -148,23 +158,25 @@ def _stroke(draw: ImageDraw.ImageDraw, points: list[tuple[float, float]], colour
         draw.line(points, fill=colour, width=3, joint="curve")
 
 
-def _headline(draw: ImageDraw.ImageDraw, lines: Sequence[Line], title: str, frame: _Frame) -> None:
-    left, right, top, _ = frame.box
-    draw.text((left, top - 6), title, _INK, _font(13), anchor="ls")
+def _draw_title(
+    draw: ImageDraw.ImageDraw, curves: Sequence[Curve], title: str, axes: _Axes
+) -> None:
+    left, right, top, _ = axes.box
+    draw.text((left, top - 6), title, _INK, _load_font(13), anchor="ls")
     at = right
-    if len(lines) > 1:
-        for line, colour in list(zip(lines, COLOURS, strict=False))[::-1]:
-            draw.text((at, top - 6), line.name, colour, _font(12), anchor="rs")
-            at -= int(draw.textlength(line.name, _font(12))) + 24
+    if len(curves) > 1:
+        for curve, colour in list(zip(curves, COLOURS, strict=False))[::-1]:
+            draw.text((at, top - 6), curve.name, colour, _load_font(12), anchor="rs")
+            at -= int(draw.textlength(curve.name, _load_font(12))) + 24
 
 
-def _ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round values between two bounds."""
+def _choose_ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Return round values between two bounds."""
     raw = (high - low) / about
     power = 10.0 ** np.floor(np.log10(raw))
     step = float(next(n for n in (1, 2, 5, 10) if n * power >= raw) * power)
     return [round(n * step, 10) for n in range(int(np.ceil(low / step)), int(high / step) + 1)]
 
 
-def _font(size: int = 11) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size * _TWICE)
+def _load_font(size: int = 11) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size * _SUPERSAMPLING)

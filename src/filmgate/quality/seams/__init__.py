@@ -1,1 +1,1 @@
-"""Seams: jumps where batches meet."""
+"""Find seams: jumps where one batch of frames ends and the next starts."""

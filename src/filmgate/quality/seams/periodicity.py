@@ -1,4 +1,4 @@
-"""Rhythm: does something happen in a film every so many frames?"""
+"""Find a period at which frames stand out: jumps or blurring that repeat."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]  # (frames,)
 
-# What a film without seams does not reach; docs/seams.md has the figures.
-BOUNDARY = 1.0  # the median score of frames at boundaries, of a period that is given
-FOUND = 2.0  # the same of one that was looked for: an encoder's pattern reaches 1.14
-CHANCE = 1e-3
-BREATH = 0.2  # how alike one period is to the next, as a correlation
-DEPTH = 0.015  # how far sharpness goes up and down, as a share
+# Limits above what videos without seams reach; docs/seams.md has the measurements.
+MIN_SCORE_GIVEN = 1.0  # median score of boundary frames, at a period that the user gave
+MIN_SCORE_FOUND = 2.0  # the same at a period that was searched for: B-frames reach 1.14
+MAX_P_VALUE = 1e-3
+MIN_SIMILARITY = 0.2  # mean correlation of one period with the others
+MIN_DEPTH = 0.015  # how far sharpness rises and falls, as a fraction
 
-_SHORTEST = 3  # frames of the periods that are looked for
-_LONGEST = 512
-_LOOKED_AT = 20  # of the strongest, which may be an encoder's: often and hardly
-_BREATHING = 6  # frames: in shorter periods breathing can't be told from an encoder's pattern
-_ENCODERS = (4, 3)  # frames: the patterns of B-frames, which are evened out
+_MIN_PERIOD = 3  # frames
+_MAX_PERIOD = 512  # frames
+_CANDIDATE_COUNT = 20  # the strongest may be an encoder's pattern, which is frequent but weak
+_MIN_BREATHING_PERIOD = 6  # frames; shorter breathing looks like the pattern of an encoder
+_B_FRAME_PATTERNS = (4, 3)  # frames; sharpness is averaged over these lengths
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
     """Boundaries every `frames` frames from `first` on; `score` is the median of their scores.
 
-    `others`: that of all other frames. `chance`: how probably the same frames in any order would
-    look so, over all periods that were tried. `again`: the scores' autocorrelation at that distance
-    (-1 to 1). `breath`, `depth`: see `breathing`. `given`: asked for, and not found.
+    `others`: the median of all other frames. `p_value`: of frames in random order, over all
+    periods that were tried. `autocorrelation`: of the scores at that lag, -1 to 1. `similarity`,
+    `depth`, `breathes`: see `measure_breathing`. `given`: the user gave this period.
     """
 
     frames: int
@@ -38,9 +38,9 @@ class Period:
     boundaries: int
     score: float
     others: float
-    chance: float
-    again: float
-    breath: float
+    p_value: float
+    autocorrelation: float
+    similarity: float
     depth: float
     breathes: bool
     given: bool
@@ -48,115 +48,120 @@ class Period:
     @property
     def jumps(self) -> bool:
         """Whether frames at the boundaries stand out."""
-        return self.score >= (BOUNDARY if self.given else FOUND) and self.chance <= CHANCE
+        return (
+            self.score >= (MIN_SCORE_GIVEN if self.given else MIN_SCORE_FOUND)
+            and self.p_value <= MAX_P_VALUE
+        )
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is seen there. Breathing counts at given periods: people breathe too."""
+        """Whether no seam shows. Breathing counts only at given periods: people breathe too."""
         return not self.jumps and not (self.given and self.breathes)
 
 
-def found_period(total: Values, level: Values) -> Period | None:
-    """The period at which frames stand out most, None if none does by more than chance."""
-    periods = range(_SHORTEST, min(_LONGEST, len(total) // 4) + 1)
-    strongest = _strongest(_ranked(total), ~np.isnan(total), periods)
-    for strength, frames, first in strongest[:_LOOKED_AT]:
-        found = _period(total, level, strength, frames, first, sum(periods), False)
-        if found.jumps:
-            return found
+def find_period(total: Values, level: Values) -> Period | None:
+    """Return the period at which frames stand out most, None if none is significant."""
+    periods = range(_MIN_PERIOD, min(_MAX_PERIOD, len(total) // 4) + 1)
+    strongest = _rank_periods(_rank_scores(total), ~np.isnan(total), periods)
+    for strength, frames, first in strongest[:_CANDIDATE_COUNT]:
+        period = _describe_period(total, level, strength, frames, first, sum(periods), False)
+        if period.jumps:
+            return period
     return None
 
 
-def given_period(total: Values, level: Values, frames: int) -> Period | None:
-    """What is at the boundaries of a period, wherever the first one lies; None: nothing told."""
-    for strength, _, first in _strongest(_ranked(total), ~np.isnan(total), [frames]):
-        return _period(total, level, strength, frames, first, frames, True)
+def measure_period(total: Values, level: Values, frames: int) -> Period | None:
+    """Return the boundaries of a period at their strongest offset; None if too few have scores."""
+    for strength, _, first in _rank_periods(_rank_scores(total), ~np.isnan(total), [frames]):
+        return _describe_period(total, level, strength, frames, first, frames, True)
     return None
 
 
-def breathing(level: Values, frames: int) -> tuple[float, float, bool]:
-    """Whether a film gets sharper and softer in every period, as where batches are blended.
+def measure_breathing(level: Values, frames: int) -> tuple[float, float, bool]:
+    """Measure whether a video gets sharper and softer in every period, as blended batches do.
 
-    `level` is ln of sharpness. Gives how alike periods are (their mean correlation), how far it
-    goes (a share), and whether that is more than chance and noise do.
+    `level` is ln of sharpness for each frame. Returns the mean correlation between periods, the
+    depth as a fraction, and whether both are more than chance and noise give.
     """
-    for width in _ENCODERS:
+    for width in _B_FRAME_PATTERNS:
         if len(level) > width:
             level = np.convolve(level, np.ones(width) / width, "valid")
-    around = frames // 2, frames - 1 - frames // 2
+    padding = frames // 2, frames - 1 - frames // 2
     count = len(level) // frames
-    if count < 4 or frames < _BREATHING:
+    if count < 4 or frames < _MIN_BREATHING_PERIOD:
         return 0.0, 0.0, False
-    middle = np.convolve(np.pad(level, around, "edge"), np.ones(frames) / frames, "valid")
+    middle = np.convolve(np.pad(level, padding, "edge"), np.ones(frames) / frames, "valid")
     rest: Values = level - middle
     rest = np.clip(rest, *np.quantile(rest, [0.02, 0.98]))
     rows = rest[: count * frames].reshape(count, frames)
-    own = float(np.square(rows).sum())
-    both = float(np.square(rows.sum(0)).sum()) - own
-    alike = both / (own * (count - 1)) if own > 1e-9 else 0.0
+    variance = float(np.square(rows).sum())
+    covariance = float(np.square(rows.sum(0)).sum()) - variance
+    similarity = covariance / (variance * (count - 1)) if variance > 1e-9 else 0.0
     depth = float(np.ptp(np.median(rows, axis=0)))
-    # three spreads of such a mean, where smooth curves have about three free values each
-    least = max(BREATH, sqrt(6 / (count * (count - 1))))
-    return alike, depth, alike >= least and depth >= DEPTH
+    # three standard deviations of such a mean: a smooth curve has about three free values
+    least = max(MIN_SIMILARITY, sqrt(6 / (count * (count - 1))))
+    return similarity, depth, similarity >= least and depth >= MIN_DEPTH
 
 
-def autocorrelation(total: Values, longest: int) -> Values:
-    """Of the scores, ranked: -1 to 1 at each distance from 0 to `longest` frames."""
-    ranked = _ranked(total)
+def compute_autocorrelation(total: Values, longest: int) -> Values:
+    """Return the autocorrelation of the ranked scores, -1 to 1, at lags 0 to `longest` frames."""
+    ranked = _rank_scores(total)
     n = len(ranked)
     size = 1 << (2 * n - 1).bit_length()
     power = np.abs(np.fft.rfft(ranked, size)) ** 2
-    found = np.fft.irfft(power, size)[: longest + 1]
-    return np.asarray(found / max(found[0], 1e-12))
+    products = np.fft.irfft(power, size)[: longest + 1]
+    return np.asarray(products / max(products[0], 1e-12))
 
 
-def _strongest(
-    ranked: Values, told: npt.NDArray[np.bool_], periods: Iterable[int]
+def _rank_periods(
+    ranked: Values, scored: npt.NDArray[np.bool_], periods: Iterable[int]
 ) -> list[tuple[float, int, int]]:
-    """How far the boundaries of each period stand out, where they do most: (spreads, frames, first
-    boundary), the strongest first."""
-    found = []
+    """Return (strength, frames, first boundary) of each period, the strongest first.
+
+    `strength` is in standard deviations, at the offset where the boundaries stand out most.
+    """
+    ranking = []
     for period in periods:
-        places = np.arange(len(told)) % period
-        count = np.bincount(places, weights=told, minlength=period)
+        places = np.arange(len(scored)) % period
+        count = np.bincount(places, weights=scored, minlength=period)
         sums = np.bincount(places, weights=ranked, minlength=period)
         strength = np.where(count >= 3, sums / np.sqrt(np.maximum(count, 1)), -np.inf)
         first = int(np.argmax(strength))
         if count[first] >= 3:
-            found.append((float(strength[first]), period, first))
-    return sorted(found, reverse=True)
+            ranking.append((float(strength[first]), period, first))
+    return sorted(ranking, reverse=True)
 
 
-def _period(
+def _describe_period(
     total: Values, level: Values, strength: float, frames: int, first: int, tried: int, given: bool
 ) -> Period:
-    told = ~np.isnan(total)
+    scored = ~np.isnan(total)
     at = np.zeros(len(total), bool)
     at[first::frames] = True
-    breath, depth, breathes = breathing(level, frames)
+    similarity, depth, breathes = measure_breathing(level, frames)
     return Period(
         frames=frames,
         first=first,
-        boundaries=int((at & told).sum()),
-        score=float(np.median(total[at & told])),
-        others=float(np.median(total[told if at[told].all() else told & ~at])),
-        chance=min(1.0, tried * erfc(strength / sqrt(2)) / 2),
-        again=float(autocorrelation(total, frames)[frames]),
-        breath=breath,
+        boundaries=int((at & scored).sum()),
+        score=float(np.median(total[at & scored])),
+        others=float(np.median(total[scored if at[scored].all() else scored & ~at])),
+        p_value=min(1.0, tried * erfc(strength / sqrt(2)) / 2),
+        autocorrelation=float(compute_autocorrelation(total, frames)[frames]),
+        similarity=similarity,
         depth=depth,
         breathes=breathes,
         given=given,
     )
 
 
-def _ranked(total: Values) -> Values:
-    """Normal scores of the ranks: their sum over k frames in any order has the spread sqrt(k)."""
-    told = ~np.isnan(total)
-    found = np.zeros(len(total))
-    if not told.any():
-        return found
-    _, where, count = np.unique(total[told], return_inverse=True, return_counts=True)
-    middle = (np.cumsum(count) - count / 2) / told.sum()
+def _rank_scores(total: Values) -> Values:
+    """Return normal scores of the ranks: the sum of k in random order deviates by sqrt(k)."""
+    scored = ~np.isnan(total)
+    ranked = np.zeros(len(total))
+    if not scored.any():
+        return ranked
+    _, where, count = np.unique(total[scored], return_inverse=True, return_counts=True)
+    middle = (np.cumsum(count) - count / 2) / scored.sum()
     quantile = NormalDist().inv_cdf
-    found[told] = np.array([quantile(float(share)) for share in middle])[where]
-    return found
+    ranked[scored] = np.array([quantile(float(share)) for share in middle])[where]
+    return ranked

@@ -1,4 +1,4 @@
-"""Seams of a video as a report."""
+"""Check a video for seams and report them as a page and a plot."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,153 +9,173 @@ from PIL import Image
 from filmgate.core.frame import Frame
 from filmgate.errors import BadSetting
 from filmgate.media.sources import VideoPipe
-from filmgate.quality.metrics.motion_residual import flow, luma, small, warped
-from filmgate.quality.report.contact_sheet import picture_of
-from filmgate.quality.report.html import figure, page, plot_path, table, write
-from filmgate.quality.report.plot import Line, plot, stacked
-from filmgate.quality.seams.periodicity import BOUNDARY, Period, autocorrelation
+from filmgate.quality.metrics.motion_residual import downscale, estimate_flow, get_luma, warp
+from filmgate.quality.report.contact_sheet import render_frame
+from filmgate.quality.report.html import render_figure, render_page, render_table, write_report
+from filmgate.quality.report.plot import Curve, draw_plot, stack_horizontally, stack_vertically
+from filmgate.quality.seams.periodicity import MIN_SCORE_GIVEN, Period, compute_autocorrelation
 from filmgate.quality.seams.score import (
     KINDS,
-    SINGLE,
-    Seams,
+    SINGLE_THRESHOLD,
+    SeamReport,
     Signals,
-    highest,
-    judged,
-    measured,
-    scores,
+    compute_scores,
+    judge_signals,
+    measure_signals,
+    take_highest,
 )
 from filmgate.tasks.job_config import source_from
 
-_SCORE = "A score is how far a frame stands out of its surroundings, alone, in their own spreads."
+_SCORE_NOTE = (
+    "A score is how far a frame exceeds the frames around it and its two neighbours, in median "
+    "absolute deviations."
+)
+_TITLES = {
+    "residual": "residual after motion compensation, levels",
+    "luma": "jump of mean luma, levels",
+    "sharpness": "jump of sharpness, ln",
+}
 
 
-def look_for_seams(
-    video: Path, report: Path, periods: Sequence[int] = (), threshold: float = SINGLE
-) -> Seams:
-    """Reads a film, writes the page `report` with its plot beside it, and gives the verdict.
+def check_seams(
+    video: Path, report: Path, periods: Sequence[int] = (), threshold: float = SINGLE_THRESHOLD
+) -> SeamReport:
+    """Return the verdict on a video, and write the page `report` and its plot as a PNG.
 
-    Reads it again up to its worst frame, for pictures. Raises BadInput, BadSetting, Unsupported.
+    The video is read twice, the second time up to its worst frame. Raises BadInput, BadSetting,
+    Unsupported.
     """
     source = source_from({"path": video})
     if isinstance(source, VideoPipe):
-        raise BadSetting("a pipe can't be read twice: name a file")
-    with source.open() as opened:
+        raise BadSetting("cannot check a pipe for seams: it can only be read once. Pass a file")
+    with source.open() as reader:
         if report.suffix.lower() not in (".html", ".htm"):
-            raise BadSetting(f"report is {report}: wanted a name that ends in .html")
-        signals = measured(opened.spec, (frames for frames, _ in opened.read(None, 16)))
-        found = judged(video, signals, periods, threshold)
-        chunks = (frames for frames, _ in opened.read(None, 16))
-        shots = worst_shots(chunks, [moment.frame for moment in found.worst])
-    plot = drawn(found, signals)
-    write(report, seams_page(found, plot, shots), plot)
-    return found
+            raise BadSetting(f"report is {report}: pass a name that ends in .html")
+        signals = measure_signals(reader.spec, (frames for frames, _ in reader.read(None, 16)))
+        result = judge_signals(video, signals, periods, threshold)
+        chunks = (frames for frames, _ in reader.read(None, 16))
+        shots = render_worst_frames(chunks, [outlier.frame for outlier in result.worst])
+    plot = draw_seams(result, signals)
+    write_report(report, render_seams_page(result, plot, shots), plot)
+    return result
 
 
-def drawn(found: Seams, signals: Signals) -> Image.Image:
-    """The plot: scores over time with boundaries, each kind of jump, and what repeats."""
-    by_kind = scores(signals)
-    total, times = highest(by_kind), signals.times
-    period = found.found or (found.given[0] if found.given else None)
-    marks = [float(t) for t in (times[period.first :: period.frames] if period else
-                                times[signals.cut])]  # fmt: skip
-    top = max(BOUNDARY * 2, float(np.nanmax(total, initial=0)))
-    words = "how far each frame stands out, over seconds"
-    words += f"; upright: every {period.frames} frames" if period else "; upright: cuts"
-    names = {"residual": "left over by motion", "luma": "jump of luma", "sharpness": "of sharpness"}
+def draw_seams(result: SeamReport, signals: Signals) -> Image.Image:
+    """Return a plot of the scores over time, each signal, and the scores' autocorrelation."""
+    by_kind = compute_scores(signals)
+    total, times = take_highest(by_kind), signals.times
+    period = result.found or (result.given[0] if result.given else None)
+    marks = times[period.first :: period.frames] if period else times[signals.shot_start]
+    meaning = f"every {period.frames} frames" if period else "shot boundaries"
+    top = max(MIN_SCORE_GIVEN * 2, float(np.nanmax(total, initial=0)))
     panels = [
-        plot([Line("score", times, total)], title=words, low=0, high=top, limit=found.threshold
-             if found.threshold <= top else None, marks=marks),
-        *(plot([Line(kind, times, getattr(signals, kind))], size=(960, 130),
-               title=f"{names[kind]}, {'ln' if kind == 'sharpness' else 'levels'}")
-          for kind in KINDS),
+        draw_plot(
+            [Curve("score", times, total)],
+            title=f"score of each frame over seconds; vertical lines: {meaning}",
+            low=0,
+            high=top,
+            limit=result.threshold if result.threshold <= top else None,
+            marks=[float(time) for time in marks],
+        ),
+        *(
+            draw_plot([Curve(kind, times, getattr(signals, kind))], size=(960, 130),
+                      title=_TITLES[kind])
+            for kind in KINDS
+        ),
     ]  # fmt: skip
     longest = min(256, len(total) // 3)
     if longest >= 4:
-        again = autocorrelation(total, longest)
+        correlation = compute_autocorrelation(total, longest)
         near = [period.frames] if period and period.frames <= longest else []
-        lags = Line("", np.arange(1.0, longest + 1), again[1:])
-        words = "how alike the scores are so many frames later"
-        panels.append(plot([lags], size=(960, 130), title=words, marks=near))
-    return stacked(panels)
+        lags = Curve("", np.arange(1.0, longest + 1), correlation[1:])
+        title = "autocorrelation of the scores over the lag in frames"
+        panels.append(draw_plot([lags], size=(960, 130), title=title, marks=near))
+    return stack_vertically(panels)
 
 
-def seams_page(found: Seams, plot: Image.Image, shots: Sequence[Image.Image]) -> str:
-    """The page on one film; `shots` are the pictures of its worst frames."""
-    rows = [period_row(period) for period in (found.found, *found.given) if period]
-    heads = ("period", "first at", "boundaries", "their score", "others'", "by chance", "repeats",
-             "breathing", "verdict")  # fmt: skip
+def render_seams_page(result: SeamReport, plot: Image.Image, shots: Sequence[Image.Image]) -> str:
+    """Return the page on one video; `shots` are images of its worst frames."""
+    rows = [format_period(period) for period in (result.found, *result.given) if period]
+    heads = ("period", "first boundary", "boundaries", "median score", "score of other frames",
+             "p-value", "autocorrelation", "breathing depth (similarity)", "verdict")  # fmt: skip
     parts = [
-        f"<p>{found.frames} frames, {found.cuts} cuts. {_SCORE}</p>",
-        table(heads, rows) if rows else "<p>No period was found.</p>",
-        figure(plot, "Scores and what they come from"),
+        f"<p>{result.frames} frames, {result.shot_boundaries} shot boundaries. {_SCORE_NOTE}</p>",
+        render_table(heads, rows) if rows else "<p>No period was found.</p>",
+        render_figure(plot, "Scores, and the signals that they are computed from"),
         *(
-            figure(image, f"Frame {m.frame} at {m.time:.3f} s: {m.score:.1f} in {m.kind}. Before, "
-                          "the frame, after; right: what motion leaves over, stretched")
-            for image, m in zip(shots, found.worst, strict=True)
+            render_figure(image, f"Frame {m.frame} at {m.time:.3f} s: score {m.score:.1f} in "
+                                 f"{m.kind}. From left: the frame before, the frame, the frame "
+                                 "after, the residual after motion compensation (amplified)")
+            for image, m in zip(shots, result.worst, strict=True)
         ),
     ]  # fmt: skip
-    return page(f"Seams of {found.video.name}", verdict(found), found.ok, parts)
+    return render_page(f"Seams of {result.video.name}", describe_verdict(result), result.ok, parts)
 
 
-def verdict(found: Seams) -> str:
-    """The verdict in words."""
-    if found.ok:
-        return "no seam is seen"
-    why = []
-    for period in (found.found, *found.given):
+def describe_verdict(result: SeamReport) -> str:
+    """Return the verdict as text."""
+    if result.ok:
+        return "no seams found"
+    reasons = []
+    for period in (result.found, *result.given):
         if period and not period.ok:
-            what = "jumps" if period.jumps else "breathes"
-            why.append(f"it {what} every {period.frames} frames")
-    if found.worst and found.worst[0].score >= found.threshold:
-        why.append(f"frame {found.worst[0].frame} jumps, at {found.worst[0].time:.3f} s")
-    return "; ".join(dict.fromkeys(why))
+            what = "jumps" if period.jumps else "sharpness breathes"
+            reasons.append(f"{what} every {period.frames} frames")
+    if result.worst and result.worst[0].score >= result.threshold:
+        worst = result.worst[0]
+        reasons.append(f"frame {worst.frame} jumps, at {worst.time:.3f} s")
+    return "; ".join(dict.fromkeys(reasons))
 
 
-def period_row(period: Period) -> tuple[str, ...]:
-    """What is said of a period, cell by cell."""
+def format_period(period: Period) -> tuple[str, ...]:
+    """Return a period as the cells of a table row."""
     return (
         f"{period.frames} ({'given' if period.given else 'found'})",
         str(period.first),
         str(period.boundaries),
         f"{period.score:.1f}",
         f"{period.others:.1f}",
-        f"{period.chance:.0e}",
-        f"{period.again:.2f}",
-        f"{period.depth:.1%} ({period.breath:.2f})",
-        period_verdict(period),
+        f"{period.p_value:.0e}",
+        f"{period.autocorrelation:.2f}",
+        f"{period.depth:.1%} ({period.similarity:.2f})",
+        describe_period(period),
     )
 
 
-def period_verdict(period: Period) -> str:
-    """What is seen there, in a word or two."""
-    return "nothing seen" if period.ok else "jumps" if period.jumps else "breathes"
+def describe_period(period: Period) -> str:
+    """Return the verdict on one period in a word or two."""
+    return "no seam" if period.ok else "jumps" if period.jumps else "breathes"
 
 
-def worst_shots(
+def render_worst_frames(
     chunks: Iterable[list[Frame]], wanted: Sequence[int], width: int = 236
 ) -> list[Image.Image]:
-    """For each number of a frame: the one before, itself, the one after, what motion leaves."""
+    """Return a row of images for each wanted frame: before, itself, after, and the residual."""
     near = {n + k for n in wanted for k in (-1, 0, 1)}
-    kept, left = dict[int, Image.Image](), dict[int, Image.Image]()
+    shown, residuals = dict[int, Image.Image](), dict[int, Image.Image]()
     before: Frame | None = None
     for frames in chunks:
         for frame in frames:
             if frame.index in near:
-                kept[frame.index] = picture_of(frame, width)
+                shown[frame.index] = render_frame(frame, width)
             if frame.index in wanted and before is not None:
-                a, b = small(luma(before)), small(luma(frame))
-                rest = np.abs(b - warped(a, flow(a, b)))
-                most = max(4.0, float(np.quantile(rest, 0.998)))
-                levels = np.clip(rest * (255 / most), 0, 255).astype(np.uint8)
-                left[frame.index] = Image.fromarray(levels)
+                residuals[frame.index] = _render_residual(before, frame)
             before = frame if frame.index + 1 in wanted else None
         if near and frames[-1].index > max(near):
             break
-    found = []
+    rows = []
     for n in wanted:
-        row = [kept[k] for k in (n - 1, n, n + 1) if k in kept]
-        if n in left:
-            left[n].thumbnail((width - 4, 4 * width))
-            row.append(left[n].convert("RGB"))
-        found.append(plot_path(row, width))
-    return found
+        row = [shown[k] for k in (n - 1, n, n + 1) if k in shown]
+        if n in residuals:
+            residuals[n].thumbnail((width - 4, 4 * width))
+            row.append(residuals[n].convert("RGB"))
+        rows.append(stack_horizontally(row, width))
+    return rows
+
+
+def _render_residual(before: Frame, after: Frame) -> Image.Image:
+    """Return what remains after motion compensation, amplified to be visible."""
+    a, b = downscale(get_luma(before)), downscale(get_luma(after))
+    residual = np.abs(b - warp(a, estimate_flow(a, b)))
+    peak = max(4.0, float(np.quantile(residual, 0.998)))
+    return Image.fromarray(np.clip(residual * (255 / peak), 0, 255).astype(np.uint8))

@@ -1,8 +1,8 @@
-"""Seams: does a film jump where one batch of frames ends and the next begins?
+"""Score how far each frame of a video stands out, to find seams where batches of frames meet.
 
-Each frame is held against the one before it in three ways: what motion leaves over, the jump of
-mean luma, and the jump of sharpness. A jump counts by how far it stands out of its own
-surroundings, and only if it stands alone: motion, noise, fades and flashes do not.
+Each frame is compared with the one before it by the residual after motion compensation, the jump
+of mean luma and the jump of sharpness. A jump scores by how far it exceeds the frames around it
+and its two neighbours, so that motion, noise, fades and flashes score nothing.
 """
 
 from array import array
@@ -19,42 +19,42 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import BadSetting
-from filmgate.quality.metrics.motion_residual import luma, small, step, with_cuts
-from filmgate.quality.seams.periodicity import Period, Values, found_period, given_period
+from filmgate.quality.metrics.motion_residual import downscale, get_luma, mark_shots, measure_step
+from filmgate.quality.seams.periodicity import Period, Values, find_period, measure_period
 
 KINDS = ("residual", "luma", "sharpness")
-# A score that a frame of a film without seams does not reach; docs/seams.md has the figures.
-SINGLE = 12.0
+# Above the score of any frame in videos without seams; docs/seams.md has the measurements.
+SINGLE_THRESHOLD = 12.0
 
-_AROUND = 25  # frames that are a frame's surroundings
-_FEWEST = 7  # a shot with fewer says nothing
-# A spread below this does not count: of ln(levels), levels, ln(levels).
+_WINDOW = 25  # frames that a frame is compared with
+_MIN_SHOT = 7  # frames; shorter shots have no scores
+# The least deviation that a score is divided by: of ln(levels), levels, ln(levels).
 _FLOOR = {"residual": 0.06, "luma": 0.12, "sharpness": 0.02}
-_SOFT = 0.3  # levels that a residual may have without being anything
-_CLEAR = 16.0  # levels of contrast from which sharpness counts in full
-_SAME = 0.02  # levels: two pictures that differ by less are one picture, shown twice
-_HELD = 3  # so many repetitions in a row are how animation is made, more are a still
+_RESIDUAL_OFFSET = 0.3  # levels; smaller residuals mean nothing
+_FULL_CONTRAST = 16.0  # levels of contrast from which sharpness has its full weight
+_REPEAT_LIMIT = 0.02  # levels; frames that differ by less are one frame, shown twice
+_MAX_REPEATS = 3  # animation repeats a frame up to this often, a still for longer
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What was measured of a film, a number for each frame; not a number on the first of a shot.
+    """Measurements of a video, one value for each frame; NaN on the first frame of a shot.
 
     `times` in seconds, `residual` and `luma` in 8-bit levels, `sharpness` as ln of its ratio to
-    the frame before. `held`: the picture before, shown again.
+    the frame before. `repeated`: the frame before is shown again.
     """
 
     times: Values
     residual: Values
     luma: Values
     sharpness: Values
-    cut: npt.NDArray[np.bool_]
-    held: npt.NDArray[np.bool_]
+    shot_start: npt.NDArray[np.bool_]
+    repeated: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A frame that stands out: by how much, and in what."""
+class Outlier:
+    """A frame that stands out: its number, time in seconds, score, and one of `KINDS`."""
 
     frame: int
     time: float
@@ -63,127 +63,134 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Seams:
-    """What `seams` found: the verdict with its reasons; scores are in spreads of the surroundings.
+class SeamReport:
+    """The verdict on a video with its reasons; scores are in deviations of the frames around.
 
-    `found`: the period that was looked for and found, None without one.
+    `found` is the period that a search found, None without one; `given` are the user's periods.
     """
 
     video: Path
     frames: int
-    cuts: int
+    shot_boundaries: int
     threshold: float
-    worst: tuple[Moment, ...]
+    worst: tuple[Outlier, ...]
     found: Period | None
     given: tuple[Period, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether the film shows no seam."""
+        """Whether the video has no seam."""
         single = not self.worst or self.worst[0].score < self.threshold
         return single and all(p.ok for p in (self.found, *self.given) if p)
 
 
-def measured(spec: StreamSpec, chunks: Iterable[list[Frame]]) -> Signals:
-    """Looks at a film once, frame by frame; of each frame numbers are kept and nothing else."""
+def measure_signals(spec: StreamSpec, chunks: Iterable[list[Frame]]) -> Signals:
+    """Measure a video in one pass; only numbers are kept of each frame."""
     columns = {name: array("d") for name in ("times", *KINDS)}
-    cut, held = array("b"), array("b")
+    shot_start, repeated = array("b"), array("b")
     before: tuple[Any, float, float, float] | None = None
-    for frame in with_cuts(spec, chunks):
-        whole = luma(frame)
-        picture = small(whole)
-        sharp = log(float(np.abs(cv2.Laplacian(whole, cv2.CV_32F)).mean()) + 0.5)
-        # In the dark, and in fog, sharpness has no meaning.
-        clear = min(1.0, float(picture.std()) / _CLEAR)
-        now = (picture, float(picture.mean()), sharp, clear)
-        is_cut = bool(frame.extras.get("cut"))
-        said = [float("nan")] * 3
+    for frame in mark_shots(spec, chunks):
+        full = get_luma(frame)
+        small = downscale(full)
+        sharpness = log(float(np.abs(cv2.Laplacian(full, cv2.CV_32F)).mean()) + 0.5)
+        # Sharpness means nothing in darkness and fog.
+        contrast = min(1.0, float(small.std()) / _FULL_CONTRAST)
+        current = (small, float(small.mean()), sharpness, contrast)
+        starts_shot = bool(frame.extras.get("cut"))
+        values = [float("nan")] * 3
         same = False
-        if before is not None and not is_cut:
-            same = float(np.abs(picture - before[0]).mean()) < _SAME
-            error = 0.0 if same else step(before[0], picture).error
-            sharper = (now[2] - before[2]) * min(clear, before[3])
-            said = [error, now[1] - before[1], sharper]
-        for name, value in zip(columns, (float(frame.time), *said), strict=True):
+        if before is not None and not starts_shot:
+            same = float(np.abs(small - before[0]).mean()) < _REPEAT_LIMIT
+            error = 0.0 if same else measure_step(before[0], small).error
+            sharper = (current[2] - before[2]) * min(contrast, before[3])
+            values = [error, current[1] - before[1], sharper]
+        for name, value in zip(columns, (float(frame.time), *values), strict=True):
             columns[name].append(value)
-        cut.append(is_cut)
-        held.append(same)
-        before = now
+        shot_start.append(starts_shot)
+        repeated.append(same)
+        before = current
     arrays = {name: np.array(values) for name, values in columns.items()}
-    return Signals(**arrays, cut=np.array(cut, bool), held=np.array(held, bool))
+    return Signals(
+        **arrays, shot_start=np.array(shot_start, bool), repeated=np.array(repeated, bool)
+    )
 
 
-def scores(signals: Signals) -> dict[str, Values]:
-    """How far each frame stands out, alone, in each of `KINDS`; not a number where untold."""
-    kept = ~np.isnan(signals.residual) & ~_animated(signals.held)
-    shots = np.cumsum(signals.cut)
-    found = {kind: np.full(len(kept), np.nan) for kind in KINDS}
+def compute_scores(signals: Signals) -> dict[str, Values]:
+    """Return the score of each frame in each of `KINDS`; NaN where there is none."""
+    kept = ~np.isnan(signals.residual) & ~_find_animation(signals.repeated)
+    shots = np.cumsum(signals.shot_start)
+    by_kind = {kind: np.full(len(kept), np.nan) for kind in KINDS}
     for shot in np.unique(shots):
         places = np.flatnonzero(kept & (shots == shot))
-        if len(places) < _FEWEST:
+        if len(places) < _MIN_SHOT:
             continue
         for kind in KINDS:
             values = getattr(signals, kind)[places]
             if kind == "residual":
-                values = np.log(values + _SOFT)
-            found[kind][places] = _alone(values, kind)
-    return found
+                values = np.log(values + _RESIDUAL_OFFSET)
+            by_kind[kind][places] = _score_outliers(values, kind)
+    return by_kind
 
 
-def judged(
+def judge_signals(
     video: Path,
     signals: Signals,
     periods: Sequence[int] = (),
-    threshold: float = SINGLE,
+    threshold: float = SINGLE_THRESHOLD,
     worst: int = 6,
-) -> Seams:
-    """The verdict on what was measured; `periods` are looked at whether they stand out or not."""
+) -> SeamReport:
+    """Return the verdict on a video's signals; `worst` is how many outliers to report.
+
+    `periods` are measured whether they stand out or not. Raises BadSetting for a period that the
+    video is too short for.
+    """
     n = len(signals.times)
     for period in periods:
         if not 2 <= period <= n // 2:
-            raise BadSetting(f"period is {period}: the film has {n} frames, wanted 2 to {n // 2}")
-    by_kind = scores(signals)
-    total = highest(by_kind)
+            raise BadSetting(f"period is {period}: the video has {n} frames, so pass 2 to {n // 2}")
+    by_kind = compute_scores(signals)
+    total = take_highest(by_kind)
     order = [int(i) for i in np.argsort(-np.nan_to_num(total, nan=-np.inf))[:worst]]
-    moments = tuple(
-        Moment(i, float(signals.times[i]), float(total[i]),
+    outliers = tuple(
+        Outlier(i, float(signals.times[i]), float(total[i]),
                max(KINDS, key=lambda kind: by_kind[kind][i]))
         for i in order if not np.isnan(total[i]) and total[i] > 0
     )  # fmt: skip
     level = np.cumsum(np.nan_to_num(signals.sharpness))
-    given = [given_period(total, level, period) for period in periods]
-    return Seams(video, n, int(signals.cut.sum()), threshold, moments, found_period(total, level),
+    given = [measure_period(total, level, period) for period in periods]
+    boundaries = int(signals.shot_start.sum())
+    return SeamReport(video, n, boundaries, threshold, outliers, find_period(total, level),
                  tuple(period for period in given if period))  # fmt: skip
 
 
-def highest(by_kind: dict[str, Values]) -> Values:
-    """The score of each frame: the highest of its kinds."""
+def take_highest(by_kind: dict[str, Values]) -> Values:
+    """Return the highest score of each frame over its kinds."""
     return np.asarray(np.max(np.stack([by_kind[kind] for kind in KINDS]), axis=0))
 
 
-def _alone(values: Values, kind: str) -> Values:
-    """How far each value is above its surroundings and its neighbours, in spreads."""
-    width = min(_AROUND, len(values))
+def _score_outliers(values: Values, kind: str) -> Values:
+    """Return how far each value exceeds its window and its neighbours, in deviations (MAD)."""
+    width = min(_WINDOW, len(values))
     windows = sliding_window_view(values, width)
     at = np.clip(np.arange(len(values)) - width // 2, 0, len(values) - width)
-    middle, spread = np.empty_like(values), np.empty_like(values)
-    for begin in range(0, len(values), 4096):  # a film may be one shot
+    median, spread = np.empty_like(values), np.empty_like(values)
+    for begin in range(0, len(values), 4096):  # a shot may be hours long
         part = slice(begin, begin + 4096)
         around = windows[at[part]]
-        middle[part] = np.median(around, axis=1)
-        spread[part] = 1.4826 * np.median(np.abs(around - middle[part, None]), axis=1)
-    excess = values - middle
-    if kind != "residual":  # which has no sign
+        median[part] = np.median(around, axis=1)
+        spread[part] = 1.4826 * np.median(np.abs(around - median[part, None]), axis=1)
+    excess = values - median
+    if kind != "residual":  # the others have a sign
         excess = np.abs(excess)
     padded = np.pad(excess, 1)
-    beside = np.maximum(np.maximum(padded[:-2], padded[2:]), 0)
-    return np.asarray((excess - beside) / (spread + _FLOOR[kind]))
+    neighbours = np.maximum(np.maximum(padded[:-2], padded[2:]), 0)
+    return np.asarray((excess - neighbours) / (spread + _FLOOR[kind]))
 
 
-def _animated(held: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Repeated pictures between others, as where 8 drawings a second make 24 frames."""
-    found = np.zeros(len(held), bool)
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], held.astype(np.int8), [0]))))
-    for begin, end in zip(edges[::2], edges[1::2], strict=True):
-        found[begin:end] = end - begin <= _HELD
-    return found
+def _find_animation(repeated: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which repeats are animation, such as 8 drawings a second in 24 frames."""
+    animated = np.zeros(len(repeated), bool)
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], repeated.astype(np.int8), [0]))))
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        animated[start:end] = end - start <= _MAX_REPEATS
+    return animated

@@ -1,8 +1,8 @@
 """The network of `compact`: a few convolutions at the small size, added to Lanczos.
 
-In the manner of Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient
-Sub-Pixel Convolutional Neural Network", CVPR 2016, and of Kim et al. (VDSR), CVPR 2016, who have a
-network learn only what is missing from a picture that was enlarged plainly.
+After Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient
+Sub-Pixel Convolutional Neural Network", CVPR 2016, and of Kim et al. (VDSR), CVPR 2016, who let a
+network learn only the difference from a simple enlargement.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch.nn import functional
 
 from filmgate.errors import BadWeights
 
-LOBES = 3  # of Lanczos: samples on either side that a new one is made of
+LOBES = 3  # of Lanczos: samples on each side of a new one
 SCALES = (2, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Sizes of a network: `channels` in each of its `depth` 3 x 3 convolutions but the last."""
+    """Sizes of a network: `channels` of each of its `depth` 3 x 3 convolutions but the last."""
 
     scale: int = 2
     channels: int = 32
@@ -32,71 +32,75 @@ class Shape:
 
     @classmethod
     def of(cls, shapes: Mapping[str, Sequence[int]]) -> Shape:
-        """The sizes that the tensors of a file have. Raises BadWeights where it is no compact."""
+        """Return the sizes of the tensors of a file. Raises BadWeights if it is not a compact."""
         depth = sum(name.endswith(".weight") for name in shapes)
         first, last = (shapes.get(f"convs.{k}.weight", ()) for k in (0, depth - 1))
         if len(first) == len(last) == 4 and depth > 1:
-            found = cls(isqrt(last[0]), first[0], depth)
-            if found.scale in SCALES and found.scale**2 == last[0]:
-                return found
-        raise BadWeights(f"these are no weights of compact: {len(shapes)} tensors came, wanted are "
+            shape = cls(isqrt(last[0]), first[0], depth)
+            if shape.scale in SCALES and shape.scale**2 == last[0]:
+                return shape
+        raise BadWeights(f"these are not weights of compact: {len(shapes)} tensors; expected "
                          "convs.0 to convs.N, the last of 4 or 16 channels")  # fmt: skip
 
 
 class Compact(nn.Module):
-    """Enlarges one plane. With its last convolution at 0, as it begins, it is Lanczos."""
+    """Enlarges one plane. With its last convolution at 0, as initialised, it is Lanczos."""
 
     def __init__(self, shape: Shape | None = None, device: str = "cpu") -> None:
         super().__init__()
         self.shape = s = shape or Shape()
         widths = [1, *[s.channels] * (s.depth - 1), s.scale**2]
-        convs = [nn.Conv2d(given, made, 3, device=device) for given, made in pairwise(widths)]
+        convs = [
+            nn.Conv2d(inputs, outputs, 3, device=device) for inputs, outputs in pairwise(widths)
+        ]
         for end in convs[-1].parameters():
             nn.init.zeros_(end)
         self.convs = nn.ModuleList(convs)
 
     @property
     def reach(self) -> int:
-        """Samples on each side that a result sees."""
+        """Samples on each side that affect a result."""
         return max(self.shape.depth, LOBES)
 
     def forward(self, plane: Tensor) -> Tensor:
-        """(N, 1, H, W) in [0, 1] to (N, 1, H * scale, W * scale), as if its edges went on."""
-        return self.inner(functional.pad(plane, (self.reach,) * 4, mode="replicate"))
+        """(N, 1, H, W) in [0, 1] to (N, 1, H * scale, W * scale), edges replicated."""
+        return self.forward_padded(functional.pad(plane, (self.reach,) * 4, mode="replicate"))
 
-    def inner(self, seen: Tensor) -> Tensor:
-        """The same for a plane that has `reach` more samples on each side than are wanted."""
-        s, x = self.shape, _within(seen, self.reach - self.shape.depth)
+    def forward_padded(self, padded: Tensor) -> Tensor:
+        """Do the same for a plane that has `reach` more samples on each side than the result."""
+        s, x = self.shape, _crop(padded, self.reach - self.shape.depth)
         for conv in self.convs[:-1]:
             x = functional.leaky_relu_(conv(x), 0.1)
         x = self.convs[-1](x)
-        x = x + functional.conv2d(_within(seen, self.reach - LOBES), kernel(s.scale).to(seen))
+        x = x + functional.conv2d(
+            _crop(padded, self.reach - LOBES), build_kernel(s.scale).to(padded)
+        )
         return functional.pixel_shuffle(x, s.scale)
 
 
-def enlarged(plane: Tensor, scale: int) -> Tensor:
-    """(N, 1, H, W) to (N, 1, H * scale, W * scale) by Lanczos alone, as if its edges went on."""
-    seen = functional.pad(plane, (LOBES,) * 4, mode="replicate")
-    return plain(seen, kernel(scale).to(plane))
+def enlarge_by_lanczos(plane: Tensor, scale: int) -> Tensor:
+    """(N, 1, H, W) to (N, 1, H * scale, W * scale) by Lanczos alone, edges replicated."""
+    padded = functional.pad(plane, (LOBES,) * 4, mode="replicate")
+    return convolve(padded, build_kernel(scale).to(plane))
 
 
-def plain(seen: Tensor, weights: Tensor) -> Tensor:
-    """The plane convolved with a `kernel`, of which it loses the reach on each side, enlarged."""
-    return functional.pixel_shuffle(functional.conv2d(seen, weights), isqrt(len(weights)))
+def convolve(padded: Tensor, weights: Tensor) -> Tensor:
+    """Convolve a padded plane with a kernel of `build_kernel` and shuffle the pixels."""
+    return functional.pixel_shuffle(functional.conv2d(padded, weights), isqrt(len(weights)))
 
 
-def kernel(scale: int, shift: tuple[float, float] = (0, 0)) -> Tensor:
-    """Lanczos as a convolution (scale ** 2, 1, k, k), before the pixels are shuffled.
+def build_kernel(scale: int, shift: tuple[float, float] = (0, 0)) -> Tensor:
+    """Return Lanczos as a convolution (scale ** 2, 1, k, k), before the pixels are shuffled.
 
-    `shift` (right, down; 0 to 0.5): how many old samples further on each new one looks.
+    `shift` (right, down; 0 to 0.5): offset of each new sample, in old samples.
     """
     reach = LOBES + any(shift)
-    across, down = (_taps(scale, by, reach) for by in shift)
+    across, down = (_compute_taps(scale, by, reach) for by in shift)
     return torch.einsum("ia,jb->ijab", down, across).flatten(0, 1)[:, None]
 
 
-def _taps(scale: int, shift: float, reach: int) -> Tensor:
-    """For each of `scale` new samples the weights of the old ones around it, 2 reach + 1."""
+def _compute_taps(scale: int, shift: float, reach: int) -> Tensor:
+    """Return the 2 reach + 1 weights of the old samples around each of `scale` new ones."""
     rows = []
     for phase in range(scale):
         place = (phase + 0.5) / scale - 0.5 + shift
@@ -112,5 +116,19 @@ def _lanczos(x: float) -> float:
     return LOBES * sin(pi * x) * sin(pi * x / LOBES) / (pi * x) ** 2 if inside else 0.0
 
 
-def _within(x: Tensor, edge: int) -> Tensor:
+def _crop(x: Tensor, edge: int) -> Tensor:
     return x[..., edge : x.shape[-2] - edge, edge : x.shape[-1] - edge]
+
+
+def list_shapes(net: Compact) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of the network, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+
+
+def has_compact_shapes(shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Return whether these are names and shapes of the tensors of a Compact of any size."""
+    try:
+        wanted = list_shapes(Compact(Shape.of(shapes), "meta"))
+    except (BadWeights, RuntimeError):
+        return False
+    return wanted == {name: tuple(shape) for name, shape in shapes.items()}

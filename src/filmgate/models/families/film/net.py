@@ -1,4 +1,4 @@
-"""The network of FILM: pyramids of features, flow both ways, and a fusion that can go by bands.
+"""The network of FILM: feature pyramids, flow in both directions, and fusion, also in bands.
 
 Reda et al., "FILM: Frame Interpolation for Large Motion", ECCV 2022, sections 3.1 to 3.3. Keys and
 shapes are those of the published safetensors (82 tensors).
@@ -21,20 +21,20 @@ from filmgate.core.wrappers.tiled import Tile, tiled
 from filmgate.errors import BadWeights
 from filmgate.flow.warp_torch import warp
 
-HALO = 48  # rows beyond a band that the fusion reads: 3 (1 + 2 + 4 + 8) = 45, on its grid of 16
-SEEN = 32  # rows that the extractor reads around one: 2 (1 + 2 + 4 + 8) = 30
-FLOW_HALO = 8  # rows at a level that a flow predictor reads: its 3 x 3 convolutions, and room
-TILED = 3  # flow levels 0, 1, 2 are found band by band; coarser ones are small
+FUSION_HALO = 48  # rows around a band that fusion reads: 3 (1 + 2 + 4 + 8) = 45, on its grid of 16
+EXTRACTOR_HALO = 32  # rows around a row that the extractor reads: 2 (1 + 2 + 4 + 8) = 30
+FLOW_HALO = 8  # rows around a row that a flow predictor reads at its level, with a margin
+TILED_LEVELS = 3  # levels 0, 1, 2 are processed in bands; coarser ones are small
 
 Pyramid = list[Tensor]  # finest first, each (1, C, H, W)
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a FILM network; all published ones have those of the defaults.
+    """The sizes of a FILM network; the defaults are those of all published ones.
 
-    `levels` of the pyramids, `fusion` of them are fused, `specialized` have a flow predictor of
-    their own; `sub` convolution pairs to an extractor, `filters` channels at its start.
+    `levels`: of the pyramids; `fusion`: levels that are fused; `specialized`: levels with their
+    own flow predictor; `sub`: convolution pairs of the extractor; `filters`: its first channels.
     """
 
     levels: int = 7
@@ -50,43 +50,43 @@ class Shape:
         """Sides must be multiples of this."""
         return 1 << (self.levels - 1)
 
-    def features(self, level: int) -> int:
-        """Channels of a feature level."""
+    def count_features(self, level: int) -> int:
+        """Return the channels of a feature level."""
         return sum(self.filters << k for k in range(min(level + 1, self.sub)))
 
     @classmethod
     def of(cls, shapes: Mapping[str, Sequence[int]]) -> Shape:
-        """The sizes that the tensors of a file have. Raises BadWeights where it is no FILM."""
+        """Return the sizes of the tensors of a file. Raises BadWeights if it is not a FILM."""
         try:
-            sub = _counted("extract.extract_sublevels.convs.{}.0.conv.weight", shapes)
+            sub = _count_keys("extract.extract_sublevels.convs.{}.0.conv.weight", shapes)
             filters = shapes["extract.extract_sublevels.convs.0.0.conv.weight"][0]
-            own = _counted("predict_flow._predictors.{}._convs.0.conv.weight", shapes)
+            own = _count_keys("predict_flow._predictors.{}._convs.0.conv.weight", shapes)
             names = [f"predict_flow._predictors.{k}" for k in reversed(range(own))]
             names.append("predict_flow._predictor")
-            convs = tuple(_counted(f"{n}._convs.{{}}.conv.weight", shapes) - 2 for n in names)
+            convs = tuple(_count_keys(f"{n}._convs.{{}}.conv.weight", shapes) - 2 for n in names)
             wide = tuple(shapes[f"{n}._convs.0.conv.weight"][0] for n in names)
-            fusion = _counted("fuse.convs.{}.0.conv.weight", shapes) + 1
+            fusion = _count_keys("fuse.convs.{}.0.conv.weight", shapes) + 1
         except KeyError as error:
             raise BadWeights(
-                f"these are no weights of FILM: {error} is missing; wanted the file that filmgate "
+                f"these are not weights of FILM: {error} is missing; pass the file that filmgate "
                 "models names"
             ) from error
-        # How many pyramid levels there are is the one thing that no tensor tells.
+        # The number of pyramid levels is the only size that no tensor shows.
         usual = cls()
         levels = usual.levels if filters == usual.filters else fusion
         return cls(levels, fusion, own, sub, filters, convs, wide)
 
 
-def _counted(key: str, shapes: Mapping[str, object]) -> int:
+def _count_keys(key: str, shapes: Mapping[str, object]) -> int:
     return next(k for k in count() if key.format(k) not in shapes)
 
 
 class Conv(nn.Module):
-    """A convolution that keeps the size (2 x 2: padded right and below), and LeakyReLU or not."""
+    """A convolution of the same size (2 x 2: padded right and below), and LeakyReLU if `active`."""
 
-    def __init__(self, given: int, made: int, side: int, active: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, side: int, active: bool = True) -> None:
         super().__init__()
-        self.conv, self.active = nn.Conv2d(given, made, side), active
+        self.conv, self.active = nn.Conv2d(inputs, outputs, side), active
         before = (side - 1) // 2
         self.pad = (before, side - 1 - before) * 2
 
@@ -96,7 +96,7 @@ class Conv(nn.Module):
 
 
 class Convs(nn.Module):
-    """Convolutions under the name that the published weights have for them."""
+    """Convolutions under the names of the published weights."""
 
     def __init__(self, *convs: Conv) -> None:
         super().__init__()
@@ -119,87 +119,92 @@ class Film(nn.Module):
     def _build(self, shape: Shape) -> None:
         self.shape = s = shape
         sides = [(3 if not k else s.filters << k - 1, s.filters << k) for k in range(s.sub)]
-        # Any: these only give the published names to what lies in them
+        # Any: these modules only give the published names to their parts
         self.extract: Any = nn.Module()
         self.predict_flow: Any = nn.Module()
         self.fuse: Any = nn.Module()
         self.extract.extract_sublevels = nn.Module()
         self.extract.extract_sublevels.convs = nn.ModuleList(
-            nn.Sequential(Conv(given, made, 3), Conv(made, made, 3)) for given, made in sides
+            nn.Sequential(Conv(inputs, outputs, 3), Conv(outputs, outputs, 3))
+            for inputs, outputs in sides
         )
-        self.predict_flow._predictor = self._predictor(s.specialized)
+        self.predict_flow._predictor = self._build_predictor(s.specialized)
         self.predict_flow._predictors = nn.ModuleList(
-            self._predictor(level) for level in reversed(range(s.specialized))
+            self._build_predictor(level) for level in reversed(range(s.specialized))
         )
         self.fuse.convs = nn.ModuleList()
         for level in reversed(range(s.fusion - 1)):
-            made = s.filters << min(level, s.specialized)
+            outputs = s.filters << min(level, s.specialized)
             below = s.filters << min(level + 1, s.specialized)
-            given = self._aligned(level + 1) if level == s.fusion - 2 else below
-            both = self._aligned(level) + made
+            inputs = self._count_aligned(level + 1) if level == s.fusion - 2 else below
+            both = self._count_aligned(level) + outputs
             self.fuse.convs.append(
                 nn.Sequential(
-                    Conv(given, made, 2, active=False), Conv(both, made, 3), Conv(made, made, 3)
+                    Conv(inputs, outputs, 2, active=False),
+                    Conv(both, outputs, 3),
+                    Conv(outputs, outputs, 3),
                 )
             )
         self.fuse.output_conv = nn.Conv2d(s.filters, 3, 1)
 
-    def _predictor(self, level: int) -> Convs:
-        s, made = self.shape, self.shape.flow_filters[level]
-        convs = [Conv(2 * s.features(level), made, 3)]
-        convs += [Conv(made, made, 3) for _ in range(s.flow_convs[level] - 1)]
-        return Convs(*convs, Conv(made, made // 2, 1), Conv(made // 2, 2, 1, active=False))
+    def _build_predictor(self, level: int) -> Convs:
+        s, outputs = self.shape, self.shape.flow_filters[level]
+        convs = [Conv(2 * s.count_features(level), outputs, 3)]
+        convs += [Conv(outputs, outputs, 3) for _ in range(s.flow_convs[level] - 1)]
+        return Convs(*convs, Conv(outputs, outputs // 2, 1), Conv(outputs // 2, 2, 1, active=False))
 
-    def _aligned(self, level: int) -> int:
-        return 2 * (3 + self.shape.features(level)) + 4
+    def _count_aligned(self, level: int) -> int:
+        return 2 * (3 + self.shape.count_features(level)) + 4
 
     # --- features ---------------------------------------------------------------------------------
 
-    def pyramid(self, image: Tensor) -> Pyramid:
-        """The image (1, 3, H, W) at each level, half as large each time."""
+    def build_pyramid(self, image: Tensor) -> Pyramid:
+        """Return the image (1, 3, H, W) at each level, half as large each time."""
         images = [image]
         while len(images) < self.shape.levels:
             images.append(functional.avg_pool2d(images[-1], 2))
         return images
 
-    def features(self, images: Pyramid, rows: int | None = None) -> Pyramid:
-        """Feature levels: what extractors that began at this level and at finer ones give here.
+    def extract_features(self, images: Pyramid, rows: int | None = None) -> Pyramid:
+        """Return the features at each level, of extractors that start here and at finer levels.
 
-        `rows` of the finest level at a time, which gives the same numbers; None: all at once.
+        `rows` of the finest level at a time, with the same result; None: all at once.
         """
         s, parts = self.shape, list[Pyramid]()
         for level, image in enumerate(images):
             count = min(s.levels - level, s.sub)
-            if rows is None or level >= TILED:
-                parts.append(list(self._extracted(image, count)))
+            if rows is None or level >= TILED_LEVELS:
+                parts.append(list(self._extract(image, count)))
                 continue
             grid = 1 << s.sub - 1
             tile = Tile(*(-(-side // grid) * grid for side in (rows >> level, image.shape[3])))
             halves = [Fraction(1, 1 << k) for k in range(count)]
-            way = tiled(partial(self._extracted, count=count), halo=SEEN, grid=grid, out=halves,
-                        tile=tile)  # fmt: skip
-            parts.append(list(way(image)))
+            extract = tiled(partial(self._extract, count=count), halo=EXTRACTOR_HALO, grid=grid,
+                            out=halves, tile=tile)  # fmt: skip
+            parts.append(list(extract(image)))
         levels: Pyramid = []
         for level in range(s.levels):
             own = [parts[level - k][k] for k in range(min(level + 1, s.sub))]
-            for k in range(len(own)):  # each is wanted by one level only
+            for k in range(len(own)):  # each is used by one level only
                 parts[level - k][k] = own[k][:0]
             levels.append(torch.cat(own, 1) if len(own) > 1 else own[0])
         return levels
 
-    def _extracted(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
-        """What the extractor finds in an image, at its size and `count` - 1 times half of that."""
-        found = list[Tensor]()
+    def _extract(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
+        """Return the extractor's features of an image at its size and `count` - 1 halvings."""
+        result = list[Tensor]()
         for convs in self.extract.extract_sublevels.convs[:count]:
-            found.append(convs(functional.avg_pool2d(found[-1], 2) if found else x))
-        return tuple(found)
+            result.append(convs(functional.avg_pool2d(result[-1], 2) if result else x))
+        return tuple(result)
 
     # --- flow -------------------------------------------------------------------------------------
 
-    def flows(self, a: Pyramid, b: Pyramid, rows: int | None = None) -> tuple[Pyramid, Pyramid]:
-        """(flows, residuals) from the features `a` to `b`, finest first, pixels of each level.
+    def estimate_flows(
+        self, a: Pyramid, b: Pyramid, rows: int | None = None
+    ) -> tuple[Pyramid, Pyramid]:
+        """Return (flows, residuals) from features `a` to `b`, finest first, in pixels of a level.
 
-        `rows` of the finest level at a time, which gives the same numbers; None: all at once.
+        `rows` of the finest level at a time, with the same result; None: all at once.
         """
         s, v = self.shape, None
         flows: Pyramid = []
@@ -207,14 +212,16 @@ class Film(nn.Module):
         for level in reversed(range(s.levels)):
             if v is not None:
                 v = functional.interpolate(2 * v, a[level].shape[2:], mode="bilinear")
-            band = max(1, rows >> level) if rows and level < TILED else a[level].shape[2]
-            found = self._residual(level, a[level], b[level], v, band)
-            v = found if v is None else v + found
+            band = max(1, rows >> level) if rows and level < TILED_LEVELS else a[level].shape[2]
+            result = self._estimate_residual(level, a[level], b[level], v, band)
+            v = result if v is None else v + result
             flows.insert(0, v)
-            residuals.insert(0, found)
+            residuals.insert(0, result)
         return flows, residuals
 
-    def _residual(self, level: int, a: Tensor, b: Tensor, v: Tensor | None, band: int) -> Tensor:
+    def _estimate_residual(
+        self, level: int, a: Tensor, b: Tensor, v: Tensor | None, band: int
+    ) -> Tensor:
         s, height, parts = self.shape, a.shape[2], list[Tensor]()
         own = self.predict_flow._predictors
         predictor = own[s.specialized - 1 - level] if level < s.specialized else (
@@ -222,41 +229,41 @@ class Film(nn.Module):
         for first in range(0, height, band):
             low, high = max(0, first - FLOW_HALO), min(height, first + band + FLOW_HALO)
             other = b[:, :, low:high] if v is None else warp(b, v[:, :, low:high], low)
-            found = predictor(torch.cat([a[:, :, low:high], other], 1))
-            parts.append(found[:, :, first - low : min(height, first + band) - low])
+            result = predictor(torch.cat([a[:, :, low:high], other], 1))
+            parts.append(result[:, :, first - low : min(height, first + band) - low])
         return torch.cat(parts, 2)
 
     # --- fusion -----------------------------------------------------------------------------------
 
-    def fused(
+    def fuse_images(
         self, a: tuple[Pyramid, Pyramid], b: tuple[Pyramid, Pyramid],
         forward: Pyramid, backward: Pyramid, t: float, rows: int | None = None,
     ) -> Tensor:  # fmt: skip
-        """The picture (1, 3, H, W) at `t` of the way, unclipped; `a`, `b`: images and features.
+        """Return the image (1, 3, H, W) at `t` from `a` to `b` (images and features), unclipped.
 
-        `rows` (a multiple of the coarsest grid) at a time, which gives the same numbers within the
-        last bits; None: all at once.
+        `rows` (a multiple of the coarsest grid) at a time, with the same result up to the last
+        bits; None: all at once.
         """
         height = forward[0].shape[2]
         band, parts = rows or height, list[Tensor]()
         for first in range(0, height, band):
-            low, high = max(0, first - HALO), min(height, first + band + HALO)
+            low, high = max(0, first - FUSION_HALO), min(height, first + band + FUSION_HALO)
             if rows is None:
                 low, high = 0, height
-            made = self._band(a, b, forward, backward, t, low, high)
-            parts.append(made[:, :, first - low : min(height, first + band) - low])
+            outputs = self._fuse_band(a, b, forward, backward, t, low, high)
+            parts.append(outputs[:, :, first - low : min(height, first + band) - low])
         return torch.cat(parts, 2)
 
-    def _band(
+    def _fuse_band(
         self, a: tuple[Pyramid, Pyramid], b: tuple[Pyramid, Pyramid],
         forward: Pyramid, backward: Pyramid, t: float, low: int, high: int,
     ) -> Tensor:  # fmt: skip
         s, net = self.shape, torch.empty(0)
         convs = self.fuse.convs
-        whole = forward[0].shape[2]
+        height = forward[0].shape[2]
         for level in reversed(range(s.fusion)):
             top = low >> level
-            end = forward[level].shape[2] if high == whole else high >> level
+            end = forward[level].shape[2] if high == height else high >> level
             to_a, to_b = backward[level][:, :, top:end] * t, forward[level][:, :, top:end] * (1 - t)
             aligned = [warp(x[level], flow, top) for pyramids, flow in ((a, to_a), (b, to_b))
                        for x in pyramids]  # fmt: skip
@@ -266,7 +273,21 @@ class Film(nn.Module):
                 continue
             first, second, third = convs[s.fusion - 2 - level]
             net = first(functional.interpolate(net, aligned[0].shape[2:], mode="nearest-exact"))
-            joined = torch.cat([*aligned, net], 1)
+            joint = torch.cat([*aligned, net], 1)
             del aligned, net
-            net = third(second(joined))
+            net = third(second(joint))
         return self.fuse.output_conv(net)  # type: ignore[no-any-return]
+
+
+def list_shapes(net: Film) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of the network, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+
+
+def has_film_shapes(shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Return whether these are names and shapes of the tensors of a Film of any size."""
+    try:
+        wanted = list_shapes(Film(Shape.of(shapes), "meta"))
+    except (BadWeights, RuntimeError, ValueError, IndexError):
+        return False
+    return wanted == {name: tuple(shape) for name, shape in shapes.items()}

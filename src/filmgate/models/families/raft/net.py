@@ -1,4 +1,4 @@
-"""The network of RAFT: a frame is encoded once, flow is found by small steps, enlarged once.
+"""The network of RAFT: a frame is encoded once, flow is refined in steps and upsampled once.
 
 Teed & Deng, "RAFT: Recurrent All-Pairs Field Transforms for Optical Flow", ECCV 2020, section 3 and
 appendix B. Keys and shapes are those of torchvision's raft_large and raft_small.
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from filmgate.errors import BadWeights
-from filmgate.flow.warp_torch import places
-from filmgate.models.families.raft.correlation import LEVELS, correlation, volume_bytes
+from filmgate.flow.warp_torch import make_pixel_grid
+from filmgate.models.families.raft.correlation import LEVELS, correlate, count_volume_bytes
 
-CELL = 8  # pixels of a side that one place in the feature maps stands for
-SMALLEST = 16 * CELL  # pixels: below, the coarsest level of the correlation has a side of 1
-UPDATES = 12  # steps of the published evaluations
-VOLUME_BYTES = 1 << 30  # of a correlation volume, where nobody says otherwise
-_SLICE = 1 << 26  # bytes that are worked on together where a part will do
+CELL = 8  # pixels per side of one position in the feature maps
+MIN_SIDE = 16 * CELL  # pixels: below it the coarsest level of the correlation has a side of 1
+UPDATES = 12  # of the published evaluations
+VOLUME_BYTES = 1 << 30  # larger correlation volumes are not built by default
+_SLICE = 1 << 26  # bytes that are processed at a time where parts are independent
 
 Kernels = tuple[tuple[int, int], ...]
 
@@ -33,8 +33,8 @@ Kernels = tuple[tuple[int, int], ...]
 class Shape:
     """The sizes of a RAFT network; the defaults are raft_large's.
 
-    `encoder`: channels of its stem, its three layers and its end; `context`: of the other
-    encoder's end; `corr` and `flow`: of the motion encoder's branches, `motion` of what it gives.
+    Channels of `encoder`: its stem, three layers and output; `context`: the context encoder's
+    output; `corr` and `flow`: branches of the motion encoder; `motion`: its output.
     """
 
     encoder: tuple[int, ...] = (64, 64, 96, 128, 256)
@@ -48,11 +48,11 @@ class Shape:
     hidden: int = 128
     kernels: Kernels = ((1, 5), (5, 1))
     head: int = 256
-    mask: int = 256  # 0: flow is enlarged by interpolation
+    mask: int = 256  # 0: flow is upsampled by interpolation
 
     @classmethod
     def of(cls, shapes: Mapping[str, Sequence[int]]) -> Shape:
-        """The sizes that the tensors of a file have. Raises BadWeights where it is no RAFT."""
+        """Return the sizes of the tensors of a file. Raises BadWeights if it is not a RAFT."""
         motion, gru = "update_block.motion_encoder", "update_block.recurrent_block"
         try:
             stem = shapes["feature_encoder.convnormrelu.0.weight"][0]
@@ -81,7 +81,7 @@ class Shape:
             )
         except (KeyError, IndexError) as error:
             raise BadWeights(
-                f"these are no weights of RAFT: {error} is missing or too short; wanted the file "
+                f"these are not weights of RAFT: {error} is missing or too short; pass the file "
                 "that filmgate models names"
             ) from error
 
@@ -93,50 +93,50 @@ SMALL = Shape(encoder=(32, 32, 64, 96, 128), context=160, bottleneck=True, norme
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the network knows of one frame: all that flow from it and to it needs of it.
+class EncodedFrame:
+    """The encoding of one frame: all that flow from it and to it needs.
 
-    `features` (1, C, h, w), and `context` (1, D, h, w): the update's first hidden state, and what
-    it is told at every step. h and w are those of the picture over 8.
+    `features` (1, C, h, w), and `context` (1, D, h, w): the first hidden state of the update and
+    its constant input. h and w are those of the image divided by 8.
     """
 
     features: Tensor
     context: Tensor | None
 
-    def to(self, device: str) -> Seen:
-        """The same on that device."""
+    def to(self, device: str) -> EncodedFrame:
+        """Return it on another device."""
         context = None if self.context is None else self.context.to(device)
-        return Seen(self.features.to(device), context)
+        return EncodedFrame(self.features.to(device), context)
 
 
 class Encoder(nn.Module):
-    """A picture to a map of an eighth of its sides; `norm` makes the normalisation or None."""
+    """An image to a map of an eighth of its sides; `norm` is the class of its normalisation."""
 
-    def __init__(self, shape: Shape, made: int, norm: type[nn.Module] | None) -> None:
+    def __init__(self, shape: Shape, outputs: int, norm: type[nn.Module] | None) -> None:
         super().__init__()
         stem, *wide, _ = shape.encoder
-        self.convnormrelu = _unit(3, stem, 7, 2, norm)
-        given = stem
+        self.convnormrelu = _build_unit(3, stem, 7, 2, norm)
+        inputs = stem
         for k, channels in enumerate(wide):
-            blocks = [_block(given, channels, 2 if k else 1, shape.bottleneck, norm)]
-            blocks.append(_block(channels, channels, 1, shape.bottleneck, norm))
+            blocks = [_build_block(inputs, channels, 2 if k else 1, shape.bottleneck, norm)]
+            blocks.append(_build_block(channels, channels, 1, shape.bottleneck, norm))
             self.add_module(f"layer{k + 1}", nn.Sequential(*blocks))
-            given = channels
-        self.conv = nn.Conv2d(given, made, 1)
+            inputs = channels
+        self.conv = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, image: Tensor, rows: int | None) -> Tensor:
-        """`rows` of each convolution at a time: less is alive, within the last bits the same."""
-        x = _applied(self.convnormrelu, image, rows).relu_()
+        """Run `rows` of each convolution at a time: less memory, the same up to the last bits."""
+        x = _apply_unit(self.convnormrelu, image, rows).relu_()
         for name in ("layer1", "layer2", "layer3"):
             for block in getattr(self, name):
                 y = x
                 for k, unit in enumerate(block.units()):
-                    y = _applied(unit, y, rows, spent=k > 0).relu_()
+                    y = _apply_unit(unit, y, rows, reuse=k > 0).relu_()
                 if hasattr(block, "downsample"):
-                    x = _applied(block.downsample, x, rows)
+                    x = _apply_unit(block.downsample, x, rows)
                 x = x.add_(y).relu_()
                 del y
-        return banded(self.conv, x, rows)
+        return convolve_in_bands(self.conv, x, rows)
 
 
 class Raft(nn.Module):
@@ -151,23 +151,23 @@ class Raft(nn.Module):
         self.shape = s = shape
         self.feature_encoder = Encoder(s, s.encoder[-1], nn.InstanceNorm2d)
         self.context_encoder = Encoder(s, s.context, nn.BatchNorm2d if s.normed else None)
-        # Any: these only give the published names to what lies in them
+        # Any: these modules only give the published names to their parts
         update: Any = nn.Module()
         update.motion_encoder = motion = nn.Module()
-        given = LEVELS * (2 * s.radius + 1) ** 2
+        inputs = LEVELS * (2 * s.radius + 1) ** 2
         for k, channels in enumerate(s.corr):
-            motion.add_module(f"convcorr{k + 1}", _unit(given, channels, 3 if k else 1))
-            given = channels
-        motion.convflow1 = _unit(2, s.flow[0], 7)
-        motion.convflow2 = _unit(s.flow[0], s.flow[1], 3)
-        motion.conv = _unit(s.corr[-1] + s.flow[1], s.motion - 2, 3)
+            motion.add_module(f"convcorr{k + 1}", _build_unit(inputs, channels, 3 if k else 1))
+            inputs = channels
+        motion.convflow1 = _build_unit(2, s.flow[0], 7)
+        motion.convflow2 = _build_unit(s.flow[0], s.flow[1], 3)
+        motion.conv = _build_unit(s.corr[-1] + s.flow[1], s.motion - 2, 3)
         update.recurrent_block = grus = nn.Module()
-        given = s.context + s.motion  # of the context's channels, the first are the hidden state
+        inputs = s.context + s.motion  # the first channels of the context are the hidden state
         for k, kernel in enumerate(s.kernels):
             gru = nn.Module()
             padding = (kernel[0] // 2, kernel[1] // 2)
             for gate in ("convz", "convr", "convq"):
-                gru.add_module(gate, nn.Conv2d(given, s.hidden, kernel, padding=padding))
+                gru.add_module(gate, nn.Conv2d(inputs, s.hidden, kernel, padding=padding))
             grus.add_module(f"convgru{k + 1}", gru)
         update.flow_head = nn.Module()
         update.flow_head.conv1 = nn.Conv2d(s.hidden, s.head, 3, padding=1)
@@ -175,52 +175,54 @@ class Raft(nn.Module):
         self.update_block = update
         if s.mask:
             self.mask_predictor: Any = nn.Module()
-            self.mask_predictor.convrelu = _unit(s.hidden, s.mask, 3)
+            self.mask_predictor.convrelu = _build_unit(s.hidden, s.mask, 3)
             self.mask_predictor.conv = nn.Conv2d(s.mask, CELL * CELL * 9, 1)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its numbers. Places, correlation and flow are float32 whatever this is."""
+        """The dtype of the weights; positions, correlation and flow are always float32."""
         return self.feature_encoder.conv.weight.dtype
 
-    def seen(self, image: Tensor, rows: int | None = None) -> Seen:
-        """Encodes (1, 3, H, W), RGB in [0, 1], H and W multiples of 8 and 128 or more."""
-        with _as_told(image.device):
+    def encode(self, image: Tensor, rows: int | None = None) -> EncodedFrame:
+        """Encode (1, 3, H, W), RGB in [0, 1], H and W multiples of 8 and 128 or more."""
+        with _without_autocast(image.device):
             scaled = image.to(self.dtype).mul(2).sub_(1)
             features = self.feature_encoder(scaled, rows)
             context = self.context_encoder(scaled, rows)
         context[:, : self.shape.hidden].tanh_()
         context[:, self.shape.hidden :].relu_()
-        return Seen(features, context)
+        return EncodedFrame(features, context)
 
-    def flow(self, a: Seen, b: Seen, updates: int = UPDATES, volume: bool | None = None) -> Tensor:
-        """(2, H, W) float32: where each pixel of `a` went in `b`, pixels, x first.
+    def estimate_flow(
+        self, a: EncodedFrame, b: EncodedFrame, updates: int = UPDATES, volume: bool | None = None
+    ) -> Tensor:
+        """Return (2, H, W) float32: where each pixel of `a` is in `b`, in pixels, x first.
 
-        `volume`: all pairs are correlated beforehand, or None: if that takes at most VOLUME_BYTES;
-        else pairs are looked up, which takes longer and gives the same within 1e-4.
+        `volume`: correlate all pairs in advance; None: if that takes at most VOLUME_BYTES. False:
+        look pairs up, which is slower and gives the same within 1e-4.
         """
         height, width = a.features.shape[2:]
         if volume is None:
-            volume = volume_bytes(height, width) <= VOLUME_BYTES
-        with _as_told(a.features.device):
-            pairs = correlation(a.features, b.features, self.shape.radius, volume)
-            still = places(height, width, a.features.device)
-            at = still
+            volume = count_volume_bytes(height, width) <= VOLUME_BYTES
+        with _without_autocast(a.features.device):
+            pairs = correlate(a.features, b.features, self.shape.radius, volume)
+            grid = make_pixel_grid(height, width, a.features.device)
+            at = grid
             h = self.shape.hidden
-            assert a.context is not None, "flow from a frame wants its context"
+            assert a.context is not None, "flow from a frame needs its context"
             known = a.context.to(self.dtype)
             hidden, context = known[:, :h], known[:, h:]
-            told = self._told(context)
+            constants = self._precompute(context)
             for _ in range(updates):
-                motion = self._motion(pairs.around(at), at - still)
-                hidden = self._hidden(hidden, motion, told)
-                at = at + self._step(hidden)
-            del pairs, told, motion
-            return self._enlarged(at - still, hidden)
+                motion = self._encode_motion(pairs.sample_around(at), at - grid)
+                hidden = self._update_hidden(hidden, motion, constants)
+                at = at + self._predict_step(hidden)
+            del pairs, constants, motion
+            return self._upsample(at - grid, hidden)
 
     # --- one update -------------------------------------------------------------------------------
 
-    def _motion(self, correlations: Tensor, flow: Tensor) -> Tensor:
+    def _encode_motion(self, correlations: Tensor, flow: Tensor) -> Tensor:
         parts, s = self.update_block.motion_encoder, self.shape
         flow = flow[None].to(self.dtype)
         corr = correlations.to(self.dtype)
@@ -230,38 +232,45 @@ class Raft(nn.Module):
         moved = parts.convflow2(parts.convflow1(flow).relu_()).relu_()
         return torch.cat([parts.conv(torch.cat([corr, moved], 1)).relu_(), flow], 1)
 
-    def _told(self, context: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """What the gates make of the context, which no update changes, and their other weights.
+    def _precompute(self, context: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Return the gates' results for the context, which is constant, and their other weights.
 
-        For each GRU: z and r together (told, weights), then q.
+        For each GRU: z and r together (result, weights), then q.
         """
-        h, c, told = self.shape.hidden, context.shape[1], []
+        h, c, constants = self.shape.hidden, context.shape[1], []
         for gru in self.update_block.recurrent_block.children():
             z, r, q = gru.convz, gru.convr, gru.convq
             both = torch.cat([z.weight, r.weight])
-            both_told = _conv(context, both[:, h : h + c], torch.cat([z.bias, r.bias]))
-            q_told = _conv(context, q.weight[:, h : h + c], q.bias)
-            told.append((both_told, _without(both, h, c), q_told, _without(q.weight, h, c)))
-        return told
+            from_context = _conv(context, both[:, h : h + c], torch.cat([z.bias, r.bias]))
+            q_from_context = _conv(context, q.weight[:, h : h + c], q.bias)
+            constants.append(
+                (
+                    from_context,
+                    _remove_channels(both, h, c),
+                    q_from_context,
+                    _remove_channels(q.weight, h, c),
+                )
+            )
+        return constants
 
-    def _hidden(
-        self, hidden: Tensor, motion: Tensor, told: list[tuple[Tensor, Tensor, Tensor, Tensor]]
+    def _update_hidden(
+        self, hidden: Tensor, motion: Tensor, constants: list[tuple[Tensor, Tensor, Tensor, Tensor]]
     ) -> Tensor:
-        for both_told, both, q_told, of_q in told:
-            gates = _conv(torch.cat([hidden, motion], 1), both).add_(both_told).sigmoid_()
+        for from_context, both, q_from_context, of_q in constants:
+            gates = _conv(torch.cat([hidden, motion], 1), both).add_(from_context).sigmoid_()
             z, r = gates.chunk(2, 1)
-            q = _conv(torch.cat([r * hidden, motion], 1), of_q).add_(q_told).tanh_()
+            q = _conv(torch.cat([r * hidden, motion], 1), of_q).add_(q_from_context).tanh_()
             hidden = torch.lerp(hidden, q, z)
         return hidden
 
-    def _step(self, hidden: Tensor) -> Tensor:
+    def _predict_step(self, hidden: Tensor) -> Tensor:
         head = self.update_block.flow_head
         return head.conv2(head.conv1(hidden).relu_())[0].float()  # type: ignore[no-any-return]
 
-    # --- to the size of the picture ---------------------------------------------------------------
+    # --- upsampling ---------------------------------------------------------------
 
-    def _enlarged(self, flow: Tensor, hidden: Tensor) -> Tensor:
-        """(2, 8h, 8w): each pixel's flow is a mean of nine around it, weighed by the network."""
+    def _upsample(self, flow: Tensor, hidden: Tensor) -> Tensor:
+        """Return (2, 8h, 8w): each pixel's flow is a mean of nine, weighted by the network."""
         flow = flow * CELL
         _, height, width = flow.shape
         if not self.shape.mask:
@@ -271,7 +280,7 @@ class Raft(nn.Module):
         near = torch.stack([wide[:, y : y + height, x : x + width]
                             for y in range(3) for x in range(3)], 1)  # fmt: skip
         last = self.mask_predictor.convrelu(hidden).relu_()
-        made = flow.new_empty(2, height, CELL, width, CELL)
+        outputs = flow.new_empty(2, height, CELL, width, CELL)
         rows = max(1, _SLICE // (4 * 9 * CELL * CELL * width))
         for top in range(0, height, rows):
             part = slice(top, top + rows)
@@ -279,19 +288,19 @@ class Raft(nn.Module):
             weights = weights.view(9, CELL, CELL, -1, width).softmax(0)
             for k in range(2):  # x, then y
                 mean = (weights * near[k, :, None, None, part]).sum(0)
-                made[k, part] = mean.permute(2, 0, 3, 1)
-        return made.view(2, height * CELL, width * CELL)
+                outputs[k, part] = mean.permute(2, 0, 3, 1)
+        return outputs.view(2, height * CELL, width * CELL)
 
 
-def _as_told(device: torch.device) -> AbstractContextManager[None]:
-    """Dtypes are those that stand here, whatever a caller's autocast says."""
+def _without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Keep the dtypes of this module, whatever autocast the caller uses."""
     return torch.autocast("cuda" if device.type == "cuda" else "cpu", enabled=False)
 
 
-def banded(conv: nn.Conv2d, x: Tensor, rows: int | None, spent: bool = False) -> Tensor:
-    """The convolution, `rows` rows of its result at a time (None: all at once).
+def convolve_in_bands(conv: nn.Conv2d, x: Tensor, rows: int | None, reuse: bool = False) -> Tensor:
+    """Return the convolution, computed `rows` rows at a time (None: all at once).
 
-    `x` that is `spent`, and as large as the result, is overwritten with it.
+    With `reuse`, `x` is overwritten if it is as large as the result.
     """
     side, stride, pad = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
     high = (x.shape[2] + 2 * pad - side) // stride + 1
@@ -299,26 +308,26 @@ def banded(conv: nn.Conv2d, x: Tensor, rows: int | None, spent: bool = False) ->
         return conv(x)  # type: ignore[no-any-return]
     wide = (x.shape[3] + 2 * pad - side) // stride + 1
     size = (1, conv.out_channels, high, wide)
-    made = x if spent and x.shape == size else x.new_empty(size)
+    outputs = x if reuse and x.shape == size else x.new_empty(size)
     above = x[:, :, :0]
     for first in range(0, high, rows):
         last = min(high, first + rows)
         low, end = first * stride - pad, (last - 1) * stride - pad + side
         part = x[:, :, max(0, low) : end]
-        if made is x:  # the rows above are no more what they were
+        if outputs is x:  # the rows above are overwritten already
             part = torch.cat([above, x[:, :, first:end]], 2)
             above = x[:, :, max(0, last - pad) : last].clone()
         around = (pad, pad, max(0, -low), max(0, end - x.shape[2]))
         part = functional.pad(part, around)
-        made[:, :, first:last] = functional.conv2d(part, conv.weight, conv.bias, stride)
-    return made
+        outputs[:, :, first:last] = functional.conv2d(part, conv.weight, conv.bias, stride)
+    return outputs
 
 
-def _applied(unit: nn.Sequential, x: Tensor, rows: int | None, spent: bool = False) -> Tensor:
-    """Convolution and norm; statistics of a norm are those of the whole map."""
+def _apply_unit(unit: nn.Sequential, x: Tensor, rows: int | None, reuse: bool = False) -> Tensor:
+    """Apply convolution and norm; statistics of a norm are those of the complete map."""
     conv, *norms = unit
     assert isinstance(conv, nn.Conv2d)
-    x = banded(conv, x, rows, spent)
+    x = convolve_in_bands(conv, x, rows, reuse)
     for norm in norms:
         if rows is None:
             x = norm(x)
@@ -339,36 +348,41 @@ def _applied(unit: nn.Sequential, x: Tensor, rows: int | None, spent: bool = Fal
 
 
 class _Block(nn.Module):
-    """Two or three units beside a way past them."""
+    """Two or three units with a shortcut around them."""
 
     def units(self) -> list[nn.Sequential]:
         return [part for name, part in self.named_children() if name.startswith("convnormrelu")]  # type: ignore[misc]
 
 
-def _block(
-    given: int, made: int, stride: int, narrow: bool, norm: type[nn.Module] | None
+def _build_block(
+    inputs: int, outputs: int, stride: int, narrow: bool, norm: type[nn.Module] | None
 ) -> _Block:
     block = _Block()
-    thin = made // 4
-    units = [(given, thin, 1, 1), (thin, thin, 3, stride), (thin, made, 1, 1)] if narrow else [
-        (given, made, 3, stride), (made, made, 3, 1)]  # fmt: skip
+    thin = outputs // 4
+    units = [(inputs, thin, 1, 1), (thin, thin, 3, stride), (thin, outputs, 1, 1)] if narrow else [
+        (inputs, outputs, 3, stride), (outputs, outputs, 3, 1)]  # fmt: skip
     for k, (before, after, side, step) in enumerate(units):
-        block.add_module(f"convnormrelu{k + 1}", _unit(before, after, side, step, norm))
+        block.add_module(f"convnormrelu{k + 1}", _build_unit(before, after, side, step, norm))
     if stride > 1:
-        block.add_module("downsample", _unit(given, made, 1, stride, norm))
+        block.add_module("downsample", _build_unit(inputs, outputs, 1, stride, norm))
     return block
 
 
-def _unit(
-    given: int, made: int, side: int, stride: int = 1, norm: type[nn.Module] | None = None
+def _build_unit(
+    inputs: int, outputs: int, side: int, stride: int = 1, norm: type[nn.Module] | None = None
 ) -> nn.Sequential:
-    conv = nn.Conv2d(given, made, side, stride, side // 2)
-    return nn.Sequential(conv, norm(made)) if norm else nn.Sequential(conv)
+    conv = nn.Conv2d(inputs, outputs, side, stride, side // 2)
+    return nn.Sequential(conv, norm(outputs)) if norm else nn.Sequential(conv)
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return functional.conv2d(x, weight, bias, padding=(weight.shape[2] // 2, weight.shape[3] // 2))
 
 
-def _without(weight: Tensor, begin: int, count: int) -> Tensor:
+def _remove_channels(weight: Tensor, begin: int, count: int) -> Tensor:
     return torch.cat([weight[:, :begin], weight[:, begin + count :]], 1)
+
+
+def list_shapes(net: Raft) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of the network, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}

@@ -1,0 +1,193 @@
+"""The arguments and flags of a task, and the request that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from inspect import Parameter as Argument
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+from cyclopts import Parameter
+
+from filmgate.cli.flags import Owner, build_flags, set_flags, to_flag, to_group
+from filmgate.cli.request import DisplayOptions, Request, SampleOptions
+from filmgate.errors import BadSetting, Exit
+from filmgate.jobs.options import ResumeOptions
+from filmgate.media.frame_counter import FrameCounter
+from filmgate.planning.limits import Limits
+from filmgate.tasks.job_config import SINKS, SOURCES, fill_task, resolve_model
+from filmgate.tasks.model_task import ModelTask
+from filmgate.tasks.settings import field_names
+
+if TYPE_CHECKING:
+    from filmgate.core.job import Task
+    from filmgate.models.contracts import Family
+
+PATHS = ("The input (a video; a folder, pattern or file of images; - for a pipe) and the result. "
+         "With -o: inputs, as many as you like, or folders of videos.")  # fmt: skip
+OUT = "Folder for the results of several inputs; each keeps the name of its input."
+SEED = "Seed of all random numbers: the same seed gives the same result."
+_MODEL_FIELDS = ("model", "device")  # fields of a task that are shown with the model's options
+_RUN = Owner("Run", (ResumeOptions,))
+_RESOURCES = Owner("Resources", (Limits,))
+_DISPLAY = Owner("Display", (DisplayOptions,))
+_SAMPLE = Owner("Run", (SampleOptions,))
+_INPUT, _OUTPUT = Owner("Input", SOURCES), Owner("Output", SINKS)
+
+
+SHARED = (_INPUT, _OUTPUT, _SAMPLE, _RUN, _RESOURCES, _DISPLAY)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFlags:
+    """The flags of one task with one model family; none of a task if `task` is None."""
+
+    task: type[Task] | None
+    family: Family | None = None
+
+    @classmethod
+    def choose(cls, task: type[Task] | None, words: Sequence[str]) -> TaskFlags:
+        """Return the flags for the model that --model names in `words`, or the default one.
+
+        Raises BadWeights for a file of weights that does not exist or fits no family.
+        """
+        if task is None or not issubclass(task, ModelTask):
+            return cls(task)
+        from filmgate.models.registry import find_family, list_families
+
+        default = next(field.default for field in fields(task) if field.name == "model")  # type: ignore[arg-type]  # mypy#14941: a task is a dataclass
+        name = str(resolve_model({"model": _find_value("--model", words) or default})["model"])
+        return cls(task, find_family(name if name in list_families() else str(default)))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the task's inputs; those that are fields of it are further inputs."""
+        names: tuple[str, ...] = getattr(self.task, "inputs", ("in",))
+        return names
+
+    @property
+    def owners(self) -> tuple[Owner, ...]:
+        """The owners of the task's flags and of the model's."""
+        if self.task is None:
+            return ()
+        inputs = self.inputs
+        if self.family is None:
+            return (Owner("Task", (self.task,), without=inputs),)
+        return (
+            Owner("Task", (self.task,), without=(*_MODEL_FIELDS, *inputs)),
+            Owner("Model", (self.task,), only=_MODEL_FIELDS),
+            Owner(f"Model: {self.family.name}", (self.family.options,)),
+        )
+
+    def build_task(self, values: Mapping[str, object]) -> tuple[Task, ...]:
+        """Return the task with these values of its flags and its model's. Raises BadSetting."""
+        if self.task is None:
+            return ()
+        form = {name: values[name] for name in self.inputs if name in values}
+        for owner in self.owners:
+            form |= owner.select(values)
+        return (fill_task(self.task, form, self.task.__name__),)
+
+    def split_paths(self, paths: Sequence[Path]) -> tuple[tuple[Path, ...], dict[str, object]]:
+        """Return the paths of the video and of the result, and the further inputs by field.
+
+        Raises BadSetting for another number of paths than the task has inputs, and one result.
+        """
+        names = self.inputs
+        if len(paths) != len(names) + 1:
+            wanted = ", ".join(name.upper() for name in names)
+            raise BadSetting(f"the number of paths is {len(paths)}: pass {wanted} and OUT")
+        own = field_names(self.task) if self.task else []
+        hints = get_type_hints(self.task)
+        places = dict(zip(names, paths, strict=False))
+        video = tuple(path for name, path in places.items() if name not in own)
+        further = {name: hints[name](path) for name, path in places.items() if name in own}
+        return (*video, paths[-1]), further
+
+    def check_options(self, words: Sequence[str]) -> None:
+        """Raise BadSetting for a flag that only another family of models has."""
+        if self.task is None or self.family is None:
+            return
+        own = {to_flag(name) for owner in (*self.owners, *SHARED) for name in owner.names}
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        foreign = sorted(flag.removeprefix("--").replace("-", "_") for flag in given - own)
+        if foreign:
+            from filmgate.models.registry import load_families
+
+            options = {name for family in load_families() for name in field_names(family.options)}
+            for name in options.intersection(foreign):
+                fill_task(self.task, {"model": self.family.name, name: None}, name)  # raises
+
+
+def build_task_command(
+    task: type[Task] | None,
+    help: str,
+    run: Callable[[Request], Exit],
+    words: Sequence[str],
+    shared: Sequence[Owner] = SHARED,
+) -> Callable[..., Exit]:
+    """Return a command that turns its flags into a request and passes it to `run`.
+
+    `words` are those of the command line: they name the model, whose options are flags too.
+    """
+    chosen = TaskFlags.choose(task, words)
+    chosen.check_options(words)
+    inputs = chosen.inputs
+    own_input = _INPUT if inputs else Owner("Input", (FrameCounter,))
+    owners = [own_input if owner is _INPUT else owner for owner in shared]
+
+    def call(paths: tuple[Path, ...] = (), **values: Any) -> Exit:
+        if len(inputs) > 1:
+            paths, further = chosen.split_paths(paths)
+            values |= further
+        return run(
+            Request(
+                paths=paths,
+                generates=not inputs,
+                out=values.get("out"),
+                tasks=chosen.build_task(values),
+                input=own_input.select(values),
+                output=_OUTPUT.select(values),
+                seed=values.get("seed", 0),
+                limits=Limits(**_RESOURCES.select(values)),
+                durable=ResumeOptions(**_RUN.select(values)),
+                display=DisplayOptions(**_DISPLAY.select(values)),
+                sample=SampleOptions(**_SAMPLE.select(values)),
+            )
+        )
+
+    documented = bool({"--help", "-h"} & set(words))
+    arguments = [
+        *_build_paths(inputs),
+        *build_flags((*chosen.owners, *owners), documented),
+        Argument("seed", Argument.KEYWORD_ONLY, default=0,
+                 annotation=Annotated[int, Parameter(help=SEED, group=to_group("Run"))]),
+    ]  # fmt: skip
+    return set_flags(call, arguments, help)
+
+
+def _build_paths(inputs: Sequence[str]) -> list[Argument]:
+    """Return the positional arguments of a task, and --out for tasks with a single input."""
+    group = to_group("Paths")
+    name = " ".join([*(name.upper() for name in inputs), "OUT"])
+    text = PATHS if len(inputs) == 1 else "The inputs and the result." if inputs else "The result."
+    paths = Parameter(name=name, help=text, show_default=False, group=group)
+    arguments = [Argument("paths", Argument.POSITIONAL_ONLY, default=(),
+                          annotation=Annotated[tuple[Path, ...], paths])]  # fmt: skip
+    if len(inputs) == 1:
+        out = Parameter(name=("--out", "-o"), help=OUT, group=group)
+        arguments += [Argument("out", Argument.KEYWORD_ONLY, default=None,
+                               annotation=Annotated[Path | None, out])]  # fmt: skip
+    return arguments
+
+
+def _find_value(flag: str, words: Sequence[str]) -> str | None:
+    """Return the last value of a flag, written `--flag value` or `--flag=value`."""
+    value = None
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == flag:
+            value = following
+        elif word.startswith(f"{flag}="):
+            value = word.partition("=")[2]
+    return value

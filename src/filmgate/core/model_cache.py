@@ -1,0 +1,47 @@
+"""Loaded networks, shared by everything that one process builds."""
+
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from threading import RLock
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ModelCache:
+    """Loaded networks by the files they came from. A process owns one and passes it down.
+
+    Nothing is evicted: whoever owns the cache decides how long it lives. Stages never write to
+    their weights, so pipelines share networks safely, also across threads.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: dict[Hashable, Any] = {}
+        self._lock = RLock()
+
+    def load(
+        self,
+        loader: Callable[..., T],
+        path: Path,
+        *settings: Hashable,
+        files: Iterable[Path] | None = None,
+    ) -> T:
+        """Return `loader(path, *settings)`, called once while the files on disk stay the same.
+
+        `files` are those that the loader opens (default: `path` alone).
+        """
+        key = (loader, path, settings, tuple(map(_identity, files or (path,))))
+        with self._lock:
+            if key not in self._loaded:
+                self._loaded[key] = loader(path, *settings)
+            network: T = self._loaded[key]
+        return network
+
+
+def _identity(path: Path) -> tuple[object, ...]:
+    """Return what changes when a file is replaced or rewritten; the loader reports missing ones."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return (str(path),)
+    return (str(path), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)

@@ -1,0 +1,34 @@
+"""What an output takes over from its source besides the frames."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+MAX_PIXELS = 1 << 26  # 8192 x 8192: larger images are refused by default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceMetadata:
+    """Where other streams, chapters and metadata are copied from, and properties of the video.
+
+    `path` None: nothing is copied. Video time 0 is at `offset` seconds on the container's timeline;
+    what is at `until` or later was trimmed (None: nothing was). `aspect` is that of a pixel,
+    `display_matrix` FFmpeg's 9 integers. `hdr_side_data` is FFmpeg's mastering display and content
+    light level. `images` are the files of an image sequence.
+    """
+
+    path: Path | None = None
+    stream: int = 0
+    offset: Fraction = Fraction(0)
+    trimmed: bool = False
+    until: Fraction | None = None
+    aspect: Fraction | None = None
+    display_matrix: tuple[int, ...] | None = None
+    hdr_side_data: tuple[bytes | None, bytes | None] = (None, None)
+    max_pixels: int = MAX_PIXELS
+    images: tuple[Path, ...] = ()
+
+    @property
+    def output_offset(self) -> Fraction:
+        """Video time 0 on the output's timeline: as in the source, or 0 after a trim."""
+        return Fraction(0) if self.trimmed else self.offset

@@ -1,0 +1,68 @@
+"""Schemas of the JSON files in a run's directory; imported only to read one, which takes time."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from filmgate.core.plan import Plan
+from filmgate.jobs.run_directory import MAX_SNAPSHOTS
+
+_Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+_Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class StoredEntry(BaseModel):
+    """One snapshot in the list of commits."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    name: Annotated[str, Field(pattern=r"^\d{6,18}\.snapshot$")]
+    sha256: _Hash
+    frames: _Count
+    written: _Count
+    concealed: _Count
+
+
+class StoredResult(BaseModel):
+    """The file that is the complete result, and what identifies its content."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    name: Annotated[str, Field(pattern=r"^result\.\w{1,8}$")]
+    fingerprint: dict[str, Any]
+
+
+class StoredCommits(BaseModel):
+    """commits.json, the latest snapshot first."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    snapshots: Annotated[list[StoredEntry], Field(max_length=MAX_SNAPSHOTS)] = []
+    complete: StoredResult | None = None
+
+
+class StoredJob(BaseModel):
+    """job.json: everything the result depends on.
+
+    `job`: the definition; `videos`, `files`: fingerprints of what it reads. `given`: the user
+    created the directory, so it is not removed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    job: dict[str, Any]
+    videos: list[dict[str, Any]]
+    files: list[dict[str, Any]]
+    limits: dict[str, Any]
+    versions: dict[str, str]
+    given: bool = False
+
+
+class StoredPlan(BaseModel):
+    """plan.json: the plan in use, and the source's number of frames if it is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    plan: dict[str, Any]
+    frames: Annotated[int, Field(ge=0)] | None = None
+
+    def to_plan(self) -> Plan:
+        """Return the plan itself. Raises ValidationError."""
+        return TypeAdapter(Plan).validate_python(self.plan)

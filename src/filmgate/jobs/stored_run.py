@@ -1,0 +1,62 @@
+"""What a run records about itself: job.json and plan.json, checked when they are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from filmgate.core.plan import Plan
+from filmgate.errors import BadSetting
+from filmgate.jobs.run_directory import RunDirectory
+from filmgate.tasks.settings import plain
+
+if TYPE_CHECKING:
+    from filmgate.jobs.schemas import StoredJob, StoredPlan
+
+JOB, PLAN = "job.json", "plan.json"
+
+
+def read_stored_job(directory: RunDirectory) -> StoredJob:
+    """Return what job.json says. Raises BadSetting if it is damaged or of another version."""
+    from pydantic import ValidationError
+
+    from filmgate.jobs.schemas import StoredJob
+
+    try:
+        return StoredJob.model_validate(directory.read_json(JOB))
+    except ValidationError as error:
+        raise _explain(directory, JOB) from error
+
+
+def read_stored_plan(directory: RunDirectory) -> StoredPlan | None:
+    """Return what plan.json says, None if there is none. Raises BadSetting as above."""
+    if not (directory.path / PLAN).exists():
+        return None
+    from pydantic import ValidationError
+
+    from filmgate.jobs.schemas import StoredPlan
+
+    try:
+        stored = StoredPlan.model_validate(directory.read_json(PLAN))
+        stored.to_plan()
+    except (ValidationError, BadSetting) as error:
+        raise _explain(directory, PLAN) from error
+    return stored
+
+
+def write_stored_job(directory: RunDirectory, values: Mapping[str, Any]) -> None:
+    """Write job.json. Raises DiskFull."""
+    directory.write(JOB, json.dumps(values, indent=1).encode())
+
+
+def write_stored_plan(directory: RunDirectory, plan: Plan, frames: int | None) -> None:
+    """Write plan.json. Raises DiskFull."""
+    directory.write(PLAN, json.dumps({"plan": plain(plan), "frames": frames}, indent=1).encode())
+
+
+def _explain(directory: RunDirectory, name: str) -> BadSetting:
+    return BadSetting(
+        f"cannot read {directory.path / name}: it is damaged, or another version of filmgate wrote "
+        "it. Run the same command with --restart to start again"
+    )

@@ -1,0 +1,1 @@
+"""Records: what is known of frames, one JSON object on each line."""

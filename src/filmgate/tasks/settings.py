@@ -1,0 +1,158 @@
+"""Settings of definitions: filled from plain values, listed as such, and the paths in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import Field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+
+from filmgate.errors import BadSetting
+from filmgate.media.options import RENAMED_SETTINGS
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+T = TypeVar("T")
+FLAT = MappingProxyType(
+    {"flat": True}
+)  # metadata of a field whose own fields are listed with the others
+_CLOCK = re.compile(r"(\d+:)?\d+:\d+(\.\d*)?")
+_PIPE = Path("-")
+
+
+def fill(cls: type[T], form: Mapping[str, object], what: str) -> T:
+    """Return a settings dataclass filled from a form; `what` names the form in errors.
+
+    Fractions come from ints, "5/2", "60000/1001" and decimals, which are taken exactly, and
+    times from "1:02:03.5" too. A field whose name is a keyword of Python ends with "_". Raises
+    BadSetting.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    names = {name.rstrip("_"): name for name in field_names(cls)}
+    check_names(form, list(names), what)
+    inputs = find_inputs(cls)
+    values = {names[key]: exact(value) for key, value in form.items()}
+    for name in inputs & values.keys():
+        if isinstance(values[name], str | Path):
+            values[name] = {"path": values[name]}
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        raise BadSetting(f"{what}: {_describe_errors(error.errors())}") from error
+
+
+def find_inputs(cls: type[Any]) -> set[str]:
+    """Return the names of the fields that are inputs of their own: definitions with a path."""
+    hints = get_type_hints(cls)
+    kinds = {name: [kind for kind in (get_args(hint) or (hint,)) if is_dataclass(kind)]
+             for name, hint in hints.items()}  # fmt: skip
+    return {
+        name
+        for name, classes in kinds.items()
+        if any(field.name == "path" for kind in classes for field in fields(kind))
+    }
+
+
+def exact(value: object) -> object:
+    """Return a number as text without losing a digit: 2.1 -> "2.1", "1:02:03.5" -> "7447/2"."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, str) and _CLOCK.fullmatch(value):
+        hours, minutes, seconds = ("0:" + value).split(":")[-3:]
+        return str((int(hours) * 60 + int(minutes)) * 60 + Fraction(seconds))
+    return value
+
+
+def list_settings(
+    value: object, *, without: Collection[str] = (), paths: bool = True
+) -> dict[str, object]:
+    """Return the settings of a dataclass that are not at their defaults, as plain values.
+
+    Fields in `without` are left out, and every path with `paths` False. Settings of a field
+    marked FLAT are listed with the others.
+    """
+    settings: dict[str, object] = {}
+    for field in fields(value) if is_dataclass(value) else ():
+        held = getattr(value, field.name)
+        if field.name in without or held == field.default:
+            continue
+        if _is_flat(field):
+            settings |= list_settings(held, without=without, paths=paths)
+        elif is_dataclass(held) and not paths:
+            settings[field.name.rstrip("_")] = list_settings(held, paths=False)
+        elif paths or not any(True for _ in find_paths(held)):
+            settings[field.name.rstrip("_")] = plain(held)
+    return settings
+
+
+def find_paths(value: object) -> Iterator[Path]:
+    """Return every path in a definition: fields of type Path, also within its fields."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from find_paths(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from find_paths(getattr(value, field.name))
+
+
+def resolve_paths(value: T, folder: Path) -> T:
+    """Return the definition with every path in it absolute; a relative one is in `folder`."""
+    resolved: Any = value
+    if isinstance(value, Path) and value != _PIPE:
+        resolved = folder.absolute() / value
+    elif isinstance(value, tuple | list):
+        resolved = type(value)(resolve_paths(item, folder) for item in value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        held = {field.name: getattr(value, field.name) for field in fields(value)}
+        changed = {name: resolve_paths(item, folder) for name, item in held.items()}
+        changed = {name: item for name, item in changed.items() if item != held[name]}
+        resolved = replace(value, **changed) if changed else value
+    return resolved  # type: ignore[no-any-return]
+
+
+def plain(value: Any) -> Any:
+    """Return any of our values as JSON holds it; fractions are strings, "5/2" or "2"."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, fallback=str)
+
+
+def field_names(cls: type[Any]) -> list[str]:
+    """Return the names of a dataclass's settings, but those marked FLAT."""
+    return [field.name for field in fields(cls) if not _is_flat(field)]
+
+
+def check_names(form: Mapping[str, object], known: list[str], what: str) -> None:
+    """Raise BadSetting, with the nearest name, if the form has a setting that is not known."""
+    for name in form:
+        if name not in known:
+            raise BadSetting(f"{what} has no setting {name!r}: {suggest(name, known)}")
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """Return what to write in place of an unknown name."""
+    if RENAMED_SETTINGS.get(name) in known:
+        return f"it is called {RENAMED_SETTINGS[name]} now"
+    close = get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+
+
+def _is_flat(field: Field[Any]) -> bool:
+    return bool(field.metadata.get("flat"))
+
+
+def _describe_errors(errors: list[ErrorDetails]) -> str:
+    first = errors[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "missing":
+        return f"{name} is missing: set it"
+    reasons = " or ".join(dict.fromkeys(e["msg"] for e in errors if e["loc"][:1] == (name,)))
+    return f"{name} is {first['input']!r}: {reasons or first['msg']}"

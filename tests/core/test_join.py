@@ -1,0 +1,128 @@
+"""A window of a second stream on each frame: by time, resumable anywhere, bounded."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction as F
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.join import Join, JoinedSource, open_joined
+from filmgate.core.snapshot import Cursor
+from filmgate.core.source_metadata import SourceMetadata
+from filmgate.core.stage import AnyStage
+
+KEY = "test.other"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A source of frames that last `length` seconds each; `reads` counts the frames it gave."""
+
+    count: int
+    length: F
+    reads: list[int]
+
+    @property
+    def spec(self) -> StreamSpec:
+        return StreamSpec(width=2, height=2, rate=1 / self.length, time_base=self.length,
+                          pixels="gray", frames=self.count)  # fmt: skip
+
+    @property
+    def metadata(self) -> SourceMetadata:
+        return SourceMetadata()
+
+    def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
+        at = cursor.index if cursor else 0
+        while at < self.count:
+            end = min(self.count, at - at % size + size)
+            self.reads.append(end - at)
+            frames = [Frame(n, n * self.length, self.length, n) for n in range(at, end)]
+            yield frames, Cursor(end, end)
+            at = end
+
+    @contextmanager
+    def open(self, threads: int | None = None) -> Iterator["Counted"]:
+        yield self
+
+    def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
+        return ()
+
+
+def make_source(count: int, rate: F, others: Sequence[tuple[int, F, F, F]]) -> JoinedSource:
+    joins = tuple(
+        (Join(f"{KEY}{n}", Counted(many, 1 / fast, []), before, after), Counted(many, 1 / fast, []))
+        for n, (many, fast, before, after) in enumerate(others)
+    )
+    return JoinedSource(Counted(count, 1 / rate, []), joins)
+
+
+def windows(frames: Sequence[Frame]) -> list[list[tuple[int, ...]]]:
+    return [
+        [tuple(f.index for f in window) for window in frame.extras.values()]  # type: ignore[attr-defined]
+        for frame in frames
+    ]
+
+
+def read_all(source: JoinedSource, cursor: Cursor | None = None, size: int = 2) -> list[Frame]:
+    return [frame for frames, _ in source.read(cursor, size) for frame in frames]
+
+
+def test_each_frame_gets_what_is_shown_during_it() -> None:
+    frames = read_all(make_source(4, F(1), [(10, F(2), F(0), F(0)), (2, F(1, 2), F(0), F(0))]))
+    assert windows(frames) == [[(0, 1), (0,)], [(2, 3), (0,)], [(4, 5), (1,)], [(6, 7), (1,)]]
+
+
+def test_a_window_reaches_back_and_ahead() -> None:
+    frames = read_all(make_source(4, F(1), [(4, F(1), F(1), F(3, 2))]))
+    assert windows(frames) == [[(0, 1, 2)], [(0, 1, 2, 3)], [(1, 2, 3)], [(2, 3)]]
+
+
+def test_a_stream_that_ends_early_gives_empty_windows() -> None:
+    frames = read_all(make_source(4, F(1), [(2, F(1), F(0), F(0))]))
+    assert windows(frames) == [[(0,)], [(1,)], [()], [()]]
+
+
+rates = st.sampled_from([F(1), F(25), F(30000, 1001), F(48000, 1024), F(1, 3)])
+others = st.tuples(st.integers(0, 40), rates, st.fractions(0, 2), st.fractions(0, 2))
+
+
+@given(st.integers(1, 20), rates, st.lists(others, min_size=1, max_size=2), st.integers(1, 4))
+def test_resumed_at_any_cursor_the_windows_are_the_same(
+    count: int, rate: F, sides: list[tuple[int, F, F, F]], size: int
+) -> None:
+    source = make_source(count, rate, sides)
+    frames = read_all(source, None, size)
+    for _, cursor in source.read(None, size):
+        rest = frames[cursor.index :]
+        assert read_all(source, cursor, size) == rest
+
+
+def test_memory_is_bounded_by_the_window() -> None:
+    other = Counted(10_000, F(1, 100), [])
+    source = JoinedSource(Counted(1000, F(1, 10), []), ((Join(KEY, other), other),))
+    for frames, cursor in source.read(None, 1):
+        assert len(windows(frames)[0][0]) == 10
+        ahead = sum(other.reads) - 10 * (frames[0].index + 1)
+        assert ahead <= 1, "it reads no further than one frame past the window"
+        assert cursor.joined[0].index >= 10 * frames[0].index
+
+
+def test_without_second_streams_the_source_is_opened_as_it_is() -> None:
+    source = Counted(3, F(1), [])
+    with open_joined(source.open(), ()) as opened:
+        assert opened is source
+    with open_joined(source.open(), (Join(KEY, source),)) as opened:
+        assert opened.spec == source.spec
+        assert windows([f for frames, _ in opened.read(None, 3) for f in frames]) == [
+            [(0,)], [(1,)], [(2,)],
+        ]  # fmt: skip
+
+
+def test_a_key_without_a_family_is_refused() -> None:
+    source = Counted(1, F(1), [])
+    with pytest.raises(KeyError, match="family"):
+        read_all(JoinedSource(source, ((Join("other", source), source),)))

@@ -1,0 +1,111 @@
+"""`python -m tests.house.glossary [PATH ...]`: old words in names, messages and prose."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.house.tree import ROOT, list_files
+
+# Words that this project once used in a sense of its own, and what is written instead.
+WORDS = {
+    "album": "ImageReader, folder of images",
+    "anew": "again",
+    "begun": "started",
+    "beside": "next to, besides, other streams",
+    "certificate": "crash report",
+    "costly": "model stage",
+    "dressed": "wrapped",
+    "film": "video",
+    "films": "videos",
+    "foresee": "predict",
+    "foreseeing": "predicting",
+    "foreseen": "predicted",
+    "glance": "luma grid",
+    "guarded": "checked",
+    "hunger": "memory use",
+    "hungriest": "largest",
+    "hungry": "large",
+    "knob": "setting",
+    "knobs": "settings",
+    "ledger": "checkpoints",
+    "lean": "low memory",
+    "leaner": "low memory",
+    "lies": "is",
+    "mend": "fix",
+    "mended": "concealed",
+    "nobody": "no one, none, no user",
+    "noted": "recorded, notice",
+    "papers": "docs",
+    "patience": "timeout",
+    "picture": "image, frame",
+    "pictures": "images, frames",
+    "polite": "graceful",
+    "reel": "videos",
+    "shelf": "store",
+    "somebody": "another process, the user",
+    "stills": "images",
+    "stranger": "user, untrusted",
+    "strangers": "users",
+    "thrifty": "low memory",
+    "told": "reported",
+    "unlike": "normalized difference",
+    "untold": "unknown",
+    "whole": "complete, entire",
+}
+PHRASES = {
+    r"\ba person\b": "the user",
+    r"\bgo(es|ne|ing)? on\b": "resume, continue",
+    r"\bstands? (at|for|in|where)\b": "is at, replaces",
+    r"\bstand-ins?\b": "replacement",
+    r"(?<!graphics )(?<!video )\bcards?\b": "GPU",
+}
+# Files in which a word is a term of the field or the name of a thing.
+ALLOWED = (
+    (r"families/film|test_film|film_speed|models/tiny|film_net|docs/models", ("film",)),
+    (r"tests/(models/test_registry|pipeline/test_wrapping|tasks)", ("film",)),
+    (r"families/test_raft\.py", ("picture",)),  # in the name of recorded values
+    (r"tests/house/(test_)?glossary\.py|bench/results/|tests/golden/|LICENSE", tuple(WORDS)),
+)
+# A title that the hashes of tests/net hold, and the model family FILM as text names it.
+FAMILY = re.compile(
+    r"\"A film\"|[`\"']film[`\"'.]|\bFILM\b|(model|families|pull|try|verify|family)[ .]film\b"
+    r"|FilmInterpolator|FilmOptions|families\.film|\bfilm/|\bfilm gate\b|PictureType"
+    r"|\"A film\""  # a title in recorded outputs
+)
+READ = (".py", ".md", ".toml", ".ipynb", "Makefile", "run")
+PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+def find_old_words(path: Path) -> Iterator[str]:
+    """Return each old word in a file as `path:line: word, write ...`."""
+    name = path.relative_to(ROOT).as_posix()
+    allowed = {word for pattern, words in ALLOWED if re.search(pattern, name) for word in words}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        text = FAMILY.sub("", line)
+        words = {part.lower() for part in PART.findall(text)} & WORDS.keys() - allowed
+        for word in sorted(words):
+            yield f"{name}:{number}: {word}, write {WORDS[word]}"
+        if set(WORDS) <= allowed:
+            continue
+        for phrase, instead in PHRASES.items():
+            if match := re.search(phrase, text):
+                yield f"{name}:{number}: {match[0]}, write {instead}"
+
+
+def find_all(places: tuple[str, ...]) -> list[str]:
+    """Return the old words in all text files under some paths, all of the project by default."""
+    return [
+        found
+        for path in list_files()
+        if path.name.endswith(READ)
+        and path.relative_to(ROOT).as_posix().startswith(places or ("",))
+        for found in find_old_words(path)
+    ]
+
+
+if __name__ == "__main__":
+    rows = find_all(tuple(sys.argv[1:]))
+    print(*rows, sep="\n")
+    print(f"{len(rows)} old words")
+    sys.exit(bool(rows))

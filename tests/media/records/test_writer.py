@@ -1,0 +1,140 @@
+"""Records as the only output: one JSON line each, resumed without a trace."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction as F
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import filmgate as fg
+from filmgate.core.adapters import each
+from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.model_cache import ModelCache
+from filmgate.core.stage import AnyStage
+from filmgate.errors import FilmgateError, OutputExists
+from filmgate.media.records.writer import format_records
+from filmgate.media.sinks import RecordOutput
+from filmgate.tasks.job_config import job_from
+from tests.videos import Video, make, read_number
+
+PLAN = fg.Plan(chunk=2, segment_frames=8)
+
+
+@dataclass(frozen=True)
+class Count:
+    """A task whose result is no video: the number that each frame shows, n % 3 times."""
+
+    time_scale: F = F(1)
+
+    def stages(self, spec: StreamSpec, models: ModelCache | None = None) -> tuple[AnyStage, ...]:
+        return (each(find_numbers, name="count"),)
+
+    def timeline(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        yield from frames
+
+
+def find_numbers(frames: Sequence[Frame]) -> list[Frame]:
+    numbers = [read_number(frame) for frame in frames]
+    return [
+        frame.with_extras(records=tuple({"number": n, "copy": k} for k in range(n % 3)))
+        for frame, n in zip(frames, numbers, strict=True)
+    ]
+
+
+WANTED = [
+    {"frame": n, "time": n / 25, "duration": 1 / 25, "number": n, "copy": k}
+    for n in range(24)
+    for k in range(n % 3)
+]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> fg.Job:
+    make(Video(frames=24), tmp_path / "in.mp4")
+    return fg.Job(
+        fg.VideoFile(tmp_path / "in.mp4"), RecordOutput(tmp_path / "out.jsonl"), (Count(),)
+    )
+
+
+def read_lines(folder: Path) -> list[Any]:
+    return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+
+
+def test_each_record_is_a_line_with_its_time(job: fg.Job, tmp_path: Path) -> None:
+    done = list(fg.events(job, PLAN))[-1]
+    assert isinstance(done, fg.Done)
+    assert (done.read, done.written) == (24, 24)
+    assert read_lines(tmp_path) == WANTED
+    assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.jsonl"]
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_stopped_at_a_commit_it_resumes(job: fg.Job, tmp_path: Path, commits: int) -> None:
+    events = fg.events(job, PLAN)
+    for _ in range(commits):
+        while not isinstance(next(events), fg.Committed):
+            pass
+    events.close()
+    assert not (tmp_path / "out.jsonl").exists()
+    starts = [event.read for event in fg.events(job, PLAN) if isinstance(event, fg.Started)]
+    assert starts == [8 * commits]
+    assert read_lines(tmp_path) == WANTED
+    assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.jsonl"]
+
+
+def test_killed_it_resumes(job: fg.Job, tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "import filmgate as fg\n"
+        "from tests.media.records.test_writer import PLAN, Count, RecordOutput\n"
+        "folder = Path(sys.argv[1])\n"
+        "job = fg.Job(fg.VideoFile(folder / 'in.mp4'), RecordOutput(folder / 'out.jsonl'), "
+        "(Count(),))\n"
+        "for event in fg.events(job, PLAN):\n"
+        "    if isinstance(event, fg.Committed): os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    starts = [event.read for event in fg.events(job, PLAN) if isinstance(event, fg.Started)]
+    assert starts == [8]
+    assert read_lines(tmp_path) == WANTED
+
+
+def test_a_damaged_segment_is_made_again(job: fg.Job, tmp_path: Path) -> None:
+    events = fg.events(job, PLAN)
+    for _ in range(2):
+        while not isinstance(next(events), fg.Committed):
+            pass
+    events.close()
+    (tmp_path / "out.jsonl.filmgate" / "000002.jsonl").write_bytes(b"{}")
+    again = list(fg.events(job, PLAN))
+    assert any("000002.jsonl was changed" in e.message for e in again if isinstance(e, fg.Warned))
+    assert [event.read for event in again if isinstance(event, fg.Started)] == [8]
+    assert read_lines(tmp_path) == WANTED
+
+
+def test_an_existing_file_stays(job: fg.Job, tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_text("precious")
+    with pytest.raises(OutputExists, match="--overwrite"):
+        list(fg.events(job, PLAN))
+    assert (tmp_path / "out.jsonl").read_text() == "precious"
+
+
+def test_a_job_file_chooses_records_by_the_name() -> None:
+    assert job_from({"input": "a.mp4", "output": "b.jsonl"}, Path("/x")).sink == RecordOutput(
+        Path("/x/b.jsonl")
+    )
+
+
+@pytest.mark.parametrize("record", ["text", {"value": float("nan")}])
+def test_what_is_no_record_is_refused(record: object) -> None:
+    frame = Frame(3, F(1), F(1), (), {"records": (record,)})
+    with pytest.raises(FilmgateError, match="a record of frame 3"):
+        list(format_records([frame]))

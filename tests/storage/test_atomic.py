@@ -1,0 +1,55 @@
+"""Files are complete or absent, and nothing is left after an error."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filmgate.storage.atomic import replace_durably, write_atomic
+
+LONG = "\u6620" * 84 + ".js"  # 255 bytes, the longest name that most disks take
+
+
+def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
+    for data in (b"one", b"another"):
+        write_atomic(tmp_path / LONG, data[:2], data[2:])
+        assert (tmp_path / LONG).read_bytes() == data
+    assert os.listdir(tmp_path) == [LONG]
+
+
+def test_after_an_error_the_old_file_is_there_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomic(tmp_path / "file", b"old")
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomic(tmp_path / "file", b"new")
+    assert os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_file_from_another_disk_is_copied_then_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, rename, renamed = tmp_path / "part", os.replace, list[Path]()
+    part.write_bytes(b"complete")
+
+    def refuse_part(source: Path, target: Path) -> None:
+        if source == part:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        renamed.append(source)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_part)
+    replace_durably(part, tmp_path / LONG)
+    assert (tmp_path / LONG).read_bytes() == b"complete"
+    assert os.listdir(tmp_path) == [LONG]
+    part.write_bytes(b"complete")
+    replace_durably(part, tmp_path / LONG)
+    assert renamed[0] == renamed[1], "a copy that a kill left behind is written over"
