@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-SAME = (
-    "FILMGATE_SAME_EXAMPLES" in os.environ
-)  # the same examples in each run: a failure is due to the change
+# the same examples in each run: a failure is due to the change
+SAME = "FILMGATE_SAME_EXAMPLES" in os.environ
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=SAME)
 settings.register_profile("laws", max_examples=1400, deadline=None, derandomize=SAME)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # idle threads of torch spin

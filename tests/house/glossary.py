@@ -77,9 +77,9 @@ READ = (".py", ".md", ".toml", ".ipynb", "Makefile", "run")
 PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
-def find_old_words(path: Path) -> Iterator[str]:
+def find_old_words(path: Path, root: Path = ROOT) -> Iterator[str]:
     """Return each old word in a file as `path:line: word, write ...`."""
-    name = path.relative_to(ROOT).as_posix()
+    name = path.relative_to(root).as_posix()
     allowed = {word for pattern, words in ALLOWED if re.search(pattern, name) for word in words}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         text = FAMILY.sub("", line)

@@ -1,9 +1,10 @@
 """The project speaks the field's language: none of its old words is left."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.house.glossary import find_all, find_old_words
-from tests.house.tree import ROOT
 
 PLACES = ("src/", "tests/", "docs/", "README.md", "examples/", "bench/", "training/")
 
@@ -14,11 +15,8 @@ def test_no_old_word_is_left(place: str) -> None:
     assert find_all((place,)) == []
 
 
-def test_old_words_are_found_in_names_and_in_prose() -> None:
-    path = ROOT / "tests" / "house" / "probe_for_old_words.md"
+def test_old_words_are_found_in_names_and_in_prose(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
     path.write_text("the_film_told\nOneKnob\na run goes on\nmodel film is FILM\nsomething else\n")
-    try:
-        lines = [row.split(":")[1] for row in find_old_words(path)]
-    finally:
-        path.unlink()
+    lines = [row.split(":")[1] for row in find_old_words(path, tmp_path)]
     assert lines == ["1", "1", "2", "3"]

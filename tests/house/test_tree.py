@@ -80,6 +80,4 @@ def test_the_documented_tree_of_errors_is_correct(kind: type[errors.FilmgateErro
 
 def test_the_documented_exit_codes_are_correct() -> None:
     listing = (errors.__doc__ or "").rpartition("Exit codes: ")[2]
-    assert [int(n) for n in re.findall(r"\d+", listing)] == [
-        int(parse_files) for parse_files in errors.Exit
-    ]
+    assert [int(n) for n in re.findall(r"\d+", listing)] == list(map(int, errors.Exit))

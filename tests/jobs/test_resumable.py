@@ -167,6 +167,24 @@ def test_other_settings_videos_and_versions_are_refused_with_their_names(
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
 
+def test_images_of_another_run_are_refused_and_their_own_run_resumes(
+    source: Path, tmp_path: Path
+) -> None:
+    sink = fg.ImageOutput(tmp_path / "frames" / "%06d.png")
+    job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(factor=2),))
+    events = fg.events(job, PLAN)
+    while not isinstance(next(events), fg.Committed):
+        pass
+    events.close()
+    other = replace(job, tasks=(fg.Interpolate(factor=3),))
+    with pytest.raises(BadSetting, match=r"tasks.0.factor was 2, is 3.*--restart"):
+        list(fg.events(other, PLAN))
+    with pytest.raises(BadSetting, match=r"output\.png_level"):
+        list(fg.events(replace(job, sink=replace(sink, png_level=9)), PLAN))
+    assert resume(job)[0] == 8
+    assert len(list(sink.path.parent.glob("*.png"))) == 60
+
+
 def test_run_with_other_weights_is_refused(source: Path, tmp_path: Path) -> None:
     weights = Path(shutil.copy(tiny.weights("film"), tmp_path / "mine.safetensors"))
     task = fg.Interpolate(factor=2, model="film", options=FilmOptions(weights=weights))

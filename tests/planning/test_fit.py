@@ -25,7 +25,7 @@ from filmgate.core.stage import AnyStage, StageWrapper
 from filmgate.core.wrappers.model_stage import ModelStage
 from filmgate.errors import BadSetting, DoesNotFit, OutOfMemory, Unsupported
 from filmgate.media.sources import VideoPipe
-from filmgate.planning import measure as measure
+from filmgate.planning import measure
 from filmgate.planning.costs import (
     Costs,
     LinearCost,

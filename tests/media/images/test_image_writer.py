@@ -184,6 +184,23 @@ def test_missing_image_is_made_again(output: ImageOutput, store: Store) -> None:
     assert names(output.path.parent) == ["0.png", "1.png"]
 
 
+def test_committed_image_with_one_changed_bit_is_not_taken_for_its_own(
+    output: ImageOutput, store: Store
+) -> None:
+    """Same size, same name, still a PNG: only its checksum differs."""
+    writer = open_writer(output, store)
+    write(writer, 0, 2)
+    kill(writer)
+    path = output.path.parent / "1.png"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.unlink()
+    path.write_bytes(bytes(data))
+    with pytest.raises(OutputExists, match=r"1\.png exists, not written by this run"):
+        open_writer(output, store)
+    assert path.read_bytes() == bytes(data)
+
+
 @pytest.mark.parametrize("number", [1, 5, 9])
 def test_image_of_the_user_is_never_overwritten(
     output: ImageOutput, store: Store, number: int
