@@ -1,4 +1,4 @@
-"""Make a short video with audio: moving texture, a shot boundary, text, a variable frame rate."""
+"""Make a short video (`make demo`): moving texture, a shot boundary, text, variable rate, audio."""
 
 from fractions import Fraction
 from itertools import accumulate

@@ -92,6 +92,32 @@ def test_old_name_of_a_flag_is_answered_with_the_new_one(
     assert not runs.jobs
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--factor", "two"), "'two' is not a number: pass one such as 2, 2.5 or 5/2"),
+        (("--factor", "1/0"), "1/0 divides by 0"),
+        (("--start", "abc"), "'abc' is not a time: pass seconds or 1:02:03.5"),
+        (("--end", "1:xx"), "'1:xx' is not a time: pass seconds or 1:02:03.5"),
+        (("--end", "1/0"), "'1/0' is not a time: pass seconds or 1:02:03.5"),
+    ],
+)
+def test_invalid_number_or_time_is_an_error_with_examples(
+    words: tuple[str, ...], message: str, runs: FakeEvents, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["interpolate", "in.mp4", "out.mp4", *words]) == Exit.USER
+    assert message in capsys.readouterr().err
+    assert not runs.jobs
+
+
+@pytest.mark.parametrize("words", [("jobs",), ("jobs", "clean"), ("check",), ("probe",)])
+def test_help_shows_no_default_of_python(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--help"]) == Exit.DONE
+    assert "[default:" not in capsys.readouterr().out
+
+
 def test_help_shows_the_options_of_the_model_that_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -102,7 +102,7 @@ def test_trace_is_written_in_both_processes(video: Path, where: list[str]) -> No
     assert main([*words, "--quiet", *where]) == Exit.DONE
     entries = [entry for entry in json.loads(path.read_text()) if entry]
     lanes = {entry["args"]["name"] for entry in entries if entry["name"] == "thread_name"}
-    assert lanes == {"decode", "cuts", "interpolate", "until next", "encode"}
+    assert lanes == {"decode", "shots", "interpolate", "durations", "encode"}
     assert entries[-1]["name"] == "done"
 
 
@@ -128,7 +128,7 @@ def test_of_several_videos_each_is_run_and_the_first_error_is_the_code(
     words = ["convert", str(tmp_path / "*.mp4"), "-o", str(tmp_path / "made"), "--preset"]
     assert main([*words, "ultrafast"]) == Exit.USER
     assert [p.name for p in (tmp_path / "made").iterdir()] == ["b.mp4"]
-    assert "a.mp4 is no supported video" in capsys.readouterr().err
+    assert "a.mp4 is not a supported video" in capsys.readouterr().err
 
 
 def test_unexpected_error_asks_for_a_report(

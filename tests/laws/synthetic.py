@@ -161,7 +161,7 @@ STAGES: dict[str, Callable[[], AnyStage]] = {
     "blocks": lambda: blocks(add_clip_mean, 4, keep=("cut",)),
     "blocks, overlapping": lambda: blocks(add_clip_mean, 5, 2, keep=("cut",)),
     "blocks, mostly overlapping": lambda: blocks(add_clip_mean, 5, 4),
-    "until next": UntilNext,
+    "durations": UntilNext,
     "recurrent": Recurrent,
     "cached, recurrent": lambda: cached(Recurrent(), STORE, KEY, every=4),
     "cached, depends on its batch": lambda: cached(each(add_batch_size), STORE, KEY, every=4),

@@ -156,7 +156,7 @@ def test_fit_predicts_memory_time_and_disk(source: Path) -> None:
     assert isinstance(result, Fit)
     assert result.plan.decode_threads == 1
     assert result.plan.batches == (2, 2, 2)
-    assert [stage.name for stage in result.costs.stages] == ["cuts", "interpolate", "until next"]
+    assert [stage.name for stage in result.costs.stages] == ["shots", "interpolate", "durations"]
     assert [stage.frames_in for stage in result.costs.stages] == [1, 1, 2]
     assert result.costs.output_ratio == 2
     assert result.seconds

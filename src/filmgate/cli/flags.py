@@ -167,7 +167,11 @@ def _find_metavar(name: str, hint: Any) -> str | None:
 
 
 def _to_seconds(_: object, tokens: Sequence[Token]) -> Fraction:
-    return Fraction(str(exact(tokens[0].value.removesuffix("s"))))
+    try:
+        return Fraction(str(exact(tokens[0].value.removesuffix("s"))))
+    except (ValueError, ZeroDivisionError) as error:
+        text = tokens[0].value
+        raise ValueError(f"{text!r} is not a time: pass seconds or 1:02:03.5") from error
 
 
 def _to_fraction(_: object, tokens: Sequence[Token]) -> Fraction:
@@ -175,3 +179,6 @@ def _to_fraction(_: object, tokens: Sequence[Token]) -> Fraction:
         return Fraction(str(exact(tokens[0].value)))
     except ZeroDivisionError as error:
         raise ValueError(f"{tokens[0].value} divides by 0") from error
+    except ValueError as error:
+        text = tokens[0].value
+        raise ValueError(f"{text!r} is not a number: pass one such as 2, 2.5 or 5/2") from error

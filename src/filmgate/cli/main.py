@@ -76,7 +76,7 @@ def build_app(*commands: App) -> App:
         name="filmgate",
         help=SUMMARY,
         version=__version__,
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), show_default=False),
         result_action="return_value",
     )
     for command in commands:

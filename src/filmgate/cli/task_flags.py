@@ -162,7 +162,8 @@ def build_task_command(
         *_build_paths(inputs),
         *build_flags((*chosen.owners, *owners), documented),
         Argument("seed", Argument.KEYWORD_ONLY, default=0,
-                 annotation=Annotated[int, Parameter(help=SEED, group=to_group("Run"))]),
+                 annotation=Annotated[int, Parameter(help=SEED, show_default=True,
+                                                     group=to_group("Run"))]),
     ]  # fmt: skip
     return set_flags(call, arguments, help)
 

@@ -305,7 +305,7 @@ class UntilNext:
     only marks the end. The state is the frame that waits for the next.
     """
 
-    name: str = "until next"
+    name: str = "durations"
 
     def reach(self, spec: StreamSpec) -> Reach:
         return Reach(Fraction(0), frames_to_seconds(1, spec))

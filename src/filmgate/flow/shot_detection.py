@@ -30,7 +30,7 @@ def detect_shots() -> AnyStage:
     It compares two frames before and one after. Flashes, fades and fast motion are not marked; a
     shot of one frame counts as a flash.
     """
-    return windowed(_mark, 2, 1, name="cuts")
+    return windowed(_mark, 2, 1, name="shots")
 
 
 def samples() -> tuple[AnyStage, ...]:

@@ -21,7 +21,7 @@ class ResumeOptions:
     """How a run survives its process; each field is a flag."""
 
     work: Path | None = None
-    """Folder for what a resumed run needs. Default: OUT.filmgate, next to the result."""
+    """Folder for the files that resuming needs. Default: OUT.filmgate, next to the result."""
 
     restart: bool = False
     """Start again, even if there is an unfinished run for this result."""
@@ -30,7 +30,7 @@ class ResumeOptions:
     """Stop at the first commit after this time, seconds or 1:02:03; the same command resumes."""
 
     playable: bool = False
-    """Keep a playable video of what is done so far in that folder."""
+    """Keep a video of what is done so far, playable.mp4, in the folder of --work."""
 
     def __post_init__(self) -> None:
         if self.pause_after is not None and self.pause_after < 0:

@@ -40,7 +40,7 @@ class Limits:
     """Memory the entire program may use: 800MB, 4GiB. Default: nine tenths of what is free."""
 
     vram: str | None = None
-    """Memory it may use on the device."""
+    """Memory it may use on the GPU: 8GB. Default: nearly all that is free."""
 
     batch: int | None = None
     """Frames given to each stage at a time: 1, 2, 4, 8 ..."""

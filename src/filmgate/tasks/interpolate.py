@@ -33,7 +33,8 @@ class Interpolate(ModelTask):
     """Output frames per second, any fraction (60, 60000/1001): output k is at time k/fps."""
 
     slow: Fraction | int = 1
-    """Slow motion: how many times as long the result is. Without factor or fps the rate stays."""
+    """Slow motion: how many times as long the result is. The frame rate stays that of the input,
+    unless factor or fps is given."""
 
     sound: Literal["stretch", "drop"] = "stretch"
     """With slow: stretch the audio without changing its pitch, or drop it."""
@@ -42,14 +43,15 @@ class Interpolate(ModelTask):
     """The last frame has no next one: hold it for its full duration, or drop the repeats."""
 
     model: str = "dis"
-    """The model: a family, or a file of weights (in job files and on the command line), whose
-    family is found by its tensors. Default: dis, optical flow on the CPU, without a download."""
+    """The model: a family (dis is optical flow on the CPU, without a download; filmgate models
+    lists all), or, in job files and on the command line, a file of weights, whose tensors tell the
+    family."""
 
     options: Any = field(default=None, metadata=FLAT)
     """Options of the model's family. Default: the family's defaults."""
 
     device: str = "auto"
-    """Where the model runs: auto, cpu, cuda, cuda:1 or mps. Default: the GPU if there is one."""
+    """Where the model runs: auto (the GPU if there is one), cpu, cuda, cuda:1 or mps."""
 
     def __post_init__(self) -> None:
         for name in ("factor", "fps", "slow"):

@@ -25,8 +25,8 @@ class Upscale(ModelTask):
     """Factor of width and height: 2 or 4."""
 
     model: str = "compact"
-    """The model: a family, or a file of weights (in job files and on the command line), whose
-    family is found by its tensors. Default: compact, which runs on the CPU without a download."""
+    """The model: a family (compact runs on the CPU without a download; filmgate models lists all),
+    or, in job files and on the command line, a file of weights, whose tensors tell the family."""
 
     options: Any = field(default=None, metadata=FLAT)
     """Options of the model's family. Default: the family's defaults."""
@@ -35,7 +35,7 @@ class Upscale(ModelTask):
     """Blend each frame with the previous one, motion-compensated: less flicker, a bit slower."""
 
     device: str = "auto"
-    """Where the model runs: auto, cpu, cuda, cuda:1 or mps. Default: the GPU if there is one."""
+    """Where the model runs: auto (the GPU if there is one), cpu, cuda, cuda:1 or mps."""
 
     def __post_init__(self) -> None:
         if self.scale < 1:

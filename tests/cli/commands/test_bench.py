@@ -31,7 +31,7 @@ def test_given_number_of_frames_is_run_and_compared_with_the_prediction(
     assert main(words) == Exit.DONE
     values = json.loads(capsys.readouterr().out)
     assert (values["read"], values["written"]) == (12, 24)
-    assert list(values["parts"]) == ["decode", "cuts", "interpolate", "until next", "encode"]
+    assert list(values["parts"]) == ["decode", "shots", "interpolate", "durations", "encode"]
     assert values["parts"]["interpolate"]["batch"] >= 1
     assert all(part["measured_s"] > 0 for part in values["parts"].values())
     assert values["fps"] == pytest.approx(12 / values["seconds"])
@@ -59,7 +59,7 @@ def test_pipe_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def led(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The small upscaler as a line: cuts, then the network."""
+    """The small upscaler as a chain: shot detection, then the network."""
     alone: Any = compact.FAMILY.build_upscaler
 
     def build_upscaler(spec: StreamSpec, scale: int, options: Any, placement: Placement) -> Chain:
@@ -84,7 +84,7 @@ def test_parts_of_a_stage_that_is_a_chain_are_measured(
     parts = json.loads(capsys.readouterr().out)["parts"]
     assert list(parts) == ["decode", "upscale", "encode"]
     apart = parts["upscale"]["within_s"]
-    assert list(apart) == ["cuts", "upscale"]
+    assert list(apart) == ["shots", "upscale"]
     assert min(apart.values()) > 0
     assert "within_s" not in parts["decode"]
     assert [path.name for path in video.parent.iterdir()] == ["in.mp4"]
@@ -95,7 +95,7 @@ def test_parts_are_shown_below_their_stage(video: Path, capsys: pytest.CaptureFi
     assert main(["bench", "upscale", str(video), "--max-frames", "2"]) == Exit.DONE
     lines = capsys.readouterr().out.splitlines()
     at = next(n for n, line in enumerate(lines) if line.startswith("upscale"))
-    assert [line[:10].rstrip() for line in lines[at + 1 : at + 3]] == ["  cuts", "  upscale"]
+    assert [line[:10].rstrip() for line in lines[at + 1 : at + 3]] == ["  shots", "  upscale"]
 
 
 def test_clock_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

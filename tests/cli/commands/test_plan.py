@@ -34,11 +34,11 @@ def test_plan_shows_time_and_memory_with_reasons(fitted: Fit) -> None:
     console.print(draw(fitted, predict_disk_use(fitted)))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "64x48 yuv420p, 25 fps, 20 frames  ->  64x48 yuv420p, 50 fps, 40 frames" in text
-    for part in ("cuts", "interpolate", "until next", *fitted.host):
+    for part in ("shots", "interpolate", "durations", *fitted.host):
         assert f"\n{part} " in text
     assert "set by you" in text
     assert "\ntotal " in text
-    assert " before the join, " in text
+    assert " before segments are joined, " in text
     assert "source frames per second" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -49,7 +49,7 @@ def test_json_has_the_same_values(fitted: Fit, capsys: pytest.CaptureFixture[str
     assert values["plan"]["chunk"] == 2
     assert values["reasons"]["chunk"] == "set by you"
     assert values["predicted"]["host_bytes"] == sum(values["predicted"]["host_parts"].values())
-    assert [stage["name"] for stage in values["stages"]] == ["cuts", "interpolate", "until next"]
+    assert [stage["name"] for stage in values["stages"]] == ["shots", "interpolate", "durations"]
     assert values["made"]["rate"] == "50"
     disk = values["predicted"]["disk"]
     assert 0 < disk["result_bytes"] < disk["before_join_bytes"] < disk["at_most_bytes"]

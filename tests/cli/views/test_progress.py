@@ -24,7 +24,7 @@ SPEC = StreamSpec(
 def progress(second: float) -> Progress:
     """After so many seconds of a run that takes 24 frames a second, mostly in "interpolate"."""
     read = round(24 * second)
-    busy = {"decode": 0.1 * second, "cuts": 0.2 * second, "interpolate": 0.97 * second}
+    busy = {"decode": 0.1 * second, "shots": 0.2 * second, "interpolate": 0.97 * second}
     return Progress(read, 2 * read, Fraction(read, 25), second, 412_000_000, busy)
 
 
@@ -48,9 +48,9 @@ def render_line(events: list[Event], width: int) -> str:
     return capture.get().removesuffix("\n")
 
 
-RUN: list[Event] = [Started(SPEC, SPEC, ("cuts", "interpolate"))]
+RUN: list[Event] = [Started(SPEC, SPEC, ("shots", "interpolate"))]
 RUN += [progress(0.05 * step) for step in range(1, 801)]
-DONE = Done(960, 1920, 40.0, {"decode": 4.0, "cuts": 8.0, "interpolate": 38.8, "encode": 20.0})
+DONE = Done(960, 1920, 40.0, {"decode": 4.0, "shots": 8.0, "interpolate": 38.8, "encode": 20.0})
 
 
 def test_line_has_frames_speed_time_left_memory_and_the_busiest_part() -> None:

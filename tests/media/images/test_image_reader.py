@@ -126,8 +126,8 @@ def test_missing_numbers_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "path", "message"),
     [
-        ([], ".", "names no image"),
-        (["a.jpg"], "*.png", "names no image"),
+        ([], ".", "has no images"),
+        (["a.jpg"], "*.png", "has no images"),
         (["a.jpg", "b.png"], ".", "has 1 .jpg, 1 .png"),
         (["a.png"], "no/%d.png", "does not exist"),
         (["a1.png", "a01.png"], ".", "the same number twice"),

@@ -123,7 +123,7 @@ def test_cover_is_never_the_video_and_a_stream_can_be_chosen(find_video: FindVid
     assert VideoFile(find_video("cover_mkv")).open().spec.width == 64
     assert VideoFile(find_video("two_videos"), stream=1).open().spec.height == 48
     assert VideoFile(find_video("two_videos"), stream=0).open().spec.height == 32
-    with pytest.raises(BadInput, match="no video stream 2: its video streams are 0, 1"):
+    with pytest.raises(BadInput, match="no video stream 2: pass --stream 0 or 1"):
         VideoFile(find_video("two_videos"), stream=2).open()
 
 

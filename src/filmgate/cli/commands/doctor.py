@@ -18,7 +18,7 @@ from cyclopts import App, Parameter
 from filmgate.errors import Exit
 from filmgate.units import GIB
 
-REINSTALL = "install it again: pip install --force-reinstall filmgate"
+REINSTALL = "install it again, in the folder of its source: pip install --force-reinstall ."
 Json = Annotated[bool, Parameter(help="Print JSON on standard output.")]
 
 

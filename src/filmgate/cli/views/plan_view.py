@@ -149,7 +149,7 @@ def _summarize(fitted: Fit, disk: DiskUse | None) -> Iterator[str]:
     seconds = predict_seconds(fitted.costs, fitted.plan)
     slowest = max(seconds, key=lambda part: seconds[part])
     reasons = {
-        "processors": f"all {os.cpu_count()} processors are busy",
+        "processors": f"every processor is busy ({os.cpu_count()})",
         "compute": "the stages are the slowest part",
         "encode": "encoding is the slowest part",
         "decode": "decoding is the slowest part",
@@ -161,7 +161,9 @@ def _summarize(fitted: Fit, disk: DiskUse | None) -> Iterator[str]:
         )
     if disk is not None:
         yield f"result    about {_format_size(disk.result)}, from a few frames of three places"
-        segments = f"{_format_size(disk.segments)} before the join, " if disk.segments else ""
+        segments = (
+            f"{_format_size(disk.segments)} before segments are joined, " if disk.segments else ""
+        )
         free = f"; {_format_size(disk.free)} are free" if disk.free is not None else ""
         yield f"disk      {segments}{_format_size(disk.joining)} at most{free}"
     if fitted.costs.snapshot_bytes:

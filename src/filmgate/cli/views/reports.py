@@ -95,7 +95,8 @@ def _describe_track(track: StreamInfo) -> list[str]:
             "/".join(v for v in plain(image.colour).values() if v != "unknown"),
         ]
     if track.sample_rate:
-        words += [f"{track.sample_rate} Hz", f"{track.channels} channels"]
+        plural = "" if track.channels == 1 else "s"
+        words += [f"{track.sample_rate} Hz", f"{track.channels} channel{plural}"]
     return [*words, _format_seconds(track.duration), " ".join(track.dispositions)]
 
 

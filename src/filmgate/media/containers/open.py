@@ -103,9 +103,11 @@ def translate_write_errors(path: Path) -> Iterator[None]:
         yield
     except av.FFmpegError as error:
         reason = error.strerror or type(error).__name__
+        hint = "its folder is writable and its disk has room"
+        if str(path) == "-":
+            hint = "the program that reads the pipe did not stop early"
         raise FilmgateError(
-            f"{path} could not be written, FFmpeg said '{reason}': check that its folder is "
-            "writable and its disk has room"
+            f"{path} could not be written, FFmpeg said '{reason}': check that {hint}"
         ) from error
 
 
@@ -149,8 +151,8 @@ def _detect_format(path: Path) -> str:
         return "mpegts"
     wanted = ", ".join(DEMUXERS.values())
     raise BadInput(
-        f"{path} is no supported video: it starts with {head[:12]!r}, wanted {wanted}; convert it "
-        "first"
+        f"{path} is not a supported video: it starts with {head[:12]!r}, wanted {wanted}; convert "
+        "it first"
         if head
         else f"{path} is empty: 0 bytes, wanted {wanted}"
     )

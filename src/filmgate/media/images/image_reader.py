@@ -117,7 +117,7 @@ def _apply_trim(options: ReadOptions, fps: Fraction, paths: tuple[Path, ...]) ->
         raise BadSetting(
             f"{options.path} has no frame from {float(trim.start or 0):.3f} s"
             + (f" to {float(trim.end):.3f} s" if trim.end is not None else " on")
-            + f": it has {len(paths)}, {float(len(paths) / fps):.3f} s"
+            + f": it has {len(paths)}, {float(len(paths) / fps):.3f} s. Change --start or --end"
         )
     return kept
 

@@ -35,8 +35,8 @@ def find_images(path: Path) -> tuple[Path, ...]:
         names = [name for name in names if fnmatchcase(name, path.name)]
     if not names:
         raise BadInput(
-            f"{path} names no image: wanted a folder, a pattern (frames/%06d.png, frames/*.jpg) or "
-            f"a file that ends in {', '.join(IMAGE_SUFFIXES)}"
+            f"{path} has no images: wanted a folder with some, a pattern (frames/%06d.png, "
+            f"frames/*.jpg) or a file; names end in {', '.join(IMAGE_SUFFIXES)}"
         )
     kinds = Counter(Path(name).suffix.lower().replace("jpeg", "jpg") for name in names)
     if len(kinds) > 1:

@@ -43,8 +43,8 @@ def choose_stream(path: Path, container: InputContainer, index: int | None) -> V
     if index is None and stream is None:  # FFmpeg's best one is a cover
         stream = videos[0]
     if stream is None:
-        indices = ", ".join(str(s.index) for s in videos)
-        raise BadInput(f"{path} has no video stream {index}: its video streams are {indices}")
+        indices = " or ".join(str(s.index) for s in videos)
+        raise BadInput(f"{path} has no video stream {index}: pass --stream {indices}")
     if stream.codec_context is None:
         raise Unsupported(f"{path}: FFmpeg has no decoder for its video stream {stream.index}")
     return stream

@@ -30,8 +30,8 @@ from filmgate.media.reading.decoder import choose_stream
 from filmgate.media.reading.video_reader import VideoReader
 
 _NOTICE = (
-    "the video comes from a pipe: the run can't be resumed, and audio and other streams are not "
-    "copied; pass --spool FOLDER to copy them"
+    "the video comes from a pipe: audio and other streams are not copied; pass --spool FOLDER to "
+    "copy them"
 )
 _NO_END = "; a ts does not mark its end, so a truncated one can't be detected"
 _READ_TWICE = "a pipe can't be read twice: pass --spool FOLDER, which stores it during the run"

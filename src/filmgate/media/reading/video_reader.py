@@ -175,7 +175,8 @@ class VideoReader(StatelessReader):
             raise BadSetting(
                 f"{self.path} has no frame from {float(trim.start or 0):.3f} s"
                 + (f" to {float(trim.end):.3f} s" if trim.end is not None else " on")
-                + f": its last one is at {float((last - self.first_pts) * tick):.3f} s"
+                + f": its last one is at {float((last - self.first_pts) * tick):.3f} s. "
+                "Change --start or --end"
             )
         metadata = replace(
             self.metadata,

@@ -40,7 +40,7 @@ def build_upscaler(
     from filmgate.models.families.compact.upscaler import CompactUpscaler, open_network
 
     if scale not in SCALES:
-        raise BadSetting(f"scale is {scale}: the model compact has 2 and 4")
+        raise BadSetting(f"scale is {scale}: the model compact has 2 and 4: pass one of these")
     if not spec.pixels.startswith(("yuv", "gray", "gbr")):
         raise Unsupported(f"compact cannot take {spec.pixels}: pass planes as they were decoded")
     if is_hdr(spec.colour):
