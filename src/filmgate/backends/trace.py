@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock, get_native_id
 from time import perf_counter
-from types import TracebackType
 
 from filmgate.core.events import Committed, Died, Done, Event, Progress, Replanned, Warned
 from filmgate.errors import BadSetting
@@ -83,12 +82,7 @@ class Trace:
     def __enter__(self) -> "Trace":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _add_track(self, name: str) -> int:
