@@ -264,8 +264,13 @@ class RecordOutput:
         """Open the output; see `core.job.SinkFile`. Raises UserError."""
         from filmgate.media.records.writer import RecordWriter
 
-        return RecordWriter(Path(self.path), overwrite=self.overwrite, checkpoints=checkpoints)
+        return RecordWriter(
+            Path(self.path),
+            overwrite=self.overwrite,
+            checkpoints=checkpoints,
+            run_name=run_name,
+        )
 
     def find_leftovers(self, run_name: str) -> list[Path]:
-        """Return no files: nothing is written next to the result before it is complete."""
-        return []
+        """Return the hidden files of the run of this name, for removal after it was killed."""
+        return list(Path(self.path).parent.glob(f".*.{run_name}.part*"))

@@ -17,6 +17,8 @@ import filmgate as fg
 from filmgate.core.adapters import each
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.model_cache import ModelCache
+from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.core.source_metadata import SourceMetadata
 from filmgate.core.stage import AnyStage
 from filmgate.errors import FilmgateError, OutputExists
 from filmgate.media.records.writer import format_records
@@ -118,6 +120,42 @@ def test_a_damaged_segment_is_made_again(job: fg.Job, tmp_path: Path) -> None:
     assert any("000002.jsonl was changed" in e.message for e in again if isinstance(e, fg.Warned))
     assert [event.read for event in again if isinstance(event, fg.Started)] == [8]
     assert read_lines(tmp_path) == WANTED
+
+
+def test_without_a_run_directory_lines_go_to_a_hidden_file(job: fg.Job, tmp_path: Path) -> None:
+    """They are not held in memory, and a run that is left leaves nothing."""
+    assert isinstance(job.sink, RecordOutput)
+    for complete in (False, True):
+        sink = job.sink.open(SourceMetadata(), StreamSpec(
+            width=1, height=1, rate=F(25), time_base=F(1, 25), pixels="gray"), run_name="abc",
+        )  # fmt: skip
+        with sink as writer:
+            for n in range(3):
+                writer.write([Frame(n, F(n), F(1), (), {"records": ({"number": n},)})])
+            (hidden,) = job.sink.find_leftovers("abc")
+            assert not job.sink.path.exists()
+            if complete:
+                writer.commit(Snapshot(Cursor(3, 3), None, (), 1))
+        assert not hidden.exists()
+        assert job.sink.path.exists() == complete
+    assert [line["number"] for line in read_lines(tmp_path)] == [0, 1, 2]
+
+
+def test_many_commits_need_few_open_files(tmp_path: Path) -> None:
+    """The join held every segment open: a long video has thousands."""
+    resource = pytest.importorskip("resource", reason="only POSIX limits open files")
+    make(Video(frames=120), tmp_path / "in.mp4")
+    job = fg.Job(
+        fg.VideoFile(tmp_path / "in.mp4"), RecordOutput(tmp_path / "out.jsonl"), (Count(),)
+    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_now = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 60
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 12, hard))
+    try:
+        list(fg.events(job, fg.Plan(chunk=1, segment_frames=8)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(read_lines(tmp_path)) == sum(n % 3 for n in range(120))
 
 
 def test_an_existing_file_stays(job: fg.Job, tmp_path: Path) -> None:

@@ -6,18 +6,20 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import Any, BinaryIO
 
 from filmgate.core.frame import Frame
 from filmgate.core.snapshot import CheckpointStore, Commit, Snapshot
 from filmgate.errors import BadSetting, FilmgateError, OutputExists
-from filmgate.storage.atomic import fsync_directory, fsync_file, replace_durably, write_atomic
+from filmgate.storage.atomic import fsync_directory, fsync_file, replace_durably
 from filmgate.storage.fingerprint import sha256_of
 
-_SEGMENT_NAME = re.compile(r"\d{6,}\.jsonl")
+_SEGMENT_NAME = re.compile(r"\.?\d{6,}\.jsonl")
+_PART_NAME = ".000000.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,18 @@ class RecordWriter:
     """An opened output of records: one line for each record among a frame's extras.
 
     A line is `{"frame": index, "time": seconds, "duration": seconds, ...}` with the record's own
-    fields. With `checkpoints` each commit is a durable file, and `resume` is where to continue;
-    without, the records are kept in memory until the end. Raises UserError.
+    fields. Lines go to a hidden file as they come. With `checkpoints` each commit makes it a
+    durable segment, and `resume` is where to continue. Raises UserError.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, checkpoints: CheckpointStore | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        overwrite: bool,
+        checkpoints: CheckpointStore | None,
+        run_name: str = "",
+    ) -> None:
         if not path.parent.is_dir():
             raise BadSetting(f"the folder {path.parent} does not exist: make it first")
         if path.exists() and not overwrite:
@@ -45,28 +54,48 @@ class RecordWriter:
         self.dropped = ["images and other streams are left out: records have none"]
         self.resume: Snapshot | None = None
         self._segments: tuple[RecordSegment, ...] = ()
-        self._lines: list[bytes] = []
+        self._part = path.with_name(f".{path.stem[:100]}.{run_name or token_hex(4)}.part.jsonl")
         if checkpoints:
+            self._part = checkpoints.path / _PART_NAME
             self._resume(checkpoints)
+        self._file: BinaryIO | None = None
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Take the next frames. Raises FilmgateError for a record that is no JSON object."""
-        self._lines += format_records(frames)
+        with _translate_errors(self.path):
+            if self._file is None:
+                self._file = self._part.open("wb")
+            self._file.writelines(format_records(frames))
 
     def commit(self, snapshot: Snapshot) -> None:
         """Make all records before `snapshot` durable; at the end, the output gets its name."""
+        self.write(())
+        self._close()
         with _translate_errors(self.path):
             if self._checkpoints:
-                self._write_segment(self._checkpoints.path)
+                path = self._checkpoints.path / f"{len(self._segments) + 1:06}.jsonl"
+                segment = RecordSegment(path.name, sha256_of(self._part))
+                replace_durably(self._part, path)
+                self._segments += (segment,)
                 self._checkpoints.save(Commit(snapshot, self._segments))
-            if snapshot.state is None:
-                self._finish()
+            if snapshot.state is not None:
+                return
+            if self._checkpoints:
+                self._part = self._join(self._checkpoints)
+            replace_durably(self._part, self.path)
 
     def __enter__(self) -> RecordWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._lines = []
+        if self._file is not None:
+            self._close()
+            self._part.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _resume(self, checkpoints: CheckpointStore) -> None:
         def verify(segments: tuple[RecordSegment, ...]) -> None:
@@ -81,26 +110,17 @@ class RecordWriter:
             if _SEGMENT_NAME.fullmatch(path.name) and path.name not in kept and path.is_file():
                 path.unlink()
 
-    def _write_segment(self, folder: Path) -> None:
-        path = folder / f"{len(self._segments) + 1:06}.jsonl"
-        write_atomic(path, *self._lines)
-        self._segments += (RecordSegment(path.name, sha256_of(path)),)
-        self._lines = []
-
-    def _finish(self) -> None:
-        if self._checkpoints is None:
-            write_atomic(self.path, *self._lines)
-            return
-        folder = self._checkpoints.path
-        part = folder / f"result{self.path.suffix}"
-        with ExitStack() as stack:
-            output = stack.enter_context(open(part, "wb"))
+    def _join(self, checkpoints: CheckpointStore) -> Path:
+        """Return the complete output as one durable file in the run's directory."""
+        part = checkpoints.path / "result.jsonl"
+        with open(part, "wb") as output:
             for segment in self._segments:
-                shutil.copyfileobj(stack.enter_context(open(folder / segment.name, "rb")), output)
+                with open(checkpoints.path / segment.name, "rb") as file:
+                    shutil.copyfileobj(file, output)
         fsync_file(part)
-        fsync_directory(folder)
-        self._checkpoints.mark_complete(part)
-        replace_durably(part, self.path)
+        fsync_directory(checkpoints.path)
+        checkpoints.mark_complete(part)
+        return part
 
 
 def format_records(frames: Iterable[Frame]) -> Iterator[bytes]:
