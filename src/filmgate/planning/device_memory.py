@@ -8,17 +8,16 @@ from filmgate.core.chain import Chain
 from filmgate.core.frame import StreamSpec
 from filmgate.core.job import Job
 from filmgate.core.model_cache import ModelCache
+from filmgate.device.placement import choose_device
 from filmgate.models.contracts import MemoryPrediction, PredictsMemory
 from filmgate.planning.limits import Limits
 
 
 def is_for_other_machine(job: Job, limits: Limits) -> bool:
-    """Return whether --vram is given and this machine has no CUDA device."""
+    """Return whether --vram is given and this machine has no CUDA device to measure on."""
     if not limits.vram or not any(isinstance(task, PredictsMemory) for task in job.tasks):
         return False
-    import torch  # half a gigabyte, which such a task imports anyway
-
-    return not torch.cuda.is_available()
+    return choose_device().device == "cpu"
 
 
 def predict_memory(job: Job) -> tuple[StreamSpec, Sequence[MemoryPrediction]] | None:
