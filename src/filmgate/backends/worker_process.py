@@ -290,6 +290,7 @@ def _work(
         last = RemoteError(
             kind, message, traceback.format_exc(), out_of_memory, plain if kind else {}
         )
+    _remove_leftovers(job, run_name)  # the parent does it too, unless it was killed
     with suppress(OSError):
         sender.send(last)
     finished.set()
