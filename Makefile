@@ -3,20 +3,23 @@
 #   make test     the quick suite, with its ten slowest tests
 #   make laws     10,000 examples of the laws, counted
 #   make slow     hundreds of damaged and hostile files, and other long tests
+#   make torture  kills, power cuts, hostile files, damaged run folders, races; see docs/reliability.md
 #   make clips    complete runs over real clips, if they are in ../shared/clips
 #   make check    ruff, its format, mypy --strict
 #   make weigh    the sizes of files, functions and docstrings
 #   make bench    every published figure
+#   make gpu      what a machine with a GPU runs first: correctness, then speed (docs/gpu.md)
 # TORCH_BACKEND=cpu with the first of these installs the smaller build of torch without CUDA.
 PYTHON ?= python3
 TORCH_BACKEND ?=
 SPREAD ?= -n logical --dist worksteal
 SLOW ?= slow
+TORTURE ?=
 BIN := .venv/bin
 READY := .venv/ready
 unexport PYTHONDONTWRITEBYTECODE  # otherwise each child process compiles torch again
 
-.PHONY: setup demo test laws slow clips check bench weigh clean
+.PHONY: setup demo test laws slow torture clips check bench gpu weigh clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -38,6 +41,9 @@ laws: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest $(SPREAD) -m "$(SLOW)" --timeout 900
 
+torture: $(READY)
+	$(BIN)/python -m tests.torture $(TORTURE)
+
 clips: $(READY)
 	$(BIN)/python -m pytest $(SPREAD) -m clips tests/stories
 
@@ -49,8 +55,11 @@ check: $(READY)
 bench: $(READY)
 	set -e; for question in bench/[!_]*.py; do $(BIN)/python $$question; done
 
+gpu: $(READY)
+	$(BIN)/python -m tests.gpu
+
 weigh: $(READY)
 	$(BIN)/python -m tests.house.weigh
 
 clean:
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .torture

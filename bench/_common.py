@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import av
 import numpy as np
 
 CLIPS = Path(__file__).parents[2] / "shared" / "clips"
@@ -23,6 +22,8 @@ def find_clips(*names: str) -> list[Path]:
 
 def make_video(path: Path, width: int, height: int, frames: int, rate: int = 25) -> Path:
     """Write an h264 video of a texture that slides two pixels a frame under changing grain."""
+    import av
+
     rng = np.random.default_rng(1)
     small = rng.integers(40, 200, (height // 8 + 2, width // 8 + 2), np.uint8)
     texture = np.kron(small, np.ones((8, 8), np.uint8))[:height, : width + 16]

@@ -59,11 +59,11 @@ def measure_costs(
         for length in LENGTHS_S:
             began = perf_counter()
             run_plain(job)
-            alone, size = perf_counter() - began, job.sink.path.stat().st_size  # type: ignore[attr-defined]
+            alone, size = perf_counter() - began, job.sink.path.stat().st_size
             began = perf_counter()
             most = run_resumable(job, length)
             walls[length].append((perf_counter() - began) / alone)
-            made = job.sink.path.stat().st_size  # type: ignore[attr-defined]
+            made = job.sink.path.stat().st_size
             sizes[length], disk[length] = made / size, most / made
     return {
         f"{length} s": {

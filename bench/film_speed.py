@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
@@ -26,48 +26,22 @@ from typing import Any
 import numpy as np
 import torch
 from _common import write_result
+from _film import Interpolator, make_frames, make_network, make_plain_loop
 from torch.utils.flop_counter import FlopCounterMode
 
-from filmgate.core.frame import ColorTags
 from filmgate.media.pixels.planes import Planes
-from filmgate.media.pixels.rgb import to_planes, to_rgb
 from filmgate.models.families.film.interpolator import HALF, FilmInterpolator
-from filmgate.models.families.film.net import Film
 
 CUDA = torch.cuda.is_available()
 DEVICE, DTYPE = ("cuda", torch.float16) if CUDA else ("cpu", torch.float32)
 SIZE = (1920, 1080) if CUDA else (448, 256)
 ROWS = 64  # of a band, if it is set
 FIGURES = ("tflop", "seconds", "cpu_seconds", "gb")
-Interpolator = Callable[[Planes, Planes], Planes]
-
-
-def make_frames(count: int) -> Iterator[Planes]:
-    """Yield frames of a smooth sliding texture, as 4:2:0."""
-    width, height = SIZE
-    rng = torch.Generator().manual_seed(1)
-    coarse = torch.rand(1, 3, height // 16, width // 8, generator=rng)
-    wide = torch.nn.functional.interpolate(coarse, (height, 2 * width), mode="bilinear")[0]
-    for n in range(count):
-        moved = wide[:, :, 4 * n : 4 * n + width].contiguous()
-        yield to_planes(moved, "yuv420p", ColorTags(matrix="bt709", range="tv"))
-
-
-def make_network() -> Film:
-    """Return FILM with random weights that keep activations in range, and a mid-grey output."""
-    torch.manual_seed(0)
-    net = Film().requires_grad_(False)
-    for weights in net.parameters():
-        if weights.ndim > 1:
-            weights.normal_(0, weights[0].numel() ** -0.5)
-        else:
-            weights.zero_()
-    net.fuse.output_conv.bias.fill_(0.5)
-    return net.to(DEVICE, DTYPE).eval()
 
 
 def make_ours(rows: int | None = None) -> Interpolator:
-    interpolator = FilmInterpolator(make_network(), DEVICE, DTYPE, rows)
+    net = make_network(DEVICE, DTYPE)
+    interpolator = FilmInterpolator(net, DEVICE, DTYPE, rows)
 
     def interpolate(a: Planes, b: Planes) -> Planes:
         (result,) = interpolator.interpolate(a, b, [HALF])
@@ -76,32 +50,10 @@ def make_ours(rows: int | None = None) -> Interpolator:
     return interpolate
 
 
-def make_plain_loop() -> Interpolator:
-    """Return a careful hand-written loop around the same network: two frames in, one out."""
-    net = make_network()
-
-    @torch.inference_mode()
-    def interpolate(a: Planes, b: Planes) -> Planes:
-        width, height = a.size
-        across, down = (-n % net.shape.align for n in a.size)
-        left, top = across // 2, down // 2
-        around = (left, across - left, top, down - top)
-        ends = []
-        for image in (a, b):
-            rgb = to_rgb(image, DTYPE, DEVICE)[None]
-            images = net.build_pyramid(torch.nn.functional.pad(rgb, around))
-            ends.append((images, net.extract_features(images)))
-        first, second = ends
-        forward = net.estimate_flows(first[1], second[1])[0]
-        backward = net.estimate_flows(second[1], first[1])[0]
-        output = net.fuse_images(first, second, forward, backward, 0.5)[0]
-        output = output[:, top : top + height, left : left + width]
-        return to_planes(output.float(), a.pixels, a.colour)
-
-    return interpolate
-
-
-METHODS: dict[str, Callable[[], Interpolator]] = {"ours": make_ours, "plain loop": make_plain_loop}
+METHODS: dict[str, Callable[[], Interpolator]] = {
+    "ours": make_ours,
+    "plain loop": lambda: make_plain_loop(make_network(DEVICE, DTYPE), DEVICE, DTYPE),
+}
 if not CUDA:
     METHODS[f"ours, in bands of {ROWS} rows"] = lambda: make_ours(ROWS)
 
@@ -111,7 +63,7 @@ def run(way: str, pairs: int, output: Path) -> dict[str, float]:
 
     The last output frame is saved to `output`.
     """
-    interpolate, frames, operations = METHODS[way](), make_frames(pairs + 3), 0
+    interpolate, frames, operations = METHODS[way](), make_frames(SIZE, pairs + 3), 0
     before, times, busy = next(frames), list[float](), list[float]()
     for n, after in enumerate(frames):
         began, cpu = perf_counter(), process_time()

@@ -17,9 +17,9 @@ import av
 from _common import find_clips, write_result
 
 from filmgate.core.frame import ColorTags, Frame, StreamSpec
+from filmgate.core.outputs import open_outputs
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.core.source_metadata import SourceMetadata
-from filmgate.media.images.image_writer import ImageWriter
 from filmgate.media.pixels.av_frames import extract_planes
 from filmgate.media.sinks import ImageOutput
 
@@ -61,7 +61,7 @@ def write_images(taken: list[av.VideoFrame], kind: str, level: int) -> tuple[flo
     with tempfile.TemporaryDirectory() as folder:
         output = ImageOutput(Path(folder) / f"%06d.{kind}", png_level=level)
         times = []
-        with ImageWriter(output.image_options, spec, SourceMetadata(), threads=1) as sink:
+        with open_outputs([output], SourceMetadata(), spec, threads=1) as sink:
             for n, frame in enumerate(taken):
                 image = extract_planes(frame, "gbrp", ColorTags())
                 begin = perf_counter()

@@ -29,7 +29,7 @@ from filmgate.core.wrappers.output_checks import check_outputs
 from filmgate.errors import BadOutput
 from filmgate.media.pixels.planes import Planes
 from filmgate.tasks.interpolate import Interpolate
-from filmgate.testing.laws import SampleVideo
+from filmgate.testing.sample_video import SampleVideo
 
 FAULTS = ("not finite", "black", "flashing", "frozen", "shuffled by 2", "shuffled by 4", "reversed")
 LENGTHS = {"frozen": 8, "shuffled by 2": 2, "shuffled by 4": 4, "reversed": 8}

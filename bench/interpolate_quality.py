@@ -1,10 +1,11 @@
 """How well is a held-out frame predicted? Every second frame, from its two neighbours.
 
-Five methods, all on the planes as decoded (longest side at most 960): the mean of two frames,
-FFmpeg's minterpolate (motion compensated), a plain blend along OpenCV's flow, and the families
-`dis` (ours) and `film`, if its weights are here (filmgate models pull film; or --weights). PSNR (at
-most 100 dB a frame) and SSIM in 8-bit RGB. A frame across a shot boundary counts like any other.
-With --xiph FOLDER the protocol of FILM's published figures is used: bench/_xiph.py.
+All methods work on the planes as decoded (longest side at most 960, or --side): the mean of two
+frames, FFmpeg's minterpolate (motion compensated), a plain blend along OpenCV's flow, and the
+families `dis` (ours), `rife` and `film`, these two if their weights are here (filmgate models pull
+rife; for film also --weights). PSNR (at most 100 dB a frame) and SSIM in 8-bit RGB. A frame across
+a shot boundary counts like any other. With --xiph FOLDER the protocol of FILM's published figures
+is used: bench/_xiph.py.
 """
 
 import argparse
@@ -20,20 +21,22 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from _common import CLIPS, write_result
 from _xiph import CLIPS as XIPH_CLIPS
 from _xiph import find_videos, measure_xiph
 
-from filmgate.core.frame import Frame
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.flow.shot_detection import detect_shots
 from filmgate.media.pixels.av_frames import extract_planes, view_rows
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import to_rgb
 from filmgate.media.sources import VideoFile
+from filmgate.models import registry
 from filmgate.models.families.dis.interpolator import DisInterpolator
-from filmgate.models.families.film import WEIGHTS
-from filmgate.models.families.film.interpolator import FilmInterpolator, open_network
+from filmgate.models.families.film import WEIGHTS as FILM
+from filmgate.models.families.film import FilmOptions
+from filmgate.models.families.rife import WEIGHTS as RIFE
+from filmgate.models.families.rife import RifeOptions
 from filmgate.quality.metrics.psnr_ssim import psnr, ssim
 from filmgate.weights.store import WeightsStore
 
@@ -43,6 +46,7 @@ MCI = "mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1"
 Method = Callable[[Sequence[Planes]], Iterator[Planes]]
 Methods = dict[str, Method]
 KEYS = ("psnr", "ssim", "seconds")
+LEARNED = ("RIFE", "FILM")
 ABSENT = "not measured: no weights here"
 # FILM trained on L1, as its authors published it; copied from their table.
 PUBLISHED = {
@@ -125,30 +129,40 @@ METHODS: Methods = {
 }
 
 
-def make_learned_method(weights: Path | None) -> Method | None:
-    """Return FILM's method, float32 on the CPU, float16 on a GPU; None without its weights."""
-    store, published = WeightsStore.open_default(), WEIGHTS
-    if weights is None and not store.get_path(published).is_file():
-        return None
-    path = store.verify(published, weights)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.float16 if device == "cuda" else torch.float32
-    between = FilmInterpolator(open_network(path, dtype, device), device, dtype).interpolate
+def make_learned_methods(film_weights: Path | None) -> Methods:
+    """Return RIFE and FILM, float32 on the CPU, float16 on a GPU, as far as weights are here."""
+    store, methods = WeightsStore.open_default(), Methods()
+    if store.get_path(RIFE).is_file():
+        methods["RIFE"] = make_learned_method("rife", RifeOptions())
+    if film_weights or store.get_path(FILM).is_file():
+        methods["FILM"] = make_learned_method("film", FilmOptions(weights=film_weights))
+    return methods
+
+
+def make_learned_method(family: str, options: Any) -> Method:
+    """Return the method of a family with weights."""
+    networks: dict[StreamSpec, Any] = {}
 
     def interpolate(kept: Sequence[Planes]) -> Iterator[Planes]:
+        width, height = kept[0].size
+        spec = StreamSpec(
+            width=width, height=height, rate=Fraction(25), time_base=Fraction(1, 25),
+            pixels=kept[0].pixels, colour=kept[0].colour,
+        )  # fmt: skip
+        between = networks.setdefault(spec, registry.build_interpolator(family, spec, options))
         for a, b in pairwise(kept):
             yield from between(a, b, [HALF])
 
     return interpolate
 
 
-def read_frames(clip: Path, count: int) -> list[Frame]:
+def read_frames(clip: Path, count: int, side: int) -> list[Frame]:
     """Return the first frames of a video, downscaled, with shot boundaries marked."""
     with VideoFile(clip).open() as video:
         chunks = (frames for frames, _ in video.read(None, 16))
         frames = list(islice((frame for chunk in chunks for frame in chunk), count))
         width, height = video.spec.width, video.spec.height
-        scale = min(1.0, MAX_SIDE / max(width, height))
+        scale = min(1.0, side / max(width, height))
         size = [2 * round(n * scale / 2) for n in (width, height)] if scale < 1 else (width, height)
         small = [frame.with_image(_resize(frame.image, size)) for frame in frames]
         finder = detect_shots()
@@ -173,9 +187,9 @@ def to_rgb_bytes(image: Planes) -> npt.NDArray[np.uint8]:
     return (to_rgb(image) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
-def measure(clip: Path, held_out: int, methods: Methods) -> dict[str, Any]:
+def measure(clip: Path, held_out: int, side: int, methods: Methods) -> dict[str, Any]:
     """Return PSNR, SSIM and seconds per frame of each method on one clip."""
-    frames = read_frames(clip, 2 * held_out + 1)
+    frames = read_frames(clip, 2 * held_out + 1, side)
     images = [frame.image for frame in frames if isinstance(frame.image, Planes)]
     kept, truth = images[::2], [to_rgb_bytes(image) for image in images[1:-1:2]]
     kept = kept[: len(truth) + 1]
@@ -197,7 +211,7 @@ def measure(clip: Path, held_out: int, methods: Methods) -> dict[str, Any]:
     return row
 
 
-def run_xiph(folder: Path, learned_method: Method | None) -> None:
+def run_xiph(folder: Path, learned: Methods) -> None:
     """Run the Xiph protocol on a folder with one video for each clip."""
     clips = find_videos(folder)
     if not clips:
@@ -211,14 +225,14 @@ def run_xiph(folder: Path, learned_method: Method | None) -> None:
         {
             "average": average,
             "dis (ours)": dis,
-            **({"FILM": learned_method} if learned_method else {}),
+            **learned,
         },
     )
     result = {
         "question": "how well are even frames of 4K videos predicted from their odd neighbours?",
         "clips": [clip.name for clip in clips],
         "xiph": rows
-        if learned_method
+        if "FILM" in learned
         else rows | {f"{crop} FILM": make_empty_row(rows) for crop in ("2K", "4K")},
         "published": PUBLISHED,
     }
@@ -237,6 +251,7 @@ def main() -> None:
     parser.add_argument(
         "--frames", type=int, default=60, help="frames held out in each clip, at most"
     )
+    parser.add_argument("--side", type=int, default=MAX_SIDE, help="longest side, at most")
     parser.add_argument(
         "--threads", type=int, default=2, help="threads of OpenCV; minterpolate has one"
     )
@@ -244,19 +259,19 @@ def main() -> None:
     parser.add_argument("--xiph", type=Path, help="a folder with the eight videos of that protocol")
     options = parser.parse_args()
     cv2.setNumThreads(options.threads)
-    learned_method = make_learned_method(options.weights)
+    learned = make_learned_methods(options.weights)
     if options.xiph:
-        run_xiph(options.xiph, learned_method)
+        run_xiph(options.xiph, learned)
         return
     clips = sorted(options.clips.glob("*.mp4"))
     if not clips:
         print(f"skipped: no .mp4 files in {options.clips}; pass their folder with --clips")
         return
-    methods = METHODS | ({"FILM": learned_method} if learned_method else {})
+    methods = METHODS | learned
     print(" " * 16 + "".join(f"{name:>22}" for name in methods), flush=True)
     rows = dict[str, dict[str, Any]]()
     for clip in clips:
-        rows[clip.stem] = measure(clip, options.frames, methods)
+        rows[clip.stem] = measure(clip, options.frames, options.side, methods)
         print(_format_row(clip.stem, rows[clip.stem], methods), flush=True)
     total = {
         name: {key: mean(row[name][key] for row in rows.values()) for key in KEYS}
@@ -265,9 +280,9 @@ def main() -> None:
     print(_format_row("mean", total, methods))
     result = {
         "question": "how well is a held-out frame predicted from its two neighbours?",
-        "longest_side": MAX_SIDE,
+        "longest_side": options.side,
         "opencv_threads": options.threads,
-        "mean": total if learned_method else {**total, "FILM": make_empty_row(total)},
+        "mean": total | {name: make_empty_row(total) for name in LEARNED if name not in learned},
         "published": PUBLISHED,
         "clips": rows,
     }

@@ -18,6 +18,7 @@ from _common import make_video, write_result
 
 import filmgate as fg
 from filmgate.core.frame import Frame
+from filmgate.core.outputs import open_outputs
 from filmgate.core.run import run
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.pipeline.build import build, compute_time_scale
@@ -56,9 +57,7 @@ def measure_slope(source: Path, sink: Path, which: str) -> dict[str, float]:
         pipeline = build(job, video.spec)
         chain, spec = pipeline.apply(plan), pipeline.output
         result = stack.enter_context(
-            job.sink.open(
-                video.metadata, spec, time_scale=compute_time_scale(job.tasks), tags={}, threads=2
-            )
+            open_outputs(job.sinks, video.metadata, spec, time_scale=compute_time_scale(job.tasks))
         )
         slow_source = Slow(video, 0.002) if which == "slow source" else video
         slow_sink = Slow(result, 0.002) if which == "slow sink" else result

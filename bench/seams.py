@@ -22,8 +22,10 @@ from _common import CLIPS, find_clips, write_result
 from filmgate.core.serialization import dumps, loads
 from filmgate.media.sources import VideoFile
 from filmgate.quality.metrics.motion_residual import get_luma
-from filmgate.quality.report.plot import Curve, draw_plot, stack_vertically
+from filmgate.quality.report.plot import Curve, Marks, draw_plot, stack_vertically
+from filmgate.quality.seams.report import list_limits
 from filmgate.quality.seams.score import (
+    SINGLE_THRESHOLD,
     SeamReport,
     compute_scores,
     judge_signals,
@@ -186,14 +188,19 @@ def check_clean_video(path: Path, count: int) -> dict[str, Any]:
 
 def draw_scores(curves: dict[str, Any]) -> None:
     """Plot the scores of one clip over its frames, a panel for each method."""
-    top = max(float(np.nanmax(curve)) for curve in curves.values())
+    length = max(len(curve) for curve in curves.values())
+    batches = Marks(f"batch of {LENGTH} starts", [float(n) for n in range(LENGTH, length, LENGTH)])
     panels = [
         draw_plot(
-            [Curve(name, np.arange(len(curve), dtype=float), curve)],
+            [Curve("score of the frame", np.arange(len(curve), dtype=float), curve)],
             title=name,
+            x_name="frame",
+            y_name="score",
             low=0,
-            high=top,
-            size=(860, 120),
+            high=1.08 * SINGLE_THRESHOLD,
+            limits=list_limits(),
+            marks=batches,
+            size=(1000, 160),
         )
         for name, curve in curves.items()
     ]

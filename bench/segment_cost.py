@@ -14,12 +14,12 @@ from typing import Any
 from _common import make_video, write_result
 
 from filmgate.core.frame import Frame
+from filmgate.core.outputs import open_outputs
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.jobs.checkpoints import Checkpoints
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
-from filmgate.media.writing.segment_writer import SegmentWriter
 from filmgate.media.writing.video_writer import VideoWriter
 
 LENGTHS_S = (1, 2, 4, 8, 10)
@@ -39,7 +39,7 @@ def write_segments(
     checkpoints = Checkpoints(RunDirectory(folder / "run"))
     with (
         checkpoints.directory.lock(),
-        SegmentWriter(checkpoints, output.encode_options, video.spec, video.metadata) as sink,
+        open_outputs([output], video.metadata, video.spec, checkpoints=checkpoints) as sink,
     ):
         for at in range(0, len(frames), length):
             for part in range(at, min(at + length, len(frames)), 8):

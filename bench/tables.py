@@ -79,7 +79,8 @@ def make_block(path: Path, key: str) -> str:
         return f"{make_table(result[key])}\n\nPublished by its authors; not measured by us."
     machine = ", ".join(f"{name} {value}" for name, value in result.get("machine", {}).items())
     how = "Predicted" if key.startswith("predicted") else "Measured"
-    return f"{make_table(result[key])}\n\n{how} by `bench/{path.stem}.py`: {machine}."
+    command = result.get("measured_by", f"bench/{path.stem}.py")
+    return f"{make_table(result[key])}\n\n{how} by `{command}`: {machine}."
 
 
 def make_table(rows: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """Iterate over frames in Python: print the brightness of each frame of a smoother video."""
 
 import filmgate as fg
-from filmgate.media.pixels.planes import Planes
+from filmgate.plugins import Planes
 
 
 def measure_brightness(video: str) -> list[float]:

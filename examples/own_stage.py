@@ -4,9 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import filmgate as fg
-from filmgate.core.adapters import each
-from filmgate.core.stage import AnyStage
-from filmgate.media.pixels.planes import Planes
+from filmgate.plugins import Each, Planes, each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +13,7 @@ class Mirror:
 
     time_scale = 1
 
-    def stages(self, spec: fg.StreamSpec, models: object = None) -> tuple[AnyStage, ...]:
+    def stages(self, spec: fg.StreamSpec, models: object = None) -> tuple[Each, ...]:
         return (each(mirror_frames),)
 
     def timeline(self, frames: Iterable[fg.Frame]) -> Iterator[fg.Frame]:

@@ -1,5 +1,9 @@
-"""Make a short video (`make demo`): moving texture, a shot boundary, text, variable rate, audio."""
+"""Make a short video: moving texture, a shot boundary, text, a variable frame rate, audio.
 
+python examples/sample_video.py [video.mp4]
+"""
+
+import sys
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
@@ -38,3 +42,7 @@ def make(path: Path) -> Path:
         samples.sample_rate, samples.pts = RATE, 0
         container.mux([*audio.encode(samples), *audio.encode()])
     return path
+
+
+if __name__ == "__main__":
+    print(make(Path(sys.argv[1] if len(sys.argv) > 1 else "video.mp4")))

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
@@ -29,6 +30,19 @@ def no_gradients() -> Iterator[None]:
 
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_open_input() -> Iterator[None]:
+    """Fail a test after which an input is still open, or had to be closed by the collector."""
+    if "av" not in sys.modules:  # no input can be open
+        yield
+        return
+    from tests.open_inputs import watch_inputs
+
+    with watch_inputs() as left:
+        yield
+    assert not left, f"not closed by their owner: {left}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -111,7 +111,7 @@ def run(
     *,
     plan: Plan | None = None,
     seed: int = 0,
-    durable: ResumeOptions | None = None,
+    resume_options: ResumeOptions | None = None,
     limits: Limits | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> Done:
@@ -125,7 +125,7 @@ def run(
     from filmgate.core.job import Job
 
     job = Job(_to_source(source), _to_sink(sink), _to_tuple(tasks), seed)
-    for event in events(job, plan, durable=durable, limits=limits):
+    for event in events(job, plan, resume_options=resume_options, limits=limits):
         if on_event is not None:
             on_event(event)
         if isinstance(event, Done):
@@ -137,7 +137,7 @@ def events(
     job: Job,
     plan: Plan | None = None,
     *,
-    durable: ResumeOptions | None = None,
+    resume_options: ResumeOptions | None = None,
     limits: Limits | None = None,
     trace: Path | None = None,
     worker: bool = False,
@@ -153,7 +153,7 @@ def events(
     """
     from functools import partial
 
-    run_here = partial(_run_here, durable=durable, limits=limits, trace=trace)
+    run_here = partial(_run_here, resume_options=resume_options, limits=limits, trace=trace)
     if not worker:
         return run_here(job, plan, models=models)
     from filmgate.backends import worker as backend
@@ -177,8 +177,12 @@ def frames(
 ) -> Generator[Frame, None, None]:
     """Yield the frames of the result as they are computed, without writing a file."""
     from filmgate.backends import inline
+    from filmgate.core.job import require_task
 
-    return inline.iter_frames(_to_source(source), _to_tuple(tasks), plan)
+    checked = _to_tuple(tasks)
+    for task in checked:
+        require_task(task)
+    return inline.iter_frames(_to_source(source), checked, plan)
 
 
 def _to_source(source: SourceFile | PathText) -> SourceFile:
@@ -193,17 +197,20 @@ def _to_source(source: SourceFile | PathText) -> SourceFile:
 
 
 def _to_sink(sink: SinkFile | PathText) -> SinkFile:
-    from os import PathLike
-    from pathlib import Path
+    from os import PathLike, fspath
 
     if not isinstance(sink, str | PathLike):
         return sink
-    from filmgate.tasks.job_config import sink_from
+    from filmgate.media.images.numbering import parse_output
+    from filmgate.tasks.job_config import refuse_existing_folder, sink_from
 
-    return sink_from({"path": Path(sink)})
+    result = sink_from({"path": parse_output(fspath(sink))})
+    refuse_existing_folder(result)
+    return result
 
 
 def _to_tuple(tasks: Task | Sequence[Task]) -> tuple[Task, ...]:
     from collections.abc import Sequence
 
-    return tuple(tasks) if isinstance(tasks, Sequence) else (tasks,)
+    many = isinstance(tasks, Sequence) and not isinstance(tasks, str)
+    return tuple(tasks) if many else (tasks,)  # type: ignore[arg-type, return-value]

@@ -10,26 +10,34 @@
     │   └── BadWeights                    a weights file is missing, damaged or another model's
     ├── Busy                          75  another process works on the same result
     ├── NotFetched                     3  a download did not finish; what arrived is kept
+    ├── NotLoaded                      3  a library cannot be loaded, or the system gives no memory
     ├── OutOfMemory                    3  one stage's batch did not fit; its state is still valid
     ├── DiskFull                       3  the disk is full or failed; committed work is kept
     ├── StageContractError             3  a stage broke the contract: times, indices, count, state
     ├── BadOutput                      3  a stage made images that cannot be right
+    ├── StreamsRefused                 3  the output cannot hold streams that were copied to it
     └── Interrupted                  130  Ctrl-C, or SIGTERM
+        └── Paused                       --pause-after: the time is up
 
 A message says what was found, what was wanted and what to do, with the values. Exit codes: 0 done,
-1 a check failed, 2 a user error, 3 an internal error, 4 done with concealed damage, 75 another
-process holds the run, 130 interrupted.
+1 a check failed, 2 a user error, 3 an internal error, 4 done, but damage was concealed or parts of
+other streams were lost at the end, 75 another process holds the run, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from fractions import Fraction
     from pathlib import Path
+
+
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})  # of OSError: no space, or no inode, is left
 
 
 class Exit(IntEnum):
@@ -94,6 +102,10 @@ class NotFetched(FilmgateError):
     """A download did not finish: network, disk, or offline; what arrived is kept."""
 
 
+class NotLoaded(FilmgateError):
+    """A library cannot be loaded, or the system gives no memory or threads to this program."""
+
+
 class OutOfMemory(FilmgateError):
     """Stage number `stage` of a chain did not fit with `batch` frames; its state is still valid."""
 
@@ -115,10 +127,25 @@ class BadOutput(FilmgateError):
         self.kind, self.time = kind, time
 
 
+class StreamsRefused(FilmgateError):
+    """An output cannot be completed with copied streams; `indexes` are those of the source."""
+
+    def __init__(self, suffix: str, streams: Mapping[int, str]) -> None:
+        super().__init__(
+            f"{suffix} can't hold {' and '.join(streams.values())}: pass "
+            f"{' '.join(f'--drop {index}' for index in streams)}"
+        )
+        self.indexes = frozenset(streams)
+
+
 class Interrupted(FilmgateError):
     """Ctrl-C or SIGTERM stopped the run; no half-written result is left."""
 
     exit_code = Exit.INTERRUPTED
+
+
+class Paused(Interrupted):
+    """The run stopped at a commit because its time was up (--pause-after); it can be resumed."""
 
 
 class DiskFull(FilmgateError):
@@ -127,28 +154,42 @@ class DiskFull(FilmgateError):
     @classmethod
     def of(cls, place: Path, error: OSError) -> DiskFull:
         """Return the error for the system's `error` in writing `place`."""
+        if error.errno not in FULL_DISK:
+            return cls(
+                f"cannot write {place}: {error.strerror}. Check the folder, its permissions and "
+                "its disk; the same command resumes from the last commit"
+            )
+        free, advice = _describe_free(place)
         return cls(
-            f"cannot write {place}: {error.strerror}{_format_free(place)}. Free some space; the "
-            "same command resumes from the last commit"
+            f"cannot write {place}: {error.strerror}{free}. {advice}; the same command resumes "
+            "from the last commit"
         )
 
     @classmethod
     def full(cls, place: Path, read: int) -> DiskFull:
         """Return the error for a full disk after source frame `read` was committed."""
-        return cls(f"cannot write {place}: its disk is full{_format_free(place)}. Paused at frame "
-                   f"{read}. Free some space; the same command resumes")  # fmt: skip
+        free, advice = _describe_free(place)
+        return cls(f"cannot write {place}: its disk is full{free}. Paused at frame {read}. "
+                   f"{advice}; the same command resumes")  # fmt: skip
 
     @classmethod
     def short(cls, place: Path, needed_bytes: int, read: int) -> DiskFull:
         """Return the error for a disk with less space than the rest of the run needs."""
-        return cls(f"the rest of the run needs about {needed_bytes / 1e6:.0f} MB on the disk of "
-                   f"{place}{_format_free(place)}. Paused at frame {read}. Free some space; the "
-                   "same command resumes")  # fmt: skip
+        needed = -(-needed_bytes // 10**6)  # up, and what is free down: they are never equal
+        free, advice = _describe_free(place)
+        return cls(f"the rest of the run needs about {needed} MB on the disk of {place}{free}. "
+                   f"Paused at frame {read}. {advice}; the same command resumes")  # fmt: skip
 
 
-def _format_free(place: Path) -> str:
+def _describe_free(place: Path) -> tuple[str, str]:
+    """Return what is free on the disk of `place`, as part of a sentence, and what to do."""
+    import os
     from shutil import disk_usage
 
+    with suppress(OSError, AttributeError):  # no such call on Windows
+        disk = os.statvfs(place)
+        if disk.f_files and not disk.f_favail:
+            return ", no inode is free", "Delete some files: their number is what is used up"
     with suppress(OSError):
-        return f", {disk_usage(place).free / 1e6:.0f} MB are free"
-    return ""
+        return f", {disk_usage(place).free // 10**6} MB are free", "Free some space"
+    return "", "Free some space"

@@ -15,7 +15,7 @@ def format_duration(seconds: float) -> str:
 
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 
 
 def parse_bytes(text: str) -> int:
@@ -27,7 +27,7 @@ def parse_bytes(text: str) -> int:
         power = {1000**k: 1024**k for k in range(5)}
         size = int(float(match[1]) * (power[unit] if match[3] else unit))
     if size < 1:
-        raise BadSetting(f"{text!r} is not an amount of memory: pass 800MB, 1.5GiB or 12GB")
+        raise BadSetting(f"{text[:40]!r} is not an amount of memory: pass 800MB, 1.5GiB or 12GB")
     return size
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from filmgate.cli.flags import RENAMED, Owner, build_flags, to_flag
+from filmgate.cli.explain import RENAMED
+from filmgate.cli.flags import Owner, build_flags, to_flag
 from filmgate.cli.main import main
 from filmgate.cli.request import Request
 from filmgate.cli.task_flags import SHARED, TaskFlags, build_task_command
@@ -27,15 +28,20 @@ from tests.cli.test_main import FakeEvents, runs
 __all__ = ["runs"]
 
 
-def test_every_field_of_task_model_input_and_output_is_a_flag(runs: FakeEvents) -> None:
+def test_every_field_of_task_model_input_and_output_is_a_flag(
+    runs: FakeEvents, tmp_path: Path
+) -> None:
+    (tmp_path / "w").touch()
     words = ("interpolate in.mp4 out.mkv --factor 5/2 --slow 2 --sound drop --ends drop "
              "--model film --device cpu --weights w --dtype bfloat16 --tile 64 --stream 3 "
              "--start 1.5 --end 3 --max-frames 9 --deinterlace --tonemap --keep-going "
              "--max-pixels 5 --codec hevc --crf 20 --preset fast --pix-fmt gray --container mkv "
-             "--fit pad --overwrite --seed 7 --quiet")  # fmt: skip
+             "--fit pad --overwrite --drop data --drop audio:1 --audio encode --subtitles drop "
+             "--seed 7 --quiet")  # fmt: skip
     assert main(words.split()) == Exit.DONE
     output = VideoOutput(Path("out.mkv"), codec="hevc", crf=20, preset="fast", pix_fmt="gray",
-                         container="mkv", fit="pad", overwrite=True)  # fmt: skip
+                         container="mkv", fit="pad", overwrite=True,
+                         drop=("data", "audio:1"), audio="encode", subtitles="drop")  # fmt: skip
     source = VideoFile(Path("in.mp4"), 3, True, True, True, start=Fraction(3, 2), end=Fraction(3),
                        max_frames=9, max_pixels=5)  # fmt: skip
     options = find_family("film").options
@@ -143,7 +149,8 @@ def test_option_of_another_family_is_an_error_that_names_it(
     error = capsys.readouterr().err
     assert "steps is an option of diffvsr, and the model is compact" in error
     assert "pass --model diffvsr" in error
-    assert main(["upscale", "in.mp4", "out.mp4", "--model=diffvsr", "--steps", "2"]) == Exit.DONE
+    words = ["upscale", "in.mp4", "out.mp4", "--scale", "4", "--model=diffvsr", "--steps", "2"]
+    assert main(words) == Exit.DONE
 
 
 @pytest.mark.parametrize("task", load_tasks())

@@ -17,8 +17,9 @@ import pytest
 from cyclopts import App
 
 import filmgate as fg
+from filmgate.cli.app import build_app
 from filmgate.cli.commands import SUMMARIES, find_command, list_commands
-from filmgate.cli.main import build_app, main
+from filmgate.cli.main import main
 from filmgate.cli.views.tables import escape_text
 from filmgate.core.events import Done, Event
 from filmgate.core.job import Job
@@ -36,6 +37,7 @@ class FakeEvents:
     error: BaseException | None = None
     closed: bool = False
     concealed: int = 0
+    is_complete: bool = True
     options: dict[str, Any] = field(default_factory=dict)  # of the last job
 
     def __call__(self, job: Job, **options: Any) -> Generator[Event, None, None]:
@@ -44,7 +46,7 @@ class FakeEvents:
         try:
             if self.error is not None:
                 raise self.error
-            yield Done(1, 2, 0.5, {"decode": 0.1}, self.concealed)
+            yield Done(1, 2, 0.5, {"decode": 0.1}, self.concealed, self.is_complete)
         finally:
             self.closed = True
 
@@ -70,14 +72,14 @@ def video(tmp_path: Path) -> Path:
     [
         ("interpolat a b", 'unknown command "interpolat": did you mean "interpolate"?'),
         ("interpolate a", "there is 1 path: pass IN and OUT, or inputs and -o DIR"),
-        ("interpolate a b --factr 2", "Did you mean --factor?"),
+        ("interpolate a b --factr 2", "there is no --factr: did you mean --factor?"),
         ("interpolate a b --factor 1/0", "Invalid value for --factor"),
         ("interpolate a b --ends x", "hold"),
         ("interpolate a b --factor -1", "factor is -1"),
         ("interpolate a b --factor 2 --fps 60", "factor is 2 and fps is 60"),
-        ("interpolate none.mp4 b.mp4", "none.mp4 does not exist: check the name"),
+        ("interpolate none.mp4 b.mp4", "none.mp4 does not exist"),
         ("interpolate a none/b.mp4", "the folder none does not exist: create it first"),
-        ("run none.toml", "none.toml cannot be read"),
+        ("run none.toml", "none.toml does not exist: check the name"),
         ("check a", "--against"),
         ("convert a - --json", "both use standard output"),
     ],
@@ -115,9 +117,14 @@ def test_one_trace_for_several_videos_is_refused(
     assert "--trace names one place and there are 2 videos: omit it" in capsys.readouterr().err
 
 
+def test_streams_that_were_lost_at_the_end_have_the_same_exit_code(runs: FakeEvents) -> None:
+    runs.is_complete = False
+    assert main(["convert", "in.mp4", "out.mp4"]) == Exit.REPAIRED
+
+
 def test_concealed_damage_has_its_own_exit_code(runs: FakeEvents) -> None:
     runs.concealed = 2
-    assert main(["convert", "a", "b", "--keep-going", "--quiet"]) == Exit.REPAIRED
+    assert main(["convert", "a", "b.mp4", "--keep-going", "--quiet"]) == Exit.REPAIRED
 
 
 def test_of_several_videos_each_is_run_and_the_first_error_is_the_code(
@@ -135,7 +142,7 @@ def test_unexpected_error_asks_for_a_report(
     runs: FakeEvents, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs.error = ZeroDivisionError("deep down")
-    assert main(["interpolate", "a", "b"]) == Exit.OURS
+    assert main(["interpolate", "a", "b.mp4"]) == Exit.OURS
     error = capsys.readouterr().err
     assert "deep down" in error
     assert "please report" in error
@@ -145,9 +152,10 @@ def test_with_json_an_error_is_an_event_too(
     runs: FakeEvents, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs.error = BadInput("in.mp4 is damaged")
-    assert main(["interpolate", "a", "b", "--json"]) == Exit.USER
+    assert main(["interpolate", "a", "b.mp4", "--json"]) == Exit.USER
     out, error = capsys.readouterr()
-    fields = {"error": "BadInput", "message": "in.mp4 is damaged", "read": 0, "crash": None}
+    fields = {"error": "BadInput", "message": "in.mp4 is damaged", "read": 0, "crash": None,
+              "final": True}  # fmt: skip
     assert json.loads(out) == {"event": "Died", **fields}
     assert error == "filmgate: in.mp4 is damaged\n"
 

@@ -20,7 +20,8 @@ def list_imports(words: list[str], code: int, folder: Path) -> set[str]:
     )
     result = subprocess.run(
         [sys.executable, "-c", script, *words],
-        env={name: value for name, value in os.environ.items() if name != "FILMGATE_IN_PROCESS"},
+        env={name: value for name, value in os.environ.items() if name != "FILMGATE_IN_PROCESS"}
+        | {"FILMGATE_MODELS": str(folder / "models")},
         capture_output=True, text=True, check=False, cwd=folder,
     )  # fmt: skip
     assert result.returncode == code, result.stderr
@@ -44,6 +45,14 @@ def test_version_and_help_import_no_library(words: str, tmp_path: Path) -> None:
         "upscale in.mp4 out.mp4 --steps 1",
         "upscale in.mp4 out.mp4 --device gpu",
         "convert in.mp4 out.mp4 --crf 99",
+        "convert in.mp4 out.mp4 --codec h265",
+        "upscale in.mp4 out.mp4 --scale 3",
+        "upscale in.mp4 out.mp4 --vram lots",
+        "upscale in.mp4 out.mp4 --model film",
+        "upscale in.mp4 out.mp4 --model in.mp4",
+        "upscale in.mp4 out.mp4 --weights none.safetensors",
+        "interpolate in.mp4 out.mp4 --model film",
+        "upscale in.mp4",
     ],
 )
 def test_settings_and_paths_are_checked_before_heavy_libraries_load(

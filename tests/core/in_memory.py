@@ -10,7 +10,7 @@ from filmgate.core.plan import Plan
 from filmgate.core.run import run
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.core.source_metadata import SourceMetadata
-from filmgate.testing.laws import SampleVideo
+from filmgate.testing.sample_video import SampleVideo
 
 
 def do_nothing(_: object) -> None:

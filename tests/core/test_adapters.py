@@ -14,7 +14,8 @@ from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame
 from filmgate.core.stage import AnyStage, Reach
 from filmgate.errors import BadSetting, StageContractError
-from filmgate.testing.laws import SampleVideo, run_chain
+from filmgate.testing.laws import run_chain
+from filmgate.testing.sample_video import SampleVideo
 from tests.laws.synthetic import SPEC, make_video
 
 

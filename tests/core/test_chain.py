@@ -112,6 +112,14 @@ def make_torch_error() -> Exception:
     return torch.OutOfMemoryError("CUDA out of memory")
 
 
+def make_accelerator_error(message: str) -> Exception:
+    import torch
+
+    return torch.AcceleratorError(
+        f"{message}\nCUDA kernel errors might be asynchronously reported at some other API call"
+    )
+
+
 def make_opencv_error() -> Exception:
     import cv2
 
@@ -128,6 +136,32 @@ ERRORS: dict[str, Callable[[], Exception]] = {
         "[enforce fail] DefaultCPUAllocator: can't allocate memory: you"
     ),
     "opencv": make_opencv_error,
+    "torch on Windows": lambda: RuntimeError(
+        "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate"
+    ),
+    "the driver": lambda: make_accelerator_error("CUDA error: out of memory"),
+    "the driver, AMD": lambda: make_accelerator_error("HIP error: out of memory"),
+    "apple": lambda: RuntimeError("MPS backend out of memory (MPS allocated: 17 GiB, other: 1)"),
+    "amd": lambda: RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB"),
+    "cublas": lambda: RuntimeError(
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    ),
+    "cublas at its start": lambda: RuntimeError(
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"
+    ),
+    "hipblas": lambda: RuntimeError("CUDA error: HIPBLAS_STATUS_ALLOC_FAILED when calling"),
+    "cusolver": lambda: RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling"),
+    "cufft": lambda: RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+    "cudnn": lambda: RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    "cudnn 9": lambda: RuntimeError(
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"
+    ),
+    "cudnn has no algorithm": lambda: RuntimeError(
+        "GET was unable to find an engine to execute this computation"
+    ),
+    "cudnn has no algorithm, old": lambda: RuntimeError(
+        "Unable to find a valid cuDNN algorithm to run convolution"
+    ),
 }
 
 
@@ -174,7 +208,18 @@ def test_the_output_of_a_batch_reaches_the_end_before_the_next_batch() -> None:
     assert calls == [(name, n) for n in range(3) for name in ("a", "b")]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shape"), KeyError("x"), OSError(-4, "x")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shape"),
+        KeyError("x"),
+        OSError(-4, "x"),
+        ValueError("the text 'CUDA out of memory' of a user"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"),
+    ],
+)
 def test_other_errors_are_raised_unchanged(error: Exception) -> None:
     def fail(frames: Sequence[Frame]) -> Sequence[Frame]:
         raise error

@@ -21,7 +21,8 @@ from filmgate.core.serialization import dumps, loads
 from filmgate.core.snapshot import Cursor
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadSetting, OutOfMemory, StageContractError
-from filmgate.testing.laws import SampleVideo, assert_same_frames, run_chain
+from filmgate.testing.laws import assert_same_frames, run_chain
+from filmgate.testing.sample_video import SampleVideo
 from tests.core.in_memory import MemorySink, MemorySource, do_nothing, run_in_memory
 from tests.laws.synthetic import SPEC, STAGES, brighten, make_video, videos
 

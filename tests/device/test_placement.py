@@ -7,7 +7,7 @@ import torch
 
 from filmgate.core.model_cache import ModelCache
 from filmgate.device.placement import Placement, choose_device
-from filmgate.errors import BadSetting
+from filmgate.errors import BadSetting, NotLoaded
 from filmgate.tasks.upscale import Upscale
 
 
@@ -44,6 +44,26 @@ def test_the_default_dtype_depends_on_the_device() -> None:
     assert gpu.choose_dtype() == torch.float16
     assert gpu.choose_dtype(half=False) == torch.float32
     assert gpu.choose_dtype("bfloat16") == cpu.choose_dtype("bfloat16") == torch.bfloat16
+
+
+def test_a_network_that_does_not_fit_on_the_device_is_an_error_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"1")
+
+    def load(path: Path, device: str) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore")
+
+    message = (
+        r"weights does not fit into the memory of cuda:1 \(CUDA out of memory. .* GiB\): close"
+    )
+    with pytest.raises(NotLoaded, match=message) as caught:
+        Placement("cuda:1").load(load, tmp_path / "weights")
+    assert caught.value.__context__ is None  # a traceback would keep what was loaded
+
+    def fail(path: Path, device: str) -> None:
+        raise RuntimeError("shape")
+
+    with pytest.raises(RuntimeError, match="shape"):
+        Placement().load(fail, tmp_path / "weights")
 
 
 def test_a_network_is_loaded_once_until_its_file_changes(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from filmgate.flow.warp_torch import warp
 from filmgate.media.pixels.planes import Planes
 from filmgate.models.families.raft import RaftOptions
 from filmgate.models.flow_model import Guide
-from filmgate.testing.laws import SampleVideo, run_chain
+from filmgate.testing.laws import run_chain
+from filmgate.testing.sample_video import SampleVideo
 from tests.flow.scenes import texture, view
 from tests.models import tiny
 

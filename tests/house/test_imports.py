@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import filmgate
+from filmgate import plugins
 from tests.house.tree import parse_files
 from tests.videos import Video, make
 
 # Each package may import itself and those before it. "filmgate" is the public module.
 ORDER = (
-    "errors", "units", "core", "storage", "media", "weights", "device", "flow", "models", "tasks",
-    "pipeline", "planning", "backends", "quality", "jobs", "filmgate", "testing", "service", "cli",
-    "__main__",
+    "errors", "units", "installation", "core", "storage", "media", "weights", "device", "flow",
+    "models", "tasks", "pipeline", "planning", "backends", "quality", "jobs", "filmgate",
+    "plugins", "testing", "service", "cli", "__main__",
 )  # fmt: skip
 # The only places that may import a library, lazily or not.
 BORDERS = {
@@ -99,3 +100,17 @@ def test_the_public_names_are_few_sorted_and_exist() -> None:
     assert len(filmgate.__all__) <= 30
     assert filmgate.__all__ == sorted(filmgate.__all__)
     assert all(hasattr(filmgate, name) for name in filmgate.__all__)
+
+
+def test_the_names_for_authors_are_sorted_and_exist() -> None:
+    assert plugins.__all__ == sorted(plugins.__all__)
+    assert set(plugins.__all__) == set(plugins._MODULES)
+    assert all(hasattr(plugins, name) for name in plugins.__all__)
+
+
+def test_importing_a_family_of_an_author_loads_nothing_heavy() -> None:
+    program = (
+        "from filmgate.plugins import Family, Planes, Stage, each; import sys; print(*sys.modules)"
+    )
+    loaded = subprocess.check_output([sys.executable, "-c", program], text=True).split()
+    assert not {"av", "torch", "cv2", "pydantic", "rich"} & set(loaded)

@@ -1,5 +1,6 @@
 """The user's files survive every command that deletes: only names that a run wrote ever go."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -144,3 +145,56 @@ def test_damaged_run_can_be_cleaned(place: Path, capsys: pytest.CaptureFixture[s
     assert "out.mp4.filmgate" in capsys.readouterr().out
     assert main(["jobs", "clean", "out.mp4"]) == Exit.DONE
     assert os.listdir(place) == ["in.mp4"]
+
+
+def hash_all(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in contents(folder).items()}
+
+
+@pytest.mark.parametrize(
+    "out", ["out.mp4", pytest.param("frames/%04d.png", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize(
+    "way", ["finish", "--restart", "--overwrite", "--work", "--work and --restart", "clean"]
+)
+def test_every_way_to_delete_leaves_bystanders(place: Path, out: str, way: str) -> None:
+    """A folder of the user's files is the place of the result, and of the run's directory.
+
+    Afterwards all of them are there, with the same content, and nothing else but the result.
+    """
+    (place / "in.mp4").rename(place.parent / "source.mp4")
+    try:
+        command = ["convert", str(place.parent / "source.mp4"), out]
+        command += ["--work", "given"] if "--work" in way else []
+        if out.endswith(".png"):
+            (place / "frames").mkdir()
+            (place / "frames" / "note.png").write_text("precious")
+            (place / "frames" / "0001.jpg").write_text("precious")
+            run, paused = (["--segment", "0.3", "--in-process", "--quiet", *more]
+                           for more in ([], ["--pause-after", "0"]))  # fmt: skip
+        else:
+            run, paused = RUN, PAUSED
+        (place / "given").mkdir()
+        fill(place, "out.mp4.txt", "lock", "job.json", "commits.json", "000001.snapshot")
+        result = place / out.replace("%04d", "0002")
+        if way == "--overwrite":
+            result.write_bytes(b"an older result")
+        before = hash_all(place)
+        before.pop(str(result.relative_to(place)), None)
+        overwrite = ["--overwrite"] if way == "--overwrite" else []
+        assert main([*command, *paused, *overwrite]) == Exit.INTERRUPTED
+        if way == "clean":
+            assert main(["jobs", "clean", out if "/" not in out else "frames"]) == Exit.DONE
+        else:
+            more = ["--restart"] if "--restart" in way else []
+            assert main([*command, *run, *overwrite, *more]) == Exit.DONE
+            assert result.stat().st_size > 100
+    finally:
+        (place.parent / "source.mp4").unlink()
+    after = hash_all(place)
+    assert {name: after.get(name) for name in before} == before
+    new = after.keys() - before.keys()
+    made = {"out.mp4"} if out == "out.mp4" else {f"frames/{n:04}.png" for n in range(30)}
+    assert new <= made
+    assert way == "clean" or new == made
+    assert (place / "given").is_dir()

@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -15,60 +14,23 @@ from typing import Any
 import pytest
 
 import filmgate as fg
-from filmgate.cli.main import main
-from filmgate.errors import BadSetting, Busy, Exit, FilmgateError, Interrupted, OutputExists
+from filmgate.errors import (
+    BadSetting,
+    Busy,
+    DiskFull,
+    Exit,
+    FilmgateError,
+    Interrupted,
+    OutputExists,
+)
 from filmgate.jobs import identity
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.models.families.film import FilmOptions
-from tests import videos
+from filmgate.storage import atomic
 from tests.cases import mark_slow_combinations
 from tests.house.tree import parse_files
+from tests.jobs.resumable_runs import PLAN, job_of, resume, run_until, sink_of
 from tests.models import tiny
-
-VIDEO = videos.Video(frames=30, times=(), sounds=("aac",))
-PLAN = fg.Plan(chunk=2, segment_frames=8, guard=False)  # networks here are tiny
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return videos.make(VIDEO, tmp_path_factory.mktemp("source") / "in.mp4")
-
-
-@pytest.fixture(scope="module")
-def reference(source: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The result of an uninterrupted run."""
-    out = tmp_path_factory.mktemp("reference") / "out.mp4"
-    fg.run(fg.Interpolate(factor=2), source, sink_of(out), plan=PLAN)
-    return out.read_bytes()
-
-
-def sink_of(out: Path) -> fg.VideoOutput:
-    return fg.VideoOutput(out, preset="veryfast")
-
-
-def job_of(source: Path, out: Path) -> fg.Job:
-    return fg.Job(fg.VideoFile(source), sink_of(out), (fg.Interpolate(factor=2),))
-
-
-def run_until(job: fg.Job, commits: int, **options: Any) -> RunDirectory:
-    """Run the job, stop after that many commits and return the run's directory."""
-    events = fg.events(job, PLAN, **options)
-    for _ in range(commits):
-        while not isinstance(next(events), fg.Committed):
-            pass
-    events.close()
-    assert isinstance(job.sink, fg.VideoOutput)
-    assert not job.sink.path.exists()
-    return RunDirectory.for_result(job.sink.path)
-
-
-def resume(job: fg.Job) -> tuple[int, list[str]]:
-    """Resume to the end; return the first source frame and the warnings."""
-    events = list(fg.events(job, PLAN))
-    (first,) = [event.read for event in events if isinstance(event, fg.Started)]
-    assert isinstance(events[-1], fg.Done)
-    assert (events[-1].read, events[-1].written) == (30, 60)
-    return first, [event.message for event in events if isinstance(event, fg.Warned)]
 
 
 @pytest.mark.parametrize("commits", [1, 2, 3])
@@ -95,8 +57,8 @@ def flip_bit(path: Path) -> None:
 PIECE, STATE, FIRST, TABLE = (
     ("000003.nut", 16),
     ("000003.snapshot", 16),
-    ("000001.nut", 0),
-    ("commits.json", 0),
+    ("000001.nut", None),
+    ("commits.json", None),
 )
 # every file once, every damage once, and a changed list, which may still be valid
 DAMAGES = [
@@ -115,27 +77,38 @@ DAMAGES = [
     ),
 )
 def test_damage_is_reported_and_computed_again(
-    harm: Callable[[Path], None], name: str, expected: int, source: Path, tmp_path: Path,
+    harm: Callable[[Path], None], name: str, expected: int | None, source: Path, tmp_path: Path,
     reference: bytes,
 ) -> None:  # fmt: skip
-    """The latest two commits are kept: without them a run starts again."""
+    """The latest two commits are kept: without them a run is refused until --restart."""
     job = job_of(source, tmp_path / "out.mp4")
-    harm(run_until(job, 3).path / name)
-    first, warnings = resume(job)
-    assert first == expected or (name == "commits.json" and harm is flip_bit and first == 24)
-    assert any(name in message for message in warnings) or name == "commits.json"
+    folder = run_until(job, 3).path
+    harm(folder / name)
+    if name == "commits.json" and harm is Path.unlink:
+        expected = 0  # as if it was killed before its first commit
+    if expected is None:
+        with pytest.raises(BadSetting, match=f"{name}.*--restart"):
+            resume(job)
+        assert (folder / "000002.nut").exists()
+        list(fg.events(job, PLAN, resume_options=fg.ResumeOptions(restart=True)))
+    else:
+        first, warnings = resume(job)
+        assert first == expected
+        assert any(name in message for message in warnings) or name == "commits.json"
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
 
 @pytest.mark.parametrize("both", [("000002.snapshot", "000003.snapshot")])
-def test_run_with_two_damaged_snapshots_starts_again(
+def test_run_with_two_damaged_snapshots_is_refused(
     both: tuple[str, str], source: Path, tmp_path: Path, reference: bytes
 ) -> None:
     job = job_of(source, tmp_path / "out.mp4")
     folder = run_until(job, 3)
     for name in both:
         truncate(folder.path / name)
-    assert resume(job)[0] == 0
+    with pytest.raises(BadSetting, match=r"000003.snapshot is damaged; .*000002.*--restart"):
+        resume(job)
+    list(fg.events(job, PLAN, resume_options=fg.ResumeOptions(restart=True)))
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
 
@@ -162,7 +135,7 @@ def test_other_settings_videos_and_versions_are_refused_with_their_names(
     with pytest.raises(BadSetting, match=r"videos.0.sha256_of_samples was"):
         list(fg.events(job, PLAN))
     flip_bit(video)
-    events = list(fg.events(job, PLAN, durable=fg.ResumeOptions(restart=True)))
+    events = list(fg.events(job, PLAN, resume_options=fg.ResumeOptions(restart=True)))
     assert [event.read for event in events if isinstance(event, fg.Started)] == [0]
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
@@ -234,7 +207,10 @@ def test_run_stopped_by_a_full_disk_resumes(
         list(fg.events(job, PLAN))
     assert os.listdir(tmp_path) == ["out.mp4.filmgate"]
     monkeypatch.undo()
-    assert resume(job)[0] >= 8
+    if name == "result.mp4":  # it is complete, and only gets its name
+        assert [type(event) for event in fg.events(job, PLAN)] == [fg.Warned, fg.Done]
+    else:
+        assert resume(job)[0] >= 8
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
 
@@ -246,7 +222,9 @@ def test_run_killed_before_its_directory_is_removed_is_done(
     list(fg.events(job, PLAN))
     monkeypatch.undo()
     assert sorted(os.listdir(tmp_path)) == ["out.mp4", "out.mp4.filmgate"]
-    (done,) = fg.events(job, PLAN)
+    notice, done = fg.events(job, PLAN)
+    assert isinstance(notice, fg.Warned)
+    assert "out.mp4 is complete" in notice.message
     assert isinstance(done, fg.Done)
     assert (done.read, done.written) == (30, 60)
     assert os.listdir(tmp_path) == ["out.mp4"]
@@ -255,9 +233,9 @@ def test_run_killed_before_its_directory_is_removed_is_done(
 
 def test_work_is_the_folder_of_the_run(source: Path, tmp_path: Path, reference: bytes) -> None:
     job, work = job_of(source, tmp_path / "out.mp4"), fg.ResumeOptions(work=tmp_path / "elsewhere")
-    run_until(job, 1, durable=work)
+    run_until(job, 1, resume_options=work)
     assert sorted(os.listdir(tmp_path)) == ["elsewhere"]
-    list(fg.events(job, PLAN, durable=work))
+    list(fg.events(job, PLAN, resume_options=work))
     assert os.listdir(tmp_path) == ["out.mp4"]
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
@@ -266,13 +244,13 @@ def test_work_folder_that_cannot_be_created_is_refused(source: Path, tmp_path: P
     (tmp_path / "file").touch()
     work = fg.ResumeOptions(work=tmp_path / "file" / "work")
     with pytest.raises(BadSetting, match="Pass another folder to --work"):
-        list(fg.events(job_of(source, tmp_path / "out.mp4"), PLAN, durable=work))
+        list(fg.events(job_of(source, tmp_path / "out.mp4"), PLAN, resume_options=work))
 
 
 def test_pause_is_at_a_commit(source: Path, tmp_path: Path, reference: bytes) -> None:
     job = job_of(source, tmp_path / "out.mp4")
     with pytest.raises(Interrupted, match="paused at frame 8: the same command resumes"):
-        list(fg.events(job, PLAN, durable=fg.ResumeOptions(pause_after=Fraction(0))))
+        list(fg.events(job, PLAN, resume_options=fg.ResumeOptions(pause_after=Fraction(0))))
     assert resume(job)[0] == 8
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
@@ -308,75 +286,6 @@ def test_batch_reduced_by_out_of_memory_stays_reduced(
     assert len(failed) == failures, "the batch that does not fit was tried again"
 
 
-# --- the command line -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def paused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    said = f"interpolate {source} out.mp4 --preset veryfast --segment 0.3 --pause-after 0 --quiet"
-    assert main(said.split()) == Exit.INTERRUPTED
-    return tmp_path / "out.mp4"
-
-
-def test_unfinished_run_is_listed_resumed_and_removed(
-    paused: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["jobs", "--json"]) == Exit.DONE
-    (shown,) = json.loads(capsys.readouterr().out)
-    assert (shown["result"], shown["read"], shown["frames"]) == (str(paused), 8, 30)
-    assert (shown["holder"], shown["place"]) == ("", "out.mp4.filmgate")
-    assert main(["jobs"]) == Exit.DONE
-    assert "filmgate resume out.mp4.filmgate" in capsys.readouterr().out
-    assert main(["resume", "out.mp4", "--quiet"]) == Exit.DONE
-    assert paused.exists()
-    assert main(["jobs"]) == Exit.DONE
-    assert "no unfinished run here" in capsys.readouterr().out
-    assert main(["resume", "out.mp4"]) == Exit.USER
-
-
-def test_refusals_are_user_errors_and_a_lock_is_busy(
-    paused: Path, source: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    said = ["interpolate", str(source), "out.mp4", "--segment", "0.3", "--quiet"]
-    assert main([*said, "--preset", "fast"]) == Exit.USER
-    assert 'output.preset was "veryfast", is "fast"' in capsys.readouterr().err
-    folder = RunDirectory.for_result(paused)
-    with folder.lock():
-        assert main([*said, "--preset", "veryfast", "--in-process"]) == Exit.BUSY
-    assert main([*said, "--preset", "fast", "--restart", "--in-process"]) == Exit.DONE
-    assert os.listdir(paused.parent) == ["out.mp4"]
-
-
-def test_clean_needs_to_know_which_runs(paused: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["jobs", "clean"]) == Exit.USER
-    assert "pass results" in capsys.readouterr().err
-    assert main(["jobs", "clean", "out.mp4"]) == Exit.DONE
-    assert os.listdir(paused.parent) == []
-
-
-def test_signal_pauses_the_run(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], reference: bytes,
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    events = fg.events
-
-    def signalled(job: fg.Job, **said: Any) -> Any:
-        for event in events(job, PLAN, **said):
-            yield event
-            if isinstance(event, fg.Committed):
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(fg, "events", signalled)
-    said = ["interpolate", str(source), "out.mp4", "--preset", "veryfast", "--factor", "2"]
-    assert main(said) == Exit.INTERRUPTED
-    assert "the same command resumes from frame 8" in capsys.readouterr().err
-    monkeypatch.undo()
-    assert resume(job_of(source, tmp_path / "out.mp4"))[0] == 8
-    assert (tmp_path / "out.mp4").read_bytes() == reference
-
-
 def test_no_module_reads_the_wall_clock() -> None:
     """A clock that is set back must not matter: only monotonic clocks are imported."""
     places = ("src/filmgate/jobs", "src/filmgate/core", "src/filmgate/backends")
@@ -392,3 +301,33 @@ def test_no_module_reads_the_wall_clock() -> None:
             elif isinstance(node, ast.ImportFrom) and node.module in ("time", "datetime"):
                 steady = {"perf_counter", "monotonic", "process_time"}
                 assert {alias.name for alias in node.names} <= steady, name
+
+
+def test_full_disk_at_the_sync_of_a_segment_pauses_the_run(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: bytes
+) -> None:
+    """A disk may have taken the bytes, and fail only when they must be there."""
+    job, sync, calls = job_of(source, tmp_path / "out.mp4"), atomic.fsync_file, []
+
+    def fail(path: Path) -> None:
+        calls.append(path)
+        if ".nut" in path.name and len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(path)
+
+    monkeypatch.setattr(atomic, "fsync_file", fail)
+    with pytest.raises(DiskFull, match=r"Paused at frame 8. Free some space"):
+        list(fg.events(job, PLAN))
+    monkeypatch.undo()
+    assert resume(job)[0] == 8
+    assert (tmp_path / "out.mp4").read_bytes() == reference
+
+
+def test_directory_removed_during_a_run_is_reported(source: Path, tmp_path: Path) -> None:
+    events = fg.events(job_of(source, tmp_path / "out.mp4"), PLAN)
+    while not isinstance(next(events), fg.Committed):
+        pass
+    shutil.rmtree(tmp_path / "out.mp4.filmgate")
+    with pytest.raises(FilmgateError, match="was removed while the run worked in it"):
+        list(events)
+    assert os.listdir(tmp_path) == []

@@ -1,13 +1,19 @@
 """The directory of a run: one holder at a time, complete files, and readable differences."""
 
+import errno
+import multiprocessing
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from filmgate.errors import BadSetting, Busy, FilmgateError
+from filmgate.backends.worker_process import WORKER
+from filmgate.errors import BadSetting, Busy, DiskFull, FilmgateError
 from filmgate.jobs.identity import find_differences
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.storage.fingerprint import sample_fingerprint
@@ -41,9 +47,32 @@ def test_lock_ends_with_a_killed_process(folder: RunDirectory) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    "left", [b"process 12345 on a-host", b"process 12", b"process 12\0\0\0", b"\0" * 30]
+)
+def test_lock_that_a_power_cut_left_is_taken(folder: RunDirectory, left: bytes) -> None:
+    """It is not synced: a run whose lock held zero bytes was refused, also with --restart."""
+    with folder.lock():
+        pass
+    (folder.path / "lock").write_bytes(left)
+    with folder.lock() as created:
+        assert not created
+        assert (folder.path / "lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
+@pytest.mark.parametrize("text", ["precious", "process of law"])
+def test_lock_of_the_user_is_refused(folder: RunDirectory, text: str) -> None:
+    with folder.lock():
+        pass
+    (folder.path / "lock").write_text(text)
+    with pytest.raises(BadSetting, match="no run wrote"), folder.lock():
+        pass
+    assert (folder.path / "lock").read_text() == text
+
+
 def test_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
     with (
-        pytest.raises(BadSetting, match="Pass another folder to --work"),
+        pytest.raises(BadSetting, match=r"no does not exist\. Create it first"),
         RunDirectory.for_result(tmp_path / "no" / "out.mp4").lock(),
     ):
         pass
@@ -113,8 +142,103 @@ def test_list_of_commits_is_deleted_first_and_job_json_last(
         else:
             assert deleted == [
                 "000001.nut",
-                "000001.snapshot",
                 "commits.json",
+                "000001.snapshot",
                 "plan.json",
                 "job.json",
             ]
+
+
+@pytest.mark.slow
+def test_runs_that_enter_at_the_same_moment_are_busy(folder: RunDirectory) -> None:
+    """Whatever the first has done by now; OSError of a directory that just vanished included."""
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from filmgate.errors import Busy\n"
+        "from filmgate.jobs.run_directory import RunDirectory\n"
+        f"folder, end, busy = RunDirectory(Path({str(folder.path)!r})), time.monotonic() + 1.5, 0\n"
+        "while time.monotonic() < end:\n"
+        "    try:\n"
+        "        with folder.lock():\n"
+        "            folder.write('plan.json', b'{}')\n"
+        "            folder.remove()\n"
+        "    except Busy:\n"
+        "        busy += 1\n"
+        "print(busy)"
+    )
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    found = [run.communicate(timeout=60)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert sum(map(int, found)) > 0
+
+
+def test_directory_that_vanishes_while_it_is_entered_is_busy(
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanish(self: RunDirectory) -> str:
+        self.path.rmdir()
+        return ""
+
+    monkeypatch.setattr(RunDirectory, "find_foreign_files", vanish)
+    with pytest.raises(Busy, match="another process just finished"), folder.lock():
+        pass
+
+
+def test_file_that_vanishes_while_a_directory_is_looked_at_is_no_foreign_one(
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with folder.lock():
+        names = [*os.listdir(folder.path), ".filmgate-0123abcd.new"]
+        monkeypatch.setattr(os, "listdir", lambda path: names)
+        assert not folder.find_foreign_files()
+
+
+def test_removed_directory_is_reported_as_such(folder: RunDirectory) -> None:
+    with folder.lock():
+        shutil.rmtree(folder.path)
+        with pytest.raises(FilmgateError, match="was removed while the run worked in it"):
+            folder.write("plan.json", b"one")
+        folder.remove()
+
+
+@pytest.mark.parametrize("name", [WORKER, "another"])
+def test_lock_of_a_worker_names_its_parent(
+    name: str, folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent can be stopped; a killed worker is replaced by another one."""
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(pid=4711))
+    monkeypatch.setattr(multiprocessing, "current_process", lambda: SimpleNamespace(name=name))
+    pid = 4711 if name == WORKER else os.getpid()
+    with folder.lock():
+        assert (folder.path / "lock").read_text().startswith(f"process {pid} on ")
+
+
+@pytest.mark.parametrize(
+    ("number", "wanted"),
+    [(errno.ENOSPC, "Free some space"), (errno.EDQUOT, "Free some space"),
+     (errno.EACCES, "Check the folder"), (errno.ENOENT, "Check the folder")],
+)  # fmt: skip
+def test_advice_fits_the_error_of_the_disk(tmp_path: Path, number: int, wanted: str) -> None:
+    assert wanted in str(DiskFull.of(tmp_path, OSError(number, os.strerror(number))))
+
+
+def test_disk_without_inodes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = os.statvfs_result((4096, 4096, 9999, 9999, 9999, 100, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda place: disk)
+    for error in (DiskFull.of(tmp_path, OSError(errno.ENOSPC, "")), DiskFull.full(tmp_path, 3)):
+        assert "no inode is free" in str(error)
+        assert "Delete some files" in str(error)
+
+
+@pytest.mark.parametrize("short_by", [1, 400_000, 10**6])
+def test_needed_and_free_space_never_look_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_by: int
+) -> None:
+    """1 MB was needed, and 1 MB was free."""
+    free = shutil._ntuple_diskusage(10**7, 0, 1_300_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: free)
+    shown = re.findall(r"(\d+) MB", str(DiskFull.short(tmp_path, 1_300_000 + short_by, 1)))
+    assert int(shown[0]) > int(shown[1])

@@ -29,7 +29,7 @@ def job(tmp_path: Path) -> fg.Job:
 def directory(job: fg.Job) -> RunDirectory:
     """The directory of a run that is paused at its first commit."""
     with pytest.raises(Interrupted):
-        list(fg.events(job, PLAN, durable=fg.ResumeOptions(pause_after=Fraction(0))))
+        list(fg.events(job, PLAN, resume_options=fg.ResumeOptions(pause_after=Fraction(0))))
     assert isinstance(job.sink, fg.VideoOutput)
     return RunDirectory.for_result(job.sink.path)
 
@@ -58,7 +58,7 @@ def test_damaged_records_of_a_run_are_refused_and_restart_starts_again(
     with pytest.raises(BadSetting, match=rf"cannot read .*{name}: .* --restart") as caught:
         list(fg.events(job, PLAN))
     assert caught.value.exit_code == Exit.USER
-    events = list(fg.events(job, PLAN, durable=fg.ResumeOptions(restart=True)))
+    events = list(fg.events(job, PLAN, resume_options=fg.ResumeOptions(restart=True)))
     assert isinstance(events[-1], fg.Done)
 
 
@@ -85,14 +85,15 @@ def test_damaged_job_is_no_crash_of_the_command_line(
         lambda entry: entry.pop("written"),
     ],
 )
-def test_list_of_commits_that_no_run_wrote_counts_as_damaged(
+def test_list_of_commits_that_no_run_wrote_is_refused(
     change: Callable[[Any], object], job: fg.Job, directory: RunDirectory
 ) -> None:
     edit(directory.path / "commits.json", lambda commits: change(commits["snapshots"][0]))
     assert not Checkpoints(directory).has_commits
-    events = list(fg.events(job, PLAN))
-    messages = [event.message for event in events if isinstance(event, fg.Warned)]
-    assert any("commits.json is damaged: starting again" in message for message in messages)
+    with pytest.raises(BadSetting, match=r"cannot read .*commits.json: .* --restart"):
+        list(fg.events(job, PLAN))
+    assert (directory.path / "000001.nut").exists()
+    events = list(fg.events(job, PLAN, resume_options=fg.ResumeOptions(restart=True)))
     assert isinstance(events[-1], fg.Done)
 
 
@@ -120,4 +121,5 @@ def test_checkpoints_choose_the_latest_commit_whose_files_are_intact(tmp_path: P
     assert checkpoints.warnings == ["3.nut is missing: resuming from the commit before it"]
     assert list(checkpoints.commits()) == [commits[2], commits[1]], "two are kept"
     missing.add("2.nut")
-    assert checkpoints.choose(verify) is None
+    with pytest.raises(BadSetting, match=r"3.nut is missing; 2.nut is missing. .*--restart"):
+        checkpoints.choose(verify)

@@ -14,7 +14,7 @@ from filmgate.core.stage import AnyStage, Reach
 from filmgate.core.wrappers.cached import MemoryStore, cached
 from filmgate.core.wrappers.output_checks import check_outputs
 from filmgate.models.diffusion.noise import draw_noise
-from filmgate.testing.laws import SampleVideo
+from filmgate.testing import SampleVideo
 
 SPEC = StreamSpec(width=3, height=2, rate=None, time_base=F(1, 600), pixels="rgb", dtype="float64")
 

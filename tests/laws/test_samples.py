@@ -25,7 +25,7 @@ from filmgate.models import flow_model, registry
 from filmgate.models.flow_model import Guide
 from filmgate.tasks import registry as task_registry
 from filmgate.tasks.model_task import ModelTask
-from filmgate.testing import laws
+from filmgate.testing import SampleVideo, laws
 from tests.cases import mark_slow_cases
 from tests.models import tiny
 
@@ -50,7 +50,7 @@ def draw_texture(seed: int, shift: int, shape: tuple[int, int]) -> Any:
 
 
 @cache
-def video() -> laws.SampleVideo:
+def video() -> SampleVideo:
     """Return 14 images of variable rate: one texture moves, then, in a new shot, another."""
     frames, time = [], F(0)
     for i, ticks in enumerate(TICKS):
@@ -60,7 +60,7 @@ def video() -> laws.SampleVideo:
         image = Planes((luma, chroma, 255 - chroma), "yuv420p", COLOUR)
         frames.append(Frame(i, time, F(ticks, 600), image))
         time += F(ticks, 600)
-    return laws.SampleVideo(SPEC, tuple(frames))
+    return SampleVideo(SPEC, tuple(frames))
 
 
 def list_modules() -> list[str]:
@@ -68,7 +68,8 @@ def list_modules() -> list[str]:
 
 
 def load_samples(module: str) -> tuple[Any, ...]:
-    return tuple(getattr(import_module(module), "samples", tuple)())
+    found = getattr(import_module(module), "samples", None)  # a package may have a module of it
+    return tuple(found()) if callable(found) else ()
 
 
 @cache

@@ -1,13 +1,14 @@
 """Probing: contents of a file, and where its first frame and audio are."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from filmgate.media.probe import find_audio_start, probe, read_frame_times
 from filmgate.media.sources import VideoFile
 from tests.media.conftest import FindVideo
-from tests.videos import VIDEOS
+from tests.videos import VIDEOS, Video, make
 
 
 def test_probe_lists_streams_chapters_and_metadata(find_video: FindVideo) -> None:
@@ -36,6 +37,32 @@ def test_probe_reads_rotation_unless_only_the_header_is_read(find_video: FindVid
 def test_audio_only_file_can_be_probed(find_video: FindVideo) -> None:
     found = probe(find_video("mute.mp4"))
     assert (found.best, [t.kind for t in found.streams]) == (None, ["audio"])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "changes", "codecs"),
+    [
+        (".mkv", {b"V_MPEG4/ISO/AVC": b"V_WHAT4/ISO/AVC"}, ["unknown", "aac"]),
+        (".mkv", {b"A_AAC": b"A_WOW"}, ["h264", "unknown"]),
+        (".mkv", {b"A_AAC": b"A_WOW", b"V_MPEG4/ISO/AVC": b"V_WHAT4/ISO/AVC"}, ["unknown"] * 2),
+        (".mp4", {b"avc1": b"zzz1", b"avcC": b"zzzC"}, ["unknown", "aac"]),
+        (".mp4", {b"mp4a": b"apac", b"esds": b"zzzz"}, ["h264", "unknown"]),
+    ],
+)
+def test_streams_that_cannot_be_decoded_are_shown(
+    suffix: str, changes: dict[bytes, bytes], codecs: list[str], tmp_path: Path
+) -> None:
+    path = make(Video(frames=3, sounds=("aac",), suffix=suffix), tmp_path / f"video{suffix}")
+    data = path.read_bytes()
+    for old, new in changes.items():
+        assert old in data
+        data = data.replace(old, new)
+    path.write_bytes(data)
+    found = probe(path)
+    assert [stream.codec for stream in found.streams] == codecs
+    video, audio = found.streams
+    assert (found.best is None, video.video is None) == (codecs[0] == "unknown",) * 2
+    assert (audio.sample_rate is None) == (codecs[1] == "unknown")
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,15 @@ from torch import Tensor
 
 from filmgate.models.families.film.net import Film, Shape
 from filmgate.models.families.raft import net as raft
+from filmgate.models.families.rife.net import Rife
+from filmgate.models.families.rife.net import Shape as RifeShape
 from filmgate.models.flow_model import Guide
 from filmgate.models.registry import check_options, find_flow_family
 
 FILM = Shape(levels=5, fusion=5, specialized=3, sub=4, filters=4, flow_convs=(2, 2, 2, 2),
              flow_filters=(8, 8, 8, 8))  # fmt: skip
+
+RIFE = RifeShape(blocks=(16, 12, 8, 8), context=4)
 
 RAFT = raft.Shape(encoder=(4, 4, 4, 4, 8), context=8, corr=(12, 8), flow=(8, 4), motion=10,
                   hidden=4, head=8, mask=8)  # fmt: skip
@@ -40,6 +44,11 @@ def by_rule(name: str, shape: Sequence[int]) -> Tensor:
 def film_tensors() -> dict[str, Tensor]:
     return {name: by_rule(name, tuple(tensor.shape))
             for name, tensor in Film(FILM, "meta").state_dict().items()}  # fmt: skip
+
+
+def rife_tensors() -> dict[str, Tensor]:
+    return {name: by_rule(name, tuple(tensor.shape))
+            for name, tensor in Rife(RIFE).state_dict().items()}  # fmt: skip
 
 
 def raft_tensors(shape: raft.Shape) -> dict[str, Tensor]:
@@ -68,6 +77,7 @@ def image_tensors(scale: int = 2) -> dict[str, Tensor]:
 FAMILIES: Mapping[str, Callable[[], dict[str, Tensor]]] = MappingProxyType(
     {
         "film": film_tensors,
+        "rife": rife_tensors,
         "image": image_tensors,
         "raft_large": lambda: raft_tensors(RAFT),
         "raft_small": lambda: raft_tensors(RAFT_SMALL),

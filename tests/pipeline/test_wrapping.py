@@ -129,7 +129,7 @@ def test_dtype_and_tile_can_be_chosen(source: Path) -> None:
     assert make(source, task, guard=False)
     with pytest.raises(BadSetting, match="tile is 65: pass 64, 128"):
         FilmOptions(tile=65)
-    with pytest.raises(BadSetting, match="dtype is an option of film, and the model is dis: omit"):
+    with pytest.raises(BadSetting, match="dtype is an option of film and rife, and the model is"):
         task_from({"task": "interpolate", "dtype": "float16"})
 
 

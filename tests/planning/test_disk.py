@@ -5,6 +5,7 @@ from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import pytest
 
 import filmgate as fg
@@ -44,10 +45,29 @@ def test_run_without_enough_space_is_refused_before_its_first_frame(
     job: fg.Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     set_free_bytes(monkeypatch, 1000)
-    with pytest.raises(DoesNotFit, match=r"needs about 0 MB .* --work") as caught:
+    with pytest.raises(DoesNotFit, match=r"needs about 1 MB .* --work") as caught:
         list(fg.events(job))
     assert caught.value.exit_code == Exit.USER
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("name", ["%06d.png", "%06d.webp", "%d.tiff"])
+def test_images_without_enough_space_are_refused_before_the_first(
+    job: fg.Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    images = replace(job, sink=fg.ImageOutput(tmp_path / "frames" / name))
+    assert isinstance(job.source, fg.VideoFile)
+    with job.source.open() as video:
+        spec = video.spec
+    size = estimate_frame_bytes(job.source, fg.ImageOutput(tmp_path / name), spec, spec, 1)
+    set_free_bytes(monkeypatch, 1000)
+    with pytest.raises(DoesNotFit, match=r"needs about \d+ MB .* another disk for the output"):
+        list(fg.events(images))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+    set_free_bytes(monkeypatch, int(1.5 * size * (spec.frames or 0)))
+    fg.run((), images.source, images.sink)
+    written = [path.stat().st_size for path in (tmp_path / "frames").iterdir()]
+    assert 0.5 < size * len(written) / sum(written) < 2
 
 
 def test_nothing_is_encoded_for_an_estimate_if_there_is_plenty_of_space(
@@ -69,3 +89,36 @@ def test_run_is_paused_if_the_disk_fills_up_and_reports_what_it_needs(
         list(events)
     set_free_bytes(monkeypatch, 10**12)
     assert next(e.read for e in fg.events(job, plan) if isinstance(e, fg.Started)) == 16
+
+
+def test_number_of_frames_that_is_too_small_needs_room_for_the_join_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "000001.mp4").write_bytes(bytes(1000))
+    set_free_bytes(monkeypatch, 1000)
+    disk.check_remaining_space(tmp_path, 50, 10)
+    set_free_bytes(monkeypatch, 999)
+    with pytest.raises(DiskFull):
+        disk.check_remaining_space(tmp_path, 50, 10)
+
+
+def test_stale_tag_stops_no_run_on_a_small_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos.make(replace(VIDEO, suffix=".mkv"), tmp_path / "first.mkv")
+    with (
+        av.open(str(tmp_path / "first.mkv")) as first,
+        av.open(str(tmp_path / "in.mkv"), "w") as out,
+    ):
+        stream = out.add_stream_from_template(first.streams.video[0])
+        stream.metadata["NUMBER_OF_FRAMES"] = "20000000000"
+        for packet in first.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    set_free_bytes(monkeypatch, 20_000_000)
+    job = fg.Job(fg.VideoFile(tmp_path / "in.mkv"), fg.VideoOutput(tmp_path / "out.mkv"))
+    events = list(fg.events(job, fg.Plan(segment_frames=16)))
+    assert sum(isinstance(event, fg.Committed) for event in events) == 4
+    assert isinstance(events[-1], fg.Done)
+    assert events[-1].written == 60

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from math import isnan
@@ -15,14 +16,16 @@ import pytest
 from torch import Tensor
 
 from filmgate.cli.main import main
-from filmgate.core.frame import Frame
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import Exit
 from filmgate.media.pixels.planes import Planes
+from filmgate.quality import comparison
 from filmgate.quality.comparison import (
     UNITS,
     _match_frames,
     _measure_pair,
     compare_videos,
+    describe_unmatched,
     write_comparison_page,
 )
 from filmgate.quality.metrics import lpips, vmaf
@@ -96,6 +99,60 @@ def test_frames_are_matched_by_time_and_not_by_number() -> None:
     ]
     assert [x.index for x, y in pairs if x and not y] == [2, 5, 6]
     assert [y.index for x, y in pairs if y and not x] == [5]
+
+
+def test_frames_at_other_times_are_no_pair() -> None:
+    """Of 25 frames a second and 60, every fifth is at the time of a twelfth."""
+    slow = [make_frame(i, Fraction(i, 25)) for i in range(50)]
+    fast = [make_frame(i, Fraction(i, 60)) for i in range(120)]
+    pairs = [(x.index, y.index) for x, y in _match_frames(iter(slow), iter(fast)) if x and y]
+    assert pairs == [(5 * k, 12 * k) for k in range(10)]
+
+
+@pytest.mark.parametrize(("one", "two"), [(24, 25), (25, 30), (50, 60), (24, 60), (25, 50)])
+@pytest.mark.parametrize("tick", [0, 1000])
+def test_rounding_to_milliseconds_makes_no_pair_of_other_frames(
+    one: int, two: int, tick: int
+) -> None:
+    def make(rate: int) -> list[Frame]:
+        times = [Fraction(i, rate) for i in range(2 * rate)]
+        rounded = [Fraction(round(t * tick), tick) if tick else t for t in times]
+        return [make_frame(i, t) for i, t in enumerate(rounded)]
+
+    rounding = Fraction(1, tick) if tick else Fraction(0)
+    pairs = _match_frames(iter(make(one)), iter(make(two)), rounding)
+    found = [(x.index, y.index) for x, y in pairs if x and y]
+    assert found == [(i, i * two // one) for i in range(2 * one) if i * two % one == 0]
+
+
+def test_times_that_a_container_rounds_are_equal(tmp_path: Path) -> None:
+    """30 frames a second: exact in mp4, rounded to milliseconds in mkv."""
+    times = tuple(Fraction(n, 30) for n in range(12))
+    a = videos.make(replace(FFV1, times=times), tmp_path / "a.mkv")
+    exact = replace(FFV1, times=times, tick=Fraction(1, 90_000), codec="libx264", suffix=".mp4",
+                    options={"qp": "0"})  # fmt: skip
+    found = compare_videos(videos.make(exact, tmp_path / "b.mp4"), a)
+    assert (found.pairs, found.unmatched_a, found.unmatched_b) == (12, 0, 0)
+    assert found.metrics[0].mean == 100
+
+
+def test_motion_is_not_measured_over_the_shot_boundary_of_a_frame_without_a_match(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second shot starts at a frame of A that B does not have."""
+    times = [Fraction(n, 25) for n in range(12)]
+    a = videos.make(FFV1, tmp_path / "a.mkv")
+    b = videos.make(replace(FFV1, times=(*times[:3], *times[4:])), tmp_path / "b.mkv")
+
+    def mark(spec: StreamSpec, chunks: Iterable[list[Frame]]) -> Iterator[Frame]:
+        for frame in (frame for chunk in chunks for frame in chunk):
+            yield frame.with_extras(cut=frame.time == times[3])
+
+    monkeypatch.setattr(comparison, "mark_shots", mark)
+    found = compare_videos(a, b)
+    assert (found.pairs, found.unmatched_a, found.unmatched_b) == (11, 1, 0)
+    assert [float(t) for t in found.times[np.isnan(found.values["tof"])]] == [0.0, 0.16]
+    assert describe_unmatched(found).startswith("not compared: 1 frames of A and 0 of B")
 
 
 def test_a_video_without_some_frames_is_compared(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from filmgate.storage.atomic import replace_durably, write_atomic
+from filmgate.storage.atomic import append_suffix, name_hidden, replace_durably, write_atomic
 
 LONG = "\u6620" * 84 + ".js"  # 255 bytes, the longest name that most disks take
 
@@ -53,3 +53,23 @@ def test_a_file_from_another_disk_is_copied_then_renamed(
     part.write_bytes(b"complete")
     replace_durably(part, tmp_path / LONG)
     assert renamed[0] == renamed[1], "a copy that a kill left behind is written over"
+
+
+@pytest.mark.parametrize("letter", ["a", "\u6620", "\U0001f3ac"])
+@pytest.mark.parametrize("size", [10, 240, 246, 247, 255])
+def test_names_next_to_a_long_name_fit_the_disk(tmp_path: Path, letter: str, size: int) -> None:
+    """Bytes count: most disks take 255, and cutting never leaves half a character."""
+    width = len(letter.encode())
+    name = letter * ((size - 4) // width) + "x" * ((size - 4) % width) + ".mp4"
+    assert len(name.encode()) == size
+    for path in (
+        append_suffix(tmp_path / name, ".filmgate"),
+        name_hidden(tmp_path / name, "0123abcd", ".mp4"),
+    ):
+        path.touch()
+        assert "\ufffd" not in path.name
+    assert append_suffix(tmp_path / name, ".filmgate").name.endswith(".filmgate")
+    other = tmp_path / f"{name[:-5]}y.mp4"
+    assert append_suffix(other, ".filmgate") != append_suffix(tmp_path / name, ".filmgate")
+    if size <= 246:
+        assert append_suffix(tmp_path / name, ".filmgate").name == f"{name}.filmgate"

@@ -242,3 +242,12 @@ def test_folder_and_size_come_from_the_environment(tmp_path: Path) -> None:
     assert open_cache(tmp_path, {SIZE: "2GB"}).budget_bytes == 2 * 10**9
     with pytest.raises(BadSetting, match="FILMGATE_CACHE_SIZE is not a size"):
         open_cache(tmp_path, {SIZE: "much"})
+
+
+def test_cache_in_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_bytes(b"precious")
+    with pytest.raises(BadSetting, match="cache is no folder: set FILMGATE_CACHE"):
+        open_cache(environ={"FILMGATE_CACHE": str(tmp_path / "cache")})
+    with pytest.raises(BadSetting, match="cache is no folder"):
+        open_cache(tmp_path / "cache")
+    assert (tmp_path / "cache").read_bytes() == b"precious"

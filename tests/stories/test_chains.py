@@ -81,7 +81,7 @@ def test_nothing_is_written_between_two_tasks(name: str, source: Path) -> None:
     sys.addaudithook(opened)
     sink = fg.VideoOutput(source.with_name("out.mkv"), codec="ffv1")
     done = fg.run(
-        CHAINS[name], source, sink, durable=fg.ResumeOptions(work=source.with_name("work"))
+        CHAINS[name], source, sink, resume_options=fg.ResumeOptions(work=source.with_name("work"))
     )
     opened.end()
     assert done.written > done.read

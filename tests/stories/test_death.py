@@ -201,5 +201,5 @@ def test_second_process_is_refused_and_two_signals_pause(
             os.killpg(first.pid, signal.SIGINT)
         _, errors = first.communicate()
     assert first.returncode == Exit.INTERRUPTED
-    assert "the same command resumes from frame" in errors
+    assert "the same command, or filmgate resume" in errors
     finish(run, reference)

@@ -37,7 +37,7 @@ def job_of(folder: Path, name: str = "out.mp4", *, overwrite: bool = False) -> f
 
 def run_until(number: int, job: fg.Job, options: fg.ResumeOptions) -> None:
     """Run the job in a process that kills itself before that file operation."""
-    left, here = [number], str(job.sink.path.parent)  # type: ignore[attr-defined]
+    left, here = [number], str(job.sink.path.parent)
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if (
@@ -50,7 +50,7 @@ def run_until(number: int, job: fg.Job, options: fg.ResumeOptions) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    list(fg.events(job, PLAN, durable=options))
+    list(fg.events(job, PLAN, resume_options=options))
 
 
 def run_and_kill(number: int, job: fg.Job, options: fg.ResumeOptions) -> int | None:
@@ -74,7 +74,7 @@ def run_to_first_commit(job: fg.Job) -> None:
 def run_again(job: fg.Job, options: fg.ResumeOptions) -> None:
     """Run a finished job again: a new run, which removes what was left."""
     with suppress(OutputExists):
-        list(fg.events(job, PLAN, durable=options))
+        list(fg.events(job, PLAN, resume_options=options))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_run_killed_before_any_file_operation_resumes(name: str, way: str, home:
         if named and not any("commits.json" in names for _, _, names in os.walk(folder)):
             run_again(job, work)
         else:
-            (*_, done) = fg.events(job, PLAN, durable=work)
+            (*_, done) = fg.events(job, PLAN, resume_options=work)
             assert isinstance(done, fg.Done), f"operation {number}"
             assert (done.read, done.written) == (16, 32)
         assert out.read_bytes() == reference, f"operation {number}"

@@ -16,7 +16,7 @@ from filmgate.core.model_cache import ModelCache
 from filmgate.core.stage import AnyStage
 from filmgate.errors import BadInput, BadSetting
 from filmgate.media.sources import VideoFile
-from filmgate.tasks import job_config
+from filmgate.tasks import job_config, registry
 from filmgate.tasks.job_config import job_from, job_to
 from filmgate.tasks.provenance import write_tag
 from tests.videos import Video, make, read_number
@@ -98,7 +98,7 @@ def test_another_second_video_is_another_run(job: fg.Job, tmp_path: Path) -> Non
     """A resumed run could have continued with another speech or portrait file."""
     stop_after_first_commit(job)
     make(Video(frames=13, rate=F(25, 2)), tmp_path / "driving.mp4")
-    with pytest.raises(BadSetting, match=r"files.0.*--restart"):
+    with pytest.raises(BadSetting, match=r"inputs.0.*--restart"):
         list(fg.events(job, PLAN))
 
 
@@ -111,7 +111,9 @@ def test_a_second_video_that_is_none_is_a_clear_error(job: fg.Job, tmp_path: Pat
 def test_its_path_is_resolved_against_the_job_file_and_kept_out_of_the_result(
     job: fg.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_config, "load_tasks", lambda: MappingProxyType({"follow": Follow}))
+    tasks = MappingProxyType({"follow": Follow})
+    for module in (job_config, registry):
+        monkeypatch.setattr(module, "load_tasks", lambda: tasks)
     form = {
         "input": "in.mp4",
         "output": {"path": "out.mkv", "codec": "ffv1"},

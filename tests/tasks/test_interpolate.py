@@ -15,7 +15,7 @@ from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame
 from filmgate.errors import BadSetting
 from filmgate.tasks.interpolate import MAX_OUTPUTS_BETWEEN, FillGap, Interpolate
-from filmgate.testing import laws
+from filmgate.testing import SampleVideo, laws
 from tests.laws.synthetic import make_video, videos
 
 fractions = st.fractions(F(1, 5), 6, max_denominator=12)
@@ -25,7 +25,7 @@ def blend(a: Any, b: Any, parts: Sequence[F]) -> list[Any]:
     return [a + (b - a) * float(part) for part in parts]
 
 
-def interpolate(task: Interpolate, video: laws.SampleVideo) -> list[Frame]:
+def interpolate(task: Interpolate, video: SampleVideo) -> list[Frame]:
     """Run the task with a linear blend as its model."""
     draw = FillGap(task.grid, task.ends == "drop", blend)
     stage = windowed(draw, 0, 1, name="interpolate", first_index=task.grid.first_index)
@@ -50,7 +50,7 @@ def test_n_frames_become_2n_less_1_when_ends_are_dropped() -> None:
 
 
 @given(videos(1), fractions)
-def test_output_k_is_at_input_k_over_factor(video: laws.SampleVideo, factor: F) -> None:
+def test_output_k_is_at_input_k_over_factor(video: SampleVideo, factor: F) -> None:
     outputs = interpolate(Interpolate(factor=factor), video)
     assert len(outputs) == ceil(len(video.frames) * factor)
     for k, frame in enumerate(outputs):
@@ -62,14 +62,14 @@ def test_output_k_is_at_input_k_over_factor(video: laws.SampleVideo, factor: F) 
 
 
 @given(videos(1), st.sampled_from([F(24), F(60), F(60000, 1001), F(7), F(1, 2)]))
-def test_output_k_is_at_time_k_over_fps(video: laws.SampleVideo, fps: F) -> None:
+def test_output_k_is_at_time_k_over_fps(video: SampleVideo, fps: F) -> None:
     outputs = interpolate(Interpolate(fps=fps), video)
     assert [f.time for f in outputs] == [k / fps for k in range(ceil(video.frames[-1].end * fps))]
     assert outputs[-1].end == video.frames[-1].end
 
 
 @given(videos(2), st.sampled_from([2, 3, F(5, 2)]))
-def test_nothing_is_blended_across_a_shot_boundary(video: laws.SampleVideo, factor: F) -> None:
+def test_nothing_is_blended_across_a_shot_boundary(video: SampleVideo, factor: F) -> None:
     shots: list[list[Frame]] = [[]]
     for frame in video.frames:
         shots += [[]] if frame.extras.get("cut") else []
@@ -83,7 +83,7 @@ def test_nothing_is_blended_across_a_shot_boundary(video: laws.SampleVideo, fact
 
 @given(videos(1), fractions, st.sampled_from(["hold", "drop"]), st.booleans(), fractions)
 def test_the_result_has_the_declared_timeline(
-    video: laws.SampleVideo, number: F, ends: Any, by_rate: bool, slow: F
+    video: SampleVideo, number: F, ends: Any, by_rate: bool, slow: F
 ) -> None:
     fps, factor = (number * 10, None) if by_rate else (None, number)
     task = Interpolate(fps=fps, factor=factor, ends=ends, slow=slow)
@@ -111,8 +111,8 @@ def test_a_long_pause_is_held_to_bound_memory() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"factor": 0}, "factor is 0: pass more than 0"),
-        ({"fps": -3}, "fps is -3: pass more than 0"),
+        ({"factor": 0}, "factor is 0: wanted more than 0"),
+        ({"fps": -3}, "fps is -3: wanted more than 0"),
         ({"factor": 2, "fps": 60}, "factor is 2 and fps is 60"),
     ],
 )

@@ -106,10 +106,12 @@ def test_the_command_line_needs_no_download(
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("diffvrs", "there is no model 'diffvrs': did you mean 'diffvsr'?"),
-        ("raft_large", "there is no model 'raft_large': pass one of compact, diffvsr, dis, film"),
-        ("raft", "model is 'raft': pass one of compact, diffvsr, image"),
-        ("film", "model is 'film': pass one of compact, diffvsr, image"),
+        ("diffvrs", "there is no model 'diffvrs' for upscale: did you mean 'diffvsr'?"),
+        ("raft_large", "there is no model 'raft_large' for upscale: known are compact, diffvsr"),
+        ("raft", "the model raft estimates optical flow for other models: upscale has compact, "),
+        ("film", "the model film is for interpolate: upscale has compact, diffvsr and image"),
+        ("in.mp4", "model is 'in.mp4', which is not the name of a model: upscale has compact"),
+        ("models/film", "which is not the name of a model: upscale has compact, diffvsr and image"),
         ("nothing.pth", "model is the file nothing.pth, which does not exist: pass a file of"),
     ],
 )
@@ -123,7 +125,7 @@ def test_unknown_models_are_refused(
 
 
 def test_invalid_settings_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="scale is 0: pass 2 or 4"):
+    with pytest.raises(BadSetting, match="scale is 0: pass 2 or 4, which the model compact has"):
         Upscale(scale=0)
     source = videos.make(videos.Video(colour=HDR), tmp_path / "in.mp4")
     with pytest.raises(Unsupported, match="--tonemap"):

@@ -6,14 +6,22 @@ from pathlib import Path
 
 from filmgate.backends.trace import Trace
 from filmgate.core import run as core_run
-from filmgate.core.events import Event, Warned
+from filmgate.core.chain import Chain
+from filmgate.core.events import Done, Event, Warned
 from filmgate.core.frame import Frame
 from filmgate.core.instrumentation.timing import Clock
-from filmgate.core.job import Job, SourceFile, Task
+from filmgate.core.job import Job, Source, SourceFile, Task, WarningTask
 from filmgate.core.model_cache import ModelCache
+from filmgate.core.outputs import Outputs, open_outputs
 from filmgate.core.plan import Plan, make_default_plan
-from filmgate.core.snapshot import CheckpointStore, Snapshot
-from filmgate.pipeline.build import build, build_parts, compute_time_scale, open_source
+from filmgate.core.snapshot import CheckpointStore, Journal, Snapshot
+from filmgate.pipeline.build import (
+    CaptionDropper,
+    build,
+    build_parts,
+    compute_time_scale,
+    open_source,
+)
 from filmgate.pipeline.threads import pin_threads
 from filmgate.planning.limits import Limits
 from filmgate.tasks.provenance import TAG, write_tag
@@ -29,12 +37,14 @@ def run(
     trace: Path | None = None,
     models: ModelCache | None = None,
     run_name: str = "",
+    journal: Journal | None = None,
 ) -> Generator[Event, None, None]:
     """Run the job and yield its events; the result is complete at the end.
 
     Default plan: by rule, with the settings in `limits`. With `checkpoints` the run, and its
-    `trace`, continue an earlier one. Closing the generator, or an error, leaves only checkpoints.
-    Networks come from `models`; `run_name` is in the names of hidden files. Raises FilmgateError.
+    `trace`, continue an earlier one, from a later frame if a `journal` has some. Closing the
+    generator, or an error, leaves only checkpoints. Networks come from `models`; `run_name`
+    is in the names of hidden files. Raises FilmgateError.
     """
     limits = limits or Limits()
     threads = plan.decode_threads if plan else limits.threads
@@ -43,7 +53,8 @@ def run(
         result = pipeline.output
         plan = plan or limits.make_plan(source.spec, result, len(pipeline.chain.stages))
         chain = pipeline.apply(plan)
-        sink_file = job.sink.open(
+        opened = open_outputs(
+            job.sinks,
             source.metadata,
             result,
             time_scale=compute_time_scale(job.tasks),
@@ -52,17 +63,39 @@ def run(
             checkpoints=checkpoints,
             run_name=run_name,
         )
-        with pin_threads(plan, opencv=bool(chain.stages)), sink_file as sink:
-            yield from (Warned(message) for message in sink.dropped)
+        with pin_threads(plan, opencv=bool(chain.stages)), opened as sink:
+            advice = [text for t in job.tasks if isinstance(t, WarningTask) for text in t.warnings]
+            yield from (Warned(message) for message in advice)
             resume = resume or sink.resume
+            video = CaptionDropper(source) if job.tasks else source
             if trace is None:
-                yield from core_run.run(source, chain, sink, plan, resume)
+                yield from _run(video, chain, sink, plan, resume, journal)
                 return
             with Trace(trace, append=resume is not None) as file:
                 chain = replace(chain, clock=Clock(span=file.add_span, level=file.add_level))
-                for event in core_run.run(source, chain, sink, plan, resume):
+                for event in _run(video, chain, sink, plan, resume, journal):
                     file.add_event(event)
                     yield event
+
+
+def _run(
+    source: Source,
+    chain: Chain,
+    sink: Outputs,
+    plan: Plan,
+    resume: Snapshot | None,
+    journal: Journal | None,
+) -> Generator[Event, None, None]:
+    """Run, and report what the outputs leave out as soon as they know."""
+    yield from (Warned(message) for message in sink.dropped)
+    reported = set(sink.dropped)
+    for event in core_run.run(source, chain, sink, plan, resume, journal):
+        if isinstance(event, Done):
+            event = replace(event, is_complete=sink.is_complete)
+        yield event
+        new = [message for message in sink.dropped if message not in reported]
+        yield from (Warned(message) for message in new)
+        reported.update(new)
 
 
 def iter_frames(

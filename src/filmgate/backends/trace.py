@@ -10,7 +10,9 @@ from time import perf_counter
 
 from filmgate.core.events import Committed, Died, Done, Event, Progress, Replanned, Warned
 from filmgate.errors import BadSetting
+from filmgate.storage.file_kind import check_replaceable
 
+_START = b"[\n"  # of a trace
 MAX_BYTES = 512 << 20  # of a trace; no viewer opens a larger one
 TAIL_BYTES = 1 << 16  # at the end of a trace, enough to find when it ended
 
@@ -25,6 +27,7 @@ class Trace:
     """
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES, *, append: bool = False) -> None:
+        check_replaceable(path, _START, "a trace")
         try:
             self._pid, offset = _open_end(path) if append else (1, 0.0)
             self._file = path.open("a" if self._pid > 1 else "w")
@@ -34,7 +37,7 @@ class Trace:
             ) from error
         self._lock, self._start = Lock(), perf_counter() - offset / 1e6
         self._left, self._tracks = max_bytes, dict[str, int]()
-        self._file.write("" if self._pid > 1 else "[\n")
+        self._file.write("" if self._pid > 1 else _START.decode())
         run = "filmgate" if self._pid == 1 else f"filmgate, run {self._pid}"
         self._write({"ph": "M", "name": "process_name", "args": {"name": run}})
 
@@ -118,7 +121,7 @@ def _open_end(path: Path) -> tuple[int, float]:
     if not path.is_file():
         return 1, 0.0
     with path.open("r+b") as file:
-        if file.read(2) != b"[\n":
+        if file.read(len(_START)) != _START:
             return 1, 0.0
         start = max(2, file.seek(0, os.SEEK_END) - TAIL_BYTES)
         file.seek(start)

@@ -27,10 +27,10 @@ def run(
 ) -> Generator[Event, None, None]:
     """Run `runner` in a child process: yields the same events, raises the same errors.
 
-    If the child dies, Died is yielded. With a `resumable` job another child continues from the
-    last commit, at most MAX_DEATHS times without a commit; then FilmgateError is raised, or with
-    `skip_bad` the chunks near that position are replaced, one at a time. Closing the generator
-    stops the child and leaves nothing behind.
+    If the child dies, Died is yielded. With a `resumable` job it is not final: another child
+    continues from the last commit, at most MAX_DEATHS times without a commit; then FilmgateError
+    is raised, or with `skip_bad` the chunks near that position are replaced, one at a time. Closing
+    the generator stops the child and leaves nothing behind.
     """
     deaths, last, reached, committed = 0, resume, Fraction(0), 0
     suspects: Iterator[tuple[int, int]] | None = None
@@ -56,7 +56,7 @@ def run(
         position = f"after source frame {crash.read} ({float(crash.time):.3f} s)"
         message = f"the worker died {position}: {crash.cause}"
         message += f"; {crash.hint}" if crash.hint else ""
-        yield Died("FilmgateError", message, crash.read, crash)
+        yield Died("FilmgateError", message, crash.read, crash, final=not resumable)
         if not resumable:
             raise FilmgateError(message)
         if deaths < MAX_DEATHS:

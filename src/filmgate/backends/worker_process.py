@@ -24,7 +24,9 @@ from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Snapshot
 from filmgate.errors import FilmgateError
+from filmgate.installation import explain_system_error
 
+WORKER = "filmgate worker"  # the name of the child process
 KEPT_LINES = 50  # of standard error, for crash reports
 _OUT_OF_RAM = "the machine ran out of memory: close other programs, or choose smaller settings"
 
@@ -71,14 +73,48 @@ class RemoteError:
         return error
 
 
-def _count_oom_kills() -> int:
-    """Return how many processes of our control group the kernel killed for lack of memory."""
+def count_oom_kills(system: Path = Path("/")) -> int | None:
+    """Return how many processes the kernel killed for lack of memory; None: it does not say.
+
+    Those of our control group (version 2 or 1), else those of the machine.
+    """
+    counts = []
+    with suppress(OSError):
+        for line in (system / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers not in ("", "memory"):
+                continue
+            mount = system / "sys/fs/cgroup" / controllers
+            name = "memory.oom_control" if controllers else "memory.events"
+            # In a container its own group may be mounted in place of the root.
+            found = [_read_counter(mount / place / name) for place in (group.lstrip("/"), "")]
+            counts += [count for count in found if count is not None][:1]
+    return sum(counts) if counts else _read_counter(system / "proc/vmstat")
+
+
+def _read_counter(path: Path) -> int | None:
+    """Return the number behind `oom_kill` in a file of the kernel, None if it has none."""
     try:
-        group = Path("/proc/self/cgroup").read_text().rpartition("::/")[2].strip()
-        events = (Path("/sys/fs/cgroup") / group / "memory.events").read_text().split()
-        return int(events[events.index("oom_kill") + 1])
-    except (OSError, ValueError):  # not on Linux, or no control group
-        return 0
+        words = path.read_text().split()
+        return int(words[words.index("oom_kill") + 1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def explain_signal(name: str, before: int | None, after: int | None) -> str:
+    """Return who sent a signal, as far as it is known; "" for those a process causes itself.
+
+    `before` and `after` count the kernel's out-of-memory kills.
+    """
+    if name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"):
+        return "a user or another program stopped it"
+    if name != "SIGKILL":
+        return ""
+    if before is None or after is None:
+        return "who killed it is unknown: a user, another program, or the kernel for lack of memory"
+    if after > before:
+        return f"the kernel killed it: {_OUT_OF_RAM}"
+    return "a user or another program killed it, not the kernel for lack of memory"
 
 
 @dataclass
@@ -102,7 +138,7 @@ class _Child:
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
     last_line: bytes = b""
     stack: bytes = b""
-    oom_kills: int = field(default_factory=_count_oom_kills)
+    oom_kills: int | None = field(default_factory=count_oom_kills)
 
     def events(self) -> Iterator[Event]:
         """Yield its events until it ends or dies. Raises what was raised in it."""
@@ -182,9 +218,7 @@ class _Child:
         cause, hint = self.kill_reason or f"exit code {code}", ""
         if not self.kill_reason and code is not None and code < 0:
             cause = signal.Signals(-code).name
-            if cause == "SIGKILL":
-                probably = "" if _count_oom_kills() > self.oom_kills else "probably "
-                hint = f"{probably}killed by the kernel: {_OUT_OF_RAM}"
+            hint = explain_signal(cause, self.oom_kills, count_oom_kills())
         last = [self.last_line.decode(errors="replace")] if self.last_line else []
         stack = self.stack.decode(errors="replace")
         lines = (*self.lines, *last)
@@ -229,7 +263,7 @@ def start_child(
     process = spawn.Process(
         target=_work,
         args=(runner, job, plan, resume, run_name, *child_ends),
-        name="filmgate worker",
+        name=WORKER,
         daemon=True,
     )
     try:
@@ -282,7 +316,10 @@ def _work(
                 sender.send(event)
                 if stopped.is_set():
                     break
-    except BaseException as error:  # noqa: BLE001 - it is raised again in the parent
+    except BaseException as raised:  # noqa: BLE001 - it is raised again in the parent
+        error = raised
+        if not isinstance(raised, MemoryError):  # whose traceback says where it happened
+            error = explain_system_error(raised) or raised
         kind = type(error) if isinstance(error, FilmgateError) else None
         message = str(error) if kind else f"{type(error).__name__}: {error}"
         plain = {k: v for k, v in vars(error).items() if isinstance(v, int | float | str)}
@@ -301,5 +338,6 @@ def _work(
 
 def _remove_leftovers(job: Job, run_name: str) -> None:
     """Remove the hidden files of the run of this name."""
-    for path in job.sink.find_leftovers(run_name):
-        path.unlink(missing_ok=True)
+    for sink in job.sinks:
+        for path in sink.find_leftovers(run_name):
+            path.unlink(missing_ok=True)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import filmgate as fg
 from filmgate.cli.paths import check_paths
 from filmgate.cli.request import DisplayOptions, Request
 from filmgate.cli.signals import stop_on_signals
-from filmgate.core.events import Committed, Died, Done, Event, Progress
+from filmgate.cli.views.batch import Batch
+from filmgate.core.events import Committed, Died, Done, Event, Progress, Started
 from filmgate.core.job import Job
 from filmgate.errors import BadSetting, Exit, FilmgateError, Interrupted
 from filmgate.jobs.options import ResumeOptions, explain_not_resumable
 from filmgate.media.sinks import VideoOutput
 from filmgate.planning.limits import Limits
+from filmgate.tasks.model_task import ModelTask
 
 if TYPE_CHECKING:
     from filmgate.cli.views.progress import ProgressView
@@ -31,65 +35,116 @@ def run_request(request: Request) -> Exit:
     jobs = request.build_jobs()
     if len(jobs) == 1:
         return _run_or_sample(next(iter(jobs.values())), request)
-    for flag, place in (("--work", request.durable.work), ("--trace", request.display.trace)):
+    work, trace = request.resume_options.work, request.display.trace
+    for flag, place in (("--work", work), ("--trace", trace)):
         if place is not None and not request.sample.sample:
             raise BadSetting(f"{flag} names one place and there are {len(jobs)} videos: omit it")
+    if request.sample.sample is not None or request.display.json or request.display.quiet:
+        return _run_all(jobs, request, None)
+    batch = Batch.of(jobs)
+    try:
+        return _run_all(jobs, request, batch)
+    finally:
+        if batch.rows:
+            from rich.console import Console
+
+            console = Console(stderr=True, highlight=False)
+            console.print(batch.draw())
+            console.print(batch.summarize(), markup=False)
+
+
+def _run_all(jobs: Mapping[str, Job], request: Request, batch: Batch | None) -> Exit:
+    """Run jobs one after another; the error of one is printed, and the next runs."""
     codes = []
     for name, job in jobs.items():
         if not request.display.quiet:
-            print(name, file=sys.stderr)
+            print(batch.heading if batch else name, file=sys.stderr)
+        failure = ""
         try:
-            codes.append(_run_or_sample(job, request))
+            codes.append(_run_or_sample(job, request, batch))
         except Interrupted:
+            failure = "stopped"
             raise
         except FilmgateError as error:
             print(f"filmgate: {error}", file=sys.stderr)
             codes.append(error.exit_code)
+            failure = "failed"
+        finally:
+            if batch:
+                batch.end_file(Path(job.sink.path), failure)
     return next((code for code in codes if code != Exit.DONE), Exit.DONE)
 
 
-def run_job(job: Job, limits: Limits, durable: ResumeOptions, display: DisplayOptions) -> Exit:
-    """Run one job and show its events. Raises FilmgateError; no half-written result is left."""
+def run_job(
+    job: Job,
+    limits: Limits,
+    resume_options: ResumeOptions,
+    display: DisplayOptions,
+    batch: Batch | None = None,
+) -> Exit:
+    """Run one job, perhaps of a batch, and show its events.
+
+    Raises FilmgateError; no half-written result is left.
+    """
     if display.json and isinstance(job.sink, VideoOutput) and job.sink.to_pipe:
         raise BadSetting("the result and --json both use standard output: omit --json")
     check_paths(job)
+    for task in job.tasks:
+        if isinstance(task, ModelTask):
+            task.check_weights()
     stream = fg.events(
         job,
         limits=limits,
-        durable=durable,
+        resume_options=resume_options,
         trace=display.trace,
         worker=not display.in_process and explain_not_resumable(job) is None,
         skip_bad=display.skip_bad,
     )
-    read, committed, code = 0, 0, Exit.DONE
+    read, committed, code = 0, 0, Exit.DONE  # `committed`: in this run or an earlier one
     last: Event | None = None
-    with _show_events(job, display) as show:
+    with _show_events(job, display, batch) as show:
         try:
             with stop_on_signals(), closing(stream) as events:
                 for event in events:
                     last = event
-                    if isinstance(event, Progress):
+                    if isinstance(event, Started):
+                        read = committed = event.read
+                    elif isinstance(event, Progress):
                         read = event.read
                     elif isinstance(event, Committed):
                         committed = event.snapshot.cursor.index
-                    elif isinstance(event, Done) and event.concealed:
+                    elif isinstance(event, Done) and (event.concealed or not event.is_complete):
                         code = Exit.REPAIRED
                     show(event)
         except KeyboardInterrupt:
-            rest = (f"the same command resumes from frame {committed}" if committed else
-                    "no half-written result is left")  # fmt: skip
-            error = Interrupted(f"stopped after frame {read}; {rest}")
+            if isinstance(last, Done):  # the result is complete and has its name
+                return code
+            how = explain_resuming(job, resume_options, committed)
+            error = Interrupted(f"stopped after frame {read}; {how}")
             show(Died("Interrupted", str(error), read))
             raise error from None
         except Exception as error:
-            if not isinstance(last, Died):  # a worker has reported its own death
+            if not (isinstance(last, Died) and last.final):  # else it is reported already
                 show(Died(type(error).__name__, str(error), read))
             raise
     return code
 
 
+def explain_resuming(job: Job, options: ResumeOptions, committed: int) -> str:
+    """Return how a stopped run is resumed, whose source frames before `committed` are done."""
+    if reason := explain_not_resumable(job):
+        return f"no half-written result is left. The same command starts again ({reason})"
+    if not committed:
+        return "nothing is committed yet: the same command starts again"
+    place = options.work or job.sink.path
+    return (f"the same command, or filmgate resume {shlex.quote(str(place))}, resumes from frame "
+            f"{committed}")  # fmt: skip
+
+
 @contextmanager
-def _show_events(job: Job, display: DisplayOptions) -> Iterator[Callable[[Event], None]]:
+def _show_events(
+    job: Job, display: DisplayOptions, batch: Batch | None
+) -> Iterator[Callable[[Event], None]]:
     """Yield a function that prints events as JSON, or shows them on standard error."""
     if display.json:
         from filmgate.jobs.event_log import format_event
@@ -104,16 +159,17 @@ def _show_events(job: Job, display: DisplayOptions) -> Iterator[Callable[[Event]
             if view is None:  # imported now, while the worker is busy
                 from filmgate.cli.views.progress import ProgressView
 
-                path = job.sink.path if isinstance(job.sink, VideoOutput) else None
-                view = stack.enter_context(ProgressView.on_stderr(path, display.quiet))
+                to_pipe = isinstance(job.sink, VideoOutput) and job.sink.to_pipe
+                path = None if to_pipe else Path(job.sink.path)
+                view = stack.enter_context(ProgressView.on_stderr(path, display.quiet, batch))
             view.show(event)
 
         yield show
 
 
-def _run_or_sample(job: Job, request: Request) -> Exit:
+def _run_or_sample(job: Job, request: Request, batch: Batch | None = None) -> Exit:
     if request.sample.sample is not None:
         from filmgate.cli.sample import run_sample
 
         return run_sample(job, request.sample.sample, request)
-    return run_job(job, request.limits, request.durable, request.display)
+    return run_job(job, request.limits, request.resume_options, request.display, batch)

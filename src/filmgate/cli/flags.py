@@ -11,15 +11,11 @@ from inspect import Signature, signature
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from cyclopts import CycloptsError, Group, Parameter, Token, UnknownOptionError
+from cyclopts import Group, Parameter, Token
 
 from filmgate.errors import BadSetting, Exit
-from filmgate.tasks.settings import exact, field_names
+from filmgate.tasks.settings import exact, field_names, shorten
 
-# Flags of earlier versions, and what they are called now.
-RENAMED: Mapping[str, str] = MappingProxyType(
-    {"--from": "--start", "--to": "--end", "--frames": "--max-frames", "--video": "--stream"}
-)
 _SECONDS = ("start", "end", "segment", "pause_after", "sample")  # "5s" is allowed
 _ENVIRONMENT = MappingProxyType({"in_process": "FILMGATE_IN_PROCESS"})
 # What people need first is first.
@@ -31,13 +27,14 @@ T = TypeVar("T")
 class Owner:
     """Dataclasses whose fields are flags, all but `path`; `title` is their group in the help.
 
-    `only` and `without` select some of the fields.
+    `only` and `without` select some of the fields; those in `hidden` are not in the help.
     """
 
     title: str
     classes: tuple[type[Any], ...]
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -64,7 +61,7 @@ def build_flags(owners: Iterable[Owner], documented: bool = True) -> list[Argume
                 raise TypeError(f"{to_flag(name)} has two owners, {homes[name]} and {owner.title}: "
                                 "rename one of the fields")  # fmt: skip
             cls = next(c for c in owner.classes if name in {f.name for f in fields(c)})
-            flags[name] = _build_flag(cls, name, owner.title, documented)
+            flags[name] = _build_flag(cls, name, owner, documented)
             homes[name] = owner.title
     return list(flags.values())
 
@@ -103,34 +100,38 @@ def to_flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
+def to_integer(_: object, tokens: Sequence[Token]) -> int:
+    """Return the integer that a word of the command line is. Raises ValueError."""
+    text = tokens[0].value
+    try:
+        return int(str(exact(text)))
+    except BadSetting as error:
+        raise ValueError(str(error)) from error
+    except ValueError as error:  # int() of cyclopts takes 20.5 for 20
+        raise ValueError(f"{shorten(text)} is not an integer: pass one such as 8") from error
+
+
 def to_group(title: str) -> Group:
     """Return the group of the help with this title, "Model: NAME" after "Model"."""
     order = [title.startswith(first) for first in _ORDER]
     return Group(title, sort_key=order.index(True) if True in order else len(order))
 
 
-def explain_error(error: CycloptsError, words: Sequence[str]) -> BadSetting:
-    """Return an error of cyclopts as ours, with the new name of a flag that was renamed."""
-    if isinstance(error, UnknownOptionError):
-        flag = str(error.token.keyword or error.token.value).partition("=")[0]
-        if flag in RENAMED:
-            return BadSetting(f"there is no {flag}: it is called {RENAMED[flag]} now")
-    command = " ".join(word for word in words[:1] if not word.startswith("-"))
-    return BadSetting(f"{error}\nfilmgate {command} --help lists its arguments and options")
-
-
-def _build_flag(cls: type[Any], name: str, title: str, documented: bool) -> Argument:
+def _build_flag(cls: type[Any], name: str, owner: Owner, documented: bool) -> Argument:
     field = next(field for field in fields(cls) if field.name == name)
     hint, flag = _find_hints(cls)[name], to_flag(name)  # type: ignore[arg-type]  # mypy#16261
+    converter = _find_converter(name, hint)
     parameter = Parameter(
         name=flag,
-        group=to_group(title),
+        group=to_group(owner.title),
+        show=name not in owner.hidden,
         help=_read_help(cls).get(name) if documented else None,  # type: ignore[arg-type]  # as above
         negative=f"--no-{flag[2:]}" if field.default is True else (),
-        converter=_find_converter(name, hint),
+        converter=converter,
+        n_tokens=1 if converter else None,  # else each type of the hint is tried on the text
         env_var=_ENVIRONMENT.get(name),
         metavar=_find_metavar(name, hint),
-        show_default=not (field.default is None or isinstance(field.default, bool)),
+        show_default=not (field.default in (None, ()) or isinstance(field.default, bool)),
     )
     return Argument(
         name, Argument.KEYWORD_ONLY, default=field.default, annotation=Annotated[hint, parameter]
@@ -154,10 +155,13 @@ def _read_help(cls: type[Any]) -> dict[str, str | None]:
     }
 
 
-def _find_converter(name: str, hint: Any) -> Callable[[object, Sequence[Token]], Fraction] | None:
-    if Fraction not in (get_args(hint) or (hint,)):
-        return None
-    return _to_seconds if name in _SECONDS else _to_fraction
+def _find_converter(
+    name: str, hint: Any
+) -> Callable[[object, Sequence[Token]], Fraction | int] | None:
+    kinds = get_args(hint) or (hint,)
+    if Fraction in kinds:
+        return _to_seconds if name in _SECONDS else _to_fraction
+    return to_integer if int in kinds else None
 
 
 def _find_metavar(name: str, hint: Any) -> str | None:
@@ -169,16 +173,20 @@ def _find_metavar(name: str, hint: Any) -> str | None:
 def _to_seconds(_: object, tokens: Sequence[Token]) -> Fraction:
     try:
         return Fraction(str(exact(tokens[0].value.removesuffix("s"))))
+    except BadSetting as error:
+        raise ValueError(str(error)) from error
     except (ValueError, ZeroDivisionError) as error:
-        text = tokens[0].value
-        raise ValueError(f"{text!r} is not a time: pass seconds or 1:02:03.5") from error
+        text = shorten(tokens[0].value)
+        raise ValueError(f"{text} is not a time: pass seconds or 1:02:03.5") from error
 
 
 def _to_fraction(_: object, tokens: Sequence[Token]) -> Fraction:
     try:
         return Fraction(str(exact(tokens[0].value)))
+    except BadSetting as error:
+        raise ValueError(str(error)) from error
     except ZeroDivisionError as error:
-        raise ValueError(f"{tokens[0].value} divides by 0") from error
+        raise ValueError(f"{shorten(tokens[0].value)[1:-1]} divides by 0") from error
     except ValueError as error:
-        text = tokens[0].value
-        raise ValueError(f"{text!r} is not a number: pass one such as 2, 2.5 or 5/2") from error
+        text = shorten(tokens[0].value)
+        raise ValueError(f"{text} is not a number: pass one such as 2, 2.5 or 5/2") from error

@@ -8,10 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cyclopts import App
-
-SUMMARY = "Filmgate runs video AI models over videos of any length, inside a fixed memory budget."
-
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code, one of `filmgate.errors.Exit`."""
@@ -41,6 +37,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last border: other libraries' errors end here
         import traceback
 
+        from filmgate.installation import explain_system_error
+
+        if known := explain_system_error(error):
+            print(f"filmgate: {known}", file=sys.stderr)
+            return known.exit_code
         traceback.print_exc()
         print(f"filmgate: {type(error).__name__} is a bug in Filmgate: please report the lines "
               "above, with the output of filmgate doctor", file=sys.stderr)  # fmt: skip
@@ -53,11 +54,14 @@ def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("--help", "-h"):
         print(format_help(list_commands()))
         return 0
-    app = build_app(find_command(words[0])(words))
+    command = find_command(words[0])(words)
 
     from cyclopts import CycloptsError
 
-    from filmgate.cli.flags import explain_error
+    from filmgate.cli.app import build_app
+    from filmgate.cli.explain import explain_error
+
+    app = build_app(command)
 
     named = ["./-" if word == "-" else word for word in words]  # "-" is a pipe, not a flag
     try:
@@ -66,26 +70,10 @@ def _run(words: Sequence[str]) -> int:
         raise explain_error(error, words) from error
 
 
-def build_app(*commands: App) -> App:
-    """Return `filmgate` with these commands."""
-    from cyclopts import App, Parameter
-
-    from filmgate import __version__
-
-    app = App(
-        name="filmgate",
-        help=SUMMARY,
-        version=__version__,
-        default_parameter=Parameter(negative=(), show_default=False),
-        result_action="return_value",
-    )
-    for command in commands:
-        app.command(command)
-    return app
-
-
 def format_help(summaries: dict[str, str]) -> str:
     """Return the help of `filmgate` itself: every command with one line."""
+    from filmgate.cli import SUMMARY
+
     width = max(map(len, summaries))
     rows = "\n".join(f"  {name:{width}}  {summary}" for name, summary in summaries.items())
     return (

@@ -1,15 +1,24 @@
 """Pair inputs with results: one input and one result, or several inputs and a folder."""
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from filmgate.core.job import Job
+from filmgate.core.job import Job, SinkFile
 from filmgate.errors import BadInput, BadSetting
-from filmgate.media.sinks import VideoOutput
+from filmgate.jobs.run_directory import SUFFIX as RUN_SUFFIX
+from filmgate.media.images.image_files import resolve_pattern
+from filmgate.media.images.numbering import describe_skipped, is_named_by_number
+from filmgate.media.options import check_video_name
+from filmgate.media.sinks import ImageOutput, VideoOutput
 from filmgate.media.sources import VideoFile
+from filmgate.storage.file_kind import check_input_file, check_output_file, describe_other_kind
+from filmgate.tasks.settings import find_paths
 
-# Names that are looked for in a folder; the content of a file decides, not its name.
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".gif", ".y4m", ".nut")
+# A file of such a name in a folder is taken, so that damage is reported; of others that are videos.
+_VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".3gp", ".gif",
+           ".y4m", ".nut", ".mpg", ".vob", ".wmv", ".flv", ".mxf")  # fmt: skip
 _WRITABLE = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 
 
@@ -32,7 +41,7 @@ def pair_paths(
         raise BadSetting("there is no path: pass inputs and -o DIR")
     if folder.exists() and not folder.is_dir():
         raise BadSetting(f"{folder} is a file: pass a folder for the results")
-    inputs = [video for path in paths for video in _find_videos(path)]
+    inputs = [video for path in paths for video in _find_videos(path, folder)]
     results = [folder / _name_result(video, container) for video in inputs]
     for result in results:
         if results.count(result) > 1:
@@ -40,37 +49,83 @@ def pair_paths(
             raise BadSetting(f"{' and '.join(same)} would both become {result}: rename one of them")
     try:
         folder.mkdir(exist_ok=True)
+    except FileNotFoundError as error:
+        raise BadSetting(f"the folder {folder.parent} does not exist: create it first") from error
     except OSError as error:
         raise BadSetting(f"cannot create the folder {folder}: {error.strerror}") from error
     return list(zip(inputs, results, strict=True))
 
 
 def check_paths(job: Job) -> None:
-    """Raise BadInput or BadSetting if the input or the folder of the result does not exist.
+    """Raise BadInput or BadSetting for a file that is missing, or a path that names no file.
 
     Nothing is opened: a wrong name is answered before slow libraries are imported.
     """
-    if isinstance(job.source, VideoFile) and not Path(job.source.path).exists():
-        raise BadInput(f"{job.source.path} does not exist: check the name")
-    if isinstance(job.sink, VideoOutput) and not job.sink.to_pipe:
-        folder = Path(job.sink.path).parent
-        if not folder.is_dir():
-            raise BadSetting(f"the folder {folder} does not exist: create it first")
+    if isinstance(job.source, VideoFile):
+        check_input_file(Path(job.source.path), "a video file, or - for standard input")
+    for path in {path for task in job.tasks for path in find_paths(task)}:
+        if (kind := describe_other_kind(path)) not in ("", "a folder"):
+            raise BadInput(f"{path} is {kind}, wanted a file: save it as one first")
+    for sink in job.sinks:
+        _check_output(job, sink)
 
 
-def _find_videos(path: Path) -> Iterator[Path]:
+def _check_output(job: Job, sink: SinkFile) -> None:
+    path = Path(sink.path)
+    inputs = [file for file in find_paths((job.source, *job.tasks)) if file.is_file()]
+    if isinstance(sink, ImageOutput):
+        pattern = resolve_pattern(path)
+        for file in inputs:
+            place, name = os.path.split(os.path.realpath(file))
+            if is_named_by_number(name, pattern) and place == os.path.realpath(pattern.parent):
+                raise BadSetting(f"{file} is both an input and an output: choose another folder "
+                                 "for the output")  # fmt: skip
+        return
+    if isinstance(sink, VideoOutput):
+        check_video_name(path, sink.suffix)
+        if sink.to_pipe:
+            return
+    if not path.parent.is_dir():
+        raise BadSetting(f"the folder {path.parent} does not exist: create it first")
+    check_output_file(path)
+    if path.exists():
+        for file in inputs:
+            if path.samefile(file):
+                raise BadSetting(f"the output {path} is also an input: choose another name")
+
+
+def _find_videos(path: Path, results: Path) -> Iterator[Path]:
     if any(sign in path.name for sign in "*?[") and not path.exists():
         matches = sorted(path.parent.glob(path.name))
         if not matches:
             raise BadSetting(f"no file matches {path}: check the name")
         yield from matches
     elif path.is_dir():
-        videos = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEOS)
+        videos, skipped = _search_folder(path, results)
+        if notice := describe_skipped(skipped, "videos"):
+            print(f"warning: {path}: {notice}", file=sys.stderr)
         if not videos:
-            raise BadSetting(f"{path} contains no video: it needs one of {', '.join(VIDEOS)}")
+            raise BadSetting(
+                f"{path} contains no video: name another folder, or pass IN and OUT for images"
+            )
         yield from videos
     else:
         yield path
+
+
+def _search_folder(path: Path, results: Path) -> tuple[list[Path], list[str]]:
+    """Return the videos in a folder, by their content, and the names of what is no video."""
+    from filmgate.media.containers.open import is_video_file
+
+    videos, skipped = [], []
+    for entry in sorted(path.iterdir()):
+        if entry.name.startswith(".") or entry.suffix == RUN_SUFFIX or entry == results:
+            continue
+        if entry.is_file() and (entry.suffix.lower() in _VIDEOS or is_video_file(entry)):
+            videos.append(entry)
+        else:
+            skipped.append(entry.name + ("/" if entry.is_dir() else ""))
+    return videos, skipped
 
 
 def _name_result(video: Path, container: str | None) -> str:

@@ -13,8 +13,10 @@ from filmgate.core.job import Job, Task
 from filmgate.errors import BadSetting
 from filmgate.jobs.options import ResumeOptions
 from filmgate.media.frame_counter import FrameCounter
+from filmgate.media.options import SUFFIXES
+from filmgate.media.rates import check_fraction
 from filmgate.planning.limits import Limits
-from filmgate.tasks.job_config import make_sink, make_source
+from filmgate.tasks.job_config import make_sink, make_source, refuse_existing_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ class SampleOptions:
     estimates time and disk of the complete run and saves an image of before and after."""
 
     def __post_init__(self) -> None:
-        if self.sample is not None and self.sample <= 0:
-            raise BadSetting(f"sample is {self.sample} s: pass more than 0")
+        if self.sample is not None:
+            check_fraction("sample", self.sample, Fraction(1, 1000), Fraction(86_400), "s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class Request:
     output: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
-    durable: ResumeOptions = field(default_factory=ResumeOptions)
+    resume_options: ResumeOptions = field(default_factory=ResumeOptions)
     display: DisplayOptions = field(default_factory=DisplayOptions)
     sample: SampleOptions = field(default_factory=SampleOptions)
 
@@ -77,10 +79,14 @@ class Request:
             source: Any = FrameCounter(**self.input)
             sink = make_sink(self.paths[0], self.output)
             return {f"-> {self.paths[0]}": Job(source, sink, self.tasks, self.seed)}
+        if self.out is not None and self.out.suffix in SUFFIXES and not self.out.is_dir():
+            raise BadSetting(f"-o names a folder for several results, and {self.out} is the name "
+                             "of a video: pass it as the last path, without -o")  # fmt: skip
         container = self.output.get("container")
         pairs = pair_paths(self.paths, self.out, str(container) if container else None)
         return {f"{path} -> {result}": self._build_job(path, result) for path, result in pairs}
 
     def _build_job(self, path: Path, result: Path) -> Job:
         source, sink = make_source(path, self.input), make_sink(result, self.output)
+        refuse_existing_folder(sink, path.stem)
         return Job(source, sink, self.tasks, self.seed)

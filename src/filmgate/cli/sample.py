@@ -27,6 +27,7 @@ from filmgate.media.sinks import ImageOutput, VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile
 from filmgate.planning.disk import DiskUse
 from filmgate.planning.fit import plan_within
+from filmgate.storage.atomic import append_suffix
 from filmgate.units import format_duration
 
 SNIPPETS = ("beginning", "middle", "end")
@@ -102,7 +103,7 @@ def find_image_path(sink: VideoOutput | ImageOutput) -> Path:
     path = Path(sink.path)
     if isinstance(sink, ImageOutput) and "%" in path.name:
         path = path.absolute().parent
-    return path.with_name(f"{path.name}.sample.png")
+    return append_suffix(path, ".sample.png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,7 @@ def _run_snippet(
     console.print(f"{place}, from {format_duration(float(at))}")
     last: Event | None = None
     duration, snapshot = Fraction(0), 0
-    path = Path(job.sink.path)  # type: ignore[attr-defined]
+    path = Path(job.sink.path)
     with (
         ProgressView(console, None, quiet) as view,
         closing(_start(job, plan, request)) as events,
@@ -216,7 +217,7 @@ def _save_image(jobs: Sequence[Job], snippets: Sequence[Snippet], png: Path) -> 
 
     pairs = []
     for job, snippet in zip(jobs, snippets, strict=True):
-        path = Path(job.sink.path)  # type: ignore[attr-defined]
+        path = Path(job.sink.path)
         after = ImageSequence(path) if isinstance(job.sink, ImageOutput) else VideoFile(path)
         first = max(0, snippet.done.written // 2 - 3)
         pairs.append(BeforeAfter(job.source, after, job.tasks, first))

@@ -8,13 +8,14 @@ from inspect import Parameter as Argument
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
-from filmgate.cli.flags import Owner, build_flags, set_flags, to_flag, to_group
+from filmgate.cli.flags import Owner, build_flags, set_flags, to_flag, to_group, to_integer
 from filmgate.cli.request import DisplayOptions, Request, SampleOptions
 from filmgate.errors import BadSetting, Exit
 from filmgate.jobs.options import ResumeOptions
 from filmgate.media.frame_counter import FrameCounter
+from filmgate.media.images.numbering import parse_output
 from filmgate.planning.limits import Limits
 from filmgate.tasks.job_config import SINKS, SOURCES, fill_task, resolve_model
 from filmgate.tasks.model_task import ModelTask
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
     from filmgate.core.job import Task
     from filmgate.models.contracts import Family
 
-PATHS = ("The input (a video; a folder, pattern or file of images; - for a pipe) and the result. "
+PATHS = ("The input (a video; a folder, pattern or file of images; - for a pipe) and the result "
+         "(a video; frames/%06d.png or frames/ for images; - for a pipe). "
          "With -o: inputs, as many as you like, or folders of videos.")  # fmt: skip
 OUT = "Folder for the results of several inputs; each keeps the name of its input."
 SEED = "Seed of all random numbers: the same seed gives the same result."
 _MODEL_FIELDS = ("model", "device")  # fields of a task that are shown with the model's options
 _RUN = Owner("Run", (ResumeOptions,))
 _RESOURCES = Owner("Resources", (Limits,))
+_WITHOUT_MODEL = Owner("Resources", (Limits,), hidden=("cache", "guard"))  # they are for models
 _DISPLAY = Owner("Display", (DisplayOptions,))
 _SAMPLE = Owner("Run", (SampleOptions,))
 _INPUT, _OUTPUT = Owner("Input", SOURCES), Owner("Output", SINKS)
@@ -57,7 +60,8 @@ class TaskFlags:
         from filmgate.models.registry import find_family, list_families
 
         default = next(field.default for field in fields(task) if field.name == "model")  # type: ignore[arg-type]  # mypy#14941: a task is a dataclass
-        name = str(resolve_model({"model": _find_value("--model", words) or default})["model"])
+        form = {"model": _find_value("--model", words) or default}
+        name = str(resolve_model(task, form)["model"])
         return cls(task, find_family(name if name in list_families() else str(default)))
 
     @property
@@ -135,9 +139,14 @@ def build_task_command(
     chosen.check_options(words)
     inputs = chosen.inputs
     own_input = _INPUT if inputs else Owner("Input", (FrameCounter,))
-    owners = [own_input if owner is _INPUT else owner for owner in shared]
+    own_resources = _RESOURCES if task else _WITHOUT_MODEL
+    replaced = {_INPUT: own_input, _RESOURCES: own_resources}
+    owners = [replaced.get(owner, owner) for owner in shared]
 
-    def call(paths: tuple[Path, ...] = (), **values: Any) -> Exit:
+    def call(*names: str, **values: Any) -> Exit:
+        paths = tuple(map(Path, names))
+        if names and values.get("out") is None:
+            paths = (*paths[:-1], parse_output(names[-1]))
         if len(inputs) > 1:
             paths, further = chosen.split_paths(paths)
             values |= further
@@ -151,7 +160,7 @@ def build_task_command(
                 output=_OUTPUT.select(values),
                 seed=values.get("seed", 0),
                 limits=Limits(**_RESOURCES.select(values)),
-                durable=ResumeOptions(**_RUN.select(values)),
+                resume_options=ResumeOptions(**_RUN.select(values)),
                 display=DisplayOptions(**_DISPLAY.select(values)),
                 sample=SampleOptions(**_SAMPLE.select(values)),
             )
@@ -163,6 +172,8 @@ def build_task_command(
         *build_flags((*chosen.owners, *owners), documented),
         Argument("seed", Argument.KEYWORD_ONLY, default=0,
                  annotation=Annotated[int, Parameter(help=SEED, show_default=True,
+                                                     converter=to_integer,
+                                                     show=task is not None,
                                                      group=to_group("Run"))]),
     ]  # fmt: skip
     return set_flags(call, arguments, help)
@@ -173,14 +184,19 @@ def _build_paths(inputs: Sequence[str]) -> list[Argument]:
     group = to_group("Paths")
     name = " ".join([*(name.upper() for name in inputs), "OUT"])
     text = PATHS if len(inputs) == 1 else "The inputs and the result." if inputs else "The result."
-    paths = Parameter(name=name, help=text, show_default=False, group=group)
-    arguments = [Argument("paths", Argument.POSITIONAL_ONLY, default=(),
-                          annotation=Annotated[tuple[Path, ...], paths])]  # fmt: skip
+    paths = Parameter(name=name, help=text, show_default=False, group=group,
+                      converter=_keep_text)  # fmt: skip
+    arguments = [Argument("names", Argument.VAR_POSITIONAL, annotation=Annotated[Path, paths])]
     if len(inputs) == 1:
         out = Parameter(name=("--out", "-o"), help=OUT, group=group)
         arguments += [Argument("out", Argument.KEYWORD_ONLY, default=None,
                                annotation=Annotated[Path | None, out])]  # fmt: skip
     return arguments
+
+
+def _keep_text(_: object, tokens: Sequence[Token]) -> str:
+    """Return a path as it was written: a Path has no slash at its end, which names a folder."""
+    return tokens[0].value
 
 
 def _find_value(flag: str, words: Sequence[str]) -> str | None:

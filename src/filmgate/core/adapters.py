@@ -1,6 +1,6 @@
 """Adapters that make a stage from a pure function of frames: each, windowed, blocks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -22,6 +22,30 @@ def _get_index(first: Position) -> int:
 
 def _get_name(fn: Callable[..., Any]) -> str:
     return str(getattr(fn, "__name__", type(fn).__name__)).strip("_")
+
+
+def _require_function(fn: object, adapter: str) -> None:
+    if not callable(fn):
+        raise BadSetting(f"{adapter} got {fn!r:.60}, wanted a function: pass one of frames")
+
+
+def _list_outputs(outputs: object, name: str) -> list[Any]:
+    """Return what a user's function returned as a list. Raises StageContractError."""
+    if isinstance(outputs, Frame) or not isinstance(outputs, Iterable):
+        raise StageContractError(
+            f"{name} returned {type(outputs).__name__}, wanted a list: the function gets several "
+            "frames and returns a list for them"
+        )
+    return list(outputs)
+
+
+def _require_frames(outputs: Sequence[object], name: str) -> None:
+    for output in outputs:
+        if not isinstance(output, Frame):
+            raise StageContractError(
+                f"{name} returned {type(output).__name__} in place of a Frame: return "
+                "frame.with_image(image)"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +93,11 @@ class Each:
 
     def step(self, state: tuple[()], frames: Sequence[Frame]) -> tuple[tuple[()], list[Frame]]:
         if self.threads == 1:
-            outputs = list(self.fn(frames))
+            outputs = _list_outputs(self.fn(frames), self.name)
         else:
             parts = map_threads(self.fn, [[frame] for frame in frames], self.threads)
             outputs = [frame for part in parts for frame in part]
+        _require_frames(outputs, self.name)
         if len(outputs) != len(frames):
             raise StageContractError(
                 f"{self.name} returned {len(outputs)} frames for {len(frames)}: a function for "
@@ -97,6 +122,9 @@ def each(
     `fn` takes a batch of frames and returns as many. With `threads` > 1 it is called with one
     frame at a time on that many threads, so it must be thread-safe; the order is kept.
     """
+    _require_function(fn, "each")
+    if threads < 1:
+        raise BadSetting(f"threads is {threads}: pass 1 or more")
     return Each(fn, name or _get_name(fn), output, threads)
 
 
@@ -151,13 +179,15 @@ class Windowed:
         centres = range(state.centre, ready)
         final = len(buffer) - 1 if ended else None
         windows = [self._make_window(buffer, i, last=i == final) for i in centres]
-        results = self.fn(windows) if windows else []
+        results = _list_outputs(self.fn(windows), self.name) if windows else []
         if len(results) != len(windows):
             raise StageContractError(
                 f"{self.name} returned {len(results)} results for {len(windows)} windows: return "
                 "one list of frames, possibly empty, per window"
             )
-        outputs = [frame for result in results for frame in result]
+        parts = [_list_outputs(result, self.name) for result in results]
+        outputs = [frame for part in parts for frame in part]
+        _require_frames(outputs, self.name)
         outputs = [replace(frame, index=state.number + i) for i, frame in enumerate(outputs)]
         drop = max(0, ready - self.before)
         return WindowState(buffer[drop:], ready - drop, state.number + len(outputs)), outputs
@@ -189,6 +219,9 @@ def windowed(
     `fn` takes a batch of windows and returns a list of frames (none, one or more) for each.
     `first_index` returns the index of the first output, given the position of the first input.
     """
+    _require_function(fn, "windowed")
+    if before < 0 or after < 0:
+        raise BadSetting(f"before is {before} and after is {after}: pass 0 or more frames")
     return Windowed(fn, before, after, name or _get_name(fn), output, first_index)
 
 
@@ -262,7 +295,7 @@ class Blocks:
 
     def _process(self, clip: Sequence[Frame], earlier: Sequence[Blendable]) -> list[Any]:
         """Apply `fn` to a clip and blend its first images with those of the clip before."""
-        images = list(self.fn(clip))
+        images = _list_outputs(self.fn(clip), self.name)
         if len(images) != self.length:
             raise StageContractError(f"{self.name} returned {len(images)} images for a clip of "
                                      f"{self.length} frames: return one per frame")  # fmt: skip
@@ -289,6 +322,7 @@ def blocks(
     `fn` takes exactly `length` frames and returns an image (tensor or array) for each; images in
     the overlap of two clips are blended linearly. The last clip is padded with its last frame.
     """
+    _require_function(fn, "blocks")
     if not 0 <= overlap < length:
         raise BadSetting(f"overlap is {overlap} and length {length}: wanted 0 <= overlap < length")
     return Blocks(fn, length, overlap, name or _get_name(fn), output, keep)

@@ -1,16 +1,31 @@
 """A chain: stages in a row, which together are a stage. Handles batches and out-of-memory."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from filmgate.core.frame import Frame, Position, StreamSpec
+from filmgate.core.instrumentation.memory import release_cached_memory
 from filmgate.core.instrumentation.timing import Clock
-from filmgate.core.stage import AnyStage, Reach
+from filmgate.core.instrumentation.torch_settings import fix_torch_settings
+from filmgate.core.stage import AnyStage, Reach, require_stage
 from filmgate.errors import BadSetting, OutOfMemory
 
 R = TypeVar("R")
 
+
+_OPENCV_NO_MEMORY = -4
+# Messages of torch's other errors. cuDNN's search for an algorithm skips those that do not fit and
+# then finds none; cuBLAS cannot start without some memory.
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory"
+    r"|(CUDA|HIP|MPS|XPU)\b.{0,40}\bout of memory|cudaErrorMemoryAllocation"
+    r"|(CU|HIP|ROC)[A-Z]+_(STATUS_)?\w*ALLOC\w*_FAILED|miopenStatusAllocFailed"
+    r"|CUBLAS_STATUS_NOT_INITIALIZED"
+    r"|unable to find an engine to execute this computation|valid cuDNN algorithm",
+    re.IGNORECASE,
+)
 
 Phase = Literal["waiting", "running", "done"]  # a stage is waiting until its first frame arrives
 
@@ -54,6 +69,7 @@ class Chain:
         flat: list[tuple[AnyStage, int]] = []
         stage: AnyStage | Chain
         for stage, size in zip(self.stages, batches, strict=True):
+            require_stage(stage)
             if isinstance(stage, Chain):
                 flat += zip(stage.stages, stage.batches, strict=True)
             else:
@@ -115,7 +131,8 @@ class Chain:
     def halve_batch(self, stage: int) -> "Chain":
         """Return the chain with half the batch at one stage. Raises OutOfMemory at one frame."""
         if self.batches[stage] == 1:
-            raise OutOfMemory(stage, 1, f"{self.names[stage]} has no smaller batch")
+            advice = "use a smaller video, or options that need less memory (--dtype, --tile)"
+            raise OutOfMemory(stage, 1, f"{self.names[stage]} has no smaller batch: {advice}")
         halved = (size // 2 if k == stage else size for k, size in enumerate(self.batches))
         return replace(self, batches=tuple(halved))
 
@@ -150,7 +167,7 @@ class Chain:
         The only place that calls a stage.
         """
         try:
-            with self.clock.busy(self.names[k]):
+            with self.clock.busy(self.names[k]), fix_torch_settings():
                 return verb()
         except Exception as error:
             if not is_out_of_memory(error):
@@ -159,14 +176,15 @@ class Chain:
             message = error.why if isinstance(error, OutOfMemory) else str(error)
             why = message.partition("\n")[0]
         # Outside of the handler, whose traceback keeps the failed tensors alive.
+        release_cached_memory()
         raise OutOfMemory(k, size, why)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an error is out-of-memory: Python's, torch's, OpenCV's (-4), or a chain's."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error is out-of-memory: of Python, OpenCV, torch, its libraries, a chain."""
     return (
         isinstance(error, MemoryError | OutOfMemory)
-        or type(error).__name__ == "OutOfMemoryError"
-        or getattr(error, "code", 0) == -4
-        or "can't allocate memory" in str(error)
+        or type(error).__name__ == "OutOfMemoryError"  # of torch, which is not loaded for it
+        or getattr(error, "code", 0) == _OPENCV_NO_MEMORY
+        or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
     )

@@ -76,20 +76,23 @@ class CrashReport:
 class Died:
     """The run failed: the error's class name, its message, and the source frame reached.
 
-    `crash` is set if a worker process died; the run may then resume in another process.
+    `crash` is set if a worker process died. `final`: the run is over, and no event follows; else
+    another process continues it.
     """
 
     error: str
     message: str
     read: int
     crash: CrashReport | None = None
+    final: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
     """The result is complete: frames in and out, wall seconds, and busy seconds by part.
 
-    `concealed`: source frames that were damaged and replaced.
+    `concealed`: source frames that were damaged and replaced. `is_complete`: no parts of other
+    streams, such as audio, were lost.
     """
 
     read: int
@@ -97,6 +100,7 @@ class Done:
     seconds: float
     busy: Mapping[str, float] = field(default_factory=dict)
     concealed: int = 0
+    is_complete: bool = True
 
     @property
     def overlap(self) -> float:

@@ -1,7 +1,7 @@
 """The values that pass through a chain: a frame, its position, and the format of its stream."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from types import MappingProxyType
 
@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "concealed": "str; the source is damaged here and this is a replacement frame: the reason",
         "occluded": "tensor (H, W) bool; pixels that were not visible in the previous frame",
         "notice": "str; what the user should know about the source from this frame on",
+        "captions": "bytes; closed captions that come with the frame, as in ATSC A/53, part 4",
         "records": "tuple of dicts of plain values; what a task found in this frame",
     }
 )
@@ -26,7 +27,7 @@ class Position:
     time: Fraction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ColorTags:
     """Colour metadata in FFmpeg's names ("bt709", "tv", ...); "unknown" if the file has none.
 
@@ -40,8 +41,13 @@ class ColorTags:
     range: str = "unknown"
     siting: str = "unknown"
 
+    def __repr__(self) -> str:
+        values = ((item.name, getattr(self, item.name)) for item in fields(self))
+        known = [f"{name}={value!r}" for name, value in values if value != "unknown"]
+        return f"ColorTags({', '.join(known)})"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class StreamSpec:
     """The format of a stream, known before its first frame.
 
@@ -62,8 +68,15 @@ class StreamSpec:
     frames: int | None = None
     seed: int = 0
 
+    def __repr__(self) -> str:
+        rate = "variable rate" if self.rate is None else f"{float(self.rate):.6g} fps"
+        parts = [f"{self.width}x{self.height} {self.pixels} {self.dtype}", rate]
+        parts += [] if self.frames is None else [f"about {self.frames} frames"]
+        parts += [] if self.device == "cpu" else [self.device]
+        return f"StreamSpec({', '.join(parts)})"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Frame:
     """An image and when it is shown. Never write into `image`: frames are shared.
 
@@ -84,6 +97,11 @@ class Frame:
             if key not in EXTRAS and "." not in key:
                 raise KeyError(f"unknown extra {key!r}: use one of {sorted(EXTRAS)}, or name it "
                                f"'family.{key}' for a model family's own")  # fmt: skip
+
+    def __repr__(self) -> str:
+        times = f"{float(self.time):.6g} s + {float(self.duration):.6g} s"
+        extras = "".join(f", {name}" for name in self.extras)
+        return f"Frame({self.index}: {times}, {_describe_image(self.image)}{extras})"
 
     @property
     def end(self) -> Fraction:
@@ -115,3 +133,12 @@ class Frame:
     def with_extras(self, **extras: object) -> "Frame":
         """Return a copy with these extras added or replaced."""
         return replace(self, extras={**self.extras, **extras})
+
+
+def _describe_image(image: object) -> str:
+    """Return an array or tensor as its type, shape and dtype: its values are thousands."""
+    shape = getattr(image, "shape", None)
+    if shape is None:
+        return f"{image!r:.60}"
+    dtype = str(getattr(image, "dtype", "")).removeprefix("torch.")
+    return f"{type(image).__name__}{tuple(shape)} {dtype}"

@@ -1,17 +1,19 @@
 """A job: a source, tasks and a sink. Only definitions: no weights, JSON, valid in any process."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.model_cache import ModelCache
-from filmgate.core.snapshot import CheckpointStore, Cursor, Snapshot
+from filmgate.core.snapshot import CheckpointStore, Commit, Cursor, Snapshot
 from filmgate.core.source_metadata import SourceMetadata
-from filmgate.core.stage import AnyStage
+from filmgate.core.stage import AnyStage, explain_fault
+from filmgate.errors import BadSetting
 
 
 class Source(Protocol):
@@ -47,18 +49,45 @@ class Sink(Protocol):
         ...
 
 
-class FileSink(Sink, Protocol):
-    """An open sink that writes files, and may resume from earlier ones."""
+class FileSink(ABC):
+    """An open output of a file or files; `core.outputs` calls it.
 
-    @property
-    def dropped(self) -> Sequence[str]:
-        """What is not carried over from the source, as messages."""
-        ...
+    Without checkpoints only `write`, `complete` and `publish` matter.
+    """
 
-    @property
-    def resume(self) -> Snapshot | None:
-        """The snapshot to resume from, of earlier commits; None: start at the beginning."""
-        ...
+    dropped: Sequence[str] = ()
+    """What is not carried over from the source, as messages; frames may add some."""
+
+    is_complete: bool = True
+    """False if parts of other streams were lost that were to be copied; known at the end."""
+
+    def verify(self, pieces: tuple[Any, ...]) -> None:  # noqa: B027
+        """Raise FilmgateError if a file that an earlier `save` described is damaged."""
+
+    def resume(self, commit: Commit | None, commits: Sequence[Commit]) -> None:  # noqa: B027
+        """Continue after `commit` (None: start), and delete what this run wrote after it.
+
+        `commits` are all that are known. Called once, before the first frame.
+        """
+
+    @abstractmethod
+    def write(self, frames: Sequence[Frame]) -> None:
+        """Accept the next frames; they may wait in the encoder."""
+
+    def save(self) -> tuple[Any, ...]:
+        """Make all frames so far durable; return plain values that describe their files."""
+        return ()
+
+    def release(self, *, ended: bool) -> None:  # noqa: B027
+        """Do what had to wait until the commit was stored; `ended`: it is the last one."""
+
+    @abstractmethod
+    def complete(self) -> Path | None:
+        """Make the complete result durable under a hidden name and return that; None: no file."""
+
+    @abstractmethod
+    def publish(self) -> None:
+        """Give the complete result its name."""
 
 
 class Task(Protocol):
@@ -81,6 +110,16 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class WarningTask(Protocol):
+    """A task that has something to say about its settings."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the settings do that is hardly wanted, as messages."""
+        ...
+
+
 class SourceFile(Protocol):
     """The definition of a source: where a video comes from."""
 
@@ -95,6 +134,16 @@ class SourceFile(Protocol):
 
 class SinkFile(Protocol):
     """The definition of a sink: where a result goes."""
+
+    @property
+    def path(self) -> Path:
+        """The file, or the pattern of its images."""
+        ...
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether it writes the frames' images, not only what is recorded about them."""
+        ...
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """Return the stages between the last task and writing. Raises UserError."""
@@ -114,8 +163,8 @@ class SinkFile(Protocol):
         """Open the output for frames of `spec`; the other streams of `source` are copied.
 
         They last `time_scale` times as long (None: only streams without times are copied). With
-        `checkpoints`, commits survive the process and `resume` of the opened sink is where to
-        continue. `run_name` is part of the names of hidden files. Raises UserError.
+        `checkpoints`, files that resuming needs are written to their folder. `run_name` is part of
+        the names of hidden files. Raises UserError.
         """
         ...
 
@@ -124,14 +173,49 @@ class SinkFile(Protocol):
         ...
 
 
+def require_task(task: object) -> None:
+    """Raise BadSetting, with the members that are missing, if this is not a task."""
+    what = explain_fault(task, "task", "time_scale", {"stages": 2, "timeline": 1})
+    if what is not None:
+        raise BadSetting(f"{what}. Pass a task, such as Interpolate(factor=2)")
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A source, the tasks it passes through (none: a copy of its frames), a sink, and a seed.
 
-    `seed` determines all randomness: noise = f(seed, purpose, absolute frame index).
+    `seed` determines all randomness: noise = f(seed, purpose, absolute frame index). `more_sinks`
+    are written in the same pass and are complete together with `sink`, whose name is that of the
+    run. Only one of all may take images. Raises BadSetting.
     """
 
     source: SourceFile
     sink: SinkFile
     tasks: tuple[Task, ...] = ()
     seed: int = 0
+    more_sinks: tuple[SinkFile, ...] = ()
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            require_task(task)
+        if not self.more_sinks:
+            return
+        paths = [str(sink.path) for sink in self.sinks]
+        suffixes = [Path(path).suffix.lower() for path in paths]
+        if "-" in paths:
+            raise BadSetting("one of several outputs goes to a pipe: name files, or one output")
+        if len(set(suffixes)) < len(suffixes) or sum(s.takes_images for s in self.sinks) > 1:
+            raise BadSetting(
+                f"the outputs are {', '.join(paths)}, wanted at most one video or image sequence "
+                "and one file of each kind of records: run the job again for another one"
+            )
+
+    @property
+    def sinks(self) -> tuple[SinkFile, ...]:
+        """All outputs, that of the run's name first."""
+        return (self.sink, *self.more_sinks)
+
+    @property
+    def image_sink(self) -> SinkFile | None:
+        """The output that takes images, None if there are only records."""
+        return next((sink for sink in self.sinks if sink.takes_images), None)

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm
+from types import MappingProxyType
 
 from filmgate.core.frame import StreamSpec
 from filmgate.errors import BadSetting
@@ -14,6 +15,22 @@ OVERHEAD_BYTES = 12_000_000  # thread stacks, muxers, small objects; see bench/m
 QUEUE_CHUNKS = 2  # chunks in a queue; more do not even out speeds any further
 SEGMENT_SECONDS = 4  # of source video between two commits; see bench/durability.py for the cost
 CHUNK_BYTES = 32 * MIB  # of images moved at a time: large enough to make the calls cheap
+
+
+_MAX_THREADS = 1024
+_MAX_CHUNK = 1 << 16  # frames
+_MAX_STAGES = 1000
+_MOST = MappingProxyType(
+    {
+        "chunk": _MAX_CHUNK,
+        "segment_frames": 1 << 40,
+        "queue_bytes": 1 << 50,
+        "decode_threads": _MAX_THREADS,
+        "opencv_threads": _MAX_THREADS,
+        "torch_threads": _MAX_THREADS,
+        "encode_threads": _MAX_THREADS,
+    }
+)
 
 
 def _count_cores() -> int:
@@ -45,7 +62,7 @@ class Plan:
     segment_frames: int = 240
     decode_threads: int = field(default_factory=_count_cores)
     opencv_threads: int = field(default_factory=_count_cores)
-    torch_threads: int = 1
+    torch_threads: int = field(default_factory=_count_cores)
     encode_threads: int = field(default_factory=_count_cores)
     reduced_batches: tuple[ReducedBatch, ...] = ()
     bad_frames: tuple[tuple[int, int], ...] = ()
@@ -60,10 +77,18 @@ class Plan:
                 f"segment_frames is {self.segment_frames} and chunk is {self.chunk}: "
                 "segment_frames must be a positive multiple of chunk, and chunk at least 1"
             )
-        for name in ("queue_bytes", "decode_threads", "opencv_threads", "torch_threads",
-                     "encode_threads"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise BadSetting(f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if not 1 <= value <= most:
+                raise BadSetting(f"{name} is {value}: it must be 1 to {most}")
+        if len(self.batches) > _MAX_STAGES or any(not 1 <= b <= _MAX_CHUNK for b in self.batches):
+            raise BadSetting(
+                f"batches are {self.batches!r:.80}: wanted one of 1 to {_MAX_CHUNK} for each stage"
+            )
+        if any(r.index < 0 or r.stage < 0 or r.batch < 1 for r in self.reduced_batches) or any(
+            not 0 <= start < end for start, end in self.bad_frames
+        ):
+            raise BadSetting("reduced_batches and bad_frames: wanted positive numbers of frames")
 
 
 def make_default_plan(source: StreamSpec, result: StreamSpec) -> Plan:

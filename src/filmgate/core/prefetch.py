@@ -8,6 +8,8 @@ from functools import partial
 from threading import Condition, Thread
 from typing import Generic, TypeVar
 
+from filmgate.core.instrumentation.torch_settings import limit_torch_threads
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -112,8 +114,14 @@ def prefetch(
 
 
 def map_threads(fn: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
-    """Return `fn` of each item, computed on several threads, in order. Raises the first error."""
+    """Return `fn` of each item, computed on several threads, in order. Raises the first error.
+
+    Torch uses one thread in each of them.
+    """
     if threads == 1 or len(items) == 1:
         return [fn(item) for item in items]
-    with ThreadPoolExecutor(threads, thread_name_prefix="map") as pool:
+    with (
+        limit_torch_threads() as start,
+        ThreadPoolExecutor(threads, thread_name_prefix="map", initializer=start) as pool,
+    ):
         return list(pool.map(fn, items))

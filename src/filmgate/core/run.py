@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from filmgate.core.chain import Chain, ChainState
@@ -14,9 +14,9 @@ from filmgate.core.instrumentation.memory import make_memory_meter
 from filmgate.core.job import Sink, Source
 from filmgate.core.plan import Plan
 from filmgate.core.prefetch import prefetch
-from filmgate.core.snapshot import Cursor, Snapshot
+from filmgate.core.snapshot import Cursor, Journal, Snapshot
 from filmgate.core.values import count_bytes, flatten_image
-from filmgate.errors import OutOfMemory, StageContractError
+from filmgate.errors import BadSetting, FilmgateError, OutOfMemory, StageContractError
 
 Chunk = tuple[list[Frame], Cursor]
 
@@ -31,18 +31,39 @@ class ChainOutput:
     concealed: int = 0  # source frames so far that were damaged and replaced
 
 
-Item = ChainOutput | Snapshot | Replanned | Warned
+@dataclass(frozen=True, slots=True)
+class JournalPoint:
+    """A snapshot between two commits, for the journal."""
+
+    snapshot: Snapshot
+
+
+Item = ChainOutput | Snapshot | JournalPoint | Replanned | Warned
 
 
 def run(
-    source: Source, chain: Chain, sink: Sink, plan: Plan, resume: Snapshot | None = None
+    source: Source,
+    chain: Chain,
+    sink: Sink,
+    plan: Plan,
+    resume: Snapshot | None = None,
+    journal: Journal | None = None,
 ) -> Generator[Event, None, None]:
     """Run the source through the chain into the sink; yield events.
 
     Three threads: decode, compute, and the caller's, which encodes. A snapshot travels behind the
-    frames before it, so when the sink gets it, all of them are written.
+    frames before it, so when the sink gets it, all of them are written. A `journal` stores a slow
+    run's frames between two commits, and may have some after `resume`.
     """
     started, clock, spec = perf_counter(), chain.clock, source.spec
+    if plan.bad_frames:  # their replacement depends on the frames since the start of the segment
+        journal = None
+    later = journal.restore(resume, plan.segment_frames) if journal else None
+    interval_s = journal.interval_s if journal else None
+    _check_resume(spec, chain, plan, later or resume)
+    if journal and later:
+        _write_again(journal, sink)
+        resume = later
     resident_bytes = make_memory_meter()
     here = resume or Snapshot(Cursor(0, 0), None, (), 0)
     read, written, concealed = here.cursor.index, here.written, here.concealed
@@ -52,8 +73,8 @@ def run(
     chunks = clock.time_items("decode", _read_chunks(source, cursor, plan.chunk))
     with (
         prefetch(chunks, plan.queue_bytes, count_bytes, "decode", clock.level) as decoded,
-        prefetch(_compute(decoded, spec, chain, plan, resume), plan.queue_bytes, count_bytes,
-                 "compute", clock.level) as items,
+        prefetch(_compute(decoded, spec, chain, plan, resume, interval_s),
+                 plan.queue_bytes, count_bytes, "compute", clock.level) as items,
     ):  # fmt: skip
         for item in items:
             if isinstance(item, Replanned | Warned):
@@ -63,11 +84,18 @@ def run(
                     inject_fault("encode.before_commit")
                     sink.commit(item)
                     inject_fault("encode.after_commit")
+                if journal:
+                    journal.commit(item)
                 yield Committed(item)
+            elif isinstance(item, JournalPoint):
+                if journal and journal.save(item.snapshot):
+                    yield Committed(item.snapshot)
             else:
                 with clock.busy("encode"):
                     inject_fault("encode.before_write")
                     sink.write(item.frames)
+                if journal:
+                    journal.write(item.frames, item.read)
                 read, written = item.read, written + len(item.frames)
                 concealed = item.concealed
                 seconds, busy = perf_counter() - started, dict(clock.seconds)
@@ -86,6 +114,35 @@ def iter_frames(
                 yield from item.frames
 
 
+def _check_resume(spec: StreamSpec, chain: Chain, plan: Plan, resume: Snapshot | None) -> None:
+    """Raise BadSetting if the plan, or the snapshot to resume from, is of another chain."""
+    state = resume.state if resume else None
+    stages = [batch.stage for batch in plan.reduced_batches]
+    specs = chain.specs(spec)[:-1]
+    if any(stage >= len(specs) for stage in stages) or (
+        state is not None and tuple(own.spec for own in state) != specs
+    ):
+        raise BadSetting(
+            f"the stored run is not of {chain.name} for {spec.width} x {spec.height} "
+            f"{spec.pixels}: it is damaged, or of another job. Run the same command with "
+            "--restart to start again"
+        )
+
+
+def _write_again(journal: Journal, sink: Sink) -> None:
+    """Give the frames in a journal to the sink. Raises BadSetting if it cannot take them."""
+    try:
+        for frames in journal.read_frames():
+            sink.write(frames)
+    except (FilmgateError, OSError):
+        raise
+    except Exception as error:
+        raise BadSetting(
+            f"the frames of the stored run cannot be written ({type(error).__name__}: "
+            f"{error!s:.200}): it is damaged. Run the same command with --restart to start again"
+        ) from error
+
+
 def _read_chunks(source: Source, cursor: Cursor | None, size: int) -> Iterator[Chunk]:
     for chunk in source.read(cursor, size):
         inject_fault("decode.chunk")
@@ -94,13 +151,30 @@ def _read_chunks(source: Source, cursor: Cursor | None, size: int) -> Iterator[C
 
 
 def _compute(
-    chunks: Iterator[Chunk], spec: StreamSpec, chain: Chain, plan: Plan, resume: Snapshot | None
+    chunks: Iterator[Chunk],
+    spec: StreamSpec,
+    chain: Chain,
+    plan: Plan,
+    resume: Snapshot | None,
+    interval_s: float | None = None,
 ) -> Generator[Item, None, None]:
-    """Yield the chain's output, a snapshot whenever one is due, and messages."""
+    """Yield the chain's output, a snapshot whenever one is due, and messages.
+
+    Between snapshots there is a JournalPoint every `interval_s` (None: never).
+    """
+    stored_s = monotonic()
     here = resume or Snapshot(Cursor(0, 0), None, (), 0)
     cursor, state, due, segment, time = here.cursor, here.state, here.due, here.segment, Fraction(0)
     concealed, row = here.concealed, False  # `row`: the previous frame was concealed
+    stored = state is not None  # and nothing came out of it yet
+    ended = resume is not None and resume.state is None and resume.segment > 0
     for inputs, cursor in _replace_bad_frames(chunks, plan):
+        if ended:
+            raise BadSetting(
+                f"the stored run ended before frame {inputs[0].index}, and the source has more: it "
+                "is damaged, or of another video. Run the same command with --restart to start "
+                "again"
+            )
         for frame in inputs:
             yield from _make_warnings(frame, row)
             row = "concealed" in frame.extras
@@ -109,17 +183,27 @@ def _compute(
         state = state or chain.start(spec, inputs[0].position)
         index, time = inputs[0].index, inputs[-1].end
         chain = _apply_reduced_batches(chain, plan, index)
-        chain, (state, outputs) = yield from _run_move(chain, index, _make_step(state, inputs))
-        due = _advance(due, outputs, chain)
+        move = _make_step(state, inputs)
+        chain, (state, outputs) = yield from _run_move(
+            chain, index, _explain_failure(move, due) if stored else move
+        )
+        due, stored = _advance(due, outputs, chain), stored and not outputs
         yield ChainOutput(outputs, cursor.index, time, concealed)
         if cursor.index % plan.segment_frames == 0:
-            segment += 1
+            segment, stored_s = segment + 1, monotonic()
             yield Snapshot(cursor, state, due, segment, concealed)
+        elif interval_s is not None and monotonic() - stored_s >= interval_s:
+            stored_s = monotonic()
+            yield JournalPoint(Snapshot(cursor, state, due, segment, concealed))
     index = cursor.index
     while state:  # moves at the end count as frames, so that each has its own index
         chain = _apply_reduced_batches(chain, plan, index)
-        chain, (state, outputs) = yield from _run_move(chain, index, _make_finish(state))
+        move = _make_finish(state)
+        chain, (state, outputs) = yield from _run_move(
+            chain, index, _explain_failure(move, due) if stored else move
+        )
         due, index = _advance(due, outputs, chain), index + 1
+        stored = stored and not outputs
         yield ChainOutput(outputs, cursor.index, time, concealed)
     yield Snapshot(cursor, None, due, segment + 1, concealed)
 
@@ -162,6 +246,26 @@ def _make_step(state: ChainState, frames: list[Frame]) -> Move:
 
 def _make_finish(state: ChainState) -> Move:
     return lambda chain: chain.finish(state)
+
+
+def _explain_failure(move: Move, due: tuple[Position, ...]) -> Move:
+    """Return a first move of a resumed run: a state that the stages cannot take is reported."""
+
+    def run_move(chain: Chain) -> tuple[Any, list[Frame]]:
+        try:
+            state, outputs = move(chain)
+            _advance(due, outputs, chain)
+            return state, outputs
+        except Exception as error:
+            if isinstance(error, FilmgateError) and not isinstance(error, StageContractError):
+                raise
+            raise BadSetting(
+                f"cannot resume: {chain.name} fails with the stored state ({type(error).__name__}: "
+                f"{error!s:.200}). If the run was damaged or copied from elsewhere, run the same "
+                "command with --restart to start again"
+            ) from error
+
+    return run_move
 
 
 def _apply_reduced_batches(chain: Chain, plan: Plan, index: int) -> Chain:

@@ -1,12 +1,12 @@
 """All that a run needs to resume: the source position, the chain's state, the segment number."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from filmgate.core.chain import ChainState
-from filmgate.core.frame import Position
+from filmgate.core.frame import Frame, Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,40 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A snapshot with plain values that describe the files written before it."""
+    """A snapshot with plain values that describe the files written before it, by output."""
 
     snapshot: Snapshot
     pieces: tuple[Any, ...] = ()
+
+
+class Journal(Protocol):
+    """Where a slow run stores its frames between two commits, with the state after them.
+
+    A segment ends where the plan says, since its encoder cannot be stored; frames can.
+    """
+
+    interval_s: float
+    """Seconds between two stored states."""
+
+    def restore(self, base: Snapshot | None, segment_frames: int) -> Snapshot | None:
+        """Begin after the commit `base`; return the later point up to which frames are stored."""
+        ...
+
+    def read_frames(self) -> Iterator[list[Frame]]:
+        """Yield the frames up to the restored point."""
+        ...
+
+    def write(self, frames: Sequence[Frame], read: int) -> None:
+        """Store frames that went to the sink; `read`: the source frames before them."""
+        ...
+
+    def save(self, snapshot: Snapshot) -> bool:
+        """Make the frames so far and the state after them durable; return whether they are."""
+        ...
+
+    def commit(self, snapshot: Snapshot) -> None:
+        """Forget the frames before a commit."""
+        ...
 
 
 class CheckpointStore(Protocol):
@@ -57,7 +87,7 @@ class CheckpointStore(Protocol):
 
     @property
     def path(self) -> Path:
-        """The folder for segments, and for the result until it gets its final name."""
+        """The folder for segments, and for results until they get their names."""
         ...
 
     @property
@@ -68,7 +98,7 @@ class CheckpointStore(Protocol):
     def choose(self, verify: Callable[[tuple[Any, ...]], None]) -> Commit | None:
         """Return the latest commit that is intact; None: start at the beginning.
 
-        `verify` is called with the `pieces` of a commit, and raises FilmgateError if one of their
+        `verify` is called with the `pieces` of a commit, and raises FilmgateError if one of its
         files is missing or damaged.
         """
         ...
@@ -81,6 +111,9 @@ class CheckpointStore(Protocol):
         """Store a commit durably. Its files must be durable already. Raises FilmgateError."""
         ...
 
-    def mark_complete(self, part: Path) -> None:
-        """Record that `part` is the complete, durable result and only needs its final name."""
+    def mark_complete(self, parts: Sequence[Path | None]) -> None:
+        """Record that the result of every output is complete and durable.
+
+        `parts` are their hidden files, which only need their names; None: it has its name.
+        """
         ...

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-MAX_PIXELS = 1 << 26  # 8192 x 8192: larger images are refused by default
+# Larger frames are refused by default: a run with them would need more than 3 GiB (predicted).
+MAX_PIXELS = 8192 * 6144
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +15,7 @@ class SourceMetadata:
     `path` None: nothing is copied. Video time 0 is at `offset` seconds on the container's timeline;
     what is at `until` or later was trimmed (None: nothing was). `aspect` is that of a pixel,
     `display_matrix` FFmpeg's 9 integers. `hdr_side_data` is FFmpeg's mastering display and content
-    light level. `images` are the files of an image sequence.
+    light level. `images` are the files of an image sequence, and `images_path` names them all.
     """
 
     path: Path | None = None
@@ -27,6 +28,7 @@ class SourceMetadata:
     hdr_side_data: tuple[bytes | None, bytes | None] = (None, None)
     max_pixels: int = MAX_PIXELS
     images: tuple[Path, ...] = ()
+    images_path: Path | None = None
 
     @property
     def output_offset(self) -> Fraction:

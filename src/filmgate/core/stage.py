@@ -1,13 +1,18 @@
 """The stage protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from inspect import signature
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from filmgate.core.frame import Frame, Position, StreamSpec
+from filmgate.errors import StageContractError
 
 S = TypeVar("S")
+# Methods of a stage, with the number of arguments that each is called with.
+_METHODS = MappingProxyType({"reach": 1, "output": 1, "start": 2, "step": 2, "finish": 1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +103,69 @@ class StageWrapper:
 
     def finish(self, state: Any) -> tuple[Any, list[Frame]]:
         return self.stage.finish(state)
+
+
+# --- values that are no stage ---------------------------------------------------------------------
+
+
+def require_stage(stage: object) -> None:
+    """Raise StageContractError, with the members that are missing, if this is not a stage."""
+    what = explain_fault(stage, "stage", "name", _METHODS)
+    if what is not None:
+        raise StageContractError(f"{what}. The adapters each, windowed and blocks make a stage "
+                                 "from a function of frames")  # fmt: skip
+
+
+def require_stages(stages: object, task: object) -> None:
+    """Raise StageContractError if `task` returned something else than a sequence of stages."""
+    if not isinstance(stages, tuple | list):
+        raise StageContractError(
+            f"{type(task).__name__}.stages returned {type(stages).__name__}, wanted a tuple of "
+            "stages: return (stage,) for one, () for none"
+        )
+
+
+def explain_fault(
+    value: object, kind: str, attribute: str, methods: Mapping[str, int]
+) -> str | None:
+    """Return why a value is no `kind`: missing members, methods of other arguments; None if it is.
+
+    `methods` have the number of arguments that each is called with.
+    """
+    if (what := _describe(value, kind)) is not None:
+        return what
+    name = type(value).__name__
+    missing = [member for member in (attribute, *methods) if not hasattr(value, member)]
+    if missing:
+        return (f"{name} is no {kind}: it has no {' and no '.join(missing)}, wanted "
+                f"{', '.join([attribute, *methods])}")  # fmt: skip
+    for method, count in methods.items():
+        fault = _find_signature_fault(getattr(value, method), count)
+        if fault is not None:
+            return f"{name}.{method} {fault}"
+    return None
+
+
+def _describe(value: object, kind: str) -> str | None:
+    """Return what is wrong with a class or a function in place of a stage or a task."""
+    if isinstance(value, type):
+        return f"{value.__name__} is a class, wanted a {kind}: pass {value.__name__}(...)"
+    if callable(value) and hasattr(value, "__code__"):
+        name = getattr(value, "__name__", "it")
+        advice = f"each({name})" if kind == "stage" else f"a task that has each({name}) as a stage"
+        return f"{name} is a function, wanted a {kind}: pass {advice}"
+    return None
+
+
+def _find_signature_fault(method: object, count: int) -> str | None:
+    if not callable(method):
+        return f"is {method!r:.40}, wanted a method"
+    try:
+        found = signature(method)
+    except ValueError:  # of C, which has none
+        return None
+    try:
+        found.bind(*[None] * count)
+    except TypeError:
+        return f"takes {found}, wanted a method that is called with {count} arguments"
+    return None

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from filmgate.core.chain import is_out_of_memory
 from filmgate.core.model_cache import ModelCache
-from filmgate.errors import BadSetting
+from filmgate.errors import BadSetting, NotLoaded
 
 if TYPE_CHECKING:
     import torch
@@ -40,8 +41,25 @@ class Placement:
         """Return `loader(path, *settings, device)`, called once while the files stay the same.
 
         `files` are those that it reads (default: `path`). Nothing may write to what it returns.
+        Raises NotLoaded if the memory of the device is too small for it.
         """
-        return self.models.load(loader, path, *settings, self.device, files=files)
+        try:
+            return self.models.load(loader, path, *settings, self.device, files=files)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            why = str(error).partition("\n")[0] or type(error).__name__
+        raise NotLoaded(f"{path.name} does not fit into the memory of {self.device} ({why}): close "
+                        "other programs that use it, or pass another --device")  # fmt: skip
+
+    @property
+    def gpu_name(self) -> str:
+        """What the maker calls the CUDA device; "" for others. Starts CUDA."""
+        if not self.device.startswith("cuda"):
+            return ""
+        import torch
+
+        return torch.cuda.get_device_name(self.device)
 
     def choose_dtype(self, wanted: Dtype | None = None, *, half: bool = True) -> torch.dtype:
         """Return the dtype to compute in: `wanted`, else float16 on a GPU and float32 on the CPU.

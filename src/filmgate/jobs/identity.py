@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from filmgate.core.instrumentation.memory import get_loaded_cuda
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.errors import BadSetting, BadWeights
+from filmgate.jobs.inputs import identify_input, without_place
 from filmgate.jobs.options import RepeatableSource
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.jobs.stored_run import read_stored_job, read_stored_plan
@@ -27,55 +27,85 @@ from filmgate.tasks.settings import find_paths, list_settings, plain, resolve_pa
 # Libraries that affect bits, as far as they are installed.
 LIBRARIES = ("filmgate", "av", "numpy", "opencv-contrib-python-headless", "torch", "diffusers",
              "spandrel")  # fmt: skip
+_INPUTS = ("videos", "inputs")  # files that are identified by more than samples
 # Fields of a plan that a run may change while it runs, and that affect no earlier frame.
 _CHANGING = {"reduced_batches": [], "bad_frames": [], "queue_bytes": 0}
 
 
-def check_same_run(
-    directory: RunDirectory, job: Job, plan: Plan | None, limits: Limits
-) -> Plan | None:
-    """Return the plan of the unfinished run in a directory, None if it has none yet.
+def check_same_run(directory: RunDirectory, run: Mapping[str, Any], plan: Plan | None) -> Plan:
+    """Return the plan of the unfinished run in a directory; `run` describes the one wanted now.
 
     Raises BadSetting if that run is another one, or cannot be read.
     """
     before = read_stored_job(directory).model_dump(exclude={"given"})
-    changed = find_differences(before, json.loads(json.dumps(describe_run(job, limits))))
+    changed = find_differences(_without_places(before), _without_places(run))
     stored = read_stored_plan(directory)
-    if plan and stored:
+    if plan:
         changed += find_differences(stored.plan | _CHANGING, plain(plan) | _CHANGING, "plan.")
     if changed:
         raise BadSetting(
             f"{directory.path} holds an unfinished run with other settings: {'; '.join(changed)}. "
             "Pass the same settings to resume it, or --restart to start again"
         )
-    if stored is None:
-        return plan
     old = stored.to_plan()
     if plan is None:
         return old
     return replace(old, bad_frames=plan.bad_frames or old.bad_frames, queue_bytes=plan.queue_bytes)
 
 
+def has_moved_inputs(directory: RunDirectory, run: Mapping[str, Any]) -> bool:
+    """Return whether an input is another file than the one the unfinished run began with.
+
+    The two have the same size, time of change and samples, so one is taken for a copy of the other.
+    """
+    before = read_stored_job(directory).model_dump()
+    return any(
+        old.get(key) != new.get(key)
+        for kind in _INPUTS
+        for old, new in zip(before[kind], run[kind], strict=False)
+        for key in ("inode", "changed")
+    )
+
+
+def _without_places(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {**run, **{kind: [without_place(one) for one in run[kind]] for kind in _INPUTS}}
+
+
 def describe_run(job: Job, limits: Limits) -> dict[str, Any]:
     """Return everything that the result depends on, as JSON."""
-    source = job.source
-    assert isinstance(source, RepeatableSource)
     form = _normalize_numbers(job_to(resolve_paths(job, Path.cwd())))
-    for end in ("input", "output"):
-        form[end].pop("overwrite", None)
+    outputs = form["output"] if job.more_sinks else [form["output"]]
+    for end in (form["input"], *outputs):
+        end.pop("overwrite", None)
     return {
         "job": form,
-        "videos": [sample_fingerprint(path) for path in source.files if path.exists()],
-        "files": [sample_fingerprint(path) for path in dict.fromkeys(_find_task_files(job))],
+        "videos": [identify_input(path) for path in _list_videos(job)],
+        "inputs": [identify_input(path) for path in _list_second_inputs(job)],
+        "files": [sample_fingerprint(path) for path in dict.fromkeys(_find_weight_files(job))],
         "limits": list_settings(limits),
-        "versions": _list_versions(),
+        "versions": _list_versions(job),
     }
 
 
-def _find_task_files(job: Job) -> Iterator[Path]:
-    """Return the files that its tasks read, weights and others, as far as they exist."""
+def find_inputs(job: Job) -> list[Path]:
+    """Return the files that a run reads besides weights, as far as they exist."""
+    return [*_list_videos(job), *_list_second_inputs(job)]
+
+
+def _list_videos(job: Job) -> list[Path]:
+    assert isinstance(job.source, RepeatableSource)
+    return [path for path in job.source.files if path.exists()]
+
+
+def _list_second_inputs(job: Job) -> list[Path]:
+    paths = [path for task in job.tasks for path in find_paths(task) if path.is_file()]
+    weights = set(_find_weight_files(job))
+    return [path for path in dict.fromkeys(paths) if path not in weights]
+
+
+def _find_weight_files(job: Job) -> Iterator[Path]:
+    """Return the weights that its tasks read, as far as they exist."""
     for task in job.tasks:
-        yield from (path for path in find_paths(task) if path.is_file())
         if isinstance(task, ModelTask):
             with suppress(BadWeights):
                 yield from find_weight_files(task.model, task.options)
@@ -90,13 +120,14 @@ def _normalize_numbers(form: Any) -> Any:
     return int(form) if isinstance(form, str) and form.isdecimal() else form
 
 
-def _list_versions() -> dict[str, str]:
+def _list_versions(job: Job) -> dict[str, str]:
     versions = {}
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
-    if cuda := get_loaded_cuda():  # loaded by now if a network needs it
-        versions["device"] = cuda.get_device_name()
+    placements = [task.place(None) for task in job.tasks if isinstance(task, ModelTask)]
+    if names := {placement.gpu_name for placement in placements} - {""}:
+        versions["device"] = ", ".join(sorted(names))
     return versions
 
 

@@ -10,6 +10,9 @@ from filmgate.core.job import Job
 from filmgate.errors import BadSetting
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.media.frame_counter import FrameCounter
+from filmgate.media.options import MAX_TIME_S
+from filmgate.media.rates import format_fraction
+from filmgate.media.settings import check_settings
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile
 
@@ -33,8 +36,10 @@ class ResumeOptions:
     """Keep a video of what is done so far, playable.mp4, in the folder of --work."""
 
     def __post_init__(self) -> None:
-        if self.pause_after is not None and self.pause_after < 0:
-            raise BadSetting(f"pause_after is {self.pause_after} s: pass 0 or more")
+        check_settings(self)
+        if self.pause_after is not None and not 0 <= self.pause_after <= MAX_TIME_S:
+            raise BadSetting(f"pause_after is {format_fraction(self.pause_after)} s: pass 0 to "
+                             f"{MAX_TIME_S}")  # fmt: skip
 
     def find_directory(self, result: Path) -> RunDirectory:
         """Return the directory of the run for this result."""

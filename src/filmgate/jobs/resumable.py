@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import shutil
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
@@ -14,21 +14,30 @@ from filmgate.backends import inline
 from filmgate.core.events import Committed, Done, Event, Replanned, Started, Warned
 from filmgate.core.job import Job
 from filmgate.core.model_cache import ModelCache
+from filmgate.core.outputs import select_output
 from filmgate.core.plan import Plan, ReducedBatch
 from filmgate.core.snapshot import Snapshot
-from filmgate.errors import DiskFull, FilmgateError, Interrupted
+from filmgate.errors import FULL_DISK, DiskFull, FilmgateError, Paused
 from filmgate.jobs.checkpoints import Checkpoints
 from filmgate.jobs.event_log import EventLog
-from filmgate.jobs.identity import check_same_run, describe_run
+from filmgate.jobs.identity import check_same_run, describe_run, find_inputs, has_moved_inputs
+from filmgate.jobs.inputs import InputWatch
+from filmgate.jobs.journal import FrameJournal, has_journal
 from filmgate.jobs.options import ResumeOptions, explain_not_resumable
 from filmgate.jobs.run_directory import COMMITS
 from filmgate.jobs.stored_run import write_stored_job, write_stored_plan
-from filmgate.media.sinks import ImageOutput, RecordOutput, VideoOutput
+from filmgate.media.sinks import ImageOutput
+from filmgate.planning.device_memory import explain_unused_vram
 from filmgate.planning.disk import check_remaining_space, check_space
 from filmgate.planning.fit import plan_within
 from filmgate.planning.limits import Limits
 from filmgate.storage.atomic import replace_durably
 from filmgate.storage.fingerprint import sample_fingerprint
+
+_MOVED = (
+    "an input is another file than when the run began, with the same size, time of change and "
+    "samples: it is taken for a copy. If its content is another, pass --restart"
+)
 
 
 def run(
@@ -36,7 +45,7 @@ def run(
     plan: Plan | None = None,
     resume: Snapshot | None = None,
     *,
-    durable: ResumeOptions | None = None,
+    resume_options: ResumeOptions | None = None,
     limits: Limits | None = None,
     trace: Path | None = None,
     models: ModelCache | None = None,
@@ -48,41 +57,47 @@ def run(
     `resume` only prevents a restart. Raises FilmgateError: Busy; BadSetting if the directory is of
     a run with other settings; Interrupted for a pause.
     """
-    options, limits, models = durable or ResumeOptions(), limits or Limits(), models or ModelCache()
-    if (reason := explain_not_resumable(job)) or not isinstance(
-        job.sink, VideoOutput | ImageOutput | RecordOutput
-    ):
-        if reason:
-            yield Warned(reason)
+    options = resume_options or ResumeOptions()
+    limits, models = limits or Limits(), models or ModelCache()
+    if notice := explain_unused_vram(limits):
+        yield Warned(notice)
+    if reason := explain_not_resumable(job):
+        yield Warned(reason)
         plan = plan or plan_within(job, limits, models)
         yield from inline.run(job, plan, resume, limits=limits, trace=trace, models=models,
                               run_name=run_name)  # fmt: skip
         return
     directory = options.find_directory(Path(job.sink.path))
-    with directory.lock() as created:
-        checkpoints = Checkpoints(directory, options.playable)
+    with directory.lock() as created, InputWatch(find_inputs(job)) as inputs:
+        checkpoints = Checkpoints(directory, options.playable, len(job.sinks), inputs)
+        is_new = created
         try:
+            described = describe_run(job, limits)
             if options.restart and resume is None:
-                _start_over(checkpoints, job.sink)
-            if directory.read(COMMITS) is not None:
-                plan = check_same_run(directory, job, plan, limits)
-                if not checkpoints.has_commits:
-                    yield Warned(f"{directory.path / COMMITS} is damaged: starting again")
+                _start_over(checkpoints, job)
+            if (directory.path / COMMITS).exists() or has_journal(directory):
+                checkpoints.check()
+                plan = check_same_run(directory, described, plan)
+                if has_moved_inputs(directory, described):
+                    yield Warned(_MOVED)
             if checkpoints.has_commits:
-                if done := _finish_naming(checkpoints, job.sink):
+                if done := _finish_naming(checkpoints, job):
+                    yield Warned(f"{job.sink.path} is complete: a run was stopped after its end")
                     yield done
                     directory.remove()
                     return
-            else:
-                _start_over(checkpoints, job.sink)
+            elif not has_journal(directory):
+                is_new = True
+                _start_over(checkpoints, job)
                 given = not created and options.work is not None
-                write_stored_job(directory, describe_run(job, limits) | {"given": given})
+                write_stored_job(directory, described | {"given": given})
                 plan = plan or plan_within(job, limits, models)
             yield from _run_logged(job, plan, checkpoints, options.pause_after, limits, trace,
                                    models)  # fmt: skip
             directory.remove()
         finally:
-            if directory.is_run and not checkpoints.has_commits:
+            kept = checkpoints.has_commits or has_journal(directory)
+            if is_new and not kept and directory.is_run:
                 directory.remove()
 
 
@@ -96,10 +111,12 @@ def _run_logged(
     models: ModelCache,
 ) -> Generator[Event, None, None]:
     """Run the job with its events in the directory's log; everything is closed at the end."""
+    journal = FrameJournal(checkpoints.directory)
     events = inline.run(job, plan, limits=limits, checkpoints=checkpoints, trace=trace,
-                        models=models)  # fmt: skip
+                        models=models, journal=journal)  # fmt: skip
     recorded = _record(events, job, plan, checkpoints, pause_after)
     with (
+        closing(journal),
         EventLog(checkpoints.path / "events.jsonl") as log,
         closing(events),  # before the directory is removed: the sink deletes what is uncommitted
         closing(recorded),
@@ -143,44 +160,56 @@ def _record(
                 ended = snapshot.state is None
                 yield Committed(snapshot if ended else replace(snapshot, state=()))  # it is on disk
                 if not ended:
-                    check_remaining_space(directory.path, snapshot.cursor.index, frames)
+                    if plan and snapshot.cursor.index % plan.segment_frames == 0:
+                        check_remaining_space(directory.path, snapshot.cursor.index, frames)
                     if pause_after is not None and perf_counter() - start >= pause_after:
-                        raise Interrupted(f"paused at frame {snapshot.cursor.index}: the same "
+                        raise Paused(f"paused at frame {snapshot.cursor.index}: the same "
                                           "command resumes from there")  # fmt: skip
             else:
                 yield event
     except (FilmgateError, OSError) as error:
+        directory.check_exists()
         if _is_disk_full(error) and not isinstance(error, DiskFull):
-            raise DiskFull.full(directory.path, checkpoints.frames) from error
+            folders = [directory.path, *(Path(sink.path).absolute().parent for sink in job.sinks)]
+            raise DiskFull.full(_find_fullest(folders), checkpoints.frames) from error
         raise
 
 
-def _start_over(checkpoints: Checkpoints, sink: VideoOutput | ImageOutput | RecordOutput) -> None:
+def _start_over(checkpoints: Checkpoints, job: Job) -> None:
     """Delete what an earlier run wrote; its images are in the output folder."""
-    if isinstance(sink, ImageOutput):
-        sink.discard(checkpoints)
+    for k, sink in enumerate(job.sinks):
+        if isinstance(sink, ImageOutput):
+            sink.discard(checkpoints.path, [select_output(c, k) for c in checkpoints.commits()])
     checkpoints.directory.clear()
 
 
-def _finish_naming(
-    checkpoints: Checkpoints, sink: VideoOutput | ImageOutput | RecordOutput
-) -> Done | None:
-    """Give a complete result its name, if that is all that is left to do."""
+def _finish_naming(checkpoints: Checkpoints, job: Job) -> Done | None:
+    """Give complete results their names, if that is all that is left to do."""
     complete = checkpoints.read_complete()
     if complete is None:
         return None
-    result, done = complete
-    part, path = checkpoints.path / result.name, Path(sink.path)
-    if part.exists() and sample_fingerprint(part) == result.fingerprint:
+    results, done = complete
+    parts = {}
+    for result in results:
+        part, path = checkpoints.path / result.name, Path(job.sinks[result.output].path)
+        if part.exists() and sample_fingerprint(part) == result.fingerprint:
+            parts[part] = path
+        elif not (path.exists() and sample_fingerprint(path) == result.fingerprint):
+            return None
+    for part, path in parts.items():
         replace_durably(part, path)
-    elif not (path.exists() and sample_fingerprint(path) == result.fingerprint):
-        return None
     return done
+
+
+def _find_fullest(folders: list[Path]) -> Path:
+    """Return the folder on the disk with the least free space."""
+    return min((folder for folder in folders if folder.is_dir()),
+               key=lambda folder: shutil.disk_usage(folder).free)  # fmt: skip
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
     while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # OSError, or FFmpeg's
+        if getattr(error, "errno", None) in FULL_DISK:  # OSError, or FFmpeg's
             return True
         error = error.__cause__
     return False

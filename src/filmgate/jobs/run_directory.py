@@ -13,21 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filmgate.errors import BadSetting, Busy, DiskFull
+from filmgate.backends.worker_process import WORKER
+from filmgate.errors import FULL_DISK, BadSetting, Busy, DiskFull, FilmgateError
 from filmgate.media.images.numbering import compile_number_pattern
-from filmgate.storage.atomic import write_atomic
+from filmgate.storage.atomic import append_suffix, write_atomic
 from filmgate.storage.file_lock import is_same_file, try_lock
 
 SUFFIX = ".filmgate"
 COMMITS = "commits.json"  # the list of commits that count
+JOURNAL = "progress.journal"  # where to resume between two commits
 MAX_SNAPSHOTS = 2  # the latest, and the one before it in case that is damaged
 MAX_JSON_BYTES = 16 << 20
+MAX_JSON_DEPTH = 32
 # Every name that a run gives to a file here. Nothing else is ever opened for writing or deleted.
 _OWN_NAMES = re.compile(
-    r"lock|events\.jsonl|(job|plan|commits)\.json|\d{6,}\.snapshot|\.filmgate-[0-9a-f]{8}\.new"
+    r"lock|events\.jsonl|(job|plan|commits)\.json|(frames|progress)\.journal|\d{6,}\.snapshot|\.filmgate-[0-9a-f]{8}\.new"
     r"|\.?\d{6,}\.(nut|mov|jsonl|png|jpe?g|webp|tiff?)|(result|playable)\.\w+|\.playable\.[0-9a-f]{8}\.part\.\w+"
 )
-_HOLDER = re.compile(rb"(process \d+ on .*)?", re.DOTALL)
+# After a power cut its end may be zero bytes, as it is not synced.
+_HOLDER = re.compile(rb"(process \d.*)?\0*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +44,43 @@ class RunDirectory:
     def for_result(cls, result: Path) -> RunDirectory:
         """Return the directory, OUT.filmgate, of the run that makes `result`.
 
-        Of images it is next to their folder: frames.filmgate, also for frames/%06d.png.
+        Of images it is next to their folder: frames.filmgate, also for frames/%06d.png. A long
+        name is cut.
         """
         if compile_number_pattern(result.name):
             result = result.parent
         if result.name in ("", ".."):
             result = result.resolve()
-        return cls(result.with_name(result.name + SUFFIX))
+        return cls(append_suffix(result, SUFFIX))
 
     @contextmanager
     def lock(self) -> Iterator[bool]:
         """Lock the directory while the `with` lasts; the lock ends with its process.
 
         Yields whether the directory is new. Raises Busy, with the process that holds it;
-        BadSetting if it cannot be created, or holds files that no run wrote.
+        BadSetting if it cannot be created, or holds files that no run wrote; DiskFull.
         """
         try:
             created = _create(self.path)
-            if foreign := self.find_foreign_files():
+            foreign = self.find_foreign_files()
+            if foreign and (holder := self.read_holder()):
+                raise self._explain_busy(holder)
+            if foreign:
                 raise BadSetting(
                     f"{self.path} is not the folder of a run: it holds {foreign}. Nothing in it "
                     "was changed. Pass a new or an empty folder to --work"
                 )
             lock = (self.path / "lock").open("ab+", buffering=0)
+        except FileNotFoundError as error:
+            if self.path.parent.is_dir():
+                raise self._explain_end() from error
+            raise BadSetting(
+                f"cannot create the folder {self.path}: {self.path.parent} does not exist. Create "
+                "it first, or pass another folder with --work"
+            ) from error
         except OSError as error:
+            if error.errno in FULL_DISK:
+                raise DiskFull.of(self.path.parent, error) from error
             raise BadSetting(
                 f"cannot write to the folder {self.path}: {error.strerror}. Pass another folder to "
                 "--work"
@@ -71,16 +88,21 @@ class RunDirectory:
         with lock:
             if not try_lock(lock.fileno()):
                 lock.seek(0)
-                raise Busy(
-                    f"{self.path} is in use by {lock.read().decode() or 'another process'}: wait "
-                    "for it, or stop it"
-                )
+                raise self._explain_busy(_decode_holder(lock.read(1000)))
             if not is_same_file(lock.fileno(), self.path / "lock"):
-                raise Busy(f"another process just finished {self.path}: look at its result")
+                raise self._explain_end()
             lock.truncate(0)
             with suppress(OSError):  # on a full disk the lock has no name in it, but it is held
-                lock.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+                lock.write(
+                    f"process {_find_stoppable_process()} on {socket.gethostname()}".encode()
+                )
             yield created
+
+    def _explain_busy(self, holder: str) -> Busy:
+        return Busy(f"{self.path} is in use by {holder}: wait for it, or stop it")
+
+    def _explain_end(self) -> Busy:
+        return Busy(f"another process just finished {self.path}: look at its result")
 
     def find_foreign_files(self) -> str:
         """Return names of files here that no run wrote, if they make it another directory.
@@ -90,13 +112,13 @@ class RunDirectory:
         """
         own, others = set[str](), list[str]()
         for name in sorted(os.listdir(self.path)):
-            if not _OWN_NAMES.fullmatch(name):
+            if not is_own_name(name):
                 others.append(name)
             elif _is_file(self.path / name):
                 own.add(name)
-            else:
+            elif os.path.lexists(self.path / name):  # else the run that works here deleted it
                 return f"{name}, which is no regular file"
-        if "lock" in own and not _HOLDER.fullmatch((self.path / "lock").read_bytes()[:1000]):
+        if "lock" in own and not _HOLDER.fullmatch(_read_start(self.path / "lock")):
             return "lock, which no run wrote"
         if ("job.json" in own and self._has_job()) or ("lock" in own and not others):
             return ""
@@ -111,17 +133,34 @@ class RunDirectory:
     def read_holder(self) -> str:
         """Return the process that holds the lock, "" if none does."""
         try:
-            with (self.path / "lock").open("r", encoding="utf-8") as lock:
+            with (self.path / "lock").open("r", encoding="utf-8", errors="replace") as lock:
                 return "" if try_lock(lock.fileno()) else lock.read().strip() or "another process"
         except OSError:
             return ""
+
+    def measure_bytes(self) -> int:
+        """Return the size of all files in the directory together."""
+        total = 0
+        for entry in os.scandir(self.path):
+            with suppress(OSError):  # deleted by the run that works on it
+                total += entry.stat(follow_symlinks=False).st_size
+        return total
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file so that it is complete or absent, and durable. Raises DiskFull."""
         try:
             write_atomic(self.path / name, data)
         except OSError as error:
+            self.check_exists()
             raise DiskFull.of(self.path, error) from error
+
+    def check_exists(self) -> None:
+        """Raise FilmgateError if the directory was removed while the run works in it."""
+        if not self.path.is_dir():
+            raise FilmgateError(
+                f"{self.path} was removed while the run worked in it, with everything that was "
+                "done: run the same command again, and leave the folder until it is complete"
+            )
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file, None if it does not exist."""
@@ -130,21 +169,26 @@ class RunDirectory:
         return None
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Return the object in a JSON file; {} if it does not exist or is no such file."""
+        """Return the object in a JSON file; {} if it does not exist or is no such file.
+
+        Files that no run writes are refused: larger than 16 MiB, nested deeper than 32 values, or
+        with numbers that JSON does not have.
+        """
         with suppress(OSError, ValueError, RecursionError):
             path = self.path / name
             if path.stat().st_size <= MAX_JSON_BYTES:
-                value = json.loads(path.read_bytes())
-                return value if isinstance(value, dict) else {}
+                value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+                return value if isinstance(value, dict) and _is_shallow(value) else {}
         return {}
 
     def clear(self) -> None:
         """Delete what the run wrote, except the lock and job.json.
 
-        The list of commits goes first: a run that finds the rest of the directory starts again.
-        job.json stays, because it marks the directory as a run's.
+        What says where to resume goes first: a run that finds the rest of the directory starts
+        again. job.json stays, because it marks the directory as a run's.
         """
-        self._delete(COMMITS)
+        for name in (JOURNAL, COMMITS):
+            self._delete(name)
         for name in sorted(os.listdir(self.path)):
             if name not in ("lock", "job.json"):
                 self._delete(name)
@@ -152,12 +196,16 @@ class RunDirectory:
     def remove(self) -> None:
         """Delete what the run wrote, and the directory if it was created for the run.
 
-        Files that say that the result is complete go last. Files of the user stay.
+        Files that say that the result is complete go last; the list of commits goes before the
+        snapshots in it. Files of the user stay.
         """
+        if not self.path.is_dir():
+            return
         is_given = self._has_job() and self.read_json("job.json").get("given")
-        last = (COMMITS, "plan.json", "job.json", "lock")
-        names = [name for name in sorted(os.listdir(self.path)) if name not in last]
-        for name in (*names, *last):
+        names = sorted(os.listdir(self.path))
+        snapshots = [name for name in names if name.endswith(".snapshot")]
+        last = (COMMITS, *snapshots, "plan.json", "job.json", "lock")
+        for name in (*(name for name in names if name not in last), *last):
             self._delete(name)
         if not is_given:
             with suppress(OSError):  # it holds files of the user
@@ -168,8 +216,42 @@ class RunDirectory:
 
     def _delete(self, name: str) -> None:
         path = self.path / name
-        if _OWN_NAMES.fullmatch(name) and _is_file(path):
+        if is_own_name(name) and _is_file(path):
             os.unlink(path)
+
+
+def is_own_name(name: str) -> bool:
+    """Return whether a run gives this name to a file in its directory."""
+    return bool(_OWN_NAMES.fullmatch(name))
+
+
+def _is_shallow(value: object, depth: int = MAX_JSON_DEPTH) -> bool:
+    """Return whether no value of a JSON file is nested deeper than `depth`."""
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_shallow(item, depth - 1) for item in inner)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _read_start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1000)
+
+
+def _decode_holder(text: bytes) -> str:
+    return text.decode(errors="replace").strip() or "another process"
+
+
+def _find_stoppable_process() -> int | None:
+    """Return the process that stops the run when it is stopped: a worker's parent, or this one."""
+    from multiprocessing import current_process, parent_process
+
+    parent = parent_process()
+    return parent.pid if parent and current_process().name == WORKER else os.getpid()
 
 
 def _create(folder: Path) -> bool:

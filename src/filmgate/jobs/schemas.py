@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from filmgate.core.plan import Plan
 from filmgate.jobs.run_directory import MAX_SNAPSHOTS
 
+MAX_OUTPUTS = 16  # of one run
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -25,9 +26,10 @@ class StoredEntry(BaseModel):
 
 
 class StoredResult(BaseModel):
-    """The file that is the complete result, and what identifies its content."""
+    """The file that is the complete result of an output, and what identifies its content."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    output: Annotated[int, Field(ge=0, lt=MAX_OUTPUTS)]
     name: Annotated[str, Field(pattern=r"^result\.\w{1,8}$")]
     fingerprint: dict[str, Any]
 
@@ -36,20 +38,21 @@ class StoredCommits(BaseModel):
     """commits.json, the latest snapshot first."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    snapshots: Annotated[list[StoredEntry], Field(max_length=MAX_SNAPSHOTS)] = []
-    complete: StoredResult | None = None
+    snapshots: Annotated[list[StoredEntry], Field(min_length=1, max_length=MAX_SNAPSHOTS)]
+    complete: Annotated[list[StoredResult], Field(max_length=MAX_OUTPUTS)] = []
 
 
 class StoredJob(BaseModel):
     """job.json: everything the result depends on.
 
-    `job`: the definition; `videos`, `files`: fingerprints of what it reads. `given`: the user
-    created the directory, so it is not removed.
+    `job`: the definition; `videos`, `inputs`, `files`: what identifies its videos, the files that
+    its tasks name, and weights. `given`: the user created the directory, so it is not removed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     job: dict[str, Any]
     videos: list[dict[str, Any]]
+    inputs: list[dict[str, Any]]
     files: list[dict[str, Any]]
     limits: dict[str, Any]
     versions: dict[str, str]
@@ -61,7 +64,7 @@ class StoredPlan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     plan: dict[str, Any]
-    frames: Annotated[int, Field(ge=0)] | None = None
+    frames: _Count | None = None
 
     def to_plan(self) -> Plan:
         """Return the plan itself. Raises ValidationError."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from filmgate.jobs.schemas import StoredJob, StoredPlan
 
 JOB, PLAN = "job.json", "plan.json"
+_DAMAGED = "it is damaged, or another version of filmgate wrote it"
 
 
 def read_stored_job(directory: RunDirectory) -> StoredJob:
@@ -26,13 +27,11 @@ def read_stored_job(directory: RunDirectory) -> StoredJob:
     try:
         return StoredJob.model_validate(directory.read_json(JOB))
     except ValidationError as error:
-        raise _explain(directory, JOB) from error
+        raise explain_damage(directory, JOB) from error
 
 
-def read_stored_plan(directory: RunDirectory) -> StoredPlan | None:
-    """Return what plan.json says, None if there is none. Raises BadSetting as above."""
-    if not (directory.path / PLAN).exists():
-        return None
+def read_stored_plan(directory: RunDirectory) -> StoredPlan:
+    """Return what plan.json says. Raises BadSetting if it is missing, or as above."""
     from pydantic import ValidationError
 
     from filmgate.jobs.schemas import StoredPlan
@@ -41,7 +40,7 @@ def read_stored_plan(directory: RunDirectory) -> StoredPlan | None:
         stored = StoredPlan.model_validate(directory.read_json(PLAN))
         stored.to_plan()
     except (ValidationError, BadSetting) as error:
-        raise _explain(directory, PLAN) from error
+        raise explain_damage(directory, PLAN) from error
     return stored
 
 
@@ -55,8 +54,9 @@ def write_stored_plan(directory: RunDirectory, plan: Plan, frames: int | None) -
     directory.write(PLAN, json.dumps({"plan": plain(plan), "frames": frames}, indent=1).encode())
 
 
-def _explain(directory: RunDirectory, name: str) -> BadSetting:
+def explain_damage(directory: RunDirectory, name: str, reason: str = _DAMAGED) -> BadSetting:
+    """Return the error for a file in a run's directory that no run of this version wrote."""
     return BadSetting(
-        f"cannot read {directory.path / name}: it is damaged, or another version of filmgate wrote "
-        "it. Run the same command with --restart to start again"
+        f"cannot read {directory.path / name}: {reason}. Run the same command with --restart to "
+        "start again"
     )

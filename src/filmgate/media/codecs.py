@@ -8,6 +8,24 @@ _X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast",
          "medium", "slow", "slower", "veryslow", "placebo")  # fmt: skip
 _PRORES = ("proxy", "lt", "standard", "hq", "4444", "4444xq")
 
+# Other names of codecs: those of encoders, and those that people use.
+_OTHER_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("x264", "libx264", "avc", "avc1", "h.264", "264", "openh264"), "h264"),
+        **dict.fromkeys(("h265", "x265", "libx265", "h.265", "265", "hvc1", "hev1"), "hevc"),
+        **dict.fromkeys(("libsvtav1", "svtav1", "svt-av1", "libaom-av1", "aom", "librav1e", "rav1e",
+                         "av01", "libdav1d"), "av1"),
+        **dict.fromkeys(("libvpx-vp9", "libvpx", "vp09", "vpx"), "vp9"),
+        **dict.fromkeys(("prores_ks", "prores_aw", "apple_prores", "prores422"), "prores"),
+        **dict.fromkeys(("nvenc", "h264_cuda", "nvenc_h264", "h264_cuvid"), "h264_nvenc"),
+        **dict.fromkeys(("nvenc_hevc", "h265_nvenc", "hevc_cuvid"), "hevc_nvenc"),
+        **dict.fromkeys(("h265_qsv",), "hevc_qsv"),
+        **dict.fromkeys(("h265_videotoolbox", "videotoolbox"), "hevc_videotoolbox"),
+        **dict.fromkeys(("raw", "yuv4mpegpipe"), "rawvideo"),
+        **dict.fromkeys(("lossless", "huffyuv", "ffvhuff", "utvideo"), "ffv1"),
+    }
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
@@ -55,3 +73,11 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
         "hevc_videotoolbox": _define_gpu_codec("hevc_videotoolbox", "q"),
     }
 )  # fmt: skip
+
+
+def suggest_codec(name: str) -> str:
+    """Return what to pass in place of a codec that is none of CODECS; "" if nothing is known."""
+    if name.lower() == "copy":
+        return "frames are always encoded again; pass one of " + ", ".join(CODECS)
+    other = name.lower() if name.lower() in CODECS else _OTHER_NAMES.get(name.lower(), "")
+    return f"it is called {other} here, pass {other}" if other else ""

@@ -13,6 +13,7 @@ from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.snapshot import Cursor
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadSetting
+from filmgate.media.rates import check_rate
 
 if TYPE_CHECKING:
     from filmgate.core.stage import AnyStage
@@ -36,9 +37,10 @@ class FrameCounter:
         return ()
 
     def __post_init__(self) -> None:
-        for name in ("frames", "fps"):
-            if getattr(self, name) <= 0:
-                raise BadSetting(f"{name} is {getattr(self, name)}: wanted more than 0")
+        if self.frames <= 0:
+            raise BadSetting(f"frames is {self.frames}: wanted more than 0")
+        if (rate := check_rate("fps", self.fps)) != self.fps:  # it was text, or the decimal form
+            object.__setattr__(self, "fps", rate)
 
     @contextmanager
     def open(self, threads: int | None = None) -> Iterator[CountedFrames]:

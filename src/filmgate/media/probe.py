@@ -14,11 +14,12 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from filmgate.core.frame import ColorTags
-from filmgate.errors import BadInput, UserError
+from filmgate.errors import BadInput, Unsupported, UserError
 from filmgate.media.containers.open import open_container, translate_errors
 from filmgate.media.pixels.av_frames import read_color_tags
 from filmgate.media.reading.decoder import choose_stream
 from filmgate.media.sources import VideoFile
+from filmgate.media.streams.description import has_decoder, name_codec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +88,8 @@ def probe(path: Path, header: bool = False) -> MediaInfo:
     with open_container(path) as container:
         try:
             best: int | None = choose_stream(path, container, None).index
-        except BadInput:
-            best = None  # a file with audio only is still worth showing
+        except (BadInput, Unsupported):
+            best = None  # no video, or none that can be decoded: the rest is still worth showing
         return MediaInfo(
             path=path,
             container=container.format.name,
@@ -129,19 +130,20 @@ def find_audio_start(path: Path, index: int | None = None) -> Fraction | None:
 
 
 def _describe_stream(path: Path, stream: Stream, header: bool) -> StreamInfo:
-    context = stream.codec_context
-    audio = stream if isinstance(stream, AudioStream) else None
+    known = has_decoder(stream)
+    audio = stream if isinstance(stream, AudioStream) and known else None
+    video = stream if isinstance(stream, VideoStream) and known else None
     return StreamInfo(
         index=stream.index,
         kind=stream.type,
-        codec=context.codec.canonical_name if context else stream.name or "unknown",
+        codec=name_codec(stream),
         language=stream.language,
         dispositions=tuple(d.name for d in Disposition if d & stream.disposition and d.name),
         time_base=stream.time_base,
         start=_to_seconds(stream.start_time, stream.time_base),
         duration=_to_seconds(stream.duration, stream.time_base),
         metadata=dict(stream.metadata),
-        video=_describe_video(path, stream, header) if isinstance(stream, VideoStream) else None,
+        video=_describe_video(path, video, header) if video else None,
         sample_rate=audio.codec_context.sample_rate if audio else None,
         channels=audio.codec_context.channels if audio else None,
     )

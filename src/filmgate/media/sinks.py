@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 from filmgate.errors import BadSetting
 from filmgate.media.codecs import CODECS
 from filmgate.media.options import (
     SUFFIXES,
+    AudioMode,
     Codec,
     Container,
     EncodeOptions,
     Fit,
     ImageOptions,
+    StreamOptions,
+    SubtitleMode,
 )
+from filmgate.media.pixels.format_names import check_pixel_format
+from filmgate.media.settings import check_settings
 
 if TYPE_CHECKING:
     from filmgate.core.frame import StreamSpec
-    from filmgate.core.snapshot import CheckpointStore
+    from filmgate.core.snapshot import CheckpointStore, Commit
     from filmgate.core.source_metadata import SourceMetadata
     from filmgate.core.stage import AnyStage
     from filmgate.media.images.image_writer import ImageWriter
@@ -35,6 +40,8 @@ _RAW_SUFFIXES = (".nut", ".y4m")  # in others, readers would not know the pixel 
 @dataclass(frozen=True, slots=True)
 class VideoOutput:
     """A video file: .mp4, .m4v, .mov, .mkv, .webm, .nut or .y4m. "-" writes to standard output."""
+
+    takes_images: ClassVar[bool] = True
 
     path: Path
 
@@ -61,7 +68,24 @@ class VideoOutput:
     overwrite: bool = False
     """Replace the output if it exists."""
 
+    drop: tuple[str, ...] = ()
+    """Leave out streams of the input: audio, subtitle, data, attachment or video (all but the one
+    that is processed), one of a kind such as audio:1 (counted from 0), or the number of a stream as
+    probe shows it. Can be given several times."""
+
+    audio: AudioMode | None = None
+    """Audio of the input: copy it, encode it (aac, in .webm opus), or drop it. Default: what the
+    container cannot hold is encoded, PCM as PCM where that fits; the rest is copied."""
+
+    subtitles: SubtitleMode = "copy"
+    """Subtitles of the input: copy them (text becomes the container's kind of text), or drop
+    them."""
+
     def __post_init__(self) -> None:
+        check_settings(self)
+        _ = self.stream_options  # checks them
+        if self.pix_fmt is not None:
+            check_pixel_format(self.pix_fmt)
         for name, values in (
             ("codec", get_args(Codec)), ("container", get_args(Container)), ("fit", get_args(Fit)),
         ):  # fmt: skip
@@ -129,7 +153,13 @@ class VideoOutput:
             preset=self.preset,
             overwrite=self.overwrite,
             to_pipe=self.to_pipe,
+            streams=self.stream_options,
         )
+
+    @property
+    def stream_options(self) -> StreamOptions:
+        """Which other streams of the input are kept. Raises BadSetting."""
+        return StreamOptions(drop=tuple(self.drop), audio=self.audio, subtitles=self.subtitles)
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """Return the stages that run before encoding. Raises BadSetting, Unsupported."""
@@ -180,7 +210,9 @@ class VideoOutput:
 
 @dataclass(frozen=True, slots=True)
 class ImageOutput:
-    """Lossless images: a folder, or a pattern such as frames/%06d.png, .webp or .tiff."""
+    """Lossless images: a folder (PNG), or a pattern such as frames/%06d.png, .webp or .tiff."""
+
+    takes_images: ClassVar[bool] = True
 
     path: Path
 
@@ -191,6 +223,7 @@ class ImageOutput:
     """Replace images that exist."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if not 0 <= self.png_level <= 9:
             raise BadSetting(f"png_level is {self.png_level}, wanted 0 (fast) to 9 (small)")
 
@@ -230,21 +263,26 @@ class ImageOutput:
         """Return no files: what a killed run leaves is in its directory, for the next run."""
         return []
 
-    def discard(self, checkpoints: CheckpointStore) -> None:
-        """Delete the images that an earlier run wrote, by its `checkpoints`; no others."""
+    def discard(self, folder: Path, commits: Sequence[Commit]) -> None:
+        """Delete the images that an earlier run in `folder` wrote, by its `commits`; no others."""
         from filmgate.media.images.image_writer import discard_images
 
-        discard_images(self.image_options, checkpoints)
+        discard_images(self.image_options, folder, commits)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordOutput:
     """Records instead of a video: JSON Lines, one line for each record that a task gives."""
 
+    takes_images: ClassVar[bool] = False
+
     path: Path
 
     overwrite: bool = False
     """Replace the output if it exists."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """Return no stages: images are not written."""

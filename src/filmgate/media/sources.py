@@ -9,9 +9,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filmgate.core.source_metadata import MAX_PIXELS
 from filmgate.errors import BadSetting
-from filmgate.media.options import IMAGE_SUFFIXES, ReadOptions, TrimOptions
+from filmgate.media.containers.animated_png import is_animated_png
+from filmgate.media.options import (
+    IMAGE_SUFFIXES,
+    ReadOptions,
+    TrimOptions,
+    choose_max_pixels,
+)
+from filmgate.media.rates import MAX_INPUT_RATE, check_rate
+from filmgate.media.settings import check_settings
 
 if TYPE_CHECKING:
     from filmgate.core.frame import StreamSpec
@@ -25,12 +32,14 @@ if TYPE_CHECKING:
 class InputOptions(TrimOptions):
     """Settings that all inputs share."""
 
-    max_pixels: int = MAX_PIXELS
-    """Refuse frames with more pixels than this, before they are decoded."""
+    max_pixels: int | None = None
+    """Refuse frames with more pixels than this, before they are decoded. Default:
+    50331648, 8192 x 6144, or what the memory of the machine can hold."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         TrimOptions.__post_init__(self)  # super() fails in a dataclass with slots
-        if self.max_pixels < 1:
+        if self.max_pixels is not None and self.max_pixels < 1:
             raise BadSetting(f"max_pixels is {self.max_pixels}: wanted at least 1")
 
     @property
@@ -41,7 +50,7 @@ class InputOptions(TrimOptions):
 
 @dataclass(frozen=True, slots=True)
 class VideoFile(InputOptions):
-    """A video file: mp4, mov, mkv, webm, avi, ts, gif, y4m or nut."""
+    """A video file: mp4, mov, mkv, webm, avi, ts, gif, y4m, nut or an animated PNG."""
 
     path: Path
 
@@ -69,7 +78,7 @@ class VideoFile(InputOptions):
                 trim=self.trim,
                 deinterlace=self.deinterlace,
                 keep_going=self.keep_going,
-                max_pixels=self.max_pixels,
+                max_pixels=choose_max_pixels(self.max_pixels),
                 threads=choose_threads(threads),
             )
         )
@@ -81,7 +90,7 @@ class VideoFile(InputOptions):
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """Return the stages that run before any task. Raises Unsupported."""
-        from filmgate.media.pixels.planes import is_hdr
+        from filmgate.media.pixels.format_names import is_hdr
 
         if not self.tonemap or not is_hdr(spec.colour):
             return ()
@@ -101,8 +110,9 @@ class ImageSequence(InputOptions):
 
     def __post_init__(self) -> None:
         InputOptions.__post_init__(self)
-        if self.in_fps <= 0:
-            raise BadSetting(f"in_fps is {self.in_fps}: wanted more than 0")
+        rate = check_rate("in_fps", self.in_fps, MAX_INPUT_RATE)
+        if rate != self.in_fps:  # it was text, or the decimal form of a rate
+            object.__setattr__(self, "in_fps", rate)
 
     def open(self, threads: int | None = None) -> ImageReader:
         """Find the images and decode the first one. Raises BadInput, BadSetting, Unsupported."""
@@ -111,7 +121,7 @@ class ImageSequence(InputOptions):
         options = ReadOptions(
             path=Path(self.path),
             trim=self.trim,
-            max_pixels=self.max_pixels,
+            max_pixels=choose_max_pixels(self.max_pixels),
             threads=choose_threads(threads),
         )
         return ImageReader.open(options, self.in_fps)
@@ -150,7 +160,7 @@ class VideoPipe(InputOptions):
         options = ReadOptions(
             path=Path(self.path),
             trim=self.trim,
-            max_pixels=self.max_pixels,
+            max_pixels=choose_max_pixels(self.max_pixels),
             threads=choose_threads(threads),
         )
         return open_pipe(options, None if self.spool is None else Path(self.spool))
@@ -166,5 +176,10 @@ def choose_threads(threads: int | None) -> int:
 
 
 def is_images(path: Path) -> bool:
-    """Whether `path` names images: a folder, a pattern such as %06d.png or *.jpg, or one image."""
-    return path.suffix.lower() in IMAGE_SUFFIXES or path.is_dir()
+    """Whether `path` names images: a folder, a pattern such as %06d.png or *.jpg, or one image.
+
+    An animated PNG is a video.
+    """
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return not (path.is_file() and is_animated_png(path))
+    return path.is_dir()

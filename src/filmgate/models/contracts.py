@@ -30,9 +30,24 @@ class FrameInterpolator(Protocol):
 
 
 class ImageUpscaler(Protocol):
-    """Return the image enlarged: planes to planes of the same format."""
+    """Return the image enlarged: planes to planes of the same format.
+
+    Raises FloatingPointError for images that are not finite.
+    """
 
     def __call__(self, image: object, /) -> object: ...
+
+
+@runtime_checkable
+class BatchUpscaler(Protocol):
+    """An ImageUpscaler that takes several images at once."""
+
+    def upscale_batch(self, images: Sequence[object]) -> Sequence[object]:
+        """Return the images enlarged: planes to planes of the same format.
+
+        Raises FloatingPointError for images that are not finite.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,15 @@ class PredictsMemory(Protocol):
 
     def predict_memory(self, spec: StreamSpec) -> Sequence[MemoryPrediction]:
         """Return predictions for the stream `spec`, none if unknown. Raises UserError."""
+        ...
+
+
+@runtime_checkable
+class DescribesOutput(Protocol):
+    """A task that knows which stream it makes without its weights."""
+
+    def describe_output(self, spec: StreamSpec) -> StreamSpec:
+        """Return what the task makes of the stream `spec`, as its stages would."""
         ...
 
 
@@ -115,8 +139,9 @@ class Family:
     """Given the stream, scale and options, return a function of one image, or a stage of planes
     to planes if the model has memory."""
 
-    scales: tuple[int, ...] = (2,)
-    """The scales that `build_upscaler` takes, if they are known; tests use the first."""
+    scales: tuple[int, ...] = ()
+    """The scales that `build_upscaler` takes; empty if they depend on the weights. Tests use the
+    first, or 2."""
 
     sample_options: Any = None
     """Options with which tests build the model."""
@@ -130,8 +155,15 @@ class Family:
     build_flow: Callable[[str, Any, Placement], Estimator] | None = None
     """Given one of `flow_models` and the options, return what estimates flow."""
 
+    build_tracker: Callable[[Any, Placement], AnyStage] | None = None
+    """Given the options, return a stage that finds people or faces in frames of planes and adds a
+    record for each."""
+
     weights: tuple[Weights, ...] = ()
     """Published files of weights."""
+
+    needs_all_weights: bool = False
+    """The model opens all of `weights`: they are downloaded together, by the family's name."""
 
     repositories: tuple[WeightsRepository, ...] = ()
     """Published folders of weights."""

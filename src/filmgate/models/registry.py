@@ -16,6 +16,7 @@ from filmgate.core.frame import StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.device.placement import Placement
 from filmgate.errors import BadSetting, BadWeights
+from filmgate.installation import advise_install
 from filmgate.models.contracts import (
     Family,
     FrameInterpolator,
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
 
     from filmgate.flow.estimator import Estimator
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")  # of files of weights
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".pkl")  # of files of weights
 GROUP = "filmgate.models"  # of entry points
 T = TypeVar("T", Weights, WeightsRepository)
 _PACKAGE = "filmgate.models.families"  # imported by name: families may import this module
+
+_registered: dict[str, Family] = {}  # by name: those of `register_family`
 
 
 # --- families -------------------------------------------------------------------------------------
@@ -44,7 +47,7 @@ def list_families() -> tuple[str, ...]:
 
     Raises BadSetting if two have the same name.
     """
-    names = sorted([*_built_in(), *(point.name for point in _find_entry_points())])
+    names = sorted([*_built_in(), *_registered, *(point.name for point in _find_entry_points())])
     if twice := [one for one, other in pairwise(names) if one == other]:
         raise BadSetting(f"two families are called {twice[0]}: uninstall one of the packages")
     return tuple(names)
@@ -52,6 +55,8 @@ def list_families() -> tuple[str, ...]:
 
 def find_family(name: str) -> Family:
     """Return the family of that name. Raises BadSetting with the nearest name."""
+    if name in _registered:
+        return _registered[name]
     # only this one is imported: loading the entry points of others takes time
     if name in _built_in():
         return _load(import_module(f"{_PACKAGE}.{name}"), name)
@@ -59,6 +64,23 @@ def find_family(name: str) -> Family:
         if point.name == name:
             return _load(point.load(), name)
     raise BadSetting(f"there is no model {name!r}: {_suggest(name, list_families())}")
+
+
+def is_built_in(name: str) -> bool:
+    """Return whether a family is part of Filmgate, not of another installed package."""
+    return name in _built_in()
+
+
+def register_family(family: Family) -> None:
+    """Add a family for this process, as in a notebook; a package names it in an entry point.
+
+    Registered again, it replaces the one before. Raises BadSetting if the name is taken.
+    """
+    if not isinstance(family, Family):
+        raise BadSetting(f"cannot register {family!r:.60}: pass a Family")
+    if family.name in list_families() and family.name not in _registered:
+        raise BadSetting(f"there is a family called {family.name} already: choose another name")
+    _registered[family.name] = family
 
 
 def load_families() -> tuple[Family, ...]:
@@ -79,6 +101,11 @@ def list_upscalers() -> tuple[str, ...]:
 def list_flow_models() -> tuple[str, ...]:
     """Return the names of the optical flow models of all families."""
     return tuple(name for family in load_families() for name in family.flow_models)
+
+
+def list_trackers() -> tuple[str, ...]:
+    """Return the names of the families that find people or faces."""
+    return tuple(family.name for family in load_families() if family.build_tracker)
 
 
 def check_options(name: str, options: Any) -> Any:
@@ -154,6 +181,17 @@ def find_flow_family(model: str) -> Family:
     raise BadSetting(f"flow is {model!r}: pass one of {', '.join(list_flow_models())}")
 
 
+def build_tracker(name: str, options: Any = None, placement: Placement | None = None) -> AnyStage:
+    """Return the stage that finds people or faces and adds a record for each to its frame.
+
+    Raises BadSetting, BadWeights.
+    """
+    build = find_family(name).build_tracker if name in list_families() else None
+    if build is None:
+        raise BadSetting(f"model is {name!r}: pass one of {', '.join(list_trackers())}")
+    return build(check_options(name, options), placement or Placement())
+
+
 # --- weights --------------------------------------------------------------------------------------
 
 
@@ -218,6 +256,16 @@ def find_weights(name: str) -> Weights | WeightsRepository:
     raise BadSetting(f"no weights are called {name!r}: {_suggest(name, tuple(known))}")
 
 
+def find_together(name: str) -> tuple[Weights | WeightsRepository, ...]:
+    """Return what is downloaded by this name: all files of a family that needs them all, or one.
+
+    Raises BadSetting with the nearest name.
+    """
+    if name in list_families() and (family := find_family(name)).needs_all_weights:
+        return family.weights
+    return (find_weights(name),)
+
+
 def get_tensor_shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
     """Return the tensors that the file must hold, by name; empty if its family does not say."""
     describe = find_family(weights.family).tensor_shapes
@@ -240,7 +288,7 @@ def identify_weights(path: Path) -> str:
                          "--model and the file with --weights")  # fmt: skip
     if not claims:
         first = ", ".join(list(shapes)[:3])
-        hint = "" if find_spec("spandrel") else ", and pip install 'filmgate[image]' adds more"
+        hint = "" if find_spec("spandrel") else f", and {advise_install('image')} adds more"
         raise BadWeights(f"{path} holds {len(shapes)} tensors ({first} ...) that no family here "
                          f"knows: filmgate models lists the families{hint}")  # fmt: skip
     return claims[0]

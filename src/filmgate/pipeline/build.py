@@ -1,16 +1,19 @@
 """Build the pipeline of a job: every stage from decoded frames to what the sink takes."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from filmgate.core.chain import Chain
-from filmgate.core.frame import StreamSpec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.job import Job, SinkFile, Source, SourceFile, Task
 from filmgate.core.join import JoiningTask, open_joined
 from filmgate.core.model_cache import ModelCache
 from filmgate.core.plan import Plan
+from filmgate.core.snapshot import Cursor
+from filmgate.core.source_metadata import SourceMetadata
+from filmgate.core.stage import require_stages
 from filmgate.pipeline.wrapping import wrap_stages
 
 
@@ -41,7 +44,7 @@ def build(job: Job, spec: StreamSpec, models: ModelCache | None = None) -> Pipel
     Networks are taken from `models`, and loaded into it if they are not there (default: loaded
     for this pipeline alone).
     """
-    return build_parts(job.source, job.tasks, job.sink, spec, job.seed, models)
+    return build_parts(job.source, job.tasks, job.image_sink, spec, job.seed, models)
 
 
 def build_parts(
@@ -52,11 +55,16 @@ def build_parts(
     seed: int = 0,
     models: ModelCache | None = None,
 ) -> Pipeline:
-    """Return the same for the parts of a job; without a sink it ends behind the last task."""
+    """Return the same for the parts of a job; without a sink it ends behind the last task.
+
+    Only the sink that takes images has stages.
+    """
     seeded, models = replace(spec, seed=seed), models or ModelCache()
     chain = Chain(source.stages(seeded))
     for task in tasks:
-        chain = Chain((chain, *task.stages(chain.output(seeded), models)))
+        stages = task.stages(chain.output(seeded), models)
+        require_stages(stages, task)
+        chain = Chain((chain, *stages))
     if sink is not None:
         chain = Chain((chain, *sink.stages(chain.output(seeded))))
     return Pipeline(source, spec, chain)
@@ -68,6 +76,41 @@ def open_source(
     """Open a source with the second inputs of the tasks joined to its frames. Raises UserError."""
     joins = [join for task in tasks if isinstance(task, JoiningTask) for join in task.joins()]
     return open_joined(source.open(threads), joins, threads)
+
+
+@dataclass(slots=True)
+class CaptionDropper:
+    """A source without its closed captions, which is reported once: tasks make new frames."""
+
+    source: Source
+    reported: bool = False
+
+    @property
+    def spec(self) -> StreamSpec:
+        """The source's."""
+        return self.source.spec
+
+    @property
+    def metadata(self) -> SourceMetadata:
+        """The source's."""
+        return self.source.metadata
+
+    def read(
+        self, cursor: Cursor | None, size: int
+    ) -> Generator[tuple[list[Frame], Cursor], None, None]:
+        """See `Source.read`."""
+        for frames, after in self.source.read(cursor, size):
+            yield [self._drop(frame) for frame in frames], after
+
+    def _drop(self, frame: Frame) -> Frame:
+        if "captions" not in frame.extras:
+            return frame
+        extras = {key: value for key, value in frame.extras.items() if key != "captions"}
+        if not self.reported:
+            said = "closed captions are left out: the frames of the result are new"
+            extras["notice"] = "; ".join(filter(None, (str(extras.get("notice", "")), said)))
+            self.reported = True
+        return replace(frame, extras=extras)
 
 
 def compute_time_scale(tasks: Sequence[Task]) -> Fraction | None:

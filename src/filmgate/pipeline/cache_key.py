@@ -5,7 +5,7 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from filmgate.core.instrumentation.memory import get_loaded_cuda
+from filmgate.core.instrumentation.memory import get_loaded_cuda, list_used_devices
 from filmgate.core.job import SourceFile
 from filmgate.media.sources import ImageSequence, VideoFile
 from filmgate.storage.fingerprint import cached_sha256
@@ -26,9 +26,15 @@ def describe_source(source: SourceFile, memo_folder: Path) -> dict[str, object]:
     }
 
 
-@cache
 def hash_package() -> str:
-    """Return a hash of this package's code and weights, library versions and the device."""
+    """Return a hash of this package's code and weights, library versions and the GPUs in use."""
+    cuda = get_loaded_cuda()
+    names = [cuda.get_device_name(k) for k in list_used_devices(cuda)] if cuda else []
+    return sha256(" ".join([_hash_code(), *names]).encode()).hexdigest() if names else _hash_code()
+
+
+@cache
+def _hash_code() -> str:
     digest = sha256()
     for path in sorted(Path(__file__).parents[1].rglob("*.*")):
         if path.suffix in (".py", ".safetensors"):
@@ -38,6 +44,4 @@ def hash_package() -> str:
             digest.update(f"{name} {version(name)}".encode())
         except PackageNotFoundError:
             continue
-    if cuda := get_loaded_cuda():
-        digest.update(cuda.get_device_name().encode())
     return digest.hexdigest()

@@ -10,6 +10,8 @@ from filmgate.core.plan import MAX_BATCH, OVERHEAD_BYTES, Plan, compute_queue_fi
 from filmgate.core.wrappers.model_stage import ModelStage
 from filmgate.pipeline.wrapping import CACHE_BUFFER_BYTES
 
+SNAPSHOT_COPIES = 2  # of the states while they are written, besides themselves
+PARENT_BYTES = 8_000_000  # that the parent adds: what it shows, events; measured 3 MB
 MIN_SAVING = 0.02  # of all stages' time: a larger batch must save at least this much
 
 
@@ -67,7 +69,8 @@ class StageCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What all parts of a run cost. `program`: bytes in RAM before frame one, with weights.
+    """What all parts of a run cost. `program`: bytes in RAM before frame one, with weights;
+    `parent`: of the process that starts it, 0 if it runs in that process.
 
     `decode`, `encode`: bytes over threads; `decode_s`, `encode_s`: seconds per source frame,
     alone; `cpu_s`: of all parts, on one core. `input_bytes`, `result_bytes`: one image in and out;
@@ -88,6 +91,7 @@ class Costs:
     rate: Fraction | None = None
     frames: int | None = None
     file_bytes: float = 0.0
+    parent: int = 0
 
     @property
     def chunk_bytes(self) -> tuple[float, float]:
@@ -124,7 +128,11 @@ def predict_host_bytes(costs: Costs, plan: Plan) -> dict[str, int]:
         "stages": inputs + plan.chunk * costs.new_bytes + costs.snapshot_bytes + peak + waiting,
         "queue out": compute_queue_fill(plan.queue_bytes, outputs),
         "encoder": costs.encode.at(plan.encode_threads) + outputs,
+        "snapshot": SNAPSHOT_COPIES * costs.snapshot_bytes,
     }
+    if costs.parent:
+        received = SNAPSHOT_COPIES * costs.snapshot_bytes  # it keeps one while it gets the next
+        parts["parent"] = costs.parent + PARENT_BYTES + received
     return {name: ceil(part) for name, part in parts.items()}
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from filmgate.core.events import Started
 from filmgate.core.job import Job
 from filmgate.errors import DiskFull, DoesNotFit
-from filmgate.media.sinks import VideoOutput
+from filmgate.media.images.image_files import resolve_pattern
+from filmgate.media.sinks import ImageOutput, VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile
 from filmgate.planning.fit import Fit
 from filmgate.planning.output_size import bound_frame_bytes, estimate_frame_bytes
@@ -59,36 +60,48 @@ def predict_disk_use(fit: Fit) -> DiskUse | None:
     if costs.frames is None or not costs.file_bytes:
         return None
     frames, size = float(costs.frames * costs.output_ratio), costs.file_bytes
-    if isinstance(job.sink, VideoOutput) and isinstance(job.source, VideoFile | ImageSequence):
+    if isinstance(job.image_sink, VideoOutput) and isinstance(
+        job.source, VideoFile | ImageSequence
+    ):
         interval = min(frames, float(fit.plan.segment_frames * costs.output_ratio))
         size = estimate_frame_bytes(
-            job.source, job.sink, fit.source_spec, fit.result_spec, max(1, int(interval))
+            job.source, job.image_sink, fit.source_spec, fit.result_spec, max(1, int(interval))
         )
-    return DiskUse.of(job.sink, size * frames, costs.snapshot_bytes)
+    return DiskUse.of(job.image_sink or job.sink, size * frames, costs.snapshot_bytes)
 
 
 def check_space(folder: Path, job: Job, started: Started) -> None:
-    """Raise DoesNotFit if the run would fill the disk. Encodes frames only if that is in doubt."""
-    spec, result, free = started.source, started.result, shutil.disk_usage(folder).free
-    source, output = job.source, job.sink
+    """Raise DoesNotFit if the run would fill the disk. Encodes frames only if that is in doubt.
+
+    `folder` is that of the run; images are written next to it.
+    """
+    spec, result = started.source, started.result
+    source, output = job.source, job.image_sink
     if (
         not spec.frames
-        or not isinstance(output, VideoOutput)
+        or not isinstance(output, VideoOutput | ImageOutput)
         or not isinstance(source, VideoFile | ImageSequence)
     ):
         return
+    times = SEGMENTS + JOINED
+    remedy = "choose a smaller result (--crf, --preset), or pass a folder on another disk to --work"
+    if isinstance(output, ImageOutput):
+        folder, times = resolve_pattern(Path(output.path)).absolute().parent, 1.0
+        folder = folder if folder.is_dir() else folder.parent
+        remedy = "choose another disk for the output, or raise --png-level"
+    free = shutil.disk_usage(folder).free
     ratio = result.rate / spec.rate if result.rate and spec.rate else Fraction(2)
     frames = float(spec.frames * ratio)
-    if frames * bound_frame_bytes(output, result) * (SEGMENTS + JOINED) < free:
+    if frames * bound_frame_bytes(output, result) * times < free:
         return
     interval = int(started.plan.segment_frames * ratio)
     size = estimate_frame_bytes(source, output, spec, result, interval)
-    needed = int(size * frames * (SEGMENTS + JOINED))
+    needed = int(size * frames * times)
     if needed > free:
         raise DoesNotFit(
-            f"{folder} needs about {needed / 1e6:.0f} MB until the result is complete (about "
-            f"{size * frames / 1e6:.0f} MB), and {free / 1e6:.0f} MB are free: make room, choose a "
-            "smaller result (--crf, --preset), or pass a folder on another disk with --work",
+            f"{folder} needs about {-(-needed // 10**6)} MB until the result is complete (about "
+            f"{size * frames / 1e6:.0f} MB), and {free // 10**6} MB are free: make room, "
+            f"{remedy}",
             needed,
         )
 
@@ -96,11 +109,13 @@ def check_space(folder: Path, job: Job, started: Started) -> None:
 def check_remaining_space(folder: Path, read: int, frames: int | None) -> None:
     """Raise DiskFull if the rest of the run would not fit, judged by the segments so far.
 
-    `read` of the source's `frames` are done; nothing is checked if their number is unknown.
+    `read` of the source's `frames` are done; nothing is checked if their number is unknown. It may
+    be too small.
     """
     if not frames or not read:
         return
     written = sum(entry.stat().st_size for entry in os.scandir(folder))
+    frames = max(frames, read)
     needed = int(written * (frames - read) / read + JOINED * written * frames / read)
     if needed > shutil.disk_usage(folder).free:
         raise DiskFull.short(folder, needed, read)

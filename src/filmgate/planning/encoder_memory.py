@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from filmgate.core.frame import StreamSpec
-from filmgate.media.pixels.planes import get_bit_depth
+from filmgate.media.pixels.format_names import get_bit_depth
 from filmgate.media.sinks import VideoOutput
 from filmgate.planning.costs import LinearCost
 

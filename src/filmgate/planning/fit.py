@@ -25,6 +25,8 @@ from filmgate.planning.limits import Budget, Limits
 from filmgate.planning.measure import measure_costs
 from filmgate.planning.optimizer import Choice, choose_plan, find_smallest_plan
 
+MARGIN = 1.05  # of a budget that is named: the next measurement may be a little higher
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -72,12 +74,14 @@ def fit(
     budget: Budget | None = None,
     *,
     models: ModelCache | None = None,
+    parent_bytes: int | None = None,
 ) -> Fit:
     """Return the fastest plan of a job within the limits (default: what the machine has free).
 
     Measures every part on the first frames of the video. `budget` takes precedence over that of
-    the limits; networks stay in `models` for the run. Raises DoesNotFit, with the smallest budget
-    that would do and what else would help; UserError.
+    the limits; networks stay in `models` for the run. `parent_bytes`: of the process that will
+    start the run's worker (default: the one that started this worker). Raises DoesNotFit, with a
+    budget that is enough and what else would help; UserError.
     """
     if isinstance(job.source, VideoPipe):
         raise Unsupported(
@@ -85,10 +89,10 @@ def fit(
             "once. Pass a file, or omit --ram and --vram."
         )
     limits = limits or Limits()
-    budget = budget or limits.budget
     plan = replace(Plan(return_freed_memory=True, guard=limits.guard), **limits.thread_fields)
     with open_source(job.source, job.tasks, plan.decode_threads) as video:
         pipeline = build(job, video.spec, models)
+        budget = budget or limits.budget  # networks are loaded: it is known which device counts
         spec, chain, result = pipeline.input, pipeline.chain, pipeline.output
         fixed = limits.plan_fields(spec, len(chain.stages))
         reducible = has_low_memory(chain)
@@ -96,11 +100,13 @@ def fit(
             plan = replace(plan, low_memory=low_memory)
             fixed |= {"low_memory": True} if low_memory else {}
             try:
-                costs = measure_costs(video, pipeline.apply(plan), job.sink, plan)
+                costs = measure_costs(video, pipeline.apply(plan), job.image_sink, plan)
             except OutOfMemory:
                 if low_memory or not reducible:
                     raise
                 continue
+            if parent_bytes is not None:
+                costs = replace(costs, parent=parent_bytes)
             if limits.cache:
                 costs = add_cache_memory(costs, chain)
             if choice := choose_plan(costs, budget.host, budget.device, fixed):
@@ -127,33 +133,35 @@ def _explain_refusal(
     limits: Limits,
     fixed: Mapping[str, Any],
 ) -> DoesNotFit:
-    """Return the error: what the job needs, and what the user could change to need less."""
+    """Return the error: a budget that is enough, and what else the user could change."""
     smallest = find_smallest_plan(costs, fixed)
     host, device = predict_host_bytes(costs, smallest), predict_device_bytes(costs, smallest)
     if budget.device is not None and device > budget.device:
+        needed = int(MARGIN * device)
         return DoesNotFit(
             f"the stages need {_format_mb(device)} on the device, and --vram is "
-            f"{_format_mb(budget.device)}: pass --vram {_format_mb(device)}, or reduce the memory "
+            f"{_format_mb(budget.device)}: pass --vram {_format_mb(needed)}, or reduce the memory "
             "use with --dtype float16, with a smaller --flow-scale or --tile if the model has "
             "them, or with a smaller video",
-            device,
+            needed,
         )
-    needed = sum(host.values())
+    least = sum(host.values())
+    needed = int(MARGIN * least)
     largest = sorted(host, key=lambda part: -host[part])[:3]
     where = ", ".join(f"{part} {_format_mb(host[part])}" for part in largest)
     offers = [f"pass --ram {_format_mb(needed)}"]
     if own := [f"--{name}" for name in ("batch", "chunk", "threads") if getattr(limits, name)]:
         offers.append(f"omit {', '.join(own)}")
-    if isinstance(job.sink, VideoOutput):
-        for preset, cost in iter_cheaper_presets(job.sink, result):
+    if isinstance(job.image_sink, VideoOutput):
+        for preset, cost in iter_cheaper_presets(job.image_sink, result):
             saved = int(host["encoder"] - cost.at(smallest.encode_threads))
             if saved > 0:
                 offers.append(
                     f"pass --preset {preset}, which changes the result and needs "
-                    f"{_format_mb(needed - saved)}"
+                    f"{_format_mb(int(MARGIN * (least - saved)))}"
                 )
     return DoesNotFit(
-        f"this needs at least {_format_mb(needed)} of memory ({where}), and --ram is "
+        f"this needs at least {_format_mb(least)} of memory ({where}), and --ram is "
         f"{_format_mb(budget.host)}: {'; or '.join(offers)}",
         needed,
     )

@@ -2,33 +2,47 @@
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 from filmgate.core.frame import StreamSpec
 from filmgate.core.instrumentation.memory import (
     get_loaded_cuda,
+    list_used_devices,
     make_memory_meter,
     measure_available_memory,
+    measure_parent_memory,
 )
 from filmgate.core.plan import Plan, choose_segment_frames, make_default_plan
 from filmgate.errors import BadSetting
+from filmgate.media.rates import check_fraction
+from filmgate.media.settings import check_settings
 from filmgate.units import parse_bytes
+
+# More cannot help, and makes FFmpeg or the system fail: threads of a decoder, frames in memory.
+_MOST = MappingProxyType({"batch": 1024, "chunk": 1024, "threads": 128})
+_SEGMENT_S = Fraction(1, 1000), Fraction(86_400)  # from 1 ms to a day
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Bytes that a run may hold in RAM, all of this process included, and on the device."""
+    """Bytes that a run may hold in RAM, with its worker and its parent, and on the device."""
 
     host: int
     device: int | None = None
 
     @classmethod
     def of_machine(cls) -> "Budget":
-        """Return what is free on this machine, less a tenth for other programs."""
-        own, device = make_memory_meter()(), None
+        """Return what is free on this machine, less a tenth for other programs.
+
+        Of devices: those that this process has loaded networks on.
+        """
+        own, device = make_memory_meter()() + measure_parent_memory(), None
         if cuda := get_loaded_cuda():
-            free, total = cuda.mem_get_info()
-            device = int(free + cuda.memory_reserved() - total / 20)
+            device = 0
+            for k in list_used_devices(cuda):
+                free, total = cuda.mem_get_info(k)
+                device += int(free + cuda.memory_reserved(k) - total / 20)
         return cls(int(own + 0.9 * measure_available_memory()), device)
 
 
@@ -61,14 +75,17 @@ class Limits:
     """Stop if a model's output cannot be right: black, frozen, flashing, shuffled."""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "chunk", "threads"):
+        check_settings(self)
+        for name, most in _MOST.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadSetting(f"{name} is {value}: pass at least 1")
+            if value is not None and not 1 <= value <= most:
+                raise BadSetting(f"{name} is {value}: pass 1 to {most}")
         if self.batch and self.batch & (self.batch - 1):
             raise BadSetting(f"batch is {self.batch}: pass a power of two")
-        if self.segment is not None and self.segment <= 0:
-            raise BadSetting(f"segment is {self.segment} s: pass more than 0")
+        if self.segment is not None:
+            check_fraction("segment", self.segment, *_SEGMENT_S, "s")
+        for size in filter(None, (self.ram, self.vram)):
+            parse_bytes(size)
 
     @property
     def needs_measuring(self) -> bool:

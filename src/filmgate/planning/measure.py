@@ -16,7 +16,9 @@ from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.instrumentation.memory import (
     Peak,
     get_loaded_cuda,
+    list_used_devices,
     make_memory_meter,
+    measure_parent_memory,
     measure_peak,
 )
 from filmgate.core.plan import Plan
@@ -76,6 +78,7 @@ def measure_costs(video: Any, chain: Chain, sink: Any, plan: Plan) -> Costs:
         pass  # returns freed memory to the system: what remains is the program alone
     return Costs(
         program=make_memory_meter()(),
+        parent=measure_parent_memory(),
         input_bytes=input_bytes,
         result_bytes=result_bytes,
         stages=tuple(costs),
@@ -171,8 +174,8 @@ class _Trial:
         while len(self.kept) < wanted and rest:
             rest, outputs = self._chain.finish(rest)
             self.kept += outputs
-        if cuda := get_loaded_cuda():  # its work is asynchronous
-            cuda.synchronize()
+        if cuda := get_loaded_cuda():
+            _synchronize(cuda)
         steps = self.frames_in / self.batch
         self.seconds = (perf_counter() - start) / steps
         self.cpu_s = process_time() - cpu
@@ -265,10 +268,17 @@ def _measure_device_peak() -> Iterator[Peak]:
     """Yield the allocator's peak on the device while the `with` lasts, weights included."""
     peak, cuda = Peak(), get_loaded_cuda()
     if cuda:
-        cuda.synchronize()
+        _synchronize(cuda)
         cuda.empty_cache()  # otherwise memory that others have left reserved counts too
-        cuda.reset_peak_memory_stats()
+        for k in list_used_devices(cuda):
+            cuda.reset_peak_memory_stats(k)
     yield peak
     if cuda:
-        cuda.synchronize()
-        peak.bytes = int(cuda.max_memory_reserved())
+        _synchronize(cuda)
+        peak.bytes = sum(int(cuda.max_memory_reserved(k)) for k in list_used_devices(cuda))
+
+
+def _synchronize(cuda: Any) -> None:
+    """Wait for the work of every device, which is asynchronous."""
+    for k in list_used_devices(cuda):
+        cuda.synchronize(k)

@@ -49,7 +49,6 @@ def choose_plan(
         "low_memory": "the fastest form fits",
         "return_freed_memory": "otherwise the C library keeps freed memory",
         "segment_frames": f"about {SEGMENT_SECONDS} s of video: what a stopped run may repeat",
-        "torch_threads": "more would only wait for each other",
     }
     while device_budget is not None and predict_device_bytes(costs, plan) > device_budget:
         device = [stage.device for stage in costs.stages]

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from filmgate.core.chain import Chain, ChainState
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import UserError
-from filmgate.media.pixels.planes import get_subsampling
-from filmgate.media.sinks import VideoOutput
+from filmgate.media.pixels.format_names import get_subsampling
+from filmgate.media.sinks import ImageOutput, VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile
 
 PLACES = (Fraction(1, 10), Fraction(1, 2), Fraction(9, 10))  # of the video
@@ -19,16 +20,18 @@ TICK = Fraction(1, 1_000_000)
 LOSSY_SHARE, LOSSLESS_SHARE = 0.2, 0.8  # of the raw bytes: no ordinary video exceeds it
 
 
-def bound_frame_bytes(output: VideoOutput, result: StreamSpec) -> int:
+def bound_frame_bytes(output: VideoOutput | ImageOutput, result: StreamSpec) -> int:
     """Return a bound on the bytes of a result frame, without encoding anything."""
-    lossless = output.chosen_codec in ("ffv1", "rawvideo", "prores") or (output.crf or 18) < 8
     raw = result.width * result.height * 3 * (1 if result.dtype == "uint8" else 2)
+    if isinstance(output, ImageOutput):
+        return raw
+    lossless = output.chosen_codec in ("ffv1", "rawvideo", "prores") or (output.crf or 18) < 8
     return int(raw * (LOSSLESS_SHARE if lossless else LOSSY_SHARE))
 
 
 def estimate_frame_bytes(
     source: VideoFile | ImageSequence,
-    output: VideoOutput,
+    output: VideoOutput | ImageOutput,
     spec: StreamSpec,
     result: StreamSpec,
     key_interval: int,
@@ -42,8 +45,11 @@ def estimate_frame_bytes(
     for place in PLACES:
         frames = list(_read_snippet(source, spec, place))
         if frames:
-            first, *rest = _measure_packets(frames, output, spec, result)
-            sizes.append(first / key_interval + sum(rest) / max(1, len(rest)))
+            first, *rest = packets = _measure_packets(frames, output, spec, result)
+            if isinstance(output, ImageOutput):
+                sizes.append(sum(packets) / len(packets))
+            else:
+                sizes.append(first / key_interval + sum(rest) / max(1, len(rest)))
     return sum(sizes) / max(1, len(sizes))
 
 
@@ -61,21 +67,31 @@ def _read_snippet(
 
 
 def _measure_packets(
-    frames: Sequence[Frame], output: VideoOutput, spec: StreamSpec, result: StreamSpec
+    frames: Sequence[Frame],
+    output: VideoOutput | ImageOutput,
+    spec: StreamSpec,
+    result: StreamSpec,
 ) -> list[int]:
-    """Return the bytes of each packet."""
+    """Return the bytes of each packet, or image."""
     spec = replace(spec, width=result.width, height=result.height)
     chain = Chain(output.stages(spec))  # RGB of images, for one, becomes what the codec takes
+    state: ChainState | None = chain.start(spec, frames[0].position)
+    assert state is not None
+    state, ready = chain.step(state, [_resize(frame, spec) for frame in frames])
+    while state:
+        state, rest = chain.finish(state)
+        ready += rest
+    if isinstance(output, ImageOutput):
+        from filmgate.media.images.image_encoder import ImageEncoder
+        from filmgate.media.images.image_files import resolve_pattern
+
+        suffix = resolve_pattern(Path(output.path)).suffix.lower()
+        images = ImageEncoder(suffix, chain.output(spec), png_level=output.png_level)
+        return [len(images.encode(frame)) for frame in ready]
     from filmgate.media.writing.encoder import Encoder
 
     encoder = Encoder(output.encode_options, chain.output(spec), TICK, SourceMetadata(), 1)
     try:
-        start = chain.start(spec, frames[0].position)
-        state: ChainState | None
-        state, ready = chain.step(start, [_resize(frame, spec) for frame in frames])
-        while state:
-            state, rest = chain.finish(state)
-            ready += rest
         return [packet.size for packet in (*encoder.encode(ready), *encoder.flush())]
     finally:
         encoder.close()

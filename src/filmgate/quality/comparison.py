@@ -1,7 +1,8 @@
-"""Compare two videos frame by frame, matched by time."""
+"""Compare two videos frame by frame: frames of the same time are a pair, all others are not."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,7 +25,7 @@ from filmgate.quality.metrics.motion_residual import (
 )
 from filmgate.quality.metrics.psnr_ssim import ssim
 from filmgate.quality.report.html import render_figure, render_page, render_table, write_report
-from filmgate.quality.report.plot import Curve, draw_plot, stack_vertically
+from filmgate.quality.report.plot import Curve, Marks, draw_plot, stack_vertically
 from filmgate.tasks.job_config import source_from
 
 BEST_DB = 100.0  # PSNR of equal frames
@@ -40,6 +41,7 @@ UNITS = MappingProxyType(
 )
 _HIGHER_IS_BETTER = ("psnr", "ssim", "vmaf")
 _MIN_SIDE = 11  # pixels: the window of SSIM
+_MAX_ROUNDING = Fraction(1, 1000)  # seconds: the coarsest common time base, that of Matroska
 
 LumaPair = tuple[Luma, Luma]  # of A and of B
 
@@ -58,7 +60,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The metrics of two videos; `unmatched_*` count frames without one at their time in the other.
+    """The metrics of the pairs; `unmatched_*` count frames that the other has none at the time of.
 
     `times` (seconds of A) and `values` (by metric) have one entry for each pair; NaN where there
     is none, as for motion on the first frame of a shot. `skipped`: metrics with the reason.
@@ -76,9 +78,11 @@ class Comparison:
 
 
 def compare_videos(a: Path, b: Path) -> Comparison:
-    """Compare two videos; frames are a pair if their times are less than half a frame apart.
+    """Compare two videos; frames are a pair if both are at the same time.
 
-    Raises BadInput, Unsupported; BadSetting if sizes differ or no two frames share a time.
+    Times are equal up to the rounding of a container that counts milliseconds. tOF and warping are
+    measured from one pair to the next, within a shot. Raises BadInput, Unsupported; BadSetting if
+    sizes differ or no two frames share a time.
     """
     missing = {"vmaf": vmaf.explain_missing_vmaf(), "lpips": lpips.explain_missing_lpips()}
     skipped = {name: reason for name, reason in missing.items() if reason}
@@ -87,13 +91,14 @@ def compare_videos(a: Path, b: Path) -> Comparison:
     before: LumaPair | None = None
     with _find_source(a).open() as one, _find_source(b).open() as two:
         _check_comparable(a, b, one.spec, two.spec)
-        videos = (mark_shots(x.spec, (frames for frames, _ in x.read(None, 8))) for x in (one, two))
-        for x, y in _match_frames(*videos):
+        videos = [mark_shots(x.spec, (frames for frames, _ in x.read(None, 8))) for x in (one, two)]
+        rounding = max(_find_rounding(one.spec), _find_rounding(two.spec))
+        for x, y in _match_frames(videos[0], videos[1], rounding):
+            if _starts_shot(x) or _starts_shot(y):
+                before = None
             if x is None or y is None:
                 unmatched[x is None] += 1
                 continue
-            if _starts_shot(x) or _starts_shot(y):
-                before = None
             measured, before = _measure_pair(x, y, before)
             if distance is not None:
                 assert isinstance(x.image, Planes)
@@ -103,8 +108,9 @@ def compare_videos(a: Path, b: Path) -> Comparison:
             for name, value in measured.items():
                 columns.setdefault(name, []).append(value)
     if not times:
-        raise BadSetting(f"cannot compare {a} with {b}: no two of their frames have the same time. "
-                         "Pass two videos of the same scene")  # fmt: skip
+        raise BadSetting(f"cannot compare {a} with {b}: {unmatched[0]} and {unmatched[1]} frames, "
+                         "and no two have the same time. Pass two videos of the same scene, cut at "
+                         "the same place")  # fmt: skip
     values = {name: np.array(column) for name, column in columns.items()}
     if "vmaf" not in skipped:
         if any(unmatched) or a.is_dir() or b.is_dir():
@@ -129,7 +135,7 @@ def write_comparison_page(result: Comparison, report: Path) -> Path:
     parts = [
         render_table(("metric", "mean", "worst", "worst at", "unit"), rows),
         render_table(("skipped", "reason"), result.skipped.items()) if result.skipped else "",
-        render_figure(plot, "Metrics over seconds; vertical line: the worst frame"),
+        render_figure(plot, "Metrics of each pair of frames"),
     ]
     summary = f"{result.pairs} pairs of frames; {describe_unmatched(result)}"
     title = f"{result.b.name} compared with {result.a.name}"
@@ -137,17 +143,20 @@ def write_comparison_page(result: Comparison, report: Path) -> Path:
 
 
 def describe_unmatched(result: Comparison) -> str:
-    """Return how many frames have no frame at their time in the other video, as text."""
+    """Return how many frames were not compared, as the other video has none at their time."""
     if not result.unmatched_a and not result.unmatched_b:
         return "all frames matched"
-    return f"without a match: {result.unmatched_a} frames of A, {result.unmatched_b} of B"
+    return (f"not compared: {result.unmatched_a} frames of A and {result.unmatched_b} of B, at "
+            "whose times the other video has none")  # fmt: skip
 
 
 def _draw_metric(metric: Metric, result: Comparison) -> Image.Image:
     values = result.values[metric.name]
     curve = Curve(metric.name, result.times[: len(values)], values)
     title = f"{metric.name}: {metric.unit}"
-    return draw_plot([curve], title=title, marks=[metric.time], size=(960, 150))
+    worst = Marks("worst frame", [metric.time])
+    return draw_plot([curve], title=title, x_name="time, seconds", y_name=metric.name, marks=worst,
+                     size=(960, 150))  # fmt: skip
 
 
 def _find_source(path: Path) -> VideoFile | ImageSequence:
@@ -175,24 +184,26 @@ def _check_comparable(a: Path, b: Path, one: StreamSpec, two: StreamSpec) -> Non
         )
 
 
+def _find_rounding(spec: StreamSpec) -> Fraction:
+    """Return by how much times may be rounded, in seconds; 0 if the time base is exact."""
+    exact = spec.rate is not None and (1 / spec.rate / spec.time_base).denominator == 1
+    return Fraction(0) if exact else min(spec.time_base, _MAX_ROUNDING)
+
+
 def _match_frames(
-    a: Iterator[Frame], b: Iterator[Frame]
+    a: Iterator[Frame], b: Iterator[Frame], rounding: Fraction = Fraction(0)
 ) -> Iterator[tuple[Frame | None, Frame | None]]:
-    """Yield pairs of frames by time, with None for a frame that has no match."""
+    """Yield pairs of frames at the same time, and None with each frame that has no match."""
     x, y = next(a, None), next(b, None)
     while x is not None or y is not None:
-        near = (
-            x is not None
-            and y is not None
-            and abs(x.time - y.time) * 2 < min(x.duration, y.duration)
-        )
+        same = x is not None and y is not None and abs(x.time - y.time) <= rounding
         first = x is not None and (y is None or x.time < y.time)
-        yield (x if near or first else None), (y if near or not first else None)
-        x, y = (next(a, None) if near or first else x), (next(b, None) if near or not first else y)
+        yield (x if same or first else None), (y if same or not first else None)
+        x, y = (next(a, None) if same or first else x), (next(b, None) if same or not first else y)
 
 
-def _starts_shot(frame: Frame) -> bool:
-    return bool(frame.extras.get("cut"))
+def _starts_shot(frame: Frame | None) -> bool:
+    return frame is not None and bool(frame.extras.get("cut"))
 
 
 def _measure_pair(x: Frame, y: Frame, before: LumaPair | None) -> tuple[dict[str, float], LumaPair]:

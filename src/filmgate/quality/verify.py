@@ -1,5 +1,6 @@
 """Check a result against its source: times, audio sync, streams, chapters, metadata, colour."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -11,11 +12,16 @@ from filmgate.core.job import Task
 from filmgate.errors import BadSetting
 from filmgate.media.audio.sync import find_first_packet, find_packet
 from filmgate.media.images.image_reader import ImageReader
+from filmgate.media.options import StreamOptions
+from filmgate.media.pixels.format_names import has_alpha, is_hdr
 from filmgate.media.pixels.rgb import resize_color_tags
 from filmgate.media.probe import MediaInfo, StreamInfo, probe
+from filmgate.media.reading.side_data import find_kind
 from filmgate.media.reading.video_reader import VideoReader
+from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile, VideoPipe
-from filmgate.media.streams.selection import QUICKTIME_LANGUAGES, TEXT_CODECS
+from filmgate.media.streams.output_streams import QUICKTIME_LANGUAGES
+from filmgate.media.streams.subtitles import TEXT_CODECS
 from filmgate.pipeline.build import compute_time_scale
 from filmgate.tasks.job_config import sink_from, source_from, task_to
 from filmgate.tasks.provenance import TAG, Provenance, read_tag
@@ -75,7 +81,11 @@ class ResultPair:
                 "the source was a pipe, which cannot be read again: pass the file it came from"
             )
         reader, result = source.open(), probe(out)
-        source_info = probe(against) if isinstance(reader, VideoReader) else None
+        source_info = None
+        sink = sink_from({**(job.output if job else {}), "path": out})
+        if isinstance(reader, VideoReader):
+            options = sink.stream_options if isinstance(sink, VideoOutput) else StreamOptions()
+            source_info = _remove_dropped(probe(against), reader.metadata.stream, options)
         source_track = result_track = None
         if source_info:
             index = reader.metadata.stream
@@ -88,7 +98,6 @@ class ResultPair:
             best = VideoFile(out).open().stream
             result_track = next(t for t in result.streams if t.index == best)
         spec = reader.spec
-        sink = sink_from({**(job.output if job else {}), "path": out})
         for part in (source, sink):
             for stage in part.stages(spec):
                 spec = stage.output(spec)
@@ -110,7 +119,8 @@ def check(out: Path, against: Path) -> CheckReport:
     job, note = _read_provenance(probe(out, header=True))
     tasks = job.tasks if job else None
     pair = ResultPair.of(out, against, job)
-    findings = list(_check_times(pair, tasks))
+    kinds = (set[str](), set[str]())  # of side data, in the source and in the result
+    findings = list(_check_times(pair, tasks, *kinds))
     if pair.source and pair.source_track:
         scale = compute_time_scale(tasks or ())
         if scale is not None:
@@ -122,7 +132,7 @@ def check(out: Path, against: Path) -> CheckReport:
             *_check_streams(pair, pair.source, pair.source_track, scale),
             _check_metadata(pair, pair.source),
         ]
-    findings.append(_check_image(pair))
+    findings += [_check_image(pair), *_check_side_data(pair, *kinds)]
     done = None if tasks is None else tuple(task_to(task) for task in tasks)
     return CheckReport(out, against, done, tuple(findings), note)
 
@@ -138,22 +148,30 @@ def _read_provenance(out: MediaInfo) -> tuple[Provenance | None, str]:
         return None, f"frame times are not checked: {error}"
 
 
-def _check_times(pair: ResultPair, tasks: tuple[Task, ...] | None) -> Iterator[Finding]:
-    """Compare the times of all frames, on the containers' timelines, less one constant shift."""
+def _check_times(
+    pair: ResultPair, tasks: tuple[Task, ...] | None, before: set[str], after: set[str]
+) -> Iterator[Finding]:
+    """Compare the times of all frames, on the containers' timelines, less one constant shift.
+
+    The kinds of side data in frames are added to `before` (source) and `after` (result).
+    """
     # A container that cannot start before 0 shifts all streams; the sync check covers the audio.
     shift = Fraction(0)
     if not pair.source_reader.metadata.trimmed:
         shift = pair.result_reader.offset - pair.source_reader.metadata.offset
+    reader = pair.source_reader
+    source_times = (
+        reader.iter_times(before) if isinstance(reader, VideoReader) else reader.iter_times()
+    )
     wanted: Iterable[Frame] = (
-        Frame(index, time, duration, None)
-        for index, (time, duration) in enumerate(pair.source_reader.iter_times())
+        Frame(index, time, duration, None) for index, (time, duration) in enumerate(source_times)
     )
     for task in tasks or ():
         wanted = task.timeline(wanted)
     n = m = 0
     early = late = (Fraction(0), Fraction(0))  # by how much, and when
     ends = [Fraction(0), Fraction(0)]
-    for want, have in zip_longest(wanted, pair.result_reader.iter_times()):
+    for want, have in zip_longest(wanted, pair.result_reader.iter_times(after)):
         if want is not None:
             n, ends[0] = n + 1, want.end
         if have is not None:
@@ -179,7 +197,7 @@ def _check_times(pair: ResultPair, tasks: tuple[Task, ...] | None) -> Iterator[F
 def _check_sync(pair: ResultPair, source: MediaInfo, scale: Fraction) -> Iterator[Finding]:
     """Compare the time from the first frame to the first packet of each audio track.
 
-    The limit is half a tick of each track and a sample. Stretched audio is encoded again, with
+    The limit is half a tick of each track and a sample. Stretched and other encoded audio has
     another priming: the limit is a tenth of a second, times the time scale.
     """
     pairs = zip(_list_audio(source), _list_audio(pair.out), strict=False)
@@ -194,7 +212,7 @@ def _check_sync(pair: ResultPair, source: MediaInfo, scale: Fraction) -> Iterato
             yield Finding(name, silent, "silence", "silence" if silent else "audio")
             continue
         after = heard.time - pair.result_reader.offset
-        if scale != 1:
+        if scale != 1 or old.codec != new.codec:
             first, limit = find_first_packet(source.path, old.index), max(scale, Fraction(1)) / 10
             before = (first.time - offset if first else after / scale) * scale
             if pair.source_reader.metadata.trimmed or -limit < before < 0:  # priming of the codec
@@ -226,13 +244,12 @@ def _check_streams(
     kinds = ("video", "audio", "subtitle") if scale == 1 else ("audio", "subtitle") if scale else ()
     old = [t for t in _list_tracks(source) if t == track or _has_no_times(t) or t.kind in kinds]
     new = _list_tracks(pair.out)
-    reencoded = {"audio"} if scale not in (1, None) else set()
+    # audio in another codec was encoded again, stretched or because the container could not hold it
+    encoded = [t for both in zip(new, old, strict=False) if _is_encoded(*both) for t in both]
     found, wanted = (
         ", ".join(
             t.kind
-            if t in (track, pair.result_track)
-            or t.kind in reencoded
-            or t.codec in TEXT_CODECS.values()
+            if t in (track, pair.result_track) or t in encoded or t.codec in TEXT_CODECS.values()
             else f"{t.kind} {t.codec}"
             for t in tracks
         )
@@ -299,6 +316,23 @@ def _check_image(pair: ResultPair) -> Finding:
     return Finding("image", found == wanted, found, wanted)
 
 
+def _check_side_data(pair: ResultPair, before: set[str], after: set[str]) -> Iterator[Finding]:
+    """Compare alpha and the kinds of side data, such as captions, and what headers say."""
+    found, wanted = (
+        "alpha" if has_alpha(spec.pixels) else "opaque"
+        for spec in (pair.result_reader.spec, pair.wanted)
+    )
+    yield Finding("alpha", found == wanted, found, wanted)
+    lost = before - after - {"DISPLAYMATRIX"}  # the rotation is compared with the image
+    if not is_hdr(pair.wanted.colour):
+        lost -= {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"}
+    texts = [find_kind(name).text for name in sorted(lost)]
+    if isinstance(pair.source_reader, VideoReader):
+        texts += pair.source_reader.lost.header
+    found = f"lost: {'; '.join(dict.fromkeys(texts))}" if texts else "nothing lost"
+    yield Finding("side data", not texts, found, "nothing lost")
+
+
 def _describe_colour(spec: StreamSpec) -> str:
     colour, rgb = spec.colour, spec.pixels.startswith("gbr")
     # encoders omit the usual values
@@ -310,6 +344,27 @@ def _describe_colour(spec: StreamSpec) -> str:
 def _list_tracks(contents: MediaInfo) -> list[StreamInfo]:
     """Return all tracks but data: which data tracks are copied depends on the container."""
     return [track for track in contents.streams if track.kind != "data"]
+
+
+def _remove_dropped(contents: MediaInfo, video: int, options: StreamOptions) -> MediaInfo:
+    """Return the contents without streams that are dropped, and audio without a decoder.
+
+    `video` is the index of the processed stream, which stays.
+    """
+    places: Counter[str] = Counter()
+    kept = []
+    for track in contents.streams:
+        dropped = options.drops(track.kind, places[track.kind], track.index)
+        lost = track.kind == "audio" and track.codec == "unknown"
+        places[track.kind] += 1
+        if track.index == video or not (dropped or lost):
+            kept.append(track)
+    return replace(contents, streams=tuple(kept))
+
+
+def _is_encoded(new: StreamInfo, old: StreamInfo) -> bool:
+    """Whether it is the same audio in another codec."""
+    return new.kind == old.kind == "audio" and new.codec != old.codec
 
 
 def _list_audio(contents: MediaInfo) -> list[StreamInfo]:

@@ -99,7 +99,7 @@ def try_weights(
         "weights": to_dict(weights),
         "file": {"name": path.name, "size_bytes": path.stat().st_size,
                  "sha256": store.sha256(path, on_progress=on_progress)},
-        "machine": _describe_machine(),
+        "machine": describe_machine(),
     }  # fmt: skip
     report["tensors"] = _check_tensors(weights, path)
     report["run"] = _run_task(weights, path) if report["tensors"]["ok"] else {"ok": False}
@@ -175,7 +175,8 @@ def _round_db(value: float) -> float:
     return round(min(value, 200.0), 2)  # JSON has no infinity
 
 
-def _describe_machine() -> TrialReport:
+def describe_machine() -> TrialReport:
+    """Return versions, processor and GPUs of this machine."""
     import torch
 
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]

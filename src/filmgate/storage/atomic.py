@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".new"
+MAX_NAME_BYTES = 255  # of a name, on nearly all disks
+_STEM_BYTES = 100  # of a name that its hidden name repeats
 
 
 def write_atomic(path: Path, *data: bytes | memoryview) -> None:
@@ -63,6 +65,29 @@ def fsync_directory(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def name_hidden(path: Path, token: str, suffix: str) -> Path:
+    """Return the name of `path` while it is written: .NAME.TOKEN.part and its suffix.
+
+    The name is cut: with a long one the hidden name would have more bytes than a disk takes.
+    """
+    return path.with_name(f".{_cut(path.stem, _STEM_BYTES)}.{token}.part{suffix}")
+
+
+def append_suffix(path: Path, suffix: str) -> Path:
+    """Return `path` with a suffix after its name; a long name is cut, and stays unique."""
+    if len(os.fsencode(path.name + suffix)) <= MAX_NAME_BYTES:
+        return path.with_name(path.name + suffix)
+    import hashlib
+
+    end = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}{suffix}"
+    return path.with_name(_cut(path.name, MAX_NAME_BYTES - len(end)) + end)
+
+
+def _cut(name: str, size: int) -> str:
+    """Return the beginning of a name, at most `size` bytes."""
+    return os.fsencode(name)[:size].decode(errors="ignore")
 
 
 def _name_temporary(path: Path, token: str) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from filmgate.storage.atomic import write_atomic
+from filmgate.storage.file_kind import check_input_file, describe_other_kind
 
 _SAMPLE_COUNT, _SAMPLE_BYTES = 16, 1 << 16
 _BLOCK_BYTES = 1 << 20
@@ -22,7 +23,12 @@ def ignore_progress(doing: str, done: int, total: int) -> None:
 
 
 def sample_fingerprint(path: Path) -> dict[str, Any]:
-    """Return the size and a SHA-256 of 16 samples of a file, without reading all of it."""
+    """Return the size and a SHA-256 of 16 samples of a file, without reading all of it.
+
+    Raises BadInput if `path` is a pipe, a folder or a device, which is not opened; OSError.
+    """
+    if describe_other_kind(path):
+        check_input_file(path, "a file")
     size = path.stat().st_size
     digest = hashlib.sha256()
     with open(path, "rb") as file:

@@ -179,13 +179,20 @@ def find_cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def open_cache(folder: Path | None = None, environ: Mapping[str, str] = os.environ) -> ResultCache:
-    """Return the user's cache, or one in `folder`; $FILMGATE_CACHE_SIZE sets its budget."""
+    """Return the user's cache, or one in `folder`; $FILMGATE_CACHE_SIZE sets its budget.
+
+    Raises BadSetting for a budget that is no size, and for a cache that is no folder.
+    """
     size = environ.get(SIZE)
     try:
         budget = parse_bytes(size) if size else BUDGET_BYTES
     except BadSetting as error:
         raise BadSetting(f"{SIZE} is not a size: {error}") from error
-    return ResultCache(find_cache_folder(environ) if folder is None else folder, budget)
+    place = find_cache_folder(environ) if folder is None else folder
+    for path in (place.parent, place):
+        if path.exists() and not path.is_dir():
+            raise BadSetting(f"the cache {path} is no folder: set {FOLDER} to a folder")
+    return ResultCache(place, budget)
 
 
 def _report_counts(folder: Path, counts: dict[str, int], reported: dict[str, int]) -> None:

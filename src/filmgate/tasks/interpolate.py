@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from filmgate.core.adapters import UntilNext, Window, windowed
 from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.job import Task
 from filmgate.core.model_cache import ModelCache
 from filmgate.core.stage import AnyStage
 from filmgate.core.wrappers.model_stage import CHECKS, ModelStage
 from filmgate.errors import BadOutput, BadSetting
-from filmgate.models.contracts import FrameInterpolator
+from filmgate.media.rates import check_fraction, check_rate
+from filmgate.models.contracts import Family, FrameInterpolator
 from filmgate.models.registry import build_interpolator, find_family, list_interpolators
 from filmgate.tasks.model_task import ModelTask
 from filmgate.tasks.output_times import Grid
@@ -19,6 +21,8 @@ from filmgate.tasks.settings import FLAT
 
 # More outputs than this between two frames hold the first: they are all in memory at once.
 MAX_OUTPUTS_BETWEEN = 120
+_MIN_FACTOR, _MAX_FACTOR = Fraction(1, 10_000), Fraction(MAX_OUTPUTS_BETWEEN)
+_MIN_SLOW, _MAX_SLOW = Fraction(1, 1000), Fraction(1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,8 @@ class Interpolate(ModelTask):
     Default: 2, if neither fps nor slow is given."""
 
     fps: Fraction | int | None = None
-    """Output frames per second, any fraction (60, 60000/1001): output k is at time k/fps."""
+    """Output frames per second, any fraction (60, 60000/1001): output k is at time k/fps. 59.94 is
+    taken as 60000/1001, and so are other rates of NTSC."""
 
     slow: Fraction | int = 1
     """Slow motion: how many times as long the result is. The frame rate stays that of the input,
@@ -54,14 +59,31 @@ class Interpolate(ModelTask):
     """Where the model runs: auto (the GPU if there is one), cpu, cuda, cuda:1 or mps."""
 
     def __post_init__(self) -> None:
-        for name in ("factor", "fps", "slow"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise BadSetting(f"{name} is {value}: pass more than 0, such as 2 or 5/2")
+        values: dict[str, Fraction] = {}
+        if self.factor is not None:
+            values["factor"] = check_fraction("factor", self.factor, _MIN_FACTOR, _MAX_FACTOR)
+        if self.fps is not None:
+            values["fps"] = check_rate("fps", self.fps)
+        values["slow"] = check_fraction("slow", self.slow, _MIN_SLOW, _MAX_SLOW)
+        for name, value in values.items():
+            if getattr(self, name) != value:  # it was text, or the decimal form of a rate
+                object.__setattr__(self, name, value)
+        if self.factor is None and self.fps is None and self.slow > _MAX_FACTOR:
+            raise BadSetting(
+                f"slow is {self.slow}, which makes as many frames of each: wanted at most "
+                f"{MAX_OUTPUTS_BETWEEN}, or pass --fps with it"
+            )
         if self.factor is not None and self.fps is not None:
             raise BadSetting(f"factor is {self.factor} and fps is {self.fps}: both set the "
                              "number of frames, so pass one of them")  # fmt: skip
         self.check_model()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the settings do that is hardly wanted."""
+        if self.factor == 1 and self.slow == 1:
+            return ("factor is 1: the result has the frames of the input and no new ones",)
+        return ()
 
     @property
     def time_scale(self) -> Fraction | None:
@@ -76,9 +98,9 @@ class Interpolate(ModelTask):
         return Grid(factor=Fraction(factor), slow=Fraction(self.slow))
 
     @classmethod
-    def list_models(cls) -> tuple[str, ...]:
-        """Return the names of the families that interpolate."""
-        return list_interpolators()
+    def supports(cls, family: Family) -> bool:
+        """Return whether the family interpolates."""
+        return family.build_interpolator is not None
 
     def stages(self, spec: StreamSpec, models: ModelCache | None = None) -> tuple[AnyStage, ...]:
         """Detect shot boundaries, make frames between, and let each last until the next."""
@@ -103,6 +125,10 @@ class Interpolate(ModelTask):
             time_scale=Fraction(self.slow),
         )
         return (detect_shots(), model_stage, UntilNext())
+
+    def describe_output(self, spec: StreamSpec) -> StreamSpec:
+        """Return the stream that comes out: of the other rate."""
+        return self.grid.describe_output(spec)
 
     def timeline(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yield indexes and times of the result; each image is that of the frame before."""
@@ -162,3 +188,6 @@ def samples() -> tuple[Interpolate, ...]:
     return kinds + tuple(
         Interpolate(model=family.name, options=family.sample_options) for family in families
     )
+
+
+TASK: type[Task] = Interpolate

@@ -1,31 +1,35 @@
 """Job files and tables as definitions, and back: one source for flags, job files and tags."""
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from filmgate.core.job import Job, Task
+from filmgate.core.job import Job, SinkFile, Task
 from filmgate.errors import BadSetting, BadWeights
 from filmgate.media.frame_counter import FrameCounter
+from filmgate.media.images.numbering import DEFAULT_NAME, compile_number_pattern, parse_output
+from filmgate.media.options import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from filmgate.media.sinks import ImageOutput, RecordOutput, VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile, VideoPipe, is_images
 from filmgate.models.registry import (
     SUFFIXES,
-    find_family,
     identify_weights,
-    list_families,
     load_families,
 )
+from filmgate.tasks.job_file import read_toml
 from filmgate.tasks.model_task import ModelTask
-from filmgate.tasks.registry import load_tasks
+from filmgate.tasks.registry import find_task_name, load_tasks
 from filmgate.tasks.settings import (
     check_names,
     field_names,
     fill,
     list_settings,
     resolve_paths,
+    shorten,
     suggest,
 )
 
@@ -80,7 +84,7 @@ def task_from(form: Mapping[str, object]) -> Task:
     name = form.get("task")
     cls = load_tasks().get(str(name))
     if cls is None:
-        problem = f"task is {name!r}" if "task" in form else "a task has no name: set `task`"
+        problem = f"task is {shorten(name)}" if "task" in form else "a task has no name: set `task`"
         raise BadSetting(f"{problem}: {suggest(str(name), list(load_tasks()))}")
     own = {key: value for key, value in form.items() if key != "task"}
     return fill_task(cls, own, f"task {name!r}")
@@ -95,8 +99,8 @@ def fill_task(cls: type[T], form: Mapping[str, object], what: str) -> T:
     if not issubclass(cls, ModelTask):
         return fill(cls, form, what)
     default = next(field.default for field in fields(cls) if field.name == "model")  # type: ignore[arg-type]  # mypy#14941: a task is a dataclass
-    form = resolve_model(form)
-    family, own = find_family(str(form.get("model", default))), field_names(cls)
+    form = resolve_model(cls, form)
+    family, own = cls.find_model(str(form.get("model", default))), field_names(cls)
     options = {key: value for key, value in form.items()
                if key not in own and key in field_names(family.options)}  # fmt: skip
     rest = {key: value for key, value in form.items() if key not in options}
@@ -117,14 +121,14 @@ def _refuse_foreign_option(cls: type[ModelTask], name: str, model: str) -> None:
                          f"{model}: {cure}")  # fmt: skip
 
 
-def resolve_model(form: Mapping[str, object]) -> dict[str, object]:
+def resolve_model(cls: type[ModelTask], form: Mapping[str, object]) -> dict[str, object]:
     """Return the form with family and weights if `model` is a file of weights."""
     path = Path(str(form.get("model", "")))
     if path.suffix not in SUFFIXES:
         return dict(form)
     if not path.is_file():
         raise BadWeights(f"model is the file {path}, which does not exist: pass a file of weights, "
-                         f"or one of {', '.join(list_families())}")  # fmt: skip
+                         f"or one of {', '.join(cls.list_models())}")  # fmt: skip
     if form.get("weights") is not None:
         raise BadSetting(f"model is the file {path} and weights is {form['weights']}: omit one")
     return {**form, "model": identify_weights(path), "weights": path}
@@ -136,37 +140,37 @@ def task_to(task: Task, *, paths: bool = True) -> dict[str, object]:
     With `paths` False those that are paths too. A task that is not one of `load_tasks` has its
     class's name.
     """
-    names = {cls: name for name, cls in load_tasks().items()}
-    name = names.get(type(task), type(task).__name__)
-    return {"task": name} | list_settings(task, paths=paths)
+    return {"task": find_task_name(type(task))} | list_settings(task, paths=paths)
 
 
 def job_from(form: Mapping[str, object], folder: Path) -> Job:
     """Return the job of a table with input, output, seed and tasks; `folder` is that of its paths.
 
-    `input` and `output` are paths, or tables of `path` and settings. Raises BadSetting.
+    `input` and `output` are paths, or tables of `path` and settings; `output` may be a list of
+    them. Raises BadSetting.
     """
     check_names(form, ["input", "output", "seed", "tasks"], "a job")
     seed, listed = form.get("seed", 0), form.get("tasks", [])
     if not isinstance(seed, int) or isinstance(seed, bool):
-        raise BadSetting(f"seed is {seed!r}: pass an integer")
+        raise BadSetting(f"seed is {shorten(seed)}: pass an integer")
     if not isinstance(listed, list) or not all(isinstance(task, Mapping) for task in listed):
-        raise BadSetting(f"tasks is {listed!r}: pass a list of tables, written [[tasks]]")
+        raise BadSetting(f"tasks is {shorten(listed)}: pass a list of tables, written [[tasks]]")
     source = _input_from(form, folder)
-    sink = sink_from(_table(form, "output", folder))
+    sink, *more = _outputs_from(form, folder)
     tasks = []
     for task in listed:
         if Path(str(task.get("model", ""))).suffix in SUFFIXES:
             task = {**task, "model": str(folder / str(task["model"]))}
         tasks.append(task_from(task))
-    return resolve_paths(Job(source, sink, tuple(tasks), seed), folder)
+    return resolve_paths(Job(source, sink, tuple(tasks), seed, tuple(more)), folder)
 
 
 def job_to(job: Job) -> dict[str, Any]:
     """Return the job as `job_from` takes it, without settings at their defaults."""
+    outputs = [list_settings(sink) for sink in job.sinks]
     return {
         "input": list_settings(job.source),
-        "output": list_settings(job.sink),
+        "output": outputs if job.more_sinks else outputs[0],
         "tasks": [task_to(task) for task in job.tasks],
         "seed": job.seed,
     }
@@ -174,16 +178,20 @@ def job_to(job: Job) -> dict[str, Any]:
 
 def job_from_toml(path: Path) -> Job:
     """Return the job of a TOML file; its paths are relative to the file. Raises BadSetting."""
-    import tomllib
+    job = job_from(read_toml(path), path.parent.absolute())
+    for sink in job.sinks:
+        refuse_existing_folder(sink)
+    return job
 
-    try:
-        with path.open("rb") as file:
-            form = tomllib.load(file)
-    except OSError as error:
-        raise BadSetting(f"{path} cannot be read: {error.strerror}; pass a job file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{path} is not TOML: {error}; see examples/job.toml") from error
-    return job_from(form, path.parent.absolute())
+
+def refuse_existing_folder(sink: SinkFile, name: str = "video") -> None:
+    """Raise BadSetting if the output is a folder that exists; `name` is one for a video in it."""
+    path = Path(sink.path)
+    if isinstance(sink, ImageOutput) and path.is_dir():
+        raise BadSetting(
+            f"the output {path} is a folder: write {path / DEFAULT_NAME} for images, or "
+            f"{path / name}.mp4 for a video"
+        )
 
 
 def _input_from(form: Mapping[str, object], folder: Path) -> Source | FrameCounter:
@@ -194,14 +202,40 @@ def _input_from(form: Mapping[str, object], folder: Path) -> Source | FrameCount
     return source_from(_table(form, "input", folder))
 
 
+def check_name(path: Path, what: str) -> None:
+    """Raise BadSetting for a name that no file can have; `what` is what the path is for."""
+    try:
+        os.lstat(path)
+    except ValueError as error:
+        raise BadSetting(f"{what} is {shorten(str(path))}: a name cannot contain a zero byte, so "
+                         "pass another") from error  # fmt: skip
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            longest = max(path.parts, key=lambda part: len(os.fsencode(part)))
+            raise BadSetting(f"{what} has a name of {len(os.fsencode(longest))} bytes, "
+                             f"{shorten(longest)}: choose one that the disk takes, such as at most "
+                             "255 bytes") from error  # fmt: skip
+
+
+def _outputs_from(form: Mapping[str, object], folder: Path) -> list[Sink]:
+    """Return the outputs of a job, at least one."""
+    listed = form.get("output")
+    entries = listed if isinstance(listed, list) and listed else [listed]
+    return [sink_from(_table({"output": entry}, "output", folder)) for entry in entries]
+
+
 def _find_source_class(path: Path) -> type[Source]:
+    check_name(path, "input")
     return VideoPipe if str(path) == "-" else ImageSequence if is_images(path) else VideoFile
 
 
 def _find_sink_class(path: Path) -> type[Sink]:
+    check_name(path, "output")
     if path.suffix.lower() == ".jsonl":
         return RecordOutput
-    return ImageOutput if is_images(path) else VideoOutput
+    ending = path.suffix.lower()
+    numbered = compile_number_pattern(path.name) and ending not in VIDEO_SUFFIXES
+    return ImageOutput if numbered or ending in IMAGE_SUFFIXES or path.is_dir() else VideoOutput
 
 
 def _check_siblings(
@@ -223,5 +257,7 @@ def _table(form: Mapping[str, object], name: str, folder: Path) -> dict[str, obj
     table = dict(entry) if isinstance(entry, Mapping) else {"path": entry}
     path = table.get("path")
     if not isinstance(path, str) or not path:
-        raise BadSetting(f'{name} is {entry!r}: pass a path, such as {name} = "video.mp4"')
+        raise BadSetting(f'{name} is {shorten(entry)}: pass a path, such as {name} = "video.mp4"')
+    if name == "output":
+        return table | {"path": parse_output(path, folder)}
     return table | {"path": Path(path) if path == "-" else folder / path}

@@ -29,7 +29,7 @@ def write_tag(job: Job) -> str:
         "filmgate": version("filmgate"),
         "input": list_settings(job.source, paths=False),
         "tasks": [task_to(task, paths=False) for task in job.tasks],
-        "output": list_settings(job.sink, without=("overwrite",), paths=False),
+        "output": list_settings(job.image_sink or job.sink, without=("overwrite",), paths=False),
         "seed": job.seed,
     }
     return json.dumps(form)
@@ -41,7 +41,7 @@ def read_tag(tag: str) -> Provenance:
         form = json.loads(tag)
         tasks = tuple(task_from(task) for task in form["tasks"])
         return Provenance(tasks, dict(form["input"]), dict(form["output"]))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadSetting(
             f"{tag[:80]!r} is not a tag of Filmgate: {error!r}; pass a file that Filmgate wrote"
         ) from error

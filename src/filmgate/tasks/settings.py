@@ -8,10 +8,12 @@ from dataclasses import Field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
+from reprlib import Repr
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from filmgate.errors import BadSetting
+from filmgate.media.codecs import suggest_codec
 from filmgate.media.options import RENAMED_SETTINGS
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ FLAT = MappingProxyType(
     {"flat": True}
 )  # metadata of a field whose own fields are listed with the others
 _CLOCK = re.compile(r"(\d+:)?\d+:\d+(\.\d*)?")
+# Text of numbers is bounded before it is read: 1e1000000000 would be a number of a gigabyte.
+_DIGITS = re.compile(r"\s*[-+]?[\d._:/]+(?:[eE]([-+]?\d+))?\s*")
+MAX_DIGITS, MAX_EXPONENT = 100, 400
 _PIPE = Path("-")
 
 
@@ -60,9 +65,17 @@ def find_inputs(cls: type[Any]) -> set[str]:
 
 
 def exact(value: object) -> object:
-    """Return a number as text without losing a digit: 2.1 -> "2.1", "1:02:03.5" -> "7447/2"."""
+    """Return a number as text without losing a digit: 2.1 -> "2.1", "1:02:03.5" -> "7447/2".
+
+    Raises BadSetting for text of a number that is too long to be computed.
+    """
     if isinstance(value, float):
         return repr(value)
+    if isinstance(value, str) and (found := _DIGITS.fullmatch(value[: 2 * MAX_DIGITS])):
+        exponent = found[1] or "0"
+        if len(value) > MAX_DIGITS or len(exponent) > 9 or abs(int(exponent)) > MAX_EXPONENT:
+            raise BadSetting(f"{shorten(value)} has too many digits: pass at most "
+                             f"{MAX_DIGITS}, and an exponent up to {MAX_EXPONENT}")  # fmt: skip
     if isinstance(value, str) and _CLOCK.fullmatch(value):
         hours, minutes, seconds = ("0:" + value).split(":")[-3:]
         return str((int(hours) * 60 + int(minutes)) * 60 + Fraction(seconds))
@@ -134,14 +147,30 @@ def check_names(form: Mapping[str, object], known: list[str], what: str) -> None
     """Raise BadSetting, with the nearest name, if the form has a setting that is not known."""
     for name in form:
         if name not in known:
-            raise BadSetting(f"{what} has no setting {name!r}: {suggest(name, known)}")
+            raise BadSetting(f"{what} has no setting {shorten(name)}: {suggest(name, known)}")
+
+
+def shorten(value: object) -> str:
+    """Return the repr of a value for a message, at most about 100 characters of it."""
+    short = Repr()
+    short.maxstring = short.maxother = short.maxlong = 100
+    return short.repr(value)
+
+
+def explain_choice(name: str, value: object, choices: Collection[str]) -> str:
+    """Return what to pass for a setting that is none of its `choices`."""
+    if name == "codec" and (advice := suggest_codec(str(value))):
+        return advice
+    close = get_close_matches(str(value)[:100], choices, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}{'It' if hint else 'it'} can be {', '.join(choices)}"
 
 
 def suggest(name: str, known: list[str]) -> str:
     """Return what to write in place of an unknown name."""
     if RENAMED_SETTINGS.get(name) in known:
         return f"it is called {RENAMED_SETTINGS[name]} now"
-    close = get_close_matches(name, known, 1)
+    close = get_close_matches(name[:100], known, 1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
 
 
@@ -154,5 +183,8 @@ def _describe_errors(errors: list[ErrorDetails]) -> str:
     name = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "missing":
         return f"{name} is missing: set it"
+    if choices := [e["ctx"]["expected"] for e in errors if e["type"] == "literal_error"]:
+        names = re.findall(r"'([^']*)'", choices[0])
+        return f"{name} is {shorten(first['input'])}: {explain_choice(name, first['input'], names)}"
     reasons = " or ".join(dict.fromkeys(e["msg"] for e in errors if e["loc"][:1] == (name,)))
-    return f"{name} is {first['input']!r}: {reasons or first['msg']}"
+    return f"{name} is {shorten(first['input'])}: {reasons or first['msg']}"

@@ -4,77 +4,26 @@ Each function raises AssertionError that names the law and what differs. They ne
 the project's own tests draw their arguments at random.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from filmgate.core.chain import Chain, ChainState
-from filmgate.core.frame import ColorTags, Frame, Position, StreamSpec
+from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.serialization import dumps, loads
-from filmgate.core.stage import AnyStage, Reach, StageWrapper
+from filmgate.core.stage import AnyStage, Reach, StageWrapper, require_stage
 from filmgate.core.values import count_bytes
-from filmgate.errors import OutOfMemory
+from filmgate.errors import OutOfMemory, StageContractError
 from filmgate.media.pixels.planes import Planes
+from filmgate.testing.sample_video import SampleVideo, make_sample_video, read_sample_video
 
 TOLERANCE = 1e-4  # of full scale: how far another batch size may move a float32 result
-
-
-@dataclass(frozen=True)
-class SampleVideo:
-    """A short stream: its format and its frames, with indices and times from 0."""
-
-    spec: StreamSpec
-    frames: tuple[Frame, ...]
-
-    def first(self, count: int) -> "SampleVideo":
-        """Return its first `count` frames."""
-        return SampleVideo(self.spec, self.frames[:count])
-
-    def repeat(self) -> "SampleVideo":
-        """Return the video followed by itself."""
-        n, end = len(self.frames), self.frames[-1].end if self.frames else Fraction(0)
-        again = (replace(f, index=f.index + n, time=f.time + end) for f in self.frames)
-        return SampleVideo(self.spec, (*self.frames, *again))
-
-
-def make_sample_video(
-    count: int = 20, *, pixels: Literal["rgb", "yuv420p"] = "rgb", width: int = 32, height: int = 24
-) -> SampleVideo:
-    """Return `count` images of moving waves at 25 fps; a new shot ("cut") starts in the middle.
-
-    "rgb": float32 tensors (3, H, W) in [0, 1], as models get them. "yuv420p": uint8 `Planes`, as
-    decoded from a file; width and height must be even.
-    """
-    rate, colour = Fraction(25), ColorTags(matrix="bt709", range="tv")
-    spec = StreamSpec(
-        width=width, height=height, rate=rate, time_base=1 / rate, pixels=pixels, colour=colour,
-        dtype="float32" if pixels == "rgb" else "uint8",
-    )  # fmt: skip
-    y, x = np.mgrid[:height, :width]
-    frames = []
-    for i in range(count):
-        new_shot, period = i > 0 and i == count // 2, 7 if i >= count // 2 else 4
-        waves = 0.5 + 0.4 * np.stack([np.sin((x + 2 * i) / (period + k) + y / 5) for k in range(3)])
-        image = _make_tensor(waves) if pixels == "rgb" else _make_planes(waves, colour)
-        extras = {"cut": True} if new_shot else {}
-        frames.append(Frame(i, i / rate, 1 / rate, image, extras))
-    return SampleVideo(spec, tuple(frames))
-
-
-def _make_tensor(waves: Any) -> Any:
-    import torch
-
-    return torch.from_numpy(waves.astype(np.float32))
-
-
-def _make_planes(waves: Any, colour: ColorTags) -> Planes:
-    luma, *chroma = (waves * 255).astype(np.uint8)
-    small = (np.ascontiguousarray(plane[::2, ::2]) for plane in chroma)
-    return Planes((luma, *small), "yuv420p", colour)
 
 
 def run_chain(
@@ -231,9 +180,40 @@ def check_chain(a: AnyStage, b: AnyStage, c: AnyStage, video: SampleVideo) -> No
         assert_same_frames(run_chain(nested, video), want.frames, "law 7 (chain)")
 
 
+def check_memory(stage: AnyStage, video: SampleVideo) -> None:
+    """No memory outside of the state, exact: other frames in between change nothing.
+
+    Laws 1 to 3 follow only for a stage that remembers nothing in itself.
+    """
+    want = run_chain(Chain((stage,)), video)
+    got = run_chain(Chain((_Disturbed(stage, video),)), video)
+    try:
+        assert_same_frames(got, want, f"{stage.name} keeps memory outside of its state")
+    except AssertionError as error:
+        raise AssertionError(
+            f"{error}, after the stage processed another video in between. What it remembers (in "
+            "an attribute, a global or a closure) must be in the state that `step` gets and "
+            "returns; random numbers must come from the seed and the frame's index"
+        ) from None
+
+
+def check_output(stage: AnyStage, video: SampleVideo) -> None:
+    """Every image has the size and the pixel format that the stage's `output` says."""
+    spec = stage.output(video.spec)
+    for frame in run_chain(Chain((stage,)), video):
+        image: Any = frame.image
+        planar = isinstance(image, Planes)
+        width, height = image.size if planar else image.shape[:-3:-1]
+        found = f"{width}x{height} {image.pixels if planar else 'rgb'}"
+        assert found == f"{spec.width}x{spec.height} {spec.pixels}", (
+            f"{stage.name}: output(spec) says {spec.width}x{spec.height} {spec.pixels}, and frame "
+            f"{frame.index} is {found}: pass the format of the result, for adapters as output="
+        )
+
+
 def check_stage(
     stage: AnyStage,
-    video: SampleVideo | None = None,
+    video: SampleVideo | Path | str | None = None,
     *,
     tolerance: float = TOLERANCE,
     total: Fraction | None = None,
@@ -241,24 +221,68 @@ def check_stage(
 ) -> None:
     """Check laws 1 to 7 on one stage and one video of 12 or more frames, `tries` times each.
 
-    Default video: `make_sample_video()`. `total` is the result's duration (default: like the
-    video), `tolerance` how far another batch size may move a value. Raises AssertionError that
-    names the law.
+    `video` may be the path of a file, whose first 16 frames are used. Default: 20 small frames of
+    planes, as a task's stages get them; for a stage of RGB tensors pass `make_sample_video()`.
+    `total` is the result's duration (default: like the video), `tolerance` how far another batch
+    size may move a value. Raises AssertionError that names the law, and StageContractError if this
+    is no stage or it cannot take the images.
     """
-    video = make_sample_video() if video is None else video
+    require_stage(stage)
+    video = _find_video(video)
     n = len(video.frames)
     assert n >= 12, f"the video has {n} frames: use at least 12, fewer test nothing"
-    check_time(stage, video, total)
-    check_bound(stage, video)
-    random = Random(n)
-    for _ in range(tries):
-        cuts = [random.randint(0, n) for _ in range(random.randint(1, 6))]
-        batch = 2 ** random.randint(1, 3)
-        check_cut(stage, video, cuts, batch)
-        check_sleep(stage, video, cuts, range(len(cuts) + 1))
-        check_retry(stage, video, random.randint(1, batch), batch, tolerance)
-        check_batch(stage, video, batch, tolerance)
-    check_chain(_Identity(), stage, _Identity(), video)
+    with _use_one_thread():
+        _try_images(stage, video)
+        check_time(stage, video, total)
+        check_output(stage, video)
+        check_memory(stage, video)
+        check_bound(stage, video)
+        random = Random(n)
+        for _ in range(tries):
+            cuts = [random.randint(0, n) for _ in range(random.randint(1, 6))]
+            batch = 2 ** random.randint(1, 3)
+            check_cut(stage, video, cuts, batch)
+            check_sleep(stage, video, cuts, range(len(cuts) + 1))
+            check_retry(stage, video, random.randint(1, batch), batch, tolerance)
+            check_batch(stage, video, batch, tolerance)
+        check_chain(_Identity(), stage, _Identity(), video)
+
+
+@contextmanager
+def _use_one_thread() -> Iterator[None]:
+    """Let torch use one thread: for small images more are slower, on a busy machine many times."""
+    import torch
+
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
+
+
+def _find_video(video: SampleVideo | Path | str | None) -> SampleVideo:
+    if isinstance(video, SampleVideo):
+        return video
+    return make_sample_video(pixels="yuv420p") if video is None else read_sample_video(Path(video))
+
+
+def _try_images(stage: AnyStage, video: SampleVideo) -> None:
+    """Raise StageContractError if the stage takes images of another kind."""
+    try:
+        run_chain(Chain((stage,)), video)
+    except (TypeError, AttributeError) as error:
+        image = video.frames[0].image
+        advice = (
+            "it holds planes, as every frame of a file. image.to_rgb() returns a tensor (3, H, W) "
+            "in [0, 1] and image.from_rgb(rgb) planes again; a stage that is given RGB tensors is "
+            "checked with make_sample_video()"
+            if isinstance(image, Planes)
+            else "pass make_sample_video(pixels='yuv420p') to check a stage of planes"
+        )
+        raise StageContractError(
+            f"{stage.name} raised {type(error).__name__} ({error}) for {video.frames[0]}: {advice}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -272,6 +296,19 @@ class _SmallMemory(StageWrapper):
         if len(frames) > self.fits and frames[-1].index >= self.since:
             self.stage.step(state, frames[: self.fits])
             raise MemoryError(f"{len(frames)} frames, {self.fits} fit")
+        return self.stage.step(state, frames)
+
+
+@dataclass(frozen=True)
+class _Disturbed(StageWrapper):
+    """Processes a frame of another video before each step, from a state of its own."""
+
+    video: SampleVideo
+
+    def step(self, state: Any, frames: Sequence[Frame]) -> tuple[Any, list[Frame]]:
+        other = self.video.frames[-1]
+        fresh = self.stage.start(self.video.spec, other.position)
+        self.stage.step(fresh, [other])
         return self.stage.step(state, frames)
 
 

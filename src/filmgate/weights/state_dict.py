@@ -13,18 +13,21 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from filmgate.errors import BadWeights
+from filmgate.storage.file_kind import describe_other_kind
 
-PICKLED = (".pt", ".pth", ".ckpt")
+PICKLED = (".pt", ".pth", ".ckpt", ".pkl")
 # keys under which training code stores the tensors; a dictionary that is the only entry counts too
 _WRAPPED = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
 _SHOWN = 3  # of each kind of mismatch
 
 
 def load_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
-    """Return the tensors of a file by name: safetensors, or .pt .pth .ckpt with tensors only.
+    """Return the tensors of a file by name: safetensors, or .pt .pth .ckpt .pkl with tensors only.
 
     Code in a pickle is never run: `torch.load` reads with `weights_only`. Raises BadWeights.
     """
+    if kind := describe_other_kind(path):
+        raise BadWeights(f"{path} is {kind}, wanted a file of weights: pass the name of one")
     try:
         if path.suffix == ".safetensors":
             return load_file(path, device=device)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from filmgate.cli.main import main
 from filmgate.core.frame import StreamSpec
 from filmgate.errors import BadSetting, Exit
 from filmgate.models import families, registry
+from filmgate.models.contracts import Family
 from filmgate.models.registry import build_interpolator, find_weights, list_repositories
 from filmgate.quality.weights_check import SIDE, SlidingTexture
 from filmgate.weights.store import WeightsStore
@@ -118,10 +120,27 @@ def test_families_without_weights_are_listed(
     monkeypatch.setenv("FILMGATE_MODELS", str(tmp_path))
     found = json.loads(run_models(capsys, "--json"))
     assert found["folder"] == str(tmp_path)
-    assert {"family": "dis", "weights": None} in found["families"]
+    known = {"family": "dis", "weights": None, "commercial": True, "built_in": True}
+    assert known in found["families"]
     text = run_models(capsys)
     assert "dis" in text
     assert str(tmp_path) in text
+
+
+def test_nothing_is_claimed_about_the_family_of_another_package(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a family was listed with "commercial: yes, terms: none", which no one had said."""
+    module = SimpleNamespace(FAMILY=Family(name="other", summary="Another package's."))
+    point = SimpleNamespace(name="other", load=lambda: module)
+    monkeypatch.setattr(registry, "_find_entry_points", lambda: (point,))
+    (row,) = (one for one in json.loads(run_models(capsys, "--json"))["families"]
+              if one["family"] == "other")  # fmt: skip
+    assert (row["commercial"], row["built_in"]) == (None, False)
+    (line,) = (line for line in run_models(capsys).splitlines() if line.startswith("other"))
+    assert "yes" not in line
+    assert "none" not in line
+    assert line.count("unknown") == 6
 
 
 def test_weights_are_listed_downloaded_and_verified(

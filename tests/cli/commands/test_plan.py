@@ -54,7 +54,7 @@ def test_json_has_the_same_values(fitted: Fit, capsys: pytest.CaptureFixture[str
     disk = values["predicted"]["disk"]
     assert 0 < disk["result_bytes"] < disk["before_join_bytes"] < disk["at_most_bytes"]
     assert set(values["reasons"]) < set(values["plan"])
-    assert Path(fitted.job.sink.path).name == "out.mp4"  # type: ignore[attr-defined]
+    assert Path(fitted.job.sink.path).name == "out.mp4"
 
 
 def test_disk_use_is_segments_and_snapshots_plus_the_result() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from filmgate.cli.views.progress import ProgressView
+from filmgate.cli.views.progress import ProgressView, draw_summary
 from filmgate.core.events import Committed, Died, Done, Event, Progress, Replanned, Started, Warned
 from filmgate.core.frame import StreamSpec
 from filmgate.core.snapshot import Cursor, Snapshot
@@ -97,6 +98,12 @@ def test_unknown_length_has_neither_percent_nor_time_left() -> None:
     assert "left" not in line
 
 
+def test_more_frames_than_the_header_says_have_neither_percent_nor_time_left() -> None:
+    spec = replace(SPEC, frames=100)
+    line = render_line([Started(spec, spec, ("interpolate",)), *RUN[1:]], 80)
+    assert line.strip() == "960 frames  48.0 fps  412.0 MB  interpolate 97 % busy"
+
+
 def test_quiet_prints_warnings_only() -> None:
     events: list[Event] = [*RUN, Warned("sound is [left] out"), Died("BadInput", "why", 3)]
     assert render(events, terminal=False, quiet=True) == "warning: sound is [left] out\n"
@@ -121,7 +128,7 @@ def test_events_as_json_have_their_fields() -> None:
         "ended": True,
     }
     died = json.loads(format_event(Died("BadInput", "no video", 0)))
-    fields = {"error": "BadInput", "message": "no video", "read": 0, "crash": None}
+    fields = {"error": "BadInput", "message": "no video", "read": 0, "crash": None, "final": True}
     assert died == {"event": "Died", **fields}
 
 
@@ -139,3 +146,19 @@ def test_every_field_is_documented() -> None:
 
 def test_durations_are_formatted_like_clocks() -> None:
     assert [format_duration(s) for s in (0, 9.6, 75, 3675)] == ["0:00", "0:10", "1:15", "1:01:15"]
+
+
+def test_summary_says_where_the_result_is(tmp_path: Path) -> None:
+    video, images = tmp_path / "out.mp4", tmp_path / "%06d.png"
+    video.write_bytes(bytes(1000))
+    lines = {
+        video: f"done: 1.0 kB, {video}",
+        images: f"done: 1920 images, {images}",
+        tmp_path / "none.mp4": "done",
+        None: "done",
+    }
+    for path, line in lines.items():
+        console = Console(width=300)
+        with console.capture() as capture:
+            console.print(draw_summary(DONE, path))
+        assert capture.get().splitlines()[-1] == line

@@ -15,7 +15,7 @@ from filmgate.core.frame import Frame
 from filmgate.core.stage import AnyStage
 from filmgate.core.wrappers.cached import CachedStage, MemoryStore, cached
 from filmgate.errors import BadSetting
-from filmgate.testing import laws
+from filmgate.testing import SampleVideo, laws
 from tests.laws.synthetic import STAGES, Recurrent, brighten, make_video, videos
 
 KEY = {"source": "a video", "range": "all", "settings": "none", "weights": "none", "code": "1"}
@@ -55,7 +55,7 @@ class CountingFunction:
         return brighten(frames)
 
 
-def run_stage(stage: AnyStage, video: laws.SampleVideo, batch: int = 1) -> list[Frame]:
+def run_stage(stage: AnyStage, video: SampleVideo, batch: int = 1) -> list[Frame]:
     return laws.run_chain(Chain((stage,), (batch,)), video)
 
 
@@ -64,7 +64,7 @@ def run_stage(stage: AnyStage, video: laws.SampleVideo, batch: int = 1) -> list[
     st.integers(0, 10**6),
 )  # fmt: skip
 def test_the_output_is_the_same_with_an_unreliable_store(
-    video: laws.SampleVideo, name: str, batch: int, every: int, seed: int
+    video: SampleVideo, name: str, batch: int, every: int, seed: int
 ) -> None:
     store = UnreliableStore(Random(seed))
     want = run_stage(STAGES[name](), video, batch)
@@ -116,7 +116,7 @@ def test_a_wrong_key_gives_no_wrong_image() -> None:
     run_stage(cached(each(fn), store, KEY, every=4), video)
     image: Any = video.frames[8].image
     changed = (*video.frames[:8], replace(video.frames[8], image=image + 1e-9), *video.frames[9:])
-    other = laws.SampleVideo(video.spec, changed)
+    other = SampleVideo(video.spec, changed)
     got = run_stage(cached(each(fn), store, KEY, every=4), other)
     laws.assert_same_frames(got, run_stage(each(brighten), other), "cached")
     assert fn.frames == 12 + 4

@@ -18,7 +18,7 @@ from filmgate.core.wrappers.luma_grid import LumaGrid, difference, measure_luma
 from filmgate.core.wrappers.output_checks import check_outputs
 from filmgate.errors import BadOutput, BadSetting
 from filmgate.media.pixels.planes import Planes
-from filmgate.testing import laws
+from filmgate.testing import SampleVideo, laws
 from filmgate.testing.fake_device import FakeDevice
 from tests.laws.synthetic import Recurrent, double_rate, make_video
 from tests.videos import draw_image
@@ -28,9 +28,9 @@ SPEC = StreamSpec(
 )
 
 
-def make_moving(count: int = 40, speed: int = 4) -> laws.SampleVideo:
+def make_moving(count: int = 40, speed: int = 4) -> SampleVideo:
     """Texture that moves, as floats in 0 to 1."""
-    return laws.SampleVideo(SPEC, tuple(
+    return SampleVideo(SPEC, tuple(
         Frame(i, F(i, 25), F(1, 25), (draw_scene(speed * i) / np.float32(255)).astype(np.float32))
         for i in range(count)
     ))  # fmt: skip
@@ -41,9 +41,9 @@ def draw_scene(shift: int) -> Any:
     return 128 + 60 * np.sin((x + shift) / 17) + 40 * np.cos((y - shift / 2) / 11)
 
 
-def freeze(video: laws.SampleVideo) -> laws.SampleVideo:
+def freeze(video: SampleVideo) -> SampleVideo:
     first = video.frames[0].image
-    return laws.SampleVideo(video.spec, tuple(replace(f, image=first) for f in video.frames))
+    return SampleVideo(video.spec, tuple(replace(f, image=first) for f in video.frames))
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class ChangingStage:
         return None, []
 
 
-def run_stage(stage: AnyStage, video: laws.SampleVideo, batch: int = 1) -> list[Frame]:
+def run_stage(stage: AnyStage, video: SampleVideo, batch: int = 1) -> list[Frame]:
     return laws.run_chain(Chain((stage,), (batch,)), video)
 
 
@@ -109,7 +109,7 @@ def test_results_that_follow_the_input_pass(kind: str) -> None:
     video, change = make_moving(), BAD[kind]
     images = [f.image for f in video.frames]
     same = tuple(replace(f, image=change(images, f.index)) for f in video.frames)
-    run_stage(check_outputs(each(list)), laws.SampleVideo(video.spec, same))
+    run_stage(check_outputs(each(list)), SampleVideo(video.spec, same))
     run_stage(check_outputs(ChangingStage(change)), freeze(video))
 
 
@@ -131,14 +131,14 @@ def test_a_clean_video_is_unchanged(kind: str) -> None:
         laws.assert_same_frames(got, run_stage(ChangingStage(CLEAN[kind]), video), "check_outputs")
 
 
-def make_shots() -> laws.SampleVideo:
+def make_shots() -> SampleVideo:
     """A bright shot, a dark one, a black image and a flash, all in the input itself."""
     video, frames = make_moving(), []
     for f in video.frames:
         image: Any = f.image
         dark = image * np.float32(0.2 if 10 <= f.index < 20 else 0 if f.index == 25 else 1)
         frames.append(replace(f, image=dark + np.float32(0.4 * (f.index == 30))))
-    return laws.SampleVideo(video.spec, tuple(frames))
+    return SampleVideo(video.spec, tuple(frames))
 
 
 def test_other_frame_counts_and_time_scales_pass() -> None:
@@ -208,7 +208,7 @@ def measure(image: object) -> LumaGrid:
 
 def test_a_value_that_is_not_an_image_is_not_checked() -> None:
     frames = tuple(Frame(i, F(i), F(1), "no image") for i in range(12))
-    assert len(run_stage(check_outputs(each(list)), laws.SampleVideo(SPEC, frames))) == 12
+    assert len(run_stage(check_outputs(each(list)), SampleVideo(SPEC, frames))) == 12
 
 
 @pytest.mark.parametrize(

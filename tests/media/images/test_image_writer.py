@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from filmgate.core.frame import Position
+from filmgate.core.outputs import Outputs, select_output
 from filmgate.core.snapshot import Commit, Cursor, Snapshot
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadSetting, FilmgateError, OutputExists
@@ -45,8 +46,8 @@ class Store:
     def save(self, commit: Commit) -> None:
         self.kept.append(commit)
 
-    def mark_complete(self, part: Path) -> None:
-        raise AssertionError(f"{part}: an image output has no single result")
+    def mark_complete(self, parts: Sequence[Path | None]) -> None:
+        assert parts == [None]  # images have their names already
 
 
 def snapshot(written: int, last: bool = False) -> Snapshot:
@@ -66,19 +67,33 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "frames.filmgate")
 
 
-def open_writer(output: ImageOutput, store: Store) -> ImageWriter:
-    return output.open(SourceMetadata(), _spec("gray"), checkpoints=store)
+class Opened(Outputs):
+    """An image output as a run opens it, with its writer at hand."""
+
+    def __init__(self, writer: ImageWriter, store: Store) -> None:
+        super().__init__([writer], store)
+        self.writer = writer
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.writer.__exit__()
 
 
-def write(writer: ImageWriter, first: int, last: int, *, end: bool = False) -> None:
+def open_writer(output: ImageOutput, store: Store) -> Opened:
+    return Opened(output.open(SourceMetadata(), _spec("gray"), checkpoints=store), store)
+
+
+def write(writer: Opened, first: int, last: int, *, end: bool = False) -> None:
     """Write the images `first` to `last` - 1 in one commit."""
     writer.write(_frames("gray", last)[first:])
     writer.commit(snapshot(last, end))
 
 
-def kill(writer: ImageWriter) -> None:
+def kill(writer: Opened) -> None:
     """End as a killed process does: nothing is cleaned up."""
-    writer._flush()
+    writer.writer._flush()
 
 
 def names(folder: Path) -> list[str]:
@@ -126,7 +141,7 @@ def test_output_killed_before_its_first_commit_starts_again(
     writer = open_writer(each_way, store)
     writer.write(_frames("gray", 4))
     kill(writer)
-    each_way.discard(store)
+    each_way.discard(store.path, [select_output(one, 0) for one in store.commits()])
     assert names(each_way.path.parent) == names(store.path) == []
     with open_writer(each_way, store) as writer:
         write(writer, 0, 2, end=True)
@@ -153,7 +168,7 @@ def test_commit_is_completed_if_it_was_killed_before_images_got_their_names(
 ) -> None:
     monkeypatch.setattr(os, "link", refuse)
     writer = open_writer(output, store)
-    monkeypatch.setattr(writer._files, "publish", refuse)
+    monkeypatch.setattr(writer.writer._files, "publish", refuse)
     with pytest.raises(FilmgateError):
         write(writer, 0, 3)
     assert names(output.path.parent) == []
@@ -219,7 +234,7 @@ def test_image_of_the_user_is_never_overwritten(
         with pytest.raises(OutputExists, match=rf"{number}\.png exists, not written by this run"):
             open_writer(output, store)
         assert contents(folder) == before
-    output.discard(store)
+    output.discard(store.path, [select_output(one, 0) for one in store.commits()])
     assert names(folder) == [f"{number}.png", "notes.txt"]
     assert (folder / f"{number}.png").read_text() == "precious"
 
@@ -236,7 +251,7 @@ def test_image_that_appears_during_the_run_is_not_overwritten(
     assert (output.path.parent / "3.png").read_text() == "precious"
 
 
-def test_overwriting_replaces_images_at_commits_and_deletes_later_ones(
+def test_overwriting_replaces_images_at_commits_and_keeps_later_ones(
     output: ImageOutput, store: Store
 ) -> None:
     folder = output.path.parent
@@ -249,7 +264,19 @@ def test_overwriting_replaces_images_at_commits_and_deletes_later_ones(
         assert (folder / "0.png").read_bytes()[1:4] == b"PNG"
         assert (folder / "2.png").read_text() == "old"
         write(writer, 2, 4, end=True)
-    assert names(folder) == [f"{n}.png" for n in range(4)]
+    (notice,) = writer.dropped
+    assert notice.startswith(f"{folder / '0.png'} and 8 more exist: what this result does not")
+    assert names(folder) == [f"{n}.png" for n in range(9)]
+    assert all((folder / f"{n}.png").read_bytes()[1:4] == b"PNG" for n in range(4))
+    assert all((folder / f"{n}.png").read_text() == "old" for n in range(4, 9))
+
+
+def test_only_images_behind_the_result_are_reported(output: ImageOutput) -> None:
+    (output.path.parent / "7.png").write_text("old")
+    over = ImageOutput(output.path, overwrite=True)
+    assert over.open(SourceMetadata(), _spec("gray", frames=8)).dropped == []
+    (notice,) = over.open(SourceMetadata(), _spec("gray", frames=7)).dropped
+    assert notice.startswith(f"{output.path.parent / '7.png'} exists: what this result does not")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -263,11 +290,59 @@ def test_output_that_would_replace_its_own_input_is_refused(
     other.open(source, _spec("gray"), checkpoints=store)
 
 
+@pytest.mark.parametrize(
+    ("images", "name", "refused"),
+    [
+        ("frames", "out_%d.png", True),
+        ("frames", "out_%d.webp", True),
+        ("frames/*.png", "out_%d.png", True),
+        ("frames/*.png", "out_%d.tiff", False),
+        ("frames/%d.png", "out_%d.png", False),
+        ("frames/%d.png", "%06d.png", True),
+        ("frames/%06d.png", "%d.png", True),
+        ("frames/0.png", "0-%06d.png", False),
+    ],
+)
+@pytest.mark.parametrize("way", ["same", "link", "dots"])
+def test_output_that_the_next_run_would_read_is_refused(
+    tmp_path: Path, images: str, name: str, refused: bool, way: str
+) -> None:
+    """A folder or a pattern that names the output too would be another input when resumed."""
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "link").symlink_to("frames")
+    folder = {"same": "frames", "link": "link", "dots": "link/../frames"}[way]
+    source = SourceMetadata(images=(tmp_path / "frames/0.png",), images_path=tmp_path / images)
+    output = ImageOutput(tmp_path / folder / name, overwrite=True)
+    if not refused:
+        output.open(source, _spec("gbrp"))
+        return
+    with pytest.raises(BadSetting, match="choose another folder"):
+        output.open(source, _spec("gbrp"))
+
+
+@pytest.mark.parametrize("name", ["0.PNG", "link.png", "animated_1.png"])
+def test_source_is_protected_under_every_name(tmp_path: Path, name: str) -> None:
+    """Another case of letters, a link to the image, an animated PNG that is read as a video."""
+    path = tmp_path / "frames" / ("0.png" if name == "link.png" else name)
+    path.parent.mkdir()
+    path.write_text("precious")
+    file = path
+    if name == "link.png":
+        file = tmp_path / name
+        file.symlink_to(path)
+    is_video = name.startswith("animated")
+    source = SourceMetadata(path=path) if is_video else SourceMetadata(images=(file,))
+    pattern = "animated_%d.png" if is_video else "%d.png"
+    with pytest.raises(BadSetting, match="is both an input and an output"):
+        ImageOutput(path.with_name(pattern), overwrite=True).open(source, _spec("gray"))
+    assert path.read_text() == "precious"
+
+
 def test_folder_with_other_files_needs_a_pattern(output: ImageOutput, store: Store) -> None:
     folder = output.path.parent
     (folder / "notes.txt").write_text("precious")
     with pytest.raises(BadSetting, match=r"contains other files, such as notes\.txt"):
-        ImageOutput(folder).open(SourceMetadata(), _spec("gray"), checkpoints=store)
+        open_writer(ImageOutput(folder), store)
     (folder / "notes.txt").unlink()
     write(open_writer(ImageOutput(folder), store), 0, 2)
     (folder / "notes.txt").write_text("precious")

@@ -11,8 +11,9 @@ import pytest
 from filmgate.core.frame import ColorTags, Frame, Position, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.errors import BadSetting, Unsupported
+from filmgate.media.pixels.format_names import get_bit_depth, get_subsampling, has_alpha
 from filmgate.media.pixels.formats import explain_size_mismatch
-from filmgate.media.pixels.planes import Planes, get_bit_depth, get_subsampling, has_alpha
+from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.reformat import convert_pixels, fit_size
 from filmgate.media.sinks import VideoOutput
 

@@ -14,14 +14,10 @@ from av.video.reformatter import Interpolation
 from filmgate.core.frame import ColorTags, Frame, Position, StreamSpec
 from filmgate.errors import Unsupported
 from filmgate.media.pixels.av_frames import view_rows
-from filmgate.media.pixels.planes import Planes, get_bit_depth
-from filmgate.media.pixels.rgb import (
-    _to_rgb_matrix,
-    convert_to_planes,
-    convert_to_rgb,
-    to_planes,
-    to_rgb,
-)
+from filmgate.media.pixels.color import _to_rgb_matrix
+from filmgate.media.pixels.format_names import get_bit_depth
+from filmgate.media.pixels.planes import Planes
+from filmgate.media.pixels.rgb import convert_to_planes, convert_to_rgb, to_planes, to_rgb
 
 MATRICES = {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 5, "smpte240m": 7, "bt2020nc": 9}
 SPEC = StreamSpec(

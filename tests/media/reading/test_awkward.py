@@ -110,7 +110,7 @@ def test_each_kind_of_time_repair_is_reported_once(tmp_path: Path) -> None:
     assert notices == [
         (2, "after 0.040 s a frame comes too early and is moved, as are later ones"),
         (4, ("after 0.080 s time jumps back by 0.980 s: it is continued there, as after later "
-             "jumps; audio may be out of sync from here")),
+             "jumps, and audio with it")),
     ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import filmgate as fg
 from filmgate.core.adapters import each
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.model_cache import ModelCache
+from filmgate.core.outputs import open_outputs
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.core.stage import AnyStage
@@ -126,10 +127,8 @@ def test_without_a_run_directory_lines_go_to_a_hidden_file(job: fg.Job, tmp_path
     """They are not held in memory, and a run that is left leaves nothing."""
     assert isinstance(job.sink, RecordOutput)
     for complete in (False, True):
-        sink = job.sink.open(SourceMetadata(), StreamSpec(
-            width=1, height=1, rate=F(25), time_base=F(1, 25), pixels="gray"), run_name="abc",
-        )  # fmt: skip
-        with sink as writer:
+        spec = StreamSpec(width=1, height=1, rate=F(25), time_base=F(1, 25), pixels="gray")
+        with open_outputs([job.sink], SourceMetadata(), spec, run_name="abc") as writer:
             for n in range(3):
                 writer.write([Frame(n, F(n), F(1), (), {"records": ({"number": n},)})])
             (hidden,) = job.sink.find_leftovers("abc")

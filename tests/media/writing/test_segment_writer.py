@@ -1,6 +1,6 @@
 """Segments: of any length, joined they are the video written in one go."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 
 from filmgate.core.frame import Frame
 from filmgate.core.job import Job
+from filmgate.core.outputs import open_outputs
 from filmgate.core.snapshot import Commit, Cursor, Snapshot
 from filmgate.errors import FilmgateError, OutputExists
 from filmgate.media.probe import probe
@@ -15,7 +16,6 @@ from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
 from filmgate.media.writing.encoder import Encoder
 from filmgate.media.writing.segment_join import Segment
-from filmgate.media.writing.segment_writer import SegmentWriter
 from filmgate.quality.verify import check
 from filmgate.tasks.provenance import TAG, write_tag
 from tests.media.conftest import FindVideo
@@ -42,7 +42,7 @@ class Run:
 
     @property
     def pieces(self) -> tuple[Segment, ...]:
-        return self.kept[-1].pieces if self.kept else ()
+        return self.kept[-1].pieces[0] if self.kept else ()
 
     def choose(self, verify: Callable[[tuple[Any, ...]], None]) -> Commit | None:
         for commit in reversed(self.kept):
@@ -60,16 +60,16 @@ class Run:
     def save(self, commit: Commit) -> None:
         self.kept.append(commit)
 
-    def mark_complete(self, part: Path) -> None:
-        assert part.stat().st_size > 0
+    def mark_complete(self, parts: Sequence[Path | None]) -> None:
+        assert all(part and part.stat().st_size > 0 for part in parts)
 
     def go(self, length: int, leave_after: int | None = None) -> None:
         self.warnings.clear()
         video = VideoFile(self.source).open()
         frames = [f for chunk, _ in video.read(None, 8) for f in chunk]
         tags = {TAG: write_tag(Job(VideoFile(self.source), self.output))}
-        with SegmentWriter(
-            self, self.output.encode_options, video.spec, video.metadata, tags=tags
+        with open_outputs(
+            [self.output], video.metadata, video.spec, tags=tags, checkpoints=self
         ) as sink:
             first = sink.resume.cursor.index if sink.resume else 0
             for at in range(first, len(frames), length):
@@ -227,6 +227,6 @@ def test_video_so_far_is_playable(name: str, find_video: FindVideo, tmp_path: Pa
 def test_video_without_frames_has_no_segment(find_video: FindVideo, tmp_path: Path) -> None:
     run = Run(find_video("even"), VideoOutput(tmp_path / "o.mkv"))
     video = VideoFile(find_video("even")).open()
-    with SegmentWriter(run, run.output.encode_options, video.spec, video.metadata) as sink:
+    with open_outputs([run.output], video.metadata, video.spec, checkpoints=run) as sink:
         sink.commit(snapshot(0))
     assert run.pieces == ()

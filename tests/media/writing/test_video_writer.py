@@ -21,7 +21,7 @@ from filmgate.media.probe import MediaInfo, find_audio_start, probe
 from filmgate.media.reading.video_reader import VideoReader
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
-from filmgate.media.streams.selection import convert_subtitle
+from filmgate.media.streams.subtitles import convert_subtitle
 from filmgate.media.writing.video_writer import VideoWriter
 from tests.cases import mark_slow_combinations
 from tests.media.conftest import FindVideo
@@ -167,7 +167,7 @@ def test_stream_that_the_container_cannot_hold_is_refused_before_the_first_frame
     find_video: FindVideo, tmp_path: Path
 ) -> None:
     with pytest.raises(Unsupported, match=r"\.webm can't hold stream 1 \(aac.*\.mkv or \.mp4"):
-        copy(find_video("sound"), VideoOutput(tmp_path / "out.webm"))
+        copy(find_video("sound"), VideoOutput(tmp_path / "out.webm", audio="copy"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -279,7 +279,7 @@ def test_files_are_overwritten_only_on_request_and_the_input_never(
         VideoOutput(tmp_path / "there.mp4").open(video.metadata, video.spec)
     with pytest.raises(BadSetting, match="is the input: choose"):
         VideoOutput(source, overwrite=True).open(video.metadata, video.spec)
-    with pytest.raises(BadSetting, match=r"wanted a name that ends in \.mp4"):
+    with pytest.raises(BadSetting, match=r"out\.flv, wanted for a video a name that ends in \.mp4"):
         VideoOutput(tmp_path / "out.flv").open(video.metadata, video.spec)
     with pytest.raises(BadSetting, match="does not exist: make it first"):
         VideoOutput(tmp_path / "no" / "out.mp4").open(video.metadata, video.spec)

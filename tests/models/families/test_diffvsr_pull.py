@@ -33,7 +33,7 @@ def test_missing_weights_name_the_command_that_downloads_them(
     with pytest.raises(BadSetting, match="steps is 0: pass 1 to 1000"):
         build_upscaler("diffvsr", test_samples.SPEC, 4, DiffVsrOptions(steps=0))
     monkeypatch.setattr(diffvsr, "find_spec", lambda name: None)
-    with pytest.raises(BadSetting, match=r"Run pip install 'filmgate\[diffusion\]'"):
+    with pytest.raises(BadSetting, match=r"Run pip install .*\[diffusion\]'"):
         build_upscaler("diffvsr", test_samples.SPEC, 4)
 
 
@@ -51,7 +51,7 @@ def test_the_files_of_a_folder_are_part_of_the_identity(
         job = fg.Job(
             fg.VideoFile(tmp_path / "in.mp4"), fg.VideoOutput(tmp_path / "out.mp4"), (task,)
         )
-        assert list(identity._find_task_files(job)) == [unet, words]
+        assert list(identity._find_weight_files(job)) == [unet, words]
 
 
 @pytest.mark.slow

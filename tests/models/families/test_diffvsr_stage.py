@@ -25,7 +25,7 @@ from filmgate.models.families.diffvsr.schedule import warp
 from filmgate.models.families.diffvsr.stage import DiffVsr, Networks
 from filmgate.models.families.diffvsr.vae import TinyVae
 from filmgate.quality.verify import check
-from filmgate.testing import laws
+from filmgate.testing import SampleVideo, laws
 from tests import videos
 from tests.golden.fill import filled, like, noise, recorded, uni
 from tests.laws import test_samples
@@ -85,7 +85,7 @@ def stage(dtype: torch.dtype = torch.float32, **settings: Any) -> tuple[DiffVsr,
     return DiffVsr(nets, **settings), control
 
 
-def video(count: int = 12, cut: int = 5) -> laws.SampleVideo:
+def video(count: int = 12, cut: int = 5) -> SampleVideo:
     """Noisy images whose size is no multiple of 4, with flows, and a cut."""
     spec = StreamSpec(
         width=WIDE,
@@ -102,10 +102,10 @@ def video(count: int = 12, cut: int = 5) -> laws.SampleVideo:
             extras["cut"] = True
         sample = uni(f"image/{i}", (3, HIGH, WIDE), 0, 1)
         frames.append(Frame(i, Fraction(i, 25), Fraction(1, 25), sample, extras))
-    return laws.SampleVideo(spec, tuple(frames))
+    return SampleVideo(spec, tuple(frames))
 
 
-def played(made: DiffVsr, clip: laws.SampleVideo) -> list[Frame]:
+def played(made: DiffVsr, clip: SampleVideo) -> list[Frame]:
     state, frames = made.step(made.start(clip.spec, clip.frames[0].position), clip.frames)
     assert len(state) == 1
     return frames
@@ -299,7 +299,7 @@ def test_other_weights_and_settings_are_refused(
     reported(tmp_path / "nowhere", "scheduler_config.json is missing: a folder in the layout")
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "diffusers", None)
-        with pytest.raises(BadSetting, match=r"needs diffusers: .* 'filmgate\[diffusion\]'"):
+        with pytest.raises(BadSetting, match=r"needs diffusers: .*\[diffusion\]'"):
             loading.open_networks(tiny_diffvsr.folder(), torch.float32, "cpu")
 
 

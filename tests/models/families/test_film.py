@@ -236,6 +236,34 @@ def test_from_file_to_file(name: str, tmp_path: Path) -> None:
     assert report.ok, report
 
 
+def test_flow_adds_up_in_float32_in_half_precision() -> None:
+    """At thousands of pixels float16 has no fractions, and bfloat16 no single pixels."""
+    for dtype in (torch.float16, torch.bfloat16):
+        net = Film(tiny.FILM).to(dtype).eval().requires_grad_(False)
+        for predictor in (net.predict_flow._predictor, *net.predict_flow._predictors):
+            last = predictor._convs[-1].conv
+            last.weight.zero_()
+            last.bias.copy_(torch.tensor([100.3, -50.7]))
+        step = last.bias.float()
+        a, b = ends(net, image(0).to(dtype), image(1).to(dtype))
+        flows, residuals = net.estimate_flows(a[1], b[1], rows=None)
+        for level, flow in enumerate(flows):
+            wanted = step * (2 ** (tiny.FILM.levels - level) - 1)
+            assert flow.dtype == residuals[level].dtype == torch.float32
+            assert float((flow - wanted[None, :, None, None]).abs().max()) < 1e-3
+
+
+def test_an_image_in_half_precision_is_close_to_that_in_float32(net: Film) -> None:
+    wanted = drawn(net, *ends(net, image(0), image(1)))
+    half = Film(tiny.FILM)
+    half.load_state_dict(tiny.film_tensors())
+    half.half()
+    for rows in (None, 64):
+        made = drawn(half, *ends(half, image(0).half(), image(1).half(), rows=rows), rows=rows)
+        assert made.dtype == torch.float16
+        assert float((made.float() - wanted).abs().max()) < 0.02
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "height", "gb"), [(832, 1216, 1.4), (1920, 1088, 2.5), (3840, 2176, 7.9)]

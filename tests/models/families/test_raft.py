@@ -16,7 +16,7 @@ from filmgate.errors import BadSetting, BadWeights
 from filmgate.flow.warp_torch import make_pixel_grid
 from filmgate.models import registry
 from filmgate.models.families import raft
-from filmgate.models.families.raft import RaftOptions
+from filmgate.models.families.raft import RaftOptions, correlation
 from filmgate.models.families.raft import net as nets
 from filmgate.models.families.raft.correlation import correlate, count_volume_bytes
 from filmgate.models.families.raft.estimator import RaftEstimator
@@ -107,6 +107,27 @@ def test_the_published_files_have_these_keys_and_sizes() -> None:
         assert Shape.of(shapes) == SHAPES[weights.name]
         assert weights.licence == "BSD-3-Clause"
         assert shapes["update_block.motion_encoder.convcorr1.0.weight"][1] in (324, 196)
+
+
+def test_the_volume_is_sampled_in_pieces_that_cudnn_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN fails with more than 65,535 maps; a real volume of so many takes 22 GB."""
+    assert correlation.MAX_MAPS == 65_535
+    sample, counts = torch.nn.functional.grid_sample, list[int]()
+
+    def limited(maps: Tensor, *args: Any, **settings: Any) -> Tensor:
+        counts.append(len(maps))
+        return sample(maps, *args, **settings)
+
+    monkeypatch.setattr(torch.nn.functional, "grid_sample", limited)
+    a, b = torch.randn(2, 1, 8, 19, 22, generator=torch.Generator().manual_seed(1))
+    volume, at = correlate(a, b, 4, volume=True), 1.5 + make_pixel_grid(19, 22, a.device)
+    wanted = volume.sample_around(at)
+    for most in (100, 209):
+        monkeypatch.setattr(correlation, "MAX_MAPS", most)
+        counts.clear()
+        assert torch.equal(volume.sample_around(at), wanted)
+        assert max(counts) <= most
+        assert sum(counts) == 4 * 19 * 22
 
 
 def test_look_up_equals_the_volume_at_every_position() -> None:

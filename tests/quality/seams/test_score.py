@@ -4,20 +4,28 @@ import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import ImageDraw
 
 from filmgate.cli.main import main
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import BadSetting, Exit
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.seams.periodicity import measure_breathing
-from filmgate.quality.seams.report import check_seams
-from filmgate.quality.seams.score import SeamReport, judge_signals, measure_signals
+from filmgate.quality.seams.report import check_seams, draw_seams
+from filmgate.quality.seams.score import (
+    KINDS,
+    SeamReport,
+    Signals,
+    judge_signals,
+    measure_signals,
+)
 from tests.flow.scenes import texture
 from tests.videos import VIDEOS, make
 
@@ -210,7 +218,32 @@ def test_seams_and_the_source_are_checked_in_one_call(
     assert main(words) == Exit.DONE
     output = capsys.readouterr().out
     assert "passes all checks" in output
-    assert "no seams found" in output
+    assert "no seams in 72 frames (highest score " in output
+    assert "threshold 12)" in output
+    assert "jumps" not in output
+    assert not any(f" in {kind}" in output for kind in KINDS)
+
+
+def test_a_plot_names_its_axes_its_curves_and_the_threshold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = list[str]()
+    draw_text = ImageDraw.ImageDraw.text
+
+    def record(self: ImageDraw.ImageDraw, place: Any, text: str, *rest: Any, **words: Any) -> None:
+        written.append(text)
+        draw_text(self, place, text, *rest, **words)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", record)
+    line, none = np.arange(60, dtype=float), np.zeros(60, bool)
+    signals = Signals(line, line, line, line, none, none)
+    result = judge_signals(Path("video.mkv"), signals, [8])
+    image = np.asarray(draw_seams(result, signals)).astype(int)
+    for text in ("score of the frame", "seam: a single frame, 12", "every 8 frames",
+                 "time, seconds", "score", "lag, frames", "levels"):  # fmt: skip
+        assert text in written, text
+    red = (image[:200, :, 0] - image[:200, :, 1] > 80).sum(1)
+    assert red.max() > 400  # the threshold, a dashed line over the panel, whatever the scores
 
 
 def test_useless_or_wrong_flags_are_refused(

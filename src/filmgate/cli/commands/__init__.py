@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
         "check": "Check a result: times, audio sync, streams, tags, seams.",
         "compare": "Compare two videos of the same size, frame by frame.",
         "cache": "Show or clear the cache of model results.",
+        "completion": "Print the completion script of a shell: bash, zsh or fish.",
         "doctor": "Show what this machine has, what is missing and how to get it.",
     }
 )
@@ -55,6 +57,8 @@ def find_command(name: str) -> Callable[[Sequence[str]], App]:
         from filmgate.cli.commands import task
 
         return partial(task.build_app, name)
-    close = get_close_matches(name, list_commands(), 1)
+    close = get_close_matches(name[:100], list_commands(), 1)
     hint = f'did you mean "{close[0]}"?' if close else "filmgate --help lists the commands"
-    raise BadSetting(f'unknown command "{name}": {hint}')
+    if name.startswith("-") or Path(name).suffix:
+        hint = "the command comes first, as in filmgate convert in.mp4 out.mp4; " + hint
+    raise BadSetting(f'unknown command "{name[:100]}": {hint}')

@@ -45,16 +45,22 @@ def run(
         raise BadSetting(f"nothing to check about {out}: pass --against VIDEO, --seams or both")
     if not seams and (period or threshold is not None or report):
         raise BadSetting("--period, --threshold and --report need --seams: pass it too")
+    if threshold is not None and not 0 < threshold < 1e9:
+        raise BadSetting(f"threshold is {threshold}: pass more than 0, such as 12")
     import json as json_
 
     from filmgate.cli.views import reports
+    from filmgate.quality.report.html import check_report
     from filmgate.quality.seams.report import check_seams
     from filmgate.quality.seams.score import SINGLE_THRESHOLD
     from filmgate.quality.verify import check
+    from filmgate.storage.atomic import append_suffix
     from filmgate.tasks.settings import plain
 
+    page = report or append_suffix(out, ".seams.html")
+    if seams:
+        check_report(page)
     checked = check(out, against) if against else None
-    page = report or out.with_name(f"{out.name}.seams.html")
     limit = SINGLE_THRESHOLD if threshold is None else threshold
     found = check_seams(out, page, period, limit) if seams else None
     ok = all(part.ok for part in (checked, found) if part)

@@ -30,7 +30,10 @@ def run(a: Reference, b: Judged, /, *, report: Report = None, json: Json = False
     PSNR, SSIM, motion and flicker; VMAF and LPIPS where they are installed.
     """
     from filmgate.quality.comparison import compare_videos, write_comparison_page
+    from filmgate.quality.report.html import check_report
 
+    if report:
+        check_report(report)
     comparison = compare_videos(a, b)
     if report:
         write_comparison_page(comparison, report)

@@ -26,6 +26,9 @@ Place = Annotated[
 Report = Annotated[
     Path | None, Parameter(help="File of the report. Default: filmgate-try-NAME.json.")
 ]
+OnVideo = Annotated[
+    Path | None, Parameter(help="A video or image of people, for models of people and faces.")
+]
 Json = Annotated[bool, Parameter(help="Print JSON on standard output.")]
 Row = dict[str, Any]
 
@@ -48,14 +51,9 @@ def show(*, json: Json = False) -> Exit:
     from filmgate.models import registry
     from filmgate.weights.store import WeightsStore
 
-    store, families = WeightsStore.open_default(), registry.load_families()
-    published: list[Weights | WeightsRepository] = [
-        *registry.list_weights(),
-        *registry.list_repositories(),
-    ]
-    others = [family for family in families
-              if not any(one.family == family.name for one in published)]  # fmt: skip
-    rows = [_build_row(store, one) for one in published]
+    store, rows = WeightsStore.open_default(), describe_published()
+    published = {row["family"] for row in rows}
+    others = [family for family in registry.load_families() if family.name not in published]
     if json:
         bare = [_describe_family(family) for family in others]
         print(json_.dumps({"folder": str(store.path), "families": [*bare, *rows]}))
@@ -64,34 +62,47 @@ def show(*, json: Json = False) -> Exit:
     return Exit.DONE
 
 
+def describe_published() -> list[Row]:
+    """Return all published weights, each with its definition and whether it is here."""
+    from filmgate.models.registry import list_repositories, list_weights
+    from filmgate.weights.store import WeightsStore
+
+    store = WeightsStore.open_default()
+    published: list[Weights | WeightsRepository] = [*list_weights(), *list_repositories()]
+    return [_build_row(store, one) for one in published]
+
+
 def pull(name: Name, /, *, accept: Accept = False) -> Exit:
     """Download weights; an interrupted download continues where it stopped."""
     from filmgate.cli.views.transfer import show_transfer
-    from filmgate.models.registry import find_weights
+    from filmgate.models.registry import find_together
     from filmgate.weights import download, repository
     from filmgate.weights.definitions import WeightsRepository
     from filmgate.weights.store import WeightsStore
 
-    weights, store = find_weights(name), WeightsStore.open_default()
-    with show_transfer() as report:
-        if isinstance(weights, WeightsRepository):
-            path = repository.pull(weights, store, accept=accept, on_progress=report)
-        else:
-            path = download.pull(weights, store, accept=accept, on_progress=report)
-    print(f"{weights.name} is in {path}")
+    store = WeightsStore.open_default()
+    for weights in find_together(name):
+        with show_transfer() as report:
+            if isinstance(weights, WeightsRepository):
+                path = repository.pull(weights, store, accept=accept, on_progress=report)
+            else:
+                path = download.pull(weights, store, accept=accept, on_progress=report)
+        print(f"{weights.name} is in {path}")
     return Exit.DONE
 
 
 def verify(name: Maybe = None, /, *, weights: Place = None, json: Json = False) -> Exit:
     """Read weights and compare their sha256. Exit code 1 if a file is damaged."""
     from filmgate.cli.views.transfer import show_transfer
-    from filmgate.models.registry import find_weights
+    from filmgate.models.registry import find_together
     from filmgate.weights.store import WeightsStore
 
     store = WeightsStore.open_default()
     if weights is not None and name is None:
         raise BadSetting(f"weights is {weights} without a name: pass the NAME of the weights too")
-    files = _list_files(store, find_weights(name), weights) if name else _list_present(store)
+    files = _list_present(store)
+    if name:
+        files = [file for one in find_together(name) for file in _list_files(store, one, weights)]
     rows: list[Row] = []
     with show_transfer() as report:
         for file in files:
@@ -114,21 +125,34 @@ def verify(name: Maybe = None, /, *, weights: Place = None, json: Json = False) 
     return Exit.DONE if all(row["ok"] for row in rows) else Exit.VERDICT_NO
 
 
-def try_(name: Name, /, *, weights: Place = None, report: Report = None) -> Exit:
-    """Try weights: check their tensors, run 16 frames, and write a report to send."""
+def try_(
+    name: Name, /, *, weights: Place = None, report: Report = None, video: OnVideo = None
+) -> Exit:
+    """Try weights: check their tensors, run 16 frames, and write a report to send.
+
+    Models of people and faces run on a video of yours, and an image shows what they found.
+    """
     from filmgate.cli.views.transfer import show_transfer
-    from filmgate.models.registry import find_weights
+    from filmgate.models.registry import find_family, find_together
     from filmgate.quality.weights_check import try_weights
+    from filmgate.storage.file_kind import check_replaceable
     from filmgate.weights.definitions import WeightsRepository
     from filmgate.weights.store import WeightsStore
 
-    published = find_weights(name)
+    published, *_ = find_together(name)
     if isinstance(published, WeightsRepository):
         raise BadSetting(f"{name} is a published folder, and models try takes single files: run "
                          "the task on a short video with --sample 5s")  # fmt: skip
-    with show_transfer() as progress:
-        result = try_weights(published, WeightsStore.open_default(), weights, progress)
-    path = report or Path(f"filmgate-try-{published.name}.json")
+    path = report or Path(f"filmgate-try-{name}.json")
+    check_replaceable(path, b"{\n", "a report")
+    family = find_family(published.family)
+    if family.build_tracker:
+        result = _try_tracker(family, weights, path, video)
+    elif video is not None:
+        raise BadSetting(f"video is {video}, and {name} is tried on a video made here: omit it")
+    else:
+        with show_transfer() as progress:
+            result = try_weights(published, WeightsStore.open_default(), weights, progress)
     try:
         path.write_text(json_.dumps(result, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
@@ -141,10 +165,39 @@ def try_(name: Name, /, *, weights: Place = None, report: Report = None) -> Exit
     return Exit.DONE if result["ok"] else Exit.VERDICT_NO
 
 
+def _try_tracker(family: Family, weights: Path | None, report: Path, video: Path | None) -> Row:
+    """Return the report on a model of people or faces; write the image next to it."""
+    from filmgate.cli.views.transfer import show_transfer
+    from filmgate.quality.people_check import try_tracker
+    from filmgate.storage.file_kind import check_replaceable
+
+    if video is None:
+        raise BadSetting(f"{family.name} is tried on a video with people: pass one with --video")
+    image = report.with_suffix(".png")
+    check_replaceable(image, b"\x89PNG", "a PNG image")
+    with show_transfer() as progress:
+        result, sheet = try_tracker(family, weights, video, progress)
+    try:
+        image.write_bytes(sheet)
+    except OSError as error:
+        raise BadSetting(f"cannot write {image}: {error.strerror}; name another file with "
+                         "--report") from error  # fmt: skip
+    print(f"{image} shows what was found: look at it")
+    return result
+
+
 def _describe_family(family: Family) -> Row:
-    hand = family.by_hand
+    """Return what is known of a family without published weights.
+
+    Filmgate knows its own families; those of other packages say nothing about their weights.
+    """
+    from filmgate.models.registry import is_built_in
+
+    hand, own = family.by_hand, is_built_in(family.name)
     by_hand = {"by_hand": hand.how, "licence": hand.licence} if hand else {}
-    return {"family": family.name, "weights": None, **by_hand}
+    commercial = True if own and not hand else None
+    return {"family": family.name, "weights": None, "commercial": commercial, "built_in": own,
+            **by_hand}  # fmt: skip
 
 
 def _print_table(others: Sequence[Family], rows: Sequence[Row], store: WeightsStore) -> None:
@@ -156,10 +209,13 @@ def _print_table(others: Sequence[Family], rows: Sequence[Row], store: WeightsSt
     table = build_table("family", "weights", ">size", "licence", "commercial", "terms", "file", "",
                         fold=True)  # fmt: skip
     for family in others:
+        row = _describe_family(family)
         if hand := family.by_hand:
             table.add_row(family.name, "by hand", "", hand.licence, "depends", "", "", "unproven")
+        elif row["built_in"]:
+            table.add_row(family.name, "built in", "", "", "yes", "none", "", "")
         else:
-            table.add_row(family.name, "none to fetch", "", "", "yes", "none", "", "")
+            table.add_row(family.name, *["unknown"] * 6, "unproven")
     for row in rows:
         table.add_row(
             row["family"],
@@ -167,7 +223,7 @@ def _print_table(others: Sequence[Family], rows: Sequence[Row], store: WeightsSt
             format_bytes(row["size_bytes"]) if row["size_bytes"] else "",
             row["licence"],
             {True: "yes", False: "no", None: "depends"}[row["commercial"]],
-            "none" if row["terms"] is None else "accepted" if row["accepted"] else "to accept",
+            _describe_terms(row),
             row["state"],
             "proven" if row["proven"] else "unproven",
         )
@@ -178,6 +234,12 @@ def _print_table(others: Sequence[Family], rows: Sequence[Row], store: WeightsSt
         if family.by_hand:
             line = f"by hand, {family.name}: {family.by_hand.how}"
             console.print(line, soft_wrap=True, markup=False)
+
+
+def _describe_terms(row: Row) -> str:
+    if row["terms"] is not None:
+        return "accepted" if row["accepted"] else "to accept"
+    return "read them" if row["commercial"] is None else "none"
 
 
 def _list_present(store: WeightsStore) -> list[Weights]:

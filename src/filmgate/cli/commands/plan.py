@@ -40,6 +40,9 @@ def build_group(name: str, help: str, run: Callable[[Request], Exit], words: Seq
 
 def run(request: Request) -> Exit:
     """Show the plan of each job of a request."""
+    from filmgate.core.instrumentation.memory import predict_parent_memory
+
+    parent_bytes = 0 if request.display.in_process else predict_parent_memory()
     from filmgate.cli.views.plan_view import print_plan
     from filmgate.planning import device_memory
     from filmgate.planning.disk import predict_disk_use
@@ -57,7 +60,7 @@ def run(request: Request) -> Exit:
         ):
             continue
         try:
-            fitted = fit(job, request.limits)
+            fitted = fit(job, request.limits, parent_bytes=parent_bytes)
         except BadWeights as error:
             if not _print_prediction(job, request, str(error)):
                 raise

@@ -32,6 +32,6 @@ def resume(out: Result, /, display: DisplayOptions) -> Exit:
 
     folder = find_run(out)
     job, limits = read_job(folder)
-    usual = RunDirectory.for_result(Path(job.sink.path)).path  # type: ignore[attr-defined]
+    usual = RunDirectory.for_result(Path(job.sink.path)).path
     work = None if usual == folder.path.absolute() else folder.path
     return run_job(job, limits, ResumeOptions(work), display)

@@ -33,9 +33,11 @@ def build_app(words: Sequence[str]) -> App:
     return App(name="run", default_command=add_flags(run, *OWNERS))
 
 
-def run(job: JobFile, /, limits: Limits, durable: ResumeOptions, display: DisplayOptions) -> Exit:
+def run(
+    job: JobFile, /, limits: Limits, resume_options: ResumeOptions, display: DisplayOptions
+) -> Exit:
     """Run a job file: several tasks in one pass."""
     from filmgate.cli.execution import run_job
     from filmgate.tasks.job_config import job_from_toml
 
-    return run_job(job_from_toml(job), limits, durable, display)
+    return run_job(job_from_toml(job), limits, resume_options, display)

@@ -13,7 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from filmgate.backends.trace import explain_bottleneck
+from filmgate.cli.views.batch import Batch
 from filmgate.core.events import Died, Done, Event, Progress, Replanned, Started, Warned
+from filmgate.media.images.numbering import compile_number_pattern
 from filmgate.units import format_duration
 
 REDRAW_S = 0.1  # between two states of the redrawn line
@@ -24,8 +26,10 @@ RECENT_S = 5.0  # for which speed and the busiest part are computed
 class ProgressView:
     """Shows how far a run is; its clock is the time in the events."""
 
-    def __init__(self, console: Console, path: Path | None, quiet: bool = False) -> None:
-        self._console, self._path, self._quiet = console, path, quiet
+    def __init__(
+        self, console: Console, path: Path | None, quiet: bool = False, batch: Batch | None = None
+    ) -> None:
+        self._console, self._path, self._quiet, self._batch = console, path, quiet, batch
         self._frames: int | None = None
         self._read = 0  # frames that an earlier run has done
         self._recent: deque[Progress] = deque()
@@ -33,9 +37,9 @@ class ProgressView:
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     @classmethod
-    def on_stderr(cls, path: Path | None, quiet: bool) -> ProgressView:
-        """Return a view on standard error; `path` is the result, if it is a file."""
-        return cls(Console(stderr=True, highlight=False), path, quiet)
+    def on_stderr(cls, path: Path | None, quiet: bool, batch: Batch | None = None) -> ProgressView:
+        """Return a view on standard error; `path` is the result: a file, or a pattern of images."""
+        return cls(Console(stderr=True, highlight=False), path, quiet, batch)
 
     def __enter__(self) -> ProgressView:
         if self._console.is_terminal and not self._quiet:
@@ -62,12 +66,14 @@ class ProgressView:
             )
         elif isinstance(event, Progress) and not self._quiet:
             self._show_progress(event)
-        elif isinstance(event, Died) and event.crash:
-            self._console.print(f"{event.message}", markup=False)
+        elif isinstance(event, Died) and not event.final:
+            self._console.print(f"{event.message}: another process continues", markup=False)
         elif isinstance(event, Done | Died):
             self._live.update("")
             self._live.stop()
-            if isinstance(event, Done) and not self._quiet:
+            if isinstance(event, Done) and self._batch:
+                self._batch.last = event
+            elif isinstance(event, Done) and not self._quiet:
                 self._console.print(draw_summary(event, self._path))
 
     def _show_progress(self, event: Progress) -> None:
@@ -87,11 +93,15 @@ class ProgressView:
         text = Text(self._describe_progress(), no_wrap=True, overflow="ellipsis")
         event, room = self._recent[-1], min(20, width - text.cell_len - 1)
         grid = Table.grid(padding=(0, 1))
-        if self._frames and room >= 8:
-            grid.add_row(ProgressBar(self._frames, min(event.read, self._frames), room), text)
+        if (total := self._find_total(event)) and room >= 8:
+            grid.add_row(ProgressBar(total, event.read, room), text)
         else:
             grid.add_row(text)
         return grid
+
+    def _find_total(self, event: Progress) -> int | None:
+        """Return the number of frames, None if it is unknown, or smaller than what was read."""
+        return self._frames if self._frames and self._frames >= event.read else None
 
     def _describe_progress(self) -> str:
         first, last = self._recent[0], self._recent[-1]
@@ -99,7 +109,7 @@ class ProgressView:
             first = Progress(self._read, last.written if self._read else 0, last.time * 0, 0.0, 0)
         seconds = max(1e-9, last.seconds - first.seconds)
         words = [f"{last.read} frames"]
-        if total := self._frames:
+        if total := self._find_total(last):
             percent = min(100, 100 * last.read // total)
             words = [f"{percent} %", f"{last.read}/{total} frames"]
         words.append(f"{(last.written - first.written) / seconds:.1f} fps")
@@ -107,6 +117,8 @@ class ProgressView:
             words.append(
                 f"{format_duration((total - last.read) * seconds / (last.read - first.read))} left"
             )
+        if total and self._batch and (left := self._batch.estimate_left(last.read / total)):
+            words.append(f"{format_duration(left)} left for all")
         words.append(decimal(last.resident_bytes))
         busy = {name: s - first.busy.get(name, 0.0) for name, s in last.busy.items()}
         if busy:
@@ -126,6 +138,15 @@ def draw_summary(done: Done, path: Path | None) -> Group:
         table.add_row(name, f"{seconds:.1f} s", f"busy {share:.0f} % of the time")
     table.add_row("total", f"{done.seconds:.1f} s", f"{done.overlap:.2f} x the busiest part")
     table.add_row("frames", str(done.read), f"in, {done.written} out")
-    if path and path.exists():
-        table.add_row("result", decimal(path.stat().st_size), str(path))
-    return Group(table, *(Text(hint) for hint in [explain_bottleneck(done)] if hint))
+    hints = [Text(hint) for hint in [explain_bottleneck(done)] if hint]
+    return Group(table, *hints, Text(_describe_result(done, path), overflow="fold"))
+
+
+def _describe_result(done: Done, path: Path | None) -> str:
+    """Return the last line: that the result is complete, its size and its name."""
+    concealed = f" with {done.concealed} concealed frames" if done.concealed else ""
+    if path and compile_number_pattern(path.name):
+        return f"done{concealed}: {done.written} images, {path}"
+    if path and path.is_file():
+        return f"done{concealed}: {decimal(path.stat().st_size)}, {path}"
+    return f"done{concealed}"

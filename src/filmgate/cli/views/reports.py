@@ -78,8 +78,9 @@ def print_seams(report: SeamReport, page: Path) -> None:
                 f"{period.depth:.1%}, similarity {period.similarity:.2f}: {describe_period(period)}"
             )
     for frame in report.worst[:3]:
-        console.print(f"frame {frame.frame} at {frame.time:.3f} s: {frame.score:.1f} in "
-                      f"{frame.kind}")  # fmt: skip
+        if frame.score >= report.threshold:
+            console.print(f"frame {frame.frame} at {frame.time:.3f} s jumps in {frame.kind}: "
+                          f"score {frame.score:.1f}, threshold {report.threshold:g}")  # fmt: skip
     console.print(escape_text(f"{report.video}: {describe_verdict(report)}; see {page}"))
 
 

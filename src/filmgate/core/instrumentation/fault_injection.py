@@ -25,8 +25,8 @@ POINTS = (
     "encode.before_commit",  # everything is written, the snapshot is not
     "commit.snapshot",  # a resumable run has written its snapshot, which does not count yet
     "commit.listed",  # it counts; older ones still exist
-    "join.complete",  # the result is joined and complete, and does not have its name yet
-    "join.named",  # it has; the run's folder still exists
+    "join.complete",  # all results are joined and complete, and do not have their names yet
+    "join.named",  # one of them has; the run's folder still exists
     "encode.after_commit",  # the commit is done, its event is not sent
 )
 

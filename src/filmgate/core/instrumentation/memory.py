@@ -2,6 +2,8 @@
 
 import ctypes
 import gc
+import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +14,7 @@ from typing import Any
 
 _MMAP_THRESHOLD = -3  # malloc.h
 _MAPPED_BYTES = 1 << 20  # it takes longer to map smaller pieces again than they are worth
+_TRACKER_BYTES = 13_000_000  # of multiprocessing's process that cleans up after a parent, measured
 _SAMPLE_SECONDS = 0.001  # between two samples, if the system keeps no peak
 
 
@@ -21,6 +24,31 @@ def make_memory_meter() -> Callable[[], int]:
 
     process = psutil.Process()
     return lambda: int(process.memory_info().rss)
+
+
+def measure_parent_memory() -> int:
+    """Return the memory of the process that started this worker; 0 if this is no worker.
+
+    With multiprocessing's process that cleans up after it.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.pid is None:
+        return 0
+    import psutil
+
+    total = 0
+    with suppress(psutil.Error):
+        process = psutil.Process(parent.pid)
+        total = int(process.memory_info().rss)
+        for child in process.children():
+            if "multiprocessing.resource_tracker" in " ".join(child.cmdline()):
+                total += int(child.memory_info().rss)
+    return total
+
+
+def predict_parent_memory() -> int:
+    """Return what this process will hold as the parent of a worker, if it loads nothing more."""
+    return make_memory_meter()() + (_TRACKER_BYTES if os.name == "posix" else 0)
 
 
 def measure_available_memory() -> int:
@@ -34,13 +62,36 @@ def measure_available_memory() -> int:
     return max(0, available)
 
 
-def get_loaded_cuda() -> Any:
-    """Return torch.cuda if torch is loaded already and has a device; else None.
+def measure_total_memory() -> int:
+    """Return the memory of this machine, or less in a control group; it does not change."""
+    import psutil
 
-    Only to measure memory: the core never loads torch itself.
+    total = int(psutil.virtual_memory().total)
+    for limit, _ in _list_limits():
+        with suppress(OSError, ValueError):  # "max": no limit
+            total = min(total, int(limit.read_text()))
+    return total
+
+
+def get_loaded_cuda() -> Any:
+    """Return torch.cuda if this process computes with it; else None.
+
+    Only to measure memory: torch is not loaded for it, and CUDA is not started for it, which takes
+    hundreds of megabytes.
     """
     torch: Any = sys.modules.get("torch")
-    return torch.cuda if torch and torch.cuda.is_available() else None
+    return torch.cuda if hasattr(torch, "cuda") and torch.cuda.is_initialized() else None
+
+
+def list_used_devices(cuda: Any) -> tuple[int, ...]:
+    """Return the numbers of the CUDA devices that this process has memory on."""
+    return tuple(k for k in range(cuda.device_count()) if cuda.memory_reserved(k))
+
+
+def release_cached_memory() -> None:
+    """Return to the driver what torch has freed and keeps: other libraries can then get it."""
+    if cuda := get_loaded_cuda():
+        cuda.empty_cache()
 
 
 def _list_limits() -> Iterator[tuple[Path, Path]]:

@@ -1,8 +1,8 @@
-"""Audio at another tempo: decoded, stretched at the same pitch, and encoded once."""
+"""Encode audio again: in another codec, and at another tempo with the same pitch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -10,74 +10,86 @@ from typing import Any
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import InputContainer
 from av.filter import Graph
 from av.packet import Packet
 
 from filmgate.core.source_metadata import SourceMetadata
-from filmgate.media.containers.open import open_container, translate_errors
+
+_DAMAGE = (av.FFmpegError, ValueError)
 
 
-def choose_audio_codec(suffix: str) -> str:
-    """Return the encoder of re-encoded audio for a container."""
-    return "libopus" if suffix == ".webm" else "aac"
-
-
-def set_audio_format(output: AudioStream, source: AudioStream) -> None:
-    """Give an output stream the channels of the source, and 96 kbit/s for each."""
-    plain = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(source.layout.nb_channels)
-    output.layout = plain if plain and "channels" in source.layout.name else source.layout.name
-    output.bit_rate = 96_000 * max(1, source.layout.nb_channels)
-
-
-def choose_sample_rate(suffix: str, source: AudioStream) -> int:
-    """Return the samples per second of re-encoded audio: the source's, if the encoder takes it."""
-    known = av.Codec(choose_audio_codec(suffix), "w").audio_rates or []
-    rate = source.codec_context.sample_rate
-    return rate if not known or rate in known else 48_000
-
-
-def stretch_audio(
-    source: SourceMetadata, index: int, output: AudioStream, time_scale: Fraction
+def encode_audio(
+    packets: Iterable[Packet[Any]],
+    stream: AudioStream,
+    output: AudioStream,
+    source: SourceMetadata,
+    time_scale: Fraction,
+    skip: Callable[[Fraction], None],
 ) -> Iterator[Packet[Any]]:
-    """Yield packets for `output`: stream `index`, `time_scale` times as long, pitch kept.
+    """Yield packets for `output`: those of `stream`, decoded, `time_scale` times as long.
 
-    The start is kept in sync with the video. Uses FFmpeg's atempo (WSOLA). Raises BadInput.
+    The pitch is kept, by FFmpeg's atempo (WSOLA), and so is the start relative to the video. Gaps
+    become silence. Damaged packets are left out; `skip` gets the time of each.
     """
-    assert source.path is not None
-    rate = output.codec_context.sample_rate
+    rate, tempo = output.codec_context.sample_rate, 1 / time_scale
     at: int | None = None  # samples since the start of the output
-    with (
-        open_container(source.path, max_pixels=source.max_pixels) as container,
-        translate_errors(source.path, f"stretching stream {index}"),
-    ):
-        stream = next(s for s in container.streams.audio if s.index == index)
-        graph = _build_graph(stream, source, output, 1 / time_scale)
-        for frame in _decode_kept(container, stream, source):
-            if at is None:
-                first = _get_start(frame)
-                if source.trimmed:
-                    first = max(first, source.offset)
-                advance = _measure_advance(stream.codec_context.sample_rate, 1 / time_scale)
-                start = (first - source.offset) * time_scale + source.output_offset
-                at = round((start + advance) * rate)
-            for part in _filter(graph, frame):
-                part.pts, part.time_base = at, Fraction(1, rate)
-                at += part.samples
-                yield from output.encode(part)
-        for part in _filter(graph, None):
+    graph: Graph | None = None
+    form: tuple[object, ...] = ()
+
+    def encode(graph: Graph, frame: AudioFrame | None) -> Iterator[Packet[Any]]:
+        nonlocal at
+        for part in _filter(graph, frame):
             part.pts, part.time_base = at or 0, Fraction(1, rate)
             at = (at or 0) + part.samples
             yield from output.encode(part)
-        yield from output.encode(None)
+
+    for frame in _trim(_decode(packets, stream, skip), source):
+        if at is None:
+            first = _get_start(frame)
+            if source.trimmed:
+                first = max(first, source.offset)
+            advance = _measure_advance(frame.sample_rate, tempo)
+            start = (first - source.offset) * time_scale + source.output_offset
+            at = round((start + advance) * rate)
+        if graph is None or form != _describe_format(frame):
+            if graph is not None:  # the format changes in the middle of the stream
+                yield from encode(graph, None)
+            graph, form = (
+                _build_graph(frame, stream, source, output, tempo),
+                _describe_format(frame),
+            )
+        yield from encode(graph, frame)
+    if graph is not None:
+        yield from encode(graph, None)
+    yield from output.encode(None)
 
 
-def _decode_kept(
-    container: InputContainer, stream: AudioStream, source: SourceMetadata
+def _decode(
+    packets: Iterable[Packet[Any]], stream: AudioStream, skip: Callable[[Fraction], None]
 ) -> Iterator[AudioFrame]:
-    """Yield decoded frames, without those that the trim removes entirely."""
-    for frame in container.decode(stream):
-        assert isinstance(frame, AudioFrame)
+    """Yield decoded frames, past damaged packets; a recording may stop in its last one."""
+    damaged: Fraction | None = None
+    for packet in packets:
+        if damaged is not None:
+            skip(damaged)
+            damaged = None
+        time = (packet.pts or 0) * packet.time_base
+        try:
+            frames = stream.decode(packet)
+        except _DAMAGE:
+            damaged = time
+            continue
+        yield from frames
+    try:
+        frames = stream.decode(None)
+    except _DAMAGE:
+        return
+    yield from frames
+
+
+def _trim(frames: Iterable[AudioFrame], source: SourceMetadata) -> Iterator[AudioFrame]:
+    """Yield the frames without those that the trim removes entirely."""
+    for frame in frames:
         start = _get_start(frame)
         if source.trimmed and start + Fraction(frame.samples, frame.sample_rate) <= source.offset:
             continue
@@ -90,16 +102,31 @@ def _get_start(frame: AudioFrame) -> Fraction:
     return (frame.pts or 0) * (frame.time_base or Fraction(1))
 
 
+def _describe_format(frame: AudioFrame) -> tuple[object, ...]:
+    return frame.format.name, frame.sample_rate, frame.layout.name
+
+
 def _build_graph(
-    stream: AudioStream, source: SourceMetadata, output: AudioStream, tempo: Fraction
+    frame: AudioFrame,
+    stream: AudioStream,
+    source: SourceMetadata,
+    output: AudioStream,
+    tempo: Fraction,
 ) -> Graph:
     graph = Graph()
-    nodes = [graph.add_abuffer(template=stream)]
+    nodes = [
+        graph.add_abuffer(
+            format=frame.format.name,
+            sample_rate=frame.sample_rate,
+            layout=frame.layout.name,
+            time_base=frame.time_base or stream.time_base,
+        )
+    ]
     if source.trimmed:
         ends = f"start={float(source.offset)!r}"
         ends += f":end={float(source.until)!r}" if source.until is not None else ""
         nodes.append(graph.add("atrim", ends))
-    # atempo counts samples: gaps are filled first, overlaps removed
+    # samples are counted behind this: gaps are filled, overlaps removed
     nodes.append(graph.add("aresample", "async=1:min_hard_comp=0.02"))
     nodes += [graph.add("atempo", f"{float(part)!r}") for part in _split_tempo(tempo)]
     context = output.codec_context
@@ -116,13 +143,13 @@ def _build_graph(
 
 
 def _split_tempo(tempo: Fraction) -> list[Fraction]:
-    """Return factors within the range of atempo, with `tempo` as their product."""
+    """Return factors within the range of atempo, with `tempo` as their product; none for 1."""
     factors: list[Fraction] = []
     while tempo < Fraction(1, 2):
         factors, tempo = [*factors, Fraction(1, 2)], tempo * 2
     while tempo > 2:
         factors, tempo = [*factors, Fraction(2)], tempo / 2
-    return [*factors, tempo]
+    return factors if tempo == 1 else [*factors, tempo]
 
 
 def _measure_advance(rate: int, tempo: Fraction) -> Fraction:

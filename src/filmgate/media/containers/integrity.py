@@ -1,49 +1,93 @@
 """Check that a container's structure is complete, where FFmpeg skips damage silently."""
 
 import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+from filmgate.media.containers.animated_png import PNG, find_png_damage
+from filmgate.media.containers.ebml import CLUSTER, HEAD, SEGMENT, read_element
+from filmgate.media.containers.element_budget import ElementBudget, TooManyElements
 from filmgate.media.containers.mp4_tables import find_table_damage
 
-_HEAD, _SEGMENT, _CLUSTER, _INFO = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1549A966
-_SCALE, _TIME = 0x2AD7B1, 0xE7
+_INFO, _SCALE, _TIME = 0x1549A966, 0x2AD7B1, 0xE7
 # Elements that a segment and a cluster may contain (RFC 9559, 5.1).
 _IN_SEGMENT = frozenset(
-    (0x114D9B74, _INFO, 0x1654AE6B, _CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367)
+    (0x114D9B74, _INFO, 0x1654AE6B, CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367)
 )
 _IN_CLUSTER = frozenset((0xA3, 0xA0, _TIME, 0xA7, 0xAB, 0x5854, 0xAF))
+_AVI_CHUNKS = frozenset((b"dc", b"db", b"wb", b"tx", b"pc", b"sb"))  # of a stream
 _ANYWHERE = frozenset((0xEC, 0xBF))  # padding, checksum
+
+
+_Check: TypeAlias = "Callable[[mmap.mmap, ElementBudget], str | Integrity]"
+
+
+@dataclass(frozen=True, slots=True)
+class Integrity:
+    """What the structure of a container says: `damage` is certain, a `doubt` is not.
+
+    `damage` is a text that follows "it is"; both are empty if there is nothing to say.
+    """
+
+    damage: str = ""
+    doubt: str = ""
+
+    @property
+    def notice(self) -> str:
+        """The doubt as a sentence about the video."""
+        return self.doubt and f"the video may be truncated or damaged: {self.doubt}"
 
 
 def find_damage(path: Path) -> str:
     """Return what is wrong with the structure of a container; empty if nothing is."""
+    return check_structure(path).damage
+
+
+def check_structure(path: Path) -> Integrity:
+    """Follow the structure of a container to its end, for a second or two at most."""
     with open(path, "rb") as file:
         if not file.read(1):
-            return "empty"
+            return Integrity("empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if int.from_bytes(data[:4], "big") == _HEAD:
-                return _check_matroska(data)
-            if data[:4] == b"RIFF":
-                return _check_riff(data)
-            if data[:4] == b"GIF8":
-                return _check_gif(data)
-            if data[:4] == b"YUV4":
-                return _check_y4m(data)
-            if data[:1] == b"G" or data[4:5] == b"G":
-                return _check_ts(data)
-            if data[:4] == b"nut/":
-                return ""  # finding its end would take decoding
-            return _check_boxes(data) or find_table_damage(data)
+            check = _choose_check(data)
+            try:
+                found = check(data, ElementBudget())
+            except TooManyElements:
+                return Integrity(doubt="it has too many parts to check all")
+    return found if isinstance(found, Integrity) else Integrity(found)
+
+
+def _choose_check(data: mmap.mmap) -> _Check:
+    if int.from_bytes(data[:4], "big") == HEAD:
+        return _check_matroska
+    if data[:4] == b"nut/":
+        return lambda data, budget: ""  # finding its end would take decoding
+    if data[: len(PNG)] == PNG:
+        return lambda data, budget: find_png_damage(data)
+    starts: tuple[tuple[bytes, _Check], ...] = (
+        (b"RIFF", _check_riff), (b"GIF8", _check_gif), (b"YUV4", _check_y4m),
+    )  # fmt: skip
+    for start, check in starts:
+        if data[:4] == start:
+            return check
+    return _check_ts if data[:1] == b"G" or data[4:5] == b"G" else _check_mp4
+
+
+def _check_mp4(data: mmap.mmap, budget: ElementBudget) -> str:
+    return _check_boxes(data, budget) or find_table_damage(data, budget)
 
 
 def _describe_missing(count: int) -> str:
     return f"truncated: at least {count} byte{'s' if count > 1 else ''} missing"
 
 
-def _check_boxes(data: mmap.mmap) -> str:
+def _check_boxes(data: mmap.mmap, budget: ElementBudget) -> str:
     """Follow the boxes of an mp4 or mov (ISO/IEC 14496-12, 4.2)."""
     at, fragmented, size = 0, False, len(data)
     while at + 8 <= size:
+        budget.spend()
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         if length == 0 and kind == b"mdat":  # up to the end
             return ""
@@ -57,13 +101,23 @@ def _check_boxes(data: mmap.mmap) -> str:
     return _describe_missing(at - size) if at > size else ""
 
 
-def _check_matroska(data: mmap.mmap) -> str:
-    """Follow the elements of a Matroska segment and of its clusters (RFC 8794)."""
+def _check_matroska(data: mmap.mmap, budget: ElementBudget) -> str:
+    """Follow the elements of a Matroska segment and of its clusters (RFC 8794).
+
+    Of a video with very many, only the clusters, as far as their lengths are known.
+    """
+    try:
+        return _follow_segment(data, budget, into_clusters=True)
+    except TooManyElements:
+        return _follow_segment(data, ElementBudget(), into_clusters=False)
+
+
+def _follow_segment(data: mmap.mmap, budget: ElementBudget, into_clusters: bool) -> str:
     size = len(data)
-    at, length = _read_element(data, 0)[1:]
+    at, length = read_element(data, 0)[1:]
     at += length or 0
-    kind, at, length = _read_element(data, at)
-    if kind != _SEGMENT:
+    kind, at, length = read_element(data, at)
+    if kind != SEGMENT:
         return f"damaged: no segment starts at byte {at}"
     end = size if length is None else at + length
     if end > size:
@@ -71,11 +125,12 @@ def _check_matroska(data: mmap.mmap) -> str:
     tick, time = 1e-6, 0.0
     inside = size + 1  # end of the current cluster; size + 1: in none
     while at < end:
+        budget.spend()
         start = at
         if start >= inside:
             inside = size + 1
-        kind, at, length = _read_element(data, start)
-        if kind == _CLUSTER:
+        kind, at, length = read_element(data, start)
+        if kind == CLUSTER and (into_clusters or length is None):
             inside = size if length is None else at + length
             continue
         in_cluster = inside <= size and kind in _IN_CLUSTER
@@ -94,33 +149,22 @@ def _read_tick(info: bytes) -> float:
     at = info.find(_SCALE.to_bytes(3, "big"))
     if at < 0:
         return 0.001
-    length = info[at + 3] & 0x7F
+    length = info[at + 3] & 0x7F if at + 3 < len(info) else 0
     return int.from_bytes(info[at + 4 : at + 4 + length], "big") / 1e9
 
 
-def _read_element(data: mmap.mmap, at: int) -> tuple[int, int, int | None]:
-    """Return (kind, start of its content, length) of the element at `at`; length None: unknown."""
-    if at >= len(data) or not data[at]:
-        return 0, at, None
-    wide = 9 - data[at].bit_length()
-    kind = int.from_bytes(data[at : at + wide], "big")
-    at += wide
-    if at >= len(data) or not data[at]:
-        return 0, at, None
-    wide = 9 - data[at].bit_length()
-    unknown = (1 << 7 * wide) - 1
-    length = int.from_bytes(data[at : at + wide], "big") & unknown
-    return kind, at + wide, None if length == unknown else length
-
-
-def _check_riff(data: mmap.mmap) -> str:
+def _check_riff(data: mmap.mmap, budget: ElementBudget) -> str | Integrity:
     """Follow the chunks of an avi, and count its frames (Microsoft's AVI RIFF reference)."""
     at, size, declared, counts = 0, len(data), dict[bytes, int](), dict[bytes, int]()
+    frames_end, strange = 0, False  # of the list of frames; whether another chunk is in it
     while at + 8 <= size:
+        budget.spend()
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         if kind in (b"RIFF", b"LIST"):
             if at + 8 + length > size:
                 return _describe_missing(at + 8 + length - size)
+            if data[at + 8 : at + 12] == b"movi":
+                frames_end = at + 8 + length
             at += 12  # into it: its chunks follow
             continue
         if kind == b"strh":
@@ -129,28 +173,32 @@ def _check_riff(data: mmap.mmap) -> str:
             video = data[at + 8 : at + 12] == b"vids"
             count = int.from_bytes(data[length_at : length_at + 4], "little")
             declared[number] = count if video else 0
-        elif kind[2:] in (b"dc", b"db"):
+        elif kind[2:] in (b"dc", b"db") and kind[:2] in declared:
             counts[kind[:2]] = counts.get(kind[:2], 0) + 1
         elif not all(32 <= byte < 127 for byte in kind):
             return f"damaged: no chunk starts at byte {at}"
+        elif at < frames_end and kind != b"JUNK" and kind[:2] != b"ix":
+            strange = strange or kind[:2] not in declared or kind[2:] not in _AVI_CHUNKS
         at += 8 + length + length % 2
     if at > size + 1:
         return _describe_missing(at - size)
     for number, count in declared.items():
         if counts.get(number, 0) < count:
-            return f"damaged: its header says {count} frames and it has {counts.get(number, 0)}"
+            frames = f"its header says {count} frames and it has {counts.get(number, 0)}"
+            return f"damaged: {frames}" if strange else Integrity(doubt=frames)
     return ""
 
 
-def _check_gif(data: mmap.mmap) -> str:
-    """Follow the blocks of a gif to its trailer (GIF89a, appendix B)."""
-    size, at = len(data), 13
+def _check_gif(data: mmap.mmap, budget: ElementBudget) -> str | Integrity:
+    """Follow the blocks of a gif to its trailer (GIF89a, appendix B); many programs write none."""
+    size, at, kind = len(data), 13, 0
 
     def table_bytes(flags: int) -> int:
         return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
     at += table_bytes(data[10]) if size > 10 else 0
     while at < size:
+        budget.spend()
         kind, start = data[at], at
         if kind == 0x3B:
             return ""
@@ -163,12 +211,15 @@ def _check_gif(data: mmap.mmap) -> str:
         else:
             return _describe_missing(1)
         while at < size and data[at]:
+            budget.spend()
             at += 1 + data[at]
         at += 1
+    if at == size and kind == 0x2C:  # an image is complete
+        return Integrity(doubt="it has no trailer")
     return _describe_missing(at - size + 1)
 
 
-def _check_y4m(data: mmap.mmap) -> str:
+def _check_y4m(data: mmap.mmap, budget: ElementBudget) -> str:
     """Follow the frames of a y4m, all of one size (yuv4mpeg(5))."""
     at = data.find(b"\n") + 1
     first = data.find(b"\n", at, at + 300) + 1
@@ -193,6 +244,7 @@ def _check_y4m(data: mmap.mmap) -> str:
     if chroma == "444alpha":
         size += width * height
     while at < len(data):
+        budget.spend()
         if data[at : at + 5] != b"FRAME":
             return f"damaged: no frame starts at byte {at}"
         end = data.find(b"\n", at, at + 300) + 1
@@ -200,7 +252,7 @@ def _check_y4m(data: mmap.mmap) -> str:
     return _describe_missing(at - len(data)) if at > len(data) else ""
 
 
-def _check_ts(data: mmap.mmap) -> str:
+def _check_ts(data: mmap.mmap, budget: ElementBudget) -> str:
     """Look for the first byte of every packet of a ts (ISO/IEC 13818-1, 2.4.3)."""
     size, first = (188, 0) if data[:1] == b"G" else (192, 4)
     if over := len(data) % size:

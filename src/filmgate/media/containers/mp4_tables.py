@@ -7,31 +7,36 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TypeAlias
 
+from filmgate.media.containers.element_budget import ElementBudget
+
 _Numbers: TypeAlias = "array[int]"
 
+_MAX_ROWS = 4_000_000  # of a table, which is a second; 18 hours of 60 frames a second
+_NESTED = (b"mdia", b"minf", b"stbl")
 _REQUIRED = frozenset((b"tkhd", b"mdhd", b"hdlr", b"stsd", b"stts", b"stsc", b"stsz"))
 
 
-def find_table_damage(data: mmap.mmap) -> str:
+def find_table_damage(data: mmap.mmap, budget: ElementBudget) -> str:
     """Return the first contradiction in the sample tables, empty if there is none.
 
-    ISO/IEC 14496-12, 8.6 and 8.7.
+    ISO/IEC 14496-12, 8.6 and 8.7. Raises TooManyElements.
     """
-    for kind, start, end in _iter_boxes(data, 0, len(data)):
+    for kind, start, end in _iter_boxes(data, 0, len(data), budget):
         if kind != b"moov":
             continue
-        tracks = [box for box in _iter_boxes(data, start, end) if box[0] == b"trak"]
+        tracks = [box for box in _iter_boxes(data, start, end, budget) if box[0] == b"trak"]
         for number, (_, first, last) in enumerate(tracks):
-            if damage := _check_track(data, first, last):
+            if damage := _check_track(data, _find_tables(data, first, last, budget)):
                 return f"damaged: in the tables of its stream {number}, {damage}"
     return ""
 
 
-def _check_track(data: mmap.mmap, start: int, end: int) -> str:
-    tables = _find_tables(data, start, end)
+def _check_track(data: mmap.mmap, tables: dict[bytes, tuple[int, int]]) -> str:
     if missing := _REQUIRED - tables.keys():
         return f"there is no {min(missing).decode()}"
     at = tables[b"stsz"][0] + 4
+    if tables[b"stsz"][1] < at + 8:
+        return "there are no sizes of samples"
     fixed_size, count = _read_numbers(data, at, 2)
     if not count:  # the samples are in fragments
         return ""
@@ -70,20 +75,28 @@ def _check_composition_times(
     return ""
 
 
-def _find_tables(data: mmap.mmap, start: int, end: int) -> dict[bytes, tuple[int, int]]:
-    """Return the start and end of the contents of a track's tables, by name."""
+def _find_tables(
+    data: mmap.mmap, start: int, end: int, budget: ElementBudget, inside: int = 0
+) -> dict[bytes, tuple[int, int]]:
+    """Return the start and end of the contents of a track's tables, by name.
+
+    `inside`: of how many of `_NESTED` the range is the content.
+    """
     tables: dict[bytes, tuple[int, int]] = {}
-    for kind, first, last in _iter_boxes(data, start, end):
-        if kind in (b"mdia", b"minf", b"stbl"):
-            tables |= _find_tables(data, first, last)
+    for kind, first, last in _iter_boxes(data, start, end, budget):
+        if kind in _NESTED[inside : inside + 1]:
+            tables |= _find_tables(data, first, last, budget, inside + 1)
         else:
             tables[kind] = first, last
     return tables
 
 
-def _iter_boxes(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _iter_boxes(
+    data: mmap.mmap, start: int, end: int, budget: ElementBudget
+) -> Iterator[tuple[bytes, int, int]]:
     """Yield (kind, start of its content, end) of the boxes in a range of bytes."""
     while start + 8 <= end:
+        budget.spend()
         length, head = int.from_bytes(data[start : start + 4], "big"), 8
         if length == 1:
             length, head = int.from_bytes(data[start + 8 : start + 16], "big"), 16
@@ -107,8 +120,10 @@ def _read_columns(
 
 def _read_numbers(data: mmap.mmap, at: int, count: int, wide: int = 4) -> _Numbers:
     # not numpy, which takes longer to import than the tables to read
+    ElementBudget(_MAX_ROWS).spend(count)
     numbers = array("Q" if wide == 8 else "I")
-    numbers.frombytes(data[at : at + count * wide])
+    there = max(0, len(data) - at) // wide
+    numbers.frombytes(data[at : at + min(count, there) * wide])
     if sys.byteorder == "little":
         numbers.byteswap()
     return numbers

@@ -3,10 +3,11 @@
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -14,14 +15,18 @@ from av.stream import Disposition
 
 from filmgate.core.source_metadata import MAX_PIXELS
 from filmgate.errors import BadInput, FilmgateError
+from filmgate.media.containers.animated_png import PNG, is_animated_png
+from filmgate.media.containers.declared_size import read_declared_size
+from filmgate.media.containers.element_count import check_element_count
 from filmgate.media.containers.integrity import find_damage
+from filmgate.media.options import check_frame_size
 
 # FFmpeg's demuxers and their common names. Playlists, image sequences and the like are missing on
 # purpose: they would let an untrusted file open other files.
 DEMUXERS: Mapping[str, str] = MappingProxyType(
     {
         "mov": "mp4, mov", "matroska": "mkv, webm", "avi": "avi", "mpegts": "ts", "gif": "gif",
-        "yuv4mpegpipe": "y4m", "nut": "nut",
+        "yuv4mpegpipe": "y4m", "nut": "nut", "apng": "animated png",
     }
 )  # fmt: skip
 
@@ -32,6 +37,8 @@ _STARTS = MappingProxyType(
         b"YUV4MPEG2 ": "yuv4mpegpipe", b"nut/multimedia container\0": "nut",
     }
 )  # fmt: skip
+# of files with boxes that hold audio or a still image
+_BRANDS_WITHOUT_VIDEO = (b"M4A ", b"M4B ", b"heic", b"heix", b"mif1", b"avif", b"crx ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +50,6 @@ class ContainerLimits:
 
     streams: int = 100
     """Of all kinds."""
-
-    duration_s: int = 31 * 24 * 3600
-    """By the container's header; a month."""
 
     probe_bytes: int = 20_000_000
     """Read to find out what the streams are."""
@@ -62,37 +66,68 @@ def open_container(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[Inpu
     """
     limits = ContainerLimits(pixels=max_pixels)
     format = _detect_format(path)
+    if size := read_declared_size(_read_head(path, 600)):
+        check_frame_size(path, *size, limits.pixels)
+    check_element_count(path, format)
     own = {"use_absolute_path": "0", "enable_drefs": "0"} if format == "mov" else {}
-    with translate_errors(path, "opening it"):
-        container = av.open(
-            os.path.abspath(path),
-            "r",
-            format=format,
-            options={"max_pixels": str(limits.pixels)},
-            container_options={
-                "protocol_whitelist": "file",
-                "format_whitelist": ",".join(DEMUXERS),
-                "probesize": str(limits.probe_bytes),
-                "analyzeduration": str(limits.probe_s * 1_000_000),
-                "max_streams": str(10 * limits.streams),
-                **own,
-            },
-            metadata_errors="surrogateescape",
-        )
-    with container:
+    with ExitStack() as stack:
+        with translate_errors(path, "opening it"):
+            container = stack.enter_context(
+                open_input(
+                    os.path.abspath(path),
+                    format,
+                    max_pixels,
+                    protocol_whitelist="file",
+                    format_whitelist=",".join(DEMUXERS),
+                    probesize=str(limits.probe_bytes),
+                    analyzeduration=str(limits.probe_s * 1_000_000),
+                    max_streams=str(10 * limits.streams),
+                    **own,
+                )
+            )
         _check_limits(path, container, limits)
         yield container
 
 
 @contextmanager
-def translate_errors(path: Path, doing: str) -> Iterator[None]:
-    """Turn FFmpeg's errors about `path` into BadInput; `doing` says when, e.g. "opening it"."""
+def open_input(file: Any, format: str, max_pixels: int, **options: str) -> Iterator[InputContainer]:
+    """Open a path or a readable object as the container `format`; FFmpeg's errors pass through.
+
+    PyAV frees a decoder with the interpreter's lock held, and FFmpeg then waits for the decoder's
+    threads. They must not wait for that lock: PyAV takes it for every message once a library has
+    set its log level (torchvision does). So messages are off, and the threads are idle at the end.
+    """
+    av.logging.set_level(None)
+    container = av.open(
+        file,
+        "r",
+        format=format,
+        options={"max_pixels": str(max_pixels)},
+        container_options=options,
+        metadata_errors="surrogateescape",
+    )
+    try:
+        yield container
+    finally:
+        for stream in container.streams:
+            if stream.codec_context is not None:
+                stream.codec_context.flush_buffers()  # waits without the lock
+        container.close()
+
+
+@contextmanager
+def translate_errors(path: Path, doing: str, remedy: str = "") -> Iterator[None]:
+    """Turn FFmpeg's errors about `path` into BadInput; `doing` says when, e.g. "opening it".
+
+    `remedy` says what the user can do.
+    """
     try:
         yield
     except (av.FFmpegError, ValueError, OverflowError, IndexError, MemoryError) as error:
         damage = find_damage(path)
         hint = f"; it is {damage}" if damage else ""
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        hint += f"; {remedy}" if remedy else ""
         raise BadInput(f"{path} is damaged: {doing}, FFmpeg said '{reason}'{hint}") from error
 
 
@@ -116,22 +151,12 @@ def _check_limits(path: Path, container: InputContainer, limits: ContainerLimits
     count = len(container.streams)
     if count > limits.streams:
         raise BadInput(f"{path} has {count} streams, wanted at most {limits.streams}: remove some")
-    length = (container.duration or 0) / 1_000_000
-    if length > limits.duration_s:
-        raise BadInput(
-            f"{path} has a duration of {length:.0f} s, wanted at most {limits.duration_s} s: split "
-            "it, or remux it if the duration is wrong"
-        )
     for stream in container.streams.video:
         context = stream.codec_context
         if context is None or stream.disposition & Disposition.attached_pic:
             continue
-        pixels = context.width * context.height
-        if pixels > limits.pixels:
-            raise BadInput(
-                f"{path} has frames of {context.width}x{context.height}, wanted at most "
-                f"{limits.pixels} pixels: pass --max-pixels {pixels} if you trust it"
-            )
+        if context.width and context.height:
+            check_frame_size(path, context.width, context.height, limits.pixels)
 
 
 def _detect_format(path: Path) -> str:
@@ -142,6 +167,8 @@ def _detect_format(path: Path) -> str:
             return name
     if head[4:8] in _BOXES:
         return "mov"
+    if head.startswith(PNG) and is_animated_png(path):
+        return "apng"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "avi"
     # packets of 188 bytes, or of 192 with a time before each
@@ -156,6 +183,16 @@ def _detect_format(path: Path) -> str:
         if head
         else f"{path} is empty: 0 bytes, wanted {wanted}"
     )
+
+
+def is_video_file(path: Path) -> bool:
+    """Return whether the content of a file is that of a video, whatever its name."""
+    try:
+        return not (
+            _detect_format(path) == "mov" and _read_head(path, 12)[8:] in _BRANDS_WITHOUT_VIDEO
+        )
+    except BadInput:
+        return False
 
 
 def _read_head(path: Path, size: int) -> bytes:

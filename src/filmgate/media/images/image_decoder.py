@@ -16,7 +16,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from filmgate.errors import BadInput, Unsupported
+from filmgate.media.options import check_frame_size
 from filmgate.media.pixels.formats import find_planar_format
+from filmgate.storage.file_kind import check_input_file
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks that samples and colours need; texts and profiles may unpack to any size.
@@ -25,6 +27,7 @@ _CHUNKS = frozenset(b"IHDR PLTE tRNS IDAT IEND cICP sRGB gAMA cHRM".split())
 # Tags about the layout of samples in a TIFF and the meaning of colours.
 _TAGS = frozenset((254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317,
                    320, 322, 323, 324, 325, 347, 529, 530, 532))  # fmt: skip
+_MAX_PAGES = 1000  # of a TIFF that are looked at
 # EXIF's orientations as display matrices: x' = a x + c y, y' = b x + d y.
 _DISPLAY_MATRICES = MappingProxyType(
     {
@@ -56,11 +59,7 @@ def decode_image(path: Path, max_pixels: int) -> tuple[VideoFrame, tuple[int, ..
     Unsupported.
     """
     header = _read_header(path, _read_file(path, max_pixels))
-    if header.width * header.height > max_pixels or not header.width * header.height:
-        raise Unsupported(
-            f"{path} is {header.width}x{header.height}, wanted 1 to {max_pixels} pixels: raise "
-            "--max-pixels if you trust it"
-        )
+    check_frame_size(path, header.width, header.height, max_pixels)
     context = CodecContext.create(header.codec, "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_count = 1
@@ -87,10 +86,8 @@ def decode_image(path: Path, max_pixels: int) -> tuple[VideoFrame, tuple[int, ..
 
 
 def _read_file(path: Path, max_pixels: int) -> bytes:
+    check_input_file(path, "an image")
     try:
-        if not path.is_file():
-            state = "no file" if path.exists() else "missing"
-            raise BadInput(f"{path} is {state}, wanted an image: check the name")
         size = path.stat().st_size
         if size > 8 * max_pixels + (1 << 24):  # 16 bits, four channels, and a profile
             raise Unsupported(
@@ -132,6 +129,8 @@ def _read_png(data: bytes) -> _Header:
         chunk = data[at : at + length + 12]
         if zlib.crc32(chunk[4:-4]) != struct.unpack(">I", chunk[-4:])[0]:
             raise ValueError(f"the chunk at byte {at} has a wrong checksum")
+        if kind == b"acTL" and int.from_bytes(chunk[8:12], "big") > 1:
+            raise ValueError("it is an animated PNG: pass it by itself, as a video, or")
         if kind in _CHUNKS:
             kept.append(chunk)
         transparent = transparent or kind == b"tRNS"
@@ -173,7 +172,7 @@ def _read_webp(data: bytes) -> _Header:
     kind, body = data[12:16], data[20:30]
     if kind == b"VP8X":
         if body[0] & 2:
-            raise ValueError("it is an animated WebP")
+            raise ValueError("it is an animated WebP, and FFmpeg reads none")
         width, height = (int.from_bytes(body[n : n + 3], "little") + 1 for n in (4, 7))
         at, orientation = 12, 1
         while at + 8 <= len(data):
@@ -194,15 +193,35 @@ def _read_webp(data: bytes) -> _Header:
 
 def _read_tiff(data: bytes) -> _Header:
     """Read the first directory (TIFF 6.0, section 2), without the tags that FFmpeg rejects."""
-    at, entries = _read_directory(data)
+    at = _find_directory(data)
+    entries = _read_directory(data, at)
     tags = {entry.tag: entry.value for entry in entries}
     if tags.get(339, 1) != 1:
         raise ValueError(f"its samples are of kind {tags[339]}, wanted unsigned integers")
+    if pages := _count_other_pages(data):
+        raise ValueError(f"it has {pages + 1} pages, wanted one: save each as a file, or")
     kept = [entry.data for entry in entries if entry.tag in _TAGS]
     order = "<" if data.startswith(b"II") else ">"
     directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
     file = data[:at] + directory + data[at + len(directory) :]
     return _Header("tiff", tags.get(256, 0), tags.get(257, 0), True, file, tags.get(274, 1))
+
+
+def _count_other_pages(data: bytes) -> int:
+    """Return the number of a TIFF's further images, without thumbnails and masks."""
+    order = "<" if data.startswith(b"II") else ">"
+    count, at, seen = 0, _find_directory(data), set[int]()
+    while at not in seen and len(seen) < _MAX_PAGES:
+        seen.add(at)
+        tags = {entry.tag: entry.value for entry in _read_directory(data, at)}
+        is_page = not tags.get(254, 0) & 5 and tags.get(255, 1) != 2
+        count += is_page and len(seen) > 1
+        end = at + 2 + 12 * struct.unpack(f"{order}H", data[at : at + 2])[0]
+        following = data[end : end + 4]  # some programs omit it
+        (at,) = struct.unpack(f"{order}I", following) if len(following) == 4 else (0,)
+        if at == 0 or at >= len(data):
+            break
+    return count
 
 
 class _Entry(NamedTuple):
@@ -213,10 +232,14 @@ class _Entry(NamedTuple):
     data: bytes
 
 
-def _read_directory(data: bytes) -> tuple[int, list[_Entry]]:
-    """Return the offset of a TIFF's first directory, and its entries of short and long numbers."""
+def _find_directory(data: bytes) -> int:
+    """Return the offset of a TIFF's first directory."""
+    return int(struct.unpack("<I" if data.startswith(b"II") else ">I", data[4:8])[0])
+
+
+def _read_directory(data: bytes, at: int) -> list[_Entry]:
+    """Return the entries of a TIFF's directory; `value` is set for short and long numbers."""
     order = "<" if data.startswith(b"II") else ">"
-    (at,) = struct.unpack(f"{order}I", data[4:8])
     (count,) = struct.unpack(f"{order}H", data[at : at + 2])
     entries = []
     for start in range(at + 2, at + 2 + 12 * count, 12):
@@ -227,12 +250,13 @@ def _read_directory(data: bytes) -> tuple[int, list[_Entry]]:
         held = data[where : where + (2 if short else 4)]
         value = struct.unpack(f"{order}{'H' if short else 'I'}", held)[0] if kind in (3, 4) else 0
         entries.append(_Entry(tag, value, entry))
-    return at, entries
+    return entries
 
 
 def _read_orientation(exif: bytes) -> int:
     """Return EXIF's orientation; 1 if the EXIF is broken, which does not affect the image."""
     try:
-        return next((entry.value for entry in _read_directory(exif)[1] if entry.tag == 274), 1)
+        entries = _read_directory(exif, _find_directory(exif))
+        return next((entry.value for entry in entries if entry.tag == 274), 1)
     except struct.error:
         return 1

@@ -13,10 +13,12 @@ from av.video.codeccontext import VideoCodecContext
 
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
-from filmgate.errors import BadSetting, Unsupported
+from filmgate.errors import Unsupported
+from filmgate.media.options import LOSSLESS_SUFFIXES
 from filmgate.media.pixels import formats, rgb
 from filmgate.media.pixels.av_frames import check_planes, make_av_frame
-from filmgate.media.pixels.planes import Plane, get_bit_depth
+from filmgate.media.pixels.format_names import get_bit_depth
+from filmgate.media.pixels.planes import Plane
 
 # The planar formats that each encoder stores exactly, and the interleaved one that it is given.
 _INTERLEAVED: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -28,13 +30,15 @@ _INTERLEAVED: Mapping[str, Mapping[str, str]] = MappingProxyType(
                  "gbrap16le": "rgba64le", "gray16le": "gray16le"},
     }
 )  # fmt: skip
-_ENCODERS = MappingProxyType({".png": "png", ".webp": "libwebp", ".tif": "tiff", ".tiff": "tiff"})
+_ENCODERS = MappingProxyType(
+    dict(zip(LOSSLESS_SUFFIXES, ("png", "libwebp", "tiff", "tiff"), strict=True))
+)
 
 
 class ImageEncoder:
     """Encodes frames of `spec` for files that end in `suffix`, upright by `display_matrix`.
 
-    `png_level` is 0 (fast) to 9 (small). Raises BadSetting, Unsupported.
+    `suffix` is one of LOSSLESS_SUFFIXES. `png_level` is 0 (fast) to 9 (small). Raises Unsupported.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class ImageEncoder:
         png_level: int = 4,
     ) -> None:
         self._spec, self._display_matrix = spec, display_matrix
-        self._name = _find_encoder(suffix)
+        self._name = _ENCODERS[suffix]
         if spec.pixels not in _INTERLEAVED[self._name]:
             raise Unsupported(
                 f"{suffix} cannot store {spec.pixels} without loss, wanted "
@@ -89,9 +93,9 @@ class ImageEncoder:
 def build_image_stages(suffix: str, spec: StreamSpec) -> tuple[AnyStage, ...]:
     """Return the stages that convert to what the files store: RGB or grey of 8 or 16 bits.
 
-    Raises BadSetting, Unsupported.
+    `suffix` is one of LOSSLESS_SUFFIXES. Raises Unsupported.
     """
-    stored, bits = _INTERLEAVED[_find_encoder(suffix)], get_bit_depth(spec.pixels)
+    stored, bits = _INTERLEAVED[_ENCODERS[suffix]], get_bit_depth(spec.pixels)
     grey = spec.pixels.startswith("gray")
     if spec.pixels in stored and spec.colour.range != "tv":
         return ()
@@ -105,15 +109,6 @@ def build_image_stages(suffix: str, spec: StreamSpec) -> tuple[AnyStage, ...]:
     full = full if pixels.startswith("gray") else replace(full, matrix="gbr")
     to_planes = rgb.convert_to_planes(pixels, full)
     return (to_planes,) if spec.pixels == "rgb" else (rgb.convert_to_rgb(), to_planes)
-
-
-def _find_encoder(suffix: str) -> str:
-    if suffix not in _ENCODERS:
-        raise BadSetting(
-            f"the images of the output end in {suffix}, wanted a format without loss: "
-            f"{', '.join(_ENCODERS)}"
-        )
-    return _ENCODERS[suffix]
 
 
 def _turn_upright(array: Plane, display_matrix: tuple[int, ...] | None) -> Plane:

@@ -13,13 +13,21 @@ from filmgate.core.prefetch import map_threads
 from filmgate.core.snapshot import Commit
 from filmgate.errors import BadSetting, FilmgateError, OutputExists
 from filmgate.media.images.numbering import (
+    DEFAULT_NAME,
     compile_number_pattern,
     format_image_name,
     list_numbered_images,
 )
-from filmgate.storage.atomic import fsync_directory, replace_durably, write_atomic
+from filmgate.media.options import check_image_name
+from filmgate.storage.atomic import (
+    MAX_NAME_BYTES,
+    fsync_directory,
+    replace_durably,
+    write_atomic,
+)
 
 _CHECKSUM_BYTES = 8
+_LARGE_NUMBER = 9_999_999  # of an image; names of nearly all videos are shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +142,6 @@ class ImageFiles:
         if foreign:
             raise explain_exists(*foreign)
 
-    def delete_from(self, number: int) -> None:
-        """Delete older images from a number on, if they may be overwritten."""
-        for found, path in list_numbered_images(self.pattern) if self._overwrite else ():
-            if found >= number:
-                path.unlink()
-
     def _staged(self, number: int) -> Path:
         assert self._staging is not None
         return self._staging / f"{number:06}{self.pattern.suffix.lower()}"
@@ -162,12 +164,14 @@ class ImageFiles:
 
 def resolve_pattern(path: Path) -> Path:
     """Return the pattern of an output: `path`, or %06d.png in the folder. Raises BadSetting."""
-    if not path.suffix or path.is_dir():
-        path = path / "%06d.png"
-    if compile_number_pattern(path.name) is None:
+    if path.is_dir() or not (path.suffix or compile_number_pattern(path.name)):
+        path = path / DEFAULT_NAME
+    check_image_name(path, numbered=compile_number_pattern(path.name) is not None)
+    longest = os.fsencode(format_image_name(path.name, _LARGE_NUMBER))
+    if len(longest) > MAX_NAME_BYTES:
         raise BadSetting(
-            f"the output is {path.name}, which names one image: write {path.parent}/%06d"
-            f"{path.suffix}, or a folder"
+            f"names of the images have {len(longest)} bytes, wanted at most {MAX_NAME_BYTES}: "
+            "shorten the name of the output"
         )
     if not path.parent.parent.is_dir():
         raise BadSetting(f"the folder {path.parent.parent} does not exist: make it first")

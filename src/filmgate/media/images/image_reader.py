@@ -16,10 +16,11 @@ from filmgate.core.snapshot import Cursor
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.images.image_decoder import decode_image
-from filmgate.media.images.numbering import find_images
+from filmgate.media.images.numbering import find_images, find_skipped
 from filmgate.media.options import ReadOptions
 from filmgate.media.pixels.av_frames import extract_planes, read_color_tags
-from filmgate.media.pixels.planes import Planes, get_bit_depth
+from filmgate.media.pixels.format_names import get_bit_depth
+from filmgate.media.pixels.planes import Planes
 from filmgate.media.reading.stateless_reader import StatelessReader
 from filmgate.units import MIB
 
@@ -38,11 +39,13 @@ class ImageReader(StatelessReader):
     paths: tuple[Path, ...]
     spec: StreamSpec
     metadata: SourceMetadata
+    notice: str = ""  # about files that are left out
 
     @classmethod
     def open(cls, options: ReadOptions, fps: Fraction) -> ImageReader:
         """Find the images, decode the first one. Raises BadInput, BadSetting, Unsupported."""
-        paths = _apply_trim(options, fps, find_images(options.path))
+        images = find_images(options.path)
+        paths = _apply_trim(options, fps, images)
         frame, matrix = decode_image(paths[0], options.max_pixels)
         pixels = frame.format.name.replace("yuvj", "yuv")
         spec = StreamSpec(
@@ -55,8 +58,13 @@ class ImageReader(StatelessReader):
             colour=_read_tags(frame),
             frames=len(paths),
         )
-        metadata = SourceMetadata(display_matrix=matrix, trimmed=options.trim.is_set, images=paths)
-        return cls(options, paths, spec, metadata)
+        metadata = SourceMetadata(
+            display_matrix=matrix,
+            trimmed=options.trim.is_set,
+            images=images,
+            images_path=options.path,
+        )
+        return cls(options, paths, spec, metadata, find_skipped(options.path, images))
 
     @property
     def duration(self) -> Fraction:
@@ -75,7 +83,8 @@ class ImageReader(StatelessReader):
             if held and index % size == 0:
                 yield held, Cursor(index, index)
                 held = []
-            held.append(Frame(index, index * tick, tick, image))
+            extras = {"notice": self.notice} if self.notice and index == 0 else {}
+            held.append(Frame(index, index * tick, tick, image, extras))
         if held:
             yield held, Cursor(len(self.paths), len(self.paths))
 

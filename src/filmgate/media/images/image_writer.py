@@ -10,27 +10,35 @@ from pathlib import Path
 import av
 
 from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.job import FileSink
 from filmgate.core.prefetch import map_threads
-from filmgate.core.snapshot import CheckpointStore, Commit, Snapshot
+from filmgate.core.snapshot import CheckpointStore, Commit
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadSetting, FilmgateError
 from filmgate.media.containers.open import open_container
 from filmgate.media.images.image_encoder import ImageEncoder
 from filmgate.media.images.image_files import ImageBatch, ImageFiles, resolve_pattern
-from filmgate.media.images.numbering import compile_number_pattern, list_numbered_images
+from filmgate.media.images.numbering import (
+    check_image_folder,
+    format_image_name,
+    is_named_by,
+    is_named_by_number,
+    list_numbered_images,
+)
 from filmgate.media.options import ImageOptions
-from filmgate.media.streams.selection import describe_stream
+from filmgate.media.rates import LossWatch
+from filmgate.media.streams.description import describe_stream
 from filmgate.units import MIB
 
 _BUFFER_BYTES = 64 * MIB  # of frames that wait for the threads
+_EXAMPLES = tuple(10**digits for digits in range(9))  # numbers of every length, and 0 with %06d
 
 
-class ImageWriter:
+class ImageWriter(FileSink):
     """An opened image output; the index of a frame is the number in its file's name.
 
-    With `checkpoints`, every commit is durable, and `resume` is the latest one whose images are as
-    they were written; what the run wrote after it is deleted. Without, images stay where a run was
-    stopped. `dropped` names what is not written. Raises UserError before the first frame.
+    With `checkpoints`, every commit is durable. Without, images stay where a run was stopped.
+    `dropped` names what is not written. Raises UserError before the first frame.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class ImageWriter:
         staging = checkpoints.path if checkpoints else None
         self._files = ImageFiles(pattern, staging, options.overwrite)
         _check_source(pattern, source)
+        self._made_folder = not pattern.parent.exists()
         try:
             pattern.parent.mkdir(exist_ok=True)
         except OSError as error:
@@ -57,46 +66,54 @@ class ImageWriter:
                 f"the folder {pattern.parent} cannot be made: {error.strerror}"
             ) from error
         self.dropped = list(_list_dropped(spec, source))
-        self.resume: Snapshot | None = None
+        self._watch = LossWatch("images", spec.rate, captions=False)
+        if options.overwrite:
+            self.dropped += _list_older(pattern, spec.frames or 0)
+        self._options, self._pattern = options, pattern
         self._batches: tuple[ImageBatch, ...] = ()
-        if checkpoints:
-            with _translate_errors(pattern.parent):
-                self._resume(checkpoints)
-        else:
+        self._next = self._committed = 0
+        if checkpoints is None:
             self._files.check_free()
-        if self.resume is None:
-            _check_folder(options.path, pattern)
-        self._next = self._committed = self.resume.written if self.resume else 0
+            if options.path != pattern:
+                check_image_folder(pattern)
         self._waiting: list[Frame] = []
         self._written: list[bytes] = []  # checksums since the last commit
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Take the next frames; some wait until there is one for each thread."""
+        self.dropped = [*self.dropped, *self._watch.check(frames)]
         for frame in frames:
             self._waiting.append(frame)
             full = len(self._waiting) * self._encoder.bytes_per_frame >= _BUFFER_BYTES
             if full or len(self._waiting) >= self._threads:
                 self._flush()
 
-    def commit(self, snapshot: Snapshot) -> None:
-        """Make all images before `snapshot` durable; at the end, delete older ones behind them."""
+    def save(self) -> tuple[ImageBatch, ...]:
+        """Make all images so far durable; return them by commit."""
         self._flush()
         batch = ImageBatch(self._next - len(self._written), b"".join(self._written))
         with _translate_errors(self._files.folder):
             self._files.sync()
-            if self._checkpoints:
-                self._checkpoints.save(Commit(snapshot, (*self._batches, batch)))
-            # Images stay staged until the next commit, should the snapshot of this one be torn.
-            released = self._batches[-1:]
-            self._batches += (batch,)
-            self._written, self._committed = [], self._next
-            if self._checkpoints:
-                self._files.publish(batch)
-                for old in released if snapshot.state is not None else self._batches[-2:]:
-                    self._files.release(old)
-            if snapshot.state is None:
-                self._files.delete_from(self._next)
-                self._files.sync()
+        self._batches, self._written = (*self._batches, batch), []
+        return self._batches
+
+    def release(self, *, ended: bool) -> None:
+        """Give the images of the stored commit their names."""
+        self._committed = self._next
+        if self._checkpoints is not None:
+            with _translate_errors(self._files.folder):
+                self._files.publish(self._batches[-1])
+                # They stay staged until the next commit, should the snapshot of this one be torn.
+                for batch in self._batches[-2:] if ended else self._batches[-2:-1]:
+                    self._files.release(batch)
+
+    def complete(self) -> None:
+        """Do nothing: every image has its name."""
+
+    def publish(self) -> None:
+        """Make the names of all images durable."""
+        with _translate_errors(self._files.folder):
+            self._files.sync()
 
     def __enter__(self) -> ImageWriter:
         return self
@@ -106,22 +123,28 @@ class ImageWriter:
         if self._checkpoints:
             with suppress(OSError):  # what is left is deleted by the next run
                 self._files.discard_after(self._committed)
+        if self._made_folder:
+            with suppress(OSError):  # it holds images
+                self._pattern.parent.rmdir()
 
-    def _resume(self, checkpoints: CheckpointStore) -> None:
-        """Choose the latest commit whose images are intact; delete what was written after it."""
-        commit = checkpoints.choose(self._verify)
-        if commit is not None:
-            self._batches, self.resume = commit.pieces, commit.snapshot
-        kept = commit.snapshot.written if commit else 0
-        commits = list(checkpoints.commits())
-        self._files.check_free(kept, commits)
-        self._files.discard_after(kept, commits)
-        for batch in self._batches:
-            self._files.publish(batch)
-
-    def _verify(self, batches: tuple[ImageBatch, ...]) -> None:
-        for batch in batches:
+    def verify(self, pieces: tuple[ImageBatch, ...]) -> None:
+        """Raise FilmgateError if an image of a commit is missing or was changed."""
+        for batch in pieces:
             self._files.check_intact(batch, self._threads)
+
+    def resume(self, commit: Commit | None, commits: Sequence[Commit]) -> None:
+        """Continue after `commit`; delete the images of this run after it. Raises OutputExists."""
+        if commit is None:
+            if self._options.path != self._pattern:
+                check_image_folder(self._pattern)
+        else:
+            self._batches, self._next = commit.pieces, commit.snapshot.written
+            self._committed = self._next
+        with _translate_errors(self._files.folder):
+            self._files.check_free(self._next, commits)
+            self._files.discard_after(self._next, commits)
+            for batch in self._batches:
+                self._files.publish(batch)
 
     def _flush(self) -> None:
         frames, self._waiting = self._waiting, []
@@ -134,37 +157,38 @@ class ImageWriter:
             return self._files.write(frame.index, self._encoder.encode(frame))
 
 
-def discard_images(options: ImageOptions, checkpoints: CheckpointStore) -> None:
-    """Delete the images that the run in `checkpoints` wrote and that were not changed since."""
+def discard_images(options: ImageOptions, folder: Path, commits: Sequence[Commit]) -> None:
+    """Delete the images that a run wrote and that were not changed since.
+
+    `folder` is its directory, and `commits` are those of this output.
+    """
     pattern = resolve_pattern(options.path)
     if pattern.parent.is_dir():
         with _translate_errors(pattern.parent):
-            files = ImageFiles(pattern, checkpoints.path)
-            files.discard_after(0, list(checkpoints.commits()))
+            ImageFiles(pattern, folder).discard_after(0, commits)
 
 
 def _check_source(pattern: Path, source: SourceMetadata) -> None:
-    """Raise BadSetting if the output could replace an image that the frames are read from."""
-    names = compile_number_pattern(pattern.name)
-    for image in source.images:
-        same_name = names is not None and names.fullmatch(image.name)
-        if same_name and image.parent.absolute() == pattern.parent.absolute():
+    """Raise BadSetting if the output could replace a source, or become one of the next run."""
+    folder = os.path.realpath(pattern.parent)
+    files = source.images or ((source.path,) if source.path else ())
+    folders = {file.parent: os.path.realpath(file.parent) for file in files}
+    for file in files:
+        place, name = folders[file.parent], file.name
+        if file.is_symlink():
+            place, name = os.path.split(os.path.realpath(file))
+        if place == folder and is_named_by_number(name, pattern):
             raise BadSetting(
-                f"{image} is both an input and an output: choose another folder for the output"
+                f"{file} is both an input and an output: choose another folder for the output"
             )
-
-
-def _check_folder(path: Path, pattern: Path) -> None:
-    """Raise BadSetting if the output is a folder that holds other files than images of ours."""
-    if path == pattern:
+    images = source.images_path
+    if images is None or folder != os.path.realpath(images if images.is_dir() else images.parent):
         return
-    images = {image.name for _, image in list_numbered_images(pattern)}
-    for name in sorted(os.listdir(path)):
-        if name not in images and not name.startswith("."):
-            raise BadSetting(
-                f"the folder {path} contains other files, such as {name}: choose a new folder, or "
-                f"write {pattern} to add images to this one"
-            )
+    if any(is_named_by(format_image_name(pattern.name, n), images) for n in _EXAMPLES):
+        raise BadSetting(
+            f"{pattern} would be among the input images that {images} names, and be read as such "
+            "by the next run: choose another folder for the output"
+        )
 
 
 def _list_dropped(spec: StreamSpec, source: SourceMetadata) -> Iterator[str]:
@@ -178,6 +202,14 @@ def _list_dropped(spec: StreamSpec, source: SourceMetadata) -> Iterator[str]:
         yield "the times of frames are left out: the rate varies, and images have no times"
     if source.aspect not in (None, 1):
         yield f"the pixel aspect {source.aspect} is left out: pixels of images are square"
+
+
+def _list_older(pattern: Path, first: int) -> Iterator[str]:
+    """Yield a notice about images from number `first` on that the result may not replace."""
+    older = [path for number, path in list_numbered_images(pattern) if number >= first]
+    if older:
+        more = f" and {len(older) - 1} more exist" if older[1:] else " exists"
+        yield f"{older[0]}{more}: what this result does not replace stays among its images"
 
 
 @contextmanager

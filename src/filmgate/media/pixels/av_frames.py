@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+import av
+from av.packet import Packet, PacketSideData, PktSideDataT
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
@@ -11,7 +13,8 @@ from av.video.plane import VideoPlane
 from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.errors import StageContractError
 from filmgate.media.pixels import formats
-from filmgate.media.pixels.planes import Plane, Planes, get_bit_depth
+from filmgate.media.pixels.format_names import get_bit_depth
+from filmgate.media.pixels.planes import Plane, Planes
 
 if TYPE_CHECKING:  # to read a header needs no numpy
     import numpy.typing as npt
@@ -46,6 +49,26 @@ def make_av_frame(planes: Planes) -> VideoFrame:
     for plane, array in zip(frame.planes, planes.arrays, strict=True):
         view_rows(plane, array.dtype)[: array.shape[0], : array.shape[1]] = array
     return frame
+
+
+def attach_captions(frame: VideoFrame, captions: bytes) -> VideoFrame:
+    """Return a copy of a planar frame with closed captions (ATSC A/53) as its side data.
+
+    PyAV cannot set side data; a decoder of raw video takes it over from a packet.
+    """
+    decoder = av.CodecContext.create("rawvideo", "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.width, decoder.height, decoder.pix_fmt = frame.width, frame.height, frame.format.name
+    samples = 1 if frame.format.components[0].bits == 8 else 2  # bytes of each
+    rows = (view_rows(plane, "u1")[: plane.height, : plane.width * samples]
+            for plane in frame.planes)  # fmt: skip
+    packet = Packet(b"".join(plane.tobytes() for plane in rows))
+    kind = get_args(PktSideDataT).index("a53_cc")
+    side_data = PacketSideData(kind, len(captions))  # type: ignore[call-arg]  # its stub
+    side_data.update(captions)
+    packet.set_sidedata(side_data)
+    (copy,) = decoder.decode(packet)
+    return copy
 
 
 def check_planes(frame: Frame, spec: StreamSpec) -> Planes:

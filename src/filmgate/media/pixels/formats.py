@@ -1,6 +1,5 @@
 """FFmpeg's names of colours (ITU-T H.273) and of pixel formats."""
 
-import re
 from types import MappingProxyType
 
 import av
@@ -9,7 +8,11 @@ from av.video.format import VideoFormat
 from filmgate.core.frame import StreamSpec
 from filmgate.errors import Unsupported
 from filmgate.media.options import Fit
-from filmgate.media.pixels.planes import get_subsampling
+from filmgate.media.pixels.format_names import (
+    PLANAR_FORMATS,
+    find_equivalent,
+    get_subsampling,
+)
 
 MATRICES = MappingProxyType(
     {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco",
@@ -27,27 +30,6 @@ TRANSFERS = MappingProxyType(
 )  # fmt: skip
 RANGES = MappingProxyType({1: "tv", 2: "pc"})
 
-_PLANAR = re.compile(
-    r"(yuva?4(20|22|44|40|11|10)|gbra?)p(9|10|12|14|16)?(le)?|gray((9|1[0246])le)?"
-)
-# The planar format that holds each of these exactly.
-_EQUIVALENTS = (
-    (r"nv12|nv21", "yuv420p"),
-    (r"nv16|yuyv422|uyvy422|yvyu422", "yuv422p"),
-    (r"nv24|nv42|vuyx", "yuv444p"),
-    (r"p010[lb]e", "yuv420p10le"),
-    (r"p012[lb]e", "yuv420p12le"),
-    (r"p016[lb]e", "yuv420p16le"),
-    (r"p210[lb]e|y210le|nv20[lb]e", "yuv422p10le"),
-    (r"p410[lb]e", "yuv444p10le"),
-    (r"(rgb|bgr)(24|0)|0(rgb|bgr)|(rgb|bgr)(555|565|444|8|4|4_byte)([lb]e)?", "gbrp"),
-    (r"rgba|bgra|argb|abgr|pal8", "gbrap"),
-    (r"x2(rgb|bgr)10[lb]e", "gbrp10le"),
-    (r"(rgb|bgr)48[lb]e", "gbrp16le"),
-    (r"(rgb|bgr)a64[lb]e", "gbrap16le"),
-    (r"mono[wb]", "gray"),
-)
-
 
 def find_code(names: MappingProxyType[int, str], name: str, unknown: int = 2) -> int:
     """Return the number of a name in H.273; `unknown` for "unknown"."""
@@ -56,14 +38,8 @@ def find_code(names: MappingProxyType[int, str], name: str, unknown: int = 2) ->
 
 def find_planar_format(pixels: str) -> str:
     """Return the planar, little-endian format that stores `pixels` exactly. Raises Unsupported."""
-    name = pixels.replace("yuvj", "yuv")
-    if name.endswith("be") and _PLANAR.fullmatch(name[:-2] + "le"):
-        return name[:-2] + "le"
-    if _PLANAR.fullmatch(name):
-        return name
-    for pattern, equivalent in _EQUIVALENTS:
-        if re.fullmatch(pattern, name):
-            return equivalent
+    if equivalent := find_equivalent(pixels):
+        return equivalent
     raise Unsupported(
         f"the video's pixel format is {pixels}, which no planar format of 8 to 16 bits can store: "
         "convert it first, for example to yuv444p10le"
@@ -86,9 +62,7 @@ def find_nearest_format(pixels: str, encoder: str) -> str:
     Chroma samples count most, then alpha, bits and the colour model; then the fewest bytes win.
     """
     want = VideoFormat(pixels, 64, 64)
-    names = {
-        f.name for f in av.Codec(encoder, "w").video_formats or [] if _PLANAR.fullmatch(f.name)
-    }
+    names = {f.name for f in av.Codec(encoder, "w").video_formats or [] if f.name in PLANAR_FORMATS}
 
     def loss(name: str) -> tuple[int, bool, int, bool, int]:
         have = VideoFormat(name, 64, 64)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from filmgate.core.frame import ColorTags
+from filmgate.errors import Unsupported
+from filmgate.media.pixels.format_names import get_bit_depth
 
-if TYPE_CHECKING:  # to read a header needs no numpy
+if TYPE_CHECKING:  # to read a header needs neither numpy nor torch
     import numpy as np
     import numpy.typing as npt
-
-# Luma samples per chroma sample, across and down, by the digits of the format's name.
-_SUBSAMPLING = MappingProxyType(
-    {"444": (1, 1), "440": (1, 2), "422": (2, 1), "420": (2, 2), "411": (4, 1), "410": (4, 4)}
-)
+    import torch
+    from torch import Tensor
 
 Plane: TypeAlias = "npt.NDArray[np.uint8] | npt.NDArray[np.uint16]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Planes:
     """Planes of one image, each (rows, columns), uint8 or uint16 with the value in the low bits.
 
@@ -32,6 +30,10 @@ class Planes:
     arrays: tuple[Plane, ...]
     pixels: str
     colour: ColorTags = ColorTags()
+
+    def __repr__(self) -> str:
+        width, height = self.size
+        return f"Planes({width}x{height} {self.pixels})"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,30 +50,40 @@ class Planes:
         """Return an image of the same format with other samples."""
         return replace(self, arrays=arrays)
 
+    def to_rgb(self, dtype: torch.dtype | None = None, device: str = "cpu") -> Tensor:
+        """Return a tensor (3, H, W): R, G and B in [0, 1], by the image's matrix and range.
 
-def get_bit_depth(pixels: str) -> int:
-    """Return the bits per sample of a planar format: "yuv420p10le" -> 10, "gray" -> 8."""
-    digits = pixels.removesuffix("le").removesuffix("be")
-    for bits in (9, 10, 12, 14, 16):
-        if digits.endswith((f"p{bits}", f"gray{bits}")):
-            return bits
-    return 8
+        `dtype` is a floating-point one; default: float32. Values keep the image's transfer
+        ("gamma"): they are not linear light. Raises Unsupported for alpha and for YCgCo.
+        """
+        import torch
+
+        from filmgate.media.pixels.color import to_rgb
+
+        return to_rgb(self, dtype or torch.float32, device)
+
+    def from_rgb(self, rgb: Tensor) -> Planes:
+        """Return RGB (3, H, W) in [0, 1] as planes of this image's format and colour.
+
+        The inverse of `to_rgb`; the size may be another. Values outside [0, 1] are clipped.
+        Raises Unsupported for another shape or dtype, FloatingPointError for NaN and infinity.
+        """
+        from filmgate.media.pixels.color import check_rgb, from_rgb
+
+        return replace(self, arrays=from_rgb(check_rgb(rgb), self.pixels, self.colour))
+
+    def __array__(self, dtype: object = None, copy: object = None) -> NoReturn:
+        shapes = ", ".join(
+            f"{name} {plane.shape[1]}x{plane.shape[0]}"
+            for name, plane in zip(_name_planes(self.pixels), self.arrays, strict=False)
+        )
+        raise Unsupported(
+            f"an image of {self.pixels} is no single array: its planes are {shapes}. Call "
+            "image.to_rgb() for a tensor (3, H, W) in [0, 1], or take one of image.arrays"
+        )
 
 
-def get_subsampling(pixels: str) -> tuple[int, int]:
-    """Return luma samples per chroma sample, across and down: "yuv420p" -> (2, 2)."""
-    return (
-        _SUBSAMPLING[pixels.removeprefix("yuv").removeprefix("a")[:3]]
-        if "yuv" in pixels
-        else (1, 1)
-    )
-
-
-def has_alpha(pixels: str) -> bool:
-    """Return whether a planar format has an alpha channel."""
-    return pixels.startswith(("yuva", "gbrap"))
-
-
-def is_hdr(colour: ColorTags) -> bool:
-    """Return whether the transfer is that of ITU-R BT.2100: PQ or HLG."""
-    return colour.transfer in ("smpte2084", "arib-std-b67")
+def _name_planes(pixels: str) -> tuple[str, ...]:
+    if pixels.startswith("gray"):
+        return "grey", "alpha"
+    return ("G", "B", "R", "alpha") if pixels.startswith("gbr") else ("Y", "U", "V", "alpha")

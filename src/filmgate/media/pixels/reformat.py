@@ -15,20 +15,25 @@ import torch
 from filmgate.core.adapters import each
 from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.stage import AnyStage
-from filmgate.errors import BadSetting, Unsupported
+from filmgate.errors import Unsupported
 from filmgate.media.options import Fit
 from filmgate.media.pixels import formats
-from filmgate.media.pixels.planes import Plane, Planes, get_bit_depth, get_subsampling, has_alpha
-from filmgate.media.pixels.rgb import (
+from filmgate.media.pixels.color import (
     choose_matrix,
     get_code_levels,
     is_full_range,
     quantize,
     resample_chroma,
     share_memory,
-    to_planes,
-    to_rgb,
 )
+from filmgate.media.pixels.format_names import (
+    check_pixel_format,
+    get_bit_depth,
+    get_subsampling,
+    has_alpha,
+)
+from filmgate.media.pixels.planes import Plane, Planes
+from filmgate.media.pixels.rgb import to_planes, to_rgb
 
 # The matrix that goes with primaries, for RGB video, which has none.
 _MATRICES = MappingProxyType(
@@ -43,12 +48,8 @@ def build_output_stages(
 
     Empty if nothing needs to change. Raises BadSetting, Unsupported.
     """
-    try:
-        wanted = formats.find_planar_format(pixels)
-    except Unsupported as error:
-        raise BadSetting(
-            f"pix_fmt is {pixels}, wanted a format of 8 to 16 bits such as yuv420p or yuv422p10le"
-        ) from error
+    check_pixel_format(pixels)
+    wanted = formats.find_planar_format(pixels)
     stages: tuple[AnyStage, ...] = ()
     sizes = formats.find_fitting_sizes(spec, codec, wanted)
     if fit and sizes:

@@ -13,7 +13,8 @@ from filmgate.core.adapters import each
 from filmgate.core.frame import ColorTags, Frame, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.errors import BadSetting, Unsupported
-from filmgate.media.pixels.planes import Planes, is_hdr
+from filmgate.media.pixels.format_names import is_hdr
+from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import convert_to_rgb as into_rgb
 from filmgate.media.pixels.rgb import to_planes, to_rgb
 

@@ -32,6 +32,7 @@ class DecodedFrame:
     notice: str = ""
     original: bool = True
     repaired: bool = False
+    captions: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

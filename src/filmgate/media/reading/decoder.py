@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from filmgate.errors import BadInput, Unsupported
 from filmgate.media.containers.integrity import find_damage
 from filmgate.media.containers.open import translate_errors
+from filmgate.media.reading.alpha import choose_decoder
 from filmgate.media.reading.decoded_frame import (
     JUMP,
     DecodedFrame,
@@ -27,21 +28,31 @@ from filmgate.media.reading.decoded_frame import (
     has_only_decode_times,
     shows_every_packet,
 )
-from filmgate.media.reading.pending_frames import PendingFrame, PendingFrames
+from filmgate.media.reading.pending_frames import PendingFrame, PendingFrames, read_head
 
+REMEDY = "get an intact copy, or pass --keep-going to process what can be decoded"
 _MAX_ERRORS = 16  # read errors in a row after which reading ends
 
 
 def choose_stream(path: Path, container: InputContainer, index: int | None) -> VideoStream:
-    """Return the video stream to process: `index`, else the default one, else the largest."""
+    """Return the video stream to process: `index`, else the default one, else the largest.
+
+    One that FFmpeg cannot decode is chosen only by its index, or if there is no other. Raises
+    BadInput, Unsupported.
+    """
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not videos:
         streams = ", ".join(f"{s.index}: {s.type}" for s in container.streams) or "nothing"
         raise BadInput(f"{path} has no video stream: it has {streams}")
     best = container.streams.best("video") if index is None else None
+    if best and best.frames == 1 and best.duration is None:  # the cover of an animated AVIF
+        best = max(videos, key=lambda stream: stream.frames)
     stream = next((s for s in videos if s.index == (best.index if best else index)), None)
     if index is None and stream is None:  # FFmpeg's best one is a cover
         stream = videos[0]
+    decodable = [s for s in videos if s.codec_context is not None]
+    if index is None and decodable and stream not in decodable:
+        stream = decodable[0]
     if stream is None:
         indices = " or ".join(str(s.index) for s in videos)
         raise BadInput(f"{path} has no video stream {index}: pass --stream {indices}")
@@ -55,33 +66,61 @@ def decode_frames(
 ) -> Iterator[DecodedFrame]:
     """Yield frames in shown order from the container's position; `sought`: it is not the start.
 
-    Raises BadInput where a frame is damaged or missing, and at the end if the video is too short.
+    Raises BadInput where a frame is damaged or missing, and at the end if the video is truncated.
     With `keep_going` the last good frame is repeated instead, up to the next keyframe.
     """
-    context = stream.codec_context
-    context.thread_count = 1 if options.keep_going else options.threads
+    decoding = _DecodePass(options, container, stream, sought)
+    context = decoding.decoder
+    one_thread = options.keep_going or decoding.starts_in_open_group()
+    context.thread_count = 1 if one_thread else options.threads
     context.thread_type = "AUTO"
     context.options = {
         "err_detect": "crccheck+bitstream+buffer+explode",
         "max_pixels": str(options.max_pixels),
     }
-    decoding = _DecodePass(options, container, stream, sought)
-    if not options.keep_going:
-        yield from decoding.decode()
-        if damage := decoding.find_early_end():
-            raise BadInput(f"{options.path} is {damage}; get the complete file")
-        return
-    held: list[DecodedFrame] = []  # a good frame and its repetitions
+    if options.keep_going:
+        yield from _conceal_damage(options, decoding)
+    else:
+        yield from _refuse_damage(options, decoding)
+
+
+def _refuse_damage(options: DecodeOptions, decoding: _DecodePass) -> Iterator[DecodedFrame]:
+    """Yield each frame when the next one is there: only then is known what to say about it."""
+    held: DecodedFrame | None = None
+    try:
+        for frame in decoding.decode():
+            if held is not None:
+                yield decoding.add_notices(held)
+            held = frame
+        if (short := decoding.find_early_end()) and decoding.knows_its_end:
+            raise BadInput(f"{options.path} is truncated: {short}; {REMEDY}")
+    except BadInput:
+        if held is not None:
+            yield decoding.add_notices(held)
+        raise
+    if held is not None:
+        yield decoding.add_notices(held, short and f"the video may be truncated: {short}")
+
+
+def _conceal_damage(options: DecodeOptions, decoding: _DecodePass) -> Iterator[DecodedFrame]:
+    """Yield each good frame with its repetitions when the next good one is there."""
+    held: list[DecodedFrame] = []
     for frame in decoding.decode():
-        if frame.original:
-            yield from held
+        if frame.original and held:
+            yield decoding.add_notices(held[0])
+            yield from held[1:]
             held = []
         held.append(frame)
-    end = decoding.find_early_end() or find_damage(options.path)
-    if held and end:  # how many frames are missing is unknown: end with the last good one
+    short = decoding.find_early_end()
+    end = f"truncated: {short}" if short and decoding.knows_its_end else find_damage(options.path)
+    if not held:
+        return
+    if end:  # how many frames are missing is unknown: end with the last good one
         concealed = held[0].concealed or f"{options.path} is {end}"
         held = [replace(held[0], concealed=concealed, repaired=True)]
-    yield from held
+    notice = f"the video may be truncated: {short}" if short and not end else ""
+    yield decoding.add_notices(held[0], notice)
+    yield from held[1:]
 
 
 class _DecodePass:
@@ -95,14 +134,18 @@ class _DecodePass:
         self, options: DecodeOptions, container: InputContainer, stream: VideoStream, sought: bool
     ) -> None:
         self._options, self._container, self._stream = options, container, stream
+        self.decoder = choose_decoder(stream)
+        self._packets = self._read_packets()
         self._time_base = stream.time_base or Fraction(1, 1000)
         self._all_shown = shows_every_packet(container, stream)
-        self._pending = PendingFrames(round(JUMP / self._time_base))
+        self._pending = PendingFrames(
+            round(JUMP / self._time_base), from_keyframe=container.format.name != "mpegts"
+        )
         self._free_times: deque[int] | None = (
             deque() if has_only_decode_times(container, stream) else None
         )
         self._last: DecodedFrame | None = None
-        self._left_out = 0
+        self._left_out = self._orphans = 0
         self._reached = Fraction(0)
         # With decoding times only: the damage of all frames until a keyframe decoded after it.
         self._damage, self._damage_dts = "", 0
@@ -111,25 +154,60 @@ class _DecodePass:
 
     def decode(self) -> Iterator[DecodedFrame]:
         """Yield every shown frame. Raises BadInput, unless the options keep going."""
-        for packet in self._read_packets():
-            if packet.size and not packet.is_discard and not self._announce(packet):
+        for packet in self._packets:
+            if packet.size and not self._announce(packet):
                 continue
             try:
-                with self._translate_errors():
-                    frames = self._stream.decode(packet)
+                frames = self._decode_packet(packet)
             except av.FFmpegError:
                 yield from self._replace_undecodable(packet)
                 continue
             for frame in frames:
                 yield from self._show(frame)
         if self._options.keep_going:
-            yield from self._repeat_last(self._pending.list_remaining())
+            remaining = self._pending.list_remaining()
+            yield from self._repeat_last([frame for frame in remaining if not frame.orphan])
         elif self._last and self._all_shown:
-            missing = [frame.pts for frame in self._pending.list_remaining()]
+            missing = [f.pts for f in self._pending.list_remaining() if not f.orphan]
             self._refuse(missing + list(self._free_times or ()))
 
+    def starts_in_open_group(self) -> bool:
+        """Whether the video is an H.264 whose first frames need frames before its start.
+
+        FFmpeg's error for one of them, with several threads, comes again for every later frame.
+        """
+        if self._stream.codec_context.name != "h264" or self._awaits_keyframe:
+            return False
+        self._packets, orphans = read_head(self._packets)
+        return orphans
+
+    def _decode_packet(self, packet: Packet[Any]) -> list[VideoFrame]:
+        """Return the frames that are ready. Raises BadInput; FFmpegError if the options keep going.
+
+        A frame that needs others before the start of the video gives none, and no error.
+        """
+        with self._translate_errors():
+            try:
+                return self.decoder.decode(packet)
+            except av.InvalidDataError:
+                if not self._pending.fail_orphan():
+                    raise
+                return []
+
+    def add_notices(self, shown: DecodedFrame, notice: str = "") -> DecodedFrame:
+        """Return the frame with `notice`, and one about frames left out since the last call."""
+        count, self._orphans = self._orphans, 0
+        cut = f"{count} frame{'s' if count > 1 else ''} at the start left out: what they refer to "
+        texts = (shown.notice, f"{cut}was cut off" if count else "", notice)
+        return replace(shown, notice="; ".join(filter(None, texts)))
+
+    @property
+    def knows_its_end(self) -> bool:
+        """Whether a video shorter than its header says is truncated, and not the header wrong."""
+        return "mov" in self._container.format.name
+
     def find_early_end(self) -> str:
-        """Return what is wrong if the video is shorter than its header says, else an empty text."""
+        """Return how the video is shorter than its header says, an empty text if it is not."""
         # other containers store no length: FFmpeg guesses one
         if not any(name in self._container.format.name for name in ("mov", "matroska", "avi")):
             return ""
@@ -140,7 +218,7 @@ class _DecodePass:
         if self._last is None or self._reached >= declared - max(Fraction(1, 2), length / 100):
             return ""
         return (
-            f"truncated: it ends after {self._format_time(self._last.pts)}, and its header says "
+            f"it ends after {self._format_time(self._last.pts)}, and its header says "
             f"{float(length):.3f} s"
         )
 
@@ -173,10 +251,14 @@ class _DecodePass:
         """Turn FFmpeg's errors into BadInput, unless the options keep going."""
         if self._options.keep_going:
             return nullcontext()
-        return translate_errors(self._options.path, self._describe_position())
+        return translate_errors(self._options.path, self._describe_position(), REMEDY)
 
     def _announce(self, packet: Packet[Any]) -> bool:
         """Note the frame of a packet; False: skip it, because decoding starts at a keyframe."""
+        if packet.is_discard:
+            if packet.pts is not None and self._floor is None and self._free_times is None:
+                self._pending.add(packet)
+            return True
         if self._awaits_keyframe and not packet.is_keyframe:
             return False
         if self._awaits_keyframe:
@@ -198,6 +280,10 @@ class _DecodePass:
             return
         lost, match = self._pending.match(pts, strict=self._options.keep_going)
         shown = match or PendingFrame(0, 0, pts, 0, keyframe=False)
+        self._orphans += sum(other.orphan and not other.hidden for other in lost)
+        if shown.orphan and frame.is_corrupt:
+            self._orphans += 1
+            return
         self._judge(frame, shown, lost)
         yield from self._repeat_last([other for other in lost if other.damage])
         if shown.damage:
@@ -222,6 +308,7 @@ class _DecodePass:
         shown.damage = shown.damage or self._damage
         # before the first shown frame there may be frames whose references were never read
         certain = self._last is not None and self._all_shown
+        lost = [other for other in lost if not other.orphan]
         missing = [other for other in lost if not other.damage] if certain else []
         if missing and not keep_going:
             self._refuse([other.pts for other in missing])
@@ -264,7 +351,8 @@ class _DecodePass:
 
     def _refuse(self, pts: list[int]) -> None:
         if pts:
-            raise BadInput(f"{self._options.path} is damaged: {self._describe_loss(min(pts))}")
+            loss = self._describe_loss(min(pts))
+            raise BadInput(f"{self._options.path} is damaged: {loss}; {REMEDY}")
 
     def _describe_loss(self, pts: int) -> str:
         return f"the frame at {self._format_time(pts)} can't be decoded"

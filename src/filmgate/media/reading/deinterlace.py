@@ -16,6 +16,21 @@ from filmgate.media.pixels import formats
 from filmgate.media.reading.decoded_frame import DecodedFrame
 
 
+def describe_interlacing(field_order: str, *, deinterlaced: bool) -> str:
+    """Return what the user should know about interlacing; empty if nothing.
+
+    `field_order` is that of `read_field_order`, empty for a video that is not interlaced.
+    """
+    if deinterlaced and not field_order:
+        return "the video is not marked as interlaced: every frame is deinterlaced"
+    if field_order and not deinterlaced:
+        return (
+            f"the video is interlaced ({field_order} field first): pass --deinterlace to "
+            "deinterlace it"
+        )
+    return ""
+
+
 def deinterlace_frames(frames: Iterator[DecodedFrame], every: bool) -> Iterator[DecodedFrame]:
     """Yield the frames deinterlaced by bwdif; `every`: also those not marked as interlaced.
 

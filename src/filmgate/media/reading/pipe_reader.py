@@ -6,12 +6,12 @@ import secrets
 import shutil
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
@@ -22,11 +22,23 @@ from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.snapshot import Cursor
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadInput, BadSetting, FilmgateError, Unsupported
-from filmgate.media.options import ReadOptions
+from filmgate.media.containers.declared_size import read_declared_size
+from filmgate.media.containers.open import open_input
+from filmgate.media.options import ReadOptions, check_frame_size
 from filmgate.media.pixels import formats
 from filmgate.media.pixels.av_frames import extract_planes, read_color_tags
-from filmgate.media.pixels.planes import get_bit_depth
+from filmgate.media.pixels.format_names import get_bit_depth
+from filmgate.media.reading.decoded_frame import JUMP
 from filmgate.media.reading.decoder import choose_stream
+from filmgate.media.reading.pending_frames import PendingFrames, read_head
+from filmgate.media.reading.side_data import (
+    SideDataWatch,
+    check_dolby_vision,
+    describe_header,
+    read_side_data,
+)
+from filmgate.media.reading.stream_header import read_stream_header
+from filmgate.media.reading.stream_info import read_display_matrix, read_hdr_metadata
 from filmgate.media.reading.video_reader import VideoReader
 
 _NOTICE = (
@@ -64,7 +76,7 @@ class PipeReader:
     spec: StreamSpec
     metadata: SourceMetadata
     frames: Iterator[VideoFrame]
-    notices: dict[str, object]
+    notices: tuple[str, ...]
 
     @classmethod
     def open(cls, options: ReadOptions, container: InputContainer, source: _PipeFile) -> PipeReader:
@@ -90,9 +102,16 @@ class PipeReader:
             dtype="uint8" if get_bit_depth(pixels) == 8 else "uint16",
             colour=read_color_tags(first, "unknown"),
         )
-        metadata = SourceMetadata(aspect=stream.sample_aspect_ratio)
+        header, side_data = read_stream_header(stream), read_side_data(first)
+        check_dolby_vision(options.path, header, side_data)
+        metadata = SourceMetadata(
+            aspect=stream.sample_aspect_ratio,
+            display_matrix=read_display_matrix(side_data),
+            hdr_side_data=read_hdr_metadata(side_data),
+        )
         notice = _NOTICE + _NO_END * (container.format.name == "mpegts")
-        return cls(spec, metadata, chain([first], frames), {"notice": notice})
+        notices = (notice, *describe_header(header))
+        return cls(spec, metadata, chain([first], frames), notices)
 
     def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
         """Yield chunks that end at multiples of `size`, each with the cursor after it; once.
@@ -102,7 +121,8 @@ class PipeReader:
         if cursor is not None or not self.notices:
             raise BadSetting(_READ_TWICE)
         held: list[Frame] = []
-        notices, self.notices = self.notices, {}
+        notices, self.notices = self.notices, ()
+        watch = SideDataWatch()
         start: int | None = None
         for index, (frame, end) in enumerate(_find_ends(self.frames, self.spec)):
             pts = frame.pts or 0
@@ -113,7 +133,12 @@ class PipeReader:
             time = (pts - start) * self.spec.time_base
             image = extract_planes(frame, self.spec.pixels, self.spec.colour)
             duration = (end - pts) * self.spec.time_base
-            held.append(Frame(index, time, duration, image, notices if index == 0 else {}))
+            losses, captions = watch.check(frame)
+            said = [*(notices if index == 0 else ()), *losses]
+            extras: dict[str, object] = {"notice": "; ".join(said)} if said else {}
+            if captions:
+                extras["captions"] = captions
+            held.append(Frame(index, time, duration, image, extras))
         if held:
             yield held, Cursor(held[-1].index + 1, end)
 
@@ -165,18 +190,15 @@ def _store(file: BinaryIO, path: Path) -> None:
 def _open_container(
     options: ReadOptions, file: BinaryIO
 ) -> Iterator[tuple[InputContainer, _PipeFile]]:
-    source: Any = _PipeFile(file.read(4096), file)
+    source = _PipeFile(file.read(4096), file)
     format = _detect_format(options.path, source.head)
-    with _translate_errors(options.path, "opening it"):
-        container = av.open(
-            source,
-            "r",
-            format=format,
-            options={"max_pixels": str(options.max_pixels)},
-            container_options={"protocol_whitelist": "none"},
-            metadata_errors="surrogateescape",
-        )
-    with container:
+    if size := read_declared_size(source.head):
+        check_frame_size(options.path, *size, options.max_pixels)
+    with ExitStack() as stack:
+        with _translate_errors(options.path, "opening it"):
+            container = stack.enter_context(
+                open_input(source, format, options.max_pixels, protocol_whitelist="none")
+            )
         yield container, source
 
 
@@ -245,11 +267,29 @@ def _decode_trimmed(
 def _decode_all(
     container: InputContainer, stream: VideoStream, source: _PipeFile
 ) -> Iterator[VideoFrame]:
-    """Yield every frame. Raises EOFError if a y4m ends within one, which FFmpeg ignores."""
+    """Yield every frame, without those at the start that need earlier ones.
+
+    Raises EOFError if a y4m ends within a frame, which FFmpeg ignores.
+    """
     count = payload = 0
-    for packet in container.demux(stream):
+    packets, orphans = read_head(container.demux(stream))
+    if orphans and stream.codec_context.name == "h264":  # see decoder.py
+        stream.codec_context.thread_count = 1
+    jump = round(JUMP / (stream.time_base or Fraction(1, 1000)))
+    pending = PendingFrames(jump, from_keyframe=container.format.name != "mpegts")
+    for packet in packets:
         count, payload = count + bool(packet.size), payload + packet.size
-        yield from stream.decode(packet)
+        if orphans and packet.size and packet.pts is not None:
+            pending.add(packet)
+        try:
+            frames = stream.decode(packet)
+        except av.InvalidDataError:
+            if not pending.fail_orphan():
+                raise
+            continue
+        for frame in frames:
+            pending.match(frame.pts or 0, strict=True)
+            yield frame
     if container.format.name == "yuv4mpegpipe":
         header, _, rest = source.head.partition(b"\n")
         line = rest.partition(b"\n")[0]  # FRAME, usually without parameters

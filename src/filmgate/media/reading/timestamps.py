@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 
 from av.container import InputContainer
 from av.video.stream import VideoStream
@@ -45,7 +47,7 @@ def repair_timestamps(
                 shift += last.pts + (last.duration or default_duration) - pts
                 notice = (
                     f"after {at} time jumps back by {float((last.pts - pts) * tick):.3f} s: it is "
-                    "continued there, as after later jumps; audio may be out of sync from here"
+                    "continued there, as after later jumps, and audio with it"
                 )
                 pts, kind = decoded.pts + shift, "jump"
             else:
@@ -96,3 +98,13 @@ def has_seekable_times(
     except BadInput:
         return False
     return True
+
+
+def find_last_time(path: Path, container: InputContainer, stream: VideoStream) -> float:
+    """Return the latest time of any packet of a truncated video, in seconds."""
+    last = 0.0
+    with suppress(BadInput), translate_errors(path, "reading it"):
+        for packet in container.demux(stream):
+            if packet.pts is not None and packet.size:
+                last = max(last, float(packet.pts * packet.time_base))
+    return last

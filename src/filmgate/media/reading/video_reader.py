@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from heapq import heappop, heappush
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
-from av.container import InputContainer
-from av.video.stream import VideoStream
+from av.video.reformatter import VideoReformatter
 
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.snapshot import Cursor
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadInput, BadSetting
-from filmgate.media.containers.integrity import find_damage
+from filmgate.media.containers.integrity import check_structure
 from filmgate.media.containers.open import open_container, translate_errors
 from filmgate.media.options import ReadOptions
 from filmgate.media.pixels.av_frames import extract_planes
+from filmgate.media.reading.alpha import describe_lost_alpha
 from filmgate.media.reading.decoded_frame import DecodedFrame, DecodeOptions, shows_every_packet
-from filmgate.media.reading.decoder import choose_stream, decode_frames
-from filmgate.media.reading.deinterlace import deinterlace_frames
+from filmgate.media.reading.decoder import REMEDY, choose_stream, decode_frames
+from filmgate.media.reading.deinterlace import deinterlace_frames, describe_interlacing
+from filmgate.media.reading.side_data import (
+    LostProperties,
+    check_dolby_vision,
+    describe_header,
+    read_side_data,
+    report_side_data,
+)
 from filmgate.media.reading.stateless_reader import StatelessReader
+from filmgate.media.reading.stream_header import read_stream_header
 from filmgate.media.reading.stream_info import (
     read_declared_end,
     read_display_matrix,
@@ -34,10 +42,13 @@ from filmgate.media.reading.stream_info import (
 )
 from filmgate.media.reading.timestamps import (
     REORDER_DEPTH,
+    find_last_time,
     has_seekable_times,
     repair_timestamps,
 )
 from filmgate.media.reading.uniform_size import fit_frames
+
+_LONGEST_LAST = Fraction(10)  # seconds that a header, which may be wrong, can give the last frame
 
 
 class _FrameMissed(Exception):
@@ -51,6 +62,7 @@ class VideoReader(StatelessReader):
     Ticks of `spec.time_base`: `first_pts` is the pts of the first shown frame, `start_pts` of the
     first one after the trim, `end_pts` of the first one trimmed at the end (None: none is).
     `declared_end` is the stream's end by its header, in seconds. `seekable` None: not known yet.
+    `notices` and what is `lost` are reported with the first frame.
     """
 
     options: ReadOptions
@@ -62,6 +74,8 @@ class VideoReader(StatelessReader):
     declared_end: Fraction | None
     field_order: str
     seekable: bool | None
+    notices: tuple[str, ...]
+    lost: LostProperties
     metadata: SourceMetadata
 
     @classmethod
@@ -70,17 +84,21 @@ class VideoReader(StatelessReader):
         path = options.path
         with open_container(path, max_pixels=options.max_pixels) as container:
             stream = choose_stream(path, container, options.stream)
-            if not options.keep_going and (damage := find_damage(path)):
-                last = _find_last_time(path, container, stream)
+            structure = check_structure(path)
+            if structure.damage and not options.keep_going:
+                last = find_last_time(path, container, stream)
                 raise BadInput(
-                    f"{path} is {damage}; it has frames up to {last:.3f} s: get the complete file"
+                    f"{path} is {structure.damage}; it has frames up to {last:.3f} s: {REMEDY}"
                 )
             decoding = DecodeOptions(path, options.threads, options.keep_going, options.max_pixels)
             first = next(decode_frames(decoding, container, stream), None)
             if first is None:
                 raise BadInput(f"{path} shows no frame: stream {stream.index} is empty")
             with translate_errors(path, "reading its times"):
-                spec = read_spec(container, stream, first.frame)
+                header = read_stream_header(stream)
+                spec = read_spec(container, stream, first.frame, header)
+            side_data = read_side_data(first.frame)
+            check_dolby_vision(path, header, side_data)
             reader = cls(
                 options=options,
                 stream=stream.index,
@@ -91,14 +109,18 @@ class VideoReader(StatelessReader):
                 declared_end=read_declared_end(stream),
                 field_order=read_field_order(stream, first.frame),
                 seekable=None,
+                notices=(structure.notice,),
+                lost=LostProperties(
+                    frozenset(side_data), (*describe_lost_alpha(stream), *describe_header(header))
+                ),
                 metadata=SourceMetadata(
                     max_pixels=options.max_pixels,
                     path=path,
                     stream=stream.index,
                     offset=first.pts * spec.time_base,
                     aspect=stream.sample_aspect_ratio,
-                    display_matrix=read_display_matrix(first.frame),
-                    hdr_side_data=read_hdr_metadata(first.frame),
+                    display_matrix=read_display_matrix(side_data),
+                    hdr_side_data=read_hdr_metadata(side_data),
                 ),
             )
         return reader._apply_trim() if options.trim.is_set else reader
@@ -131,29 +153,43 @@ class VideoReader(StatelessReader):
         held: list[Frame] = []
         index = cursor.index if cursor else 0
         repaired = cursor is not None and cursor.concealed
-        for decoded, end in self._read_timed(cursor):
-            if held and index % size == 0:
-                yield held, Cursor(index, decoded.pts, decoded.repaired)
-                held = []
-            image = extract_planes(decoded.frame, self.spec.pixels, self.spec.colour)
-            notices = (self._describe_interlacing() if index == 0 else "", decoded.notice)
-            texts = {
-                "concealed": decoded.concealed,
-                "notice": "; ".join(filter(None, notices)),
-            }
-            extras = {key: text for key, text in texts.items() if text}
-            time = self._to_time(decoded.pts)
-            held.append(Frame(index, time, end - time, image, extras))
-            index, repaired = index + 1, decoded.repaired
+        with closing(self._read_timed(cursor)) as frames:
+            for decoded, end in frames:
+                if held and index % size == 0:
+                    yield held, Cursor(index, decoded.pts, decoded.repaired)
+                    held = []
+                held.append(self._make_frame(index, decoded, end))
+                index, repaired = index + 1, decoded.repaired
         if held:
             pts = self.start_pts + round(held[-1].end / self.spec.time_base)
             yield held, Cursor(index, pts, repaired)
 
-    def iter_times(self) -> Iterator[tuple[Fraction, Fraction]]:
-        """Yield (time, duration) of every frame in seconds; each frame is decoded."""
-        for decoded, end in self._read_timed(None):
-            time = self._to_time(decoded.pts)
-            yield time, end - time
+    def _make_frame(self, index: int, decoded: DecodedFrame, end: Fraction) -> Frame:
+        notices = [decoded.notice]
+        if index == 0:
+            fields = describe_interlacing(self.field_order, deinterlaced=self.options.deinterlace)
+            notices = [*self.notices, *self.lost.messages, fields, decoded.notice]
+        notice = "; ".join(filter(None, notices))
+        texts = {"concealed": decoded.concealed, "notice": notice}
+        image = extract_planes(decoded.frame, self.spec.pixels, self.spec.colour)
+        extras: dict[str, object] = {key: text for key, text in texts.items() if text}
+        if decoded.captions:
+            extras["captions"] = decoded.captions
+        time = self._to_time(decoded.pts)
+        return Frame(index, time, end - time, image, extras)
+
+    def iter_times(self, side_data: set[str] | None = None) -> Iterator[tuple[Fraction, Fraction]]:
+        """Yield (time, duration) of every frame in seconds; each frame is decoded.
+
+        The kinds of side data that the frames have are added to `side_data`.
+        """
+        reformatter = VideoReformatter()
+        with closing(self._read_timed(None)) as frames:
+            for decoded, end in frames:
+                if side_data is not None:
+                    side_data.update(read_side_data(decoded.frame, reformatter))
+                time = self._to_time(decoded.pts)
+                yield time, end - time
 
     def _apply_trim(self) -> VideoReader:
         """Return a reader of the part that the trim keeps."""
@@ -163,14 +199,15 @@ class VideoReader(StatelessReader):
         times, seekable = self._plan_trim(start, end)
         start_pts = end_pts = None
         count, last = 0, self.first_pts
-        for pts in times:
-            last = max(last, pts)
-            if pts < start:
-                continue
-            if (end is not None and pts >= end) or count == trim.max_frames:
-                end_pts = pts
-                break
-            start_pts, count = pts if start_pts is None else start_pts, count + 1
+        with closing(times):
+            for pts in times:
+                last = max(last, pts)
+                if pts < start:
+                    continue
+                if (end is not None and pts >= end) or count == trim.max_frames:
+                    end_pts = pts
+                    break
+                start_pts, count = pts if start_pts is None else start_pts, count + 1
         if start_pts is None:
             raise BadSetting(
                 f"{self.path} has no frame from {float(trim.start or 0):.3f} s"
@@ -195,7 +232,7 @@ class VideoReader(StatelessReader):
 
     def _plan_trim(
         self, start: Fraction, end: Fraction | None
-    ) -> tuple[Iterator[int], bool | None]:
+    ) -> tuple[Generator[int], bool | None]:
         """Return the pts of all frames from `start` or earlier, and whether the video is seekable.
 
         They are read from packets where those are reliable, else each frame is decoded.
@@ -225,7 +262,7 @@ class VideoReader(StatelessReader):
             stream = choose_stream(self.path, container, self.stream)
             return has_seekable_times(self._decoding, container, stream)
 
-    def _read_packet_times(self, start: Fraction) -> Iterator[int]:
+    def _read_packet_times(self, start: Fraction) -> Generator[int]:
         """Yield the pts of frames in order, from `start` or earlier, without decoding."""
         with open_container(self.path, max_pixels=self.options.max_pixels) as container:
             stream = choose_stream(self.path, container, self.stream)
@@ -243,7 +280,7 @@ class VideoReader(StatelessReader):
                         yield pts
             yield from (pts for pts in sorted(times) if pts >= self.first_pts)
 
-    def _read_timed(self, cursor: Cursor | None) -> Iterator[tuple[DecodedFrame, Fraction]]:
+    def _read_timed(self, cursor: Cursor | None) -> Generator[tuple[DecodedFrame, Fraction]]:
         """Yield the frames after the trim from `cursor` on, and the time when each ends."""
         if cursor is not None:
             frames = self._read_from(cursor.pts, f"frame {cursor.index}", not cursor.concealed)
@@ -252,16 +289,17 @@ class VideoReader(StatelessReader):
         else:
             frames = self._decode(None)
         held: DecodedFrame | None = None
-        for following in frames:
-            if held is not None:
-                yield held, self._to_time(following.pts)
-            if self.end_pts is not None and following.pts >= self.end_pts:
-                return
-            held = following
+        with closing(frames):
+            for following in frames:
+                if held is not None:
+                    yield held, self._to_time(following.pts)
+                if self.end_pts is not None and following.pts >= self.end_pts:
+                    return
+                held = following
         if held is not None:
             yield held, self._to_time(held.pts) + self._find_last_duration(held)
 
-    def _read_from(self, pts: int, what: str, seek: bool) -> Iterator[DecodedFrame]:
+    def _read_from(self, pts: int, what: str, seek: bool) -> Generator[DecodedFrame]:
         """Yield frames from exactly `pts` on, the same as when reading from the start.
 
         Seeks further back each time that a seek lands too late. Raises BadInput if the video has no
@@ -284,7 +322,7 @@ class VideoReader(StatelessReader):
             yield from frames
             return
 
-    def _skip_to(self, pts: int, target: int | None) -> Iterator[DecodedFrame]:
+    def _skip_to(self, pts: int, target: int | None) -> Generator[DecodedFrame]:
         """Seek to `target` (None: the start), decode up to `pts`, return the frames from there on.
 
         None are left if `pts` is the end of the video. Raises _FrameMissed.
@@ -301,7 +339,7 @@ class VideoReader(StatelessReader):
                     if pts == self.start_pts:
                         notice = "; ".join(filter(None, (*notices, decoded.notice)))
                         decoded = replace(decoded, notice=notice)
-                    return chain([decoded], frames)
+                    return _prepend(decoded, frames)
                 notices.append(decoded.notice)
         except BadInput as error:
             if target is None:
@@ -309,7 +347,7 @@ class VideoReader(StatelessReader):
             raise _FrameMissed from error
         if not notices:
             raise _FrameMissed
-        return iter(())
+        return frames
 
     def _decode(self, target: int | None) -> Generator[DecodedFrame]:
         """Yield frames from the last keyframe before `target` on, all of the first one's format."""
@@ -320,6 +358,7 @@ class VideoReader(StatelessReader):
                 with translate_errors(self.path, "seeking in it"):
                     container.seek(target, stream=stream)
             frames = decode_frames(self._decoding, container, stream, sought=target is not None)
+            frames = report_side_data(frames, self.lost.kinds)
             frames = repair_timestamps(
                 frames, self._decoding, self.spec.time_base, self._default_duration
             )
@@ -344,32 +383,16 @@ class VideoReader(StatelessReader):
     def _to_time(self, pts: int) -> Fraction:
         return (pts - self.start_pts) * self.spec.time_base
 
-    def _describe_interlacing(self) -> str:
-        """What the user should know about interlacing; empty if nothing."""
-        if self.options.deinterlace and not self.field_order:
-            return "the video is not marked as interlaced: every frame is deinterlaced"
-        if self.field_order and not self.options.deinterlace:
-            return (
-                f"the video is interlaced ({self.field_order} field first): pass --deinterlace to "
-                "deinterlace it"
-            )
-        return ""
-
     def _find_last_duration(self, last: DecodedFrame) -> Fraction:
         # With a variable rate and B-frames the last packet's duration is that of another frame (it
         # is counted in decoding order): the stream's end is the better source.
         if self.spec.rate is None and self.declared_end is not None and not last.repaired:
             left = self.declared_end - last.pts * self.spec.time_base
-            if left > 0:
+            if 0 < left <= max(_LONGEST_LAST, last.duration * self.spec.time_base):
                 return left
         return (last.duration or self._default_duration) * self.spec.time_base
 
 
-def _find_last_time(path: Path, container: InputContainer, stream: VideoStream) -> float:
-    """Return the latest time of any packet of a truncated video, in seconds."""
-    last = 0.0
-    with suppress(BadInput), translate_errors(path, "reading it"):
-        for packet in container.demux(stream):
-            if packet.pts is not None and packet.size:
-                last = max(last, float(packet.pts * packet.time_base))
-    return last
+def _prepend(first: DecodedFrame, frames: Generator[DecodedFrame]) -> Generator[DecodedFrame]:
+    yield first
+    yield from frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,9 +14,11 @@ from secrets import token_hex
 from typing import Any, BinaryIO
 
 from filmgate.core.frame import Frame
-from filmgate.core.snapshot import CheckpointStore, Commit, Snapshot
+from filmgate.core.job import FileSink
+from filmgate.core.snapshot import CheckpointStore, Commit
 from filmgate.errors import BadSetting, FilmgateError, OutputExists
-from filmgate.storage.atomic import fsync_directory, fsync_file, replace_durably
+from filmgate.storage.atomic import fsync_directory, fsync_file, name_hidden, replace_durably
+from filmgate.storage.file_kind import check_output_file
 from filmgate.storage.fingerprint import sha256_of
 
 _SEGMENT_NAME = re.compile(r"\.?\d{6,}\.jsonl")
@@ -30,12 +33,12 @@ class RecordSegment:
     sha256: str
 
 
-class RecordWriter:
+class RecordWriter(FileSink):
     """An opened output of records: one line for each record among a frame's extras.
 
     A line is `{"frame": index, "time": seconds, "duration": seconds, ...}` with the record's own
-    fields. Lines go to a hidden file as they come. With `checkpoints` each commit makes it a
-    durable segment, and `resume` is where to continue. Raises UserError.
+    fields. Lines go to a hidden file as they come. With `checkpoints` each `save` makes it a
+    durable segment. Raises UserError.
     """
 
     def __init__(
@@ -48,16 +51,15 @@ class RecordWriter:
     ) -> None:
         if not path.parent.is_dir():
             raise BadSetting(f"the folder {path.parent} does not exist: make it first")
-        if path.exists() and not overwrite:
+        check_output_file(path)
+        if os.path.lexists(path) and not overwrite:
             raise OutputExists(f"{path} exists: choose another output, or pass --overwrite")
         self.path, self._checkpoints = path, checkpoints
-        self.dropped = ["images and other streams are left out: records have none"]
-        self.resume: Snapshot | None = None
+        self.dropped: Sequence[str] = ()
         self._segments: tuple[RecordSegment, ...] = ()
-        self._part = path.with_name(f".{path.stem[:100]}.{run_name or token_hex(4)}.part.jsonl")
+        self._part = name_hidden(path, run_name or token_hex(4), ".jsonl")
         if checkpoints:
             self._part = checkpoints.path / _PART_NAME
-            self._resume(checkpoints)
         self._file: BinaryIO | None = None
 
     def write(self, frames: Sequence[Frame]) -> None:
@@ -67,29 +69,41 @@ class RecordWriter:
                 self._file = self._part.open("wb")
             self._file.writelines(format_records(frames))
 
-    def commit(self, snapshot: Snapshot) -> None:
-        """Make all records before `snapshot` durable; at the end, the output gets its name."""
+    def save(self) -> tuple[RecordSegment, ...]:
+        """Make the records since the last call a segment; return all of them."""
+        if self._checkpoints is None:
+            return ()
         self.write(())
         self._close()
         with _translate_errors(self.path):
-            if self._checkpoints:
-                path = self._checkpoints.path / f"{len(self._segments) + 1:06}.jsonl"
-                segment = RecordSegment(path.name, sha256_of(self._part))
-                replace_durably(self._part, path)
-                self._segments += (segment,)
-                self._checkpoints.save(Commit(snapshot, self._segments))
-            if snapshot.state is not None:
-                return
-            if self._checkpoints:
-                self._part = self._join(self._checkpoints)
+            path = self._checkpoints.path / f"{len(self._segments) + 1:06}.jsonl"
+            segment = RecordSegment(path.name, sha256_of(self._part))
+            replace_durably(self._part, path)
+        self._segments += (segment,)
+        return self._segments
+
+    def complete(self) -> Path:
+        """Put all records into one durable file."""
+        with _translate_errors(self.path):
+            if self._checkpoints is None:
+                self.write(())
+                self._close()
+                fsync_file(self._part)
+            else:
+                self._part = self._join(self._checkpoints.path)
+        return self._part
+
+    def publish(self) -> None:
+        """Give the complete file its name."""
+        with _translate_errors(self.path):
             replace_durably(self._part, self.path)
 
     def __enter__(self) -> RecordWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._file is not None:
-            self._close()
+        self._close()
+        if self._checkpoints is None:
             self._part.unlink(missing_ok=True)
 
     def _close(self) -> None:
@@ -97,29 +111,31 @@ class RecordWriter:
             self._file.close()
             self._file = None
 
-    def _resume(self, checkpoints: CheckpointStore) -> None:
-        def verify(segments: tuple[RecordSegment, ...]) -> None:
-            for segment in segments:
-                check_segment(checkpoints.path / segment.name, segment)
+    def verify(self, pieces: tuple[RecordSegment, ...]) -> None:
+        """Raise FilmgateError if the file of a segment is damaged."""
+        assert self._checkpoints is not None
+        for segment in pieces:
+            check_segment(self._checkpoints.path / segment.name, segment)
 
-        commit = checkpoints.choose(verify)
+    def resume(self, commit: Commit | None, commits: Sequence[Commit]) -> None:
+        """Continue after `commit`; delete the segments after it."""
+        assert self._checkpoints is not None
         if commit is not None:
-            self._segments, self.resume = commit.pieces, commit.snapshot
+            self._segments = commit.pieces
         kept = {segment.name for segment in self._segments}
-        for path in checkpoints.path.iterdir():
+        for path in self._checkpoints.path.iterdir():
             if _SEGMENT_NAME.fullmatch(path.name) and path.name not in kept and path.is_file():
                 path.unlink()
 
-    def _join(self, checkpoints: CheckpointStore) -> Path:
+    def _join(self, folder: Path) -> Path:
         """Return the complete output as one durable file in the run's directory."""
-        part = checkpoints.path / "result.jsonl"
+        part = folder / "result.jsonl"
         with open(part, "wb") as output:
             for segment in self._segments:
-                with open(checkpoints.path / segment.name, "rb") as file:
+                with open(folder / segment.name, "rb") as file:
                     shutil.copyfileobj(file, output)
         fsync_file(part)
-        fsync_directory(checkpoints.path)
-        checkpoints.mark_complete(part)
+        fsync_directory(folder)
         return part
 
 

@@ -10,12 +10,15 @@ from typing import Any
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Stream
+from av.stream import Stream
 
 from filmgate.core.source_metadata import SourceMetadata
-from filmgate.media.audio.tempo import stretch_audio
-from filmgate.media.containers.open import translate_errors
-from filmgate.media.streams.selection import convert_subtitle, is_cover
+from filmgate.media.audio.tempo import encode_audio
+from filmgate.media.containers.open import open_container
+from filmgate.media.streams.description import describe_stream, is_cover, name_codec
+from filmgate.media.streams.packets import get_time, read_packets
+from filmgate.media.streams.report import CopyReport
+from filmgate.media.streams.subtitles import convert_packet
 from filmgate.media.streams.time_mapping import TimeMapping
 
 _MAX_INTERLEAVE = Fraction(10)  # seconds; no container stores a packet further behind the others
@@ -24,83 +27,83 @@ _MAX_INTERLEAVE = Fraction(10)  # seconds; no container stores a packet further 
 def copy_packets(
     container: InputContainer,
     outputs: Mapping[int, Stream],
+    codecs: Mapping[int, str | None],
     mapping: TimeMapping,
     keeps_hidden: bool,
-    subtitle_codecs: Mapping[int, str],
+    report: CopyReport,
 ) -> Iterator[Packet[Any]]:
     """Yield packets for `outputs`, by index of the source's stream, roughly in order of time.
 
+    Streams with one of `codecs` are converted: audio is re-encoded, and `outputs` has its encoder.
     Audio that the source hides is copied only if the output's container `keeps_hidden` packets too.
-    At another tempo audio is re-encoded. Subtitles in `subtitle_codecs` are converted. Raises
-    BadInput.
+    What cannot be read is left out, and in `report`.
     """
-    reencoded = {n for n, out in outputs.items() if mapping.time_scale != 1 and out.type == "audio"}
-    copied = {n: out for n, out in outputs.items() if n not in reencoded}
-    parts = [_copy_streams(container, copied, mapping, keeps_hidden, subtitle_codecs)]
-    for index in sorted(reencoded):
-        out = outputs[index]
-        assert isinstance(out, AudioStream)
-        parts.append(stretch_audio(mapping.source, index, out, mapping.time_scale))
-    return heapq.merge(*parts, key=_decode_time)
+    encoded = {n: out for n, out in outputs.items() if codecs[n] and isinstance(out, AudioStream)}
+    copied = {n: out for n, out in outputs.items() if n not in encoded}
+    parts = [_copy_streams(container, copied, codecs, mapping, keeps_hidden, report)]
+    parts += [_encode_stream(n, encoded[n], mapping, report) for n in sorted(encoded)]
+    return heapq.merge(*parts, key=_order)
 
 
-def _decode_time(packet: Packet[Any]) -> Fraction:
-    stamp = packet.pts if packet.dts is None else packet.dts
-    return (stamp or 0) * packet.time_base
+def _order(packet: Packet[Any]) -> Fraction:
+    return get_time(packet) or Fraction(0)
+
+
+def _encode_stream(
+    index: int, output: AudioStream, mapping: TimeMapping, report: CopyReport
+) -> Iterator[Packet[Any]]:
+    """Yield the packets of an audio stream that is re-encoded."""
+    source = mapping.source
+    assert source.path is not None
+    with open_container(source.path, max_pixels=source.max_pixels) as container:
+        stream = next(s for s in container.streams.audio if s.index == index)
+        packets = read_packets(container, [stream], source.stream, report)
+        yield from encode_audio(
+            packets,
+            stream,
+            output,
+            source,
+            mapping.time_scale,
+            lambda time: report.skip(describe_stream(stream), mapping(time)),
+        )
 
 
 def _copy_streams(
     container: InputContainer,
     outputs: Mapping[int, Stream],
+    codecs: Mapping[int, str | None],
     mapping: TimeMapping,
     keeps_hidden: bool,
-    subtitle_codecs: Mapping[int, str],
+    report: CopyReport,
 ) -> Iterator[Packet[Any]]:
-    path, until = mapping.source.path, mapping.source.until
+    until = mapping.source.until
     streams = [
         s for s in container.streams
         if s.index in outputs and outputs[s.index].type != "attachment"
     ]  # fmt: skip
-    for stream in container.streams:
-        if stream not in streams:
-            stream.discard = Discard.all
-    if not streams or path is None:
+    if not streams:
         return
     # streams whose next packet needs no earlier one: a video starts with a keyframe
     started = {s.index for s in streams if s.type != "video"}
-    with translate_errors(path, "copying its other streams"):
-        for packet in container.demux(streams):
-            stream = packet.stream
-            hidden = packet.is_discard and stream.type == "audio" and not keeps_hidden
-            if not packet.size or hidden:
+    for packet in read_packets(container, streams, mapping.source.stream, report):
+        stream = packet.stream
+        if packet.is_discard and stream.type == "audio" and not keeps_hidden:
+            continue
+        timed = not is_cover(stream)
+        if until is not None and timed and _order(packet) > until + _MAX_INTERLEAVE:
+            return
+        if mapping.changes_times and timed:
+            if not _is_kept(packet, mapping.source, keeps_hidden, stream.index in started):
                 continue
-            timed = not is_cover(stream)
-            if until is not None and timed and _decode_time(packet) > until + _MAX_INTERLEAVE:
-                return
-            if mapping.changes_times and timed:
-                if not _is_kept(packet, mapping.source, keeps_hidden, stream.index in started):
-                    continue
-                started.add(stream.index)
-                _retime(packet, mapping)
-            if codec := subtitle_codecs.get(stream.index):
-                converted = _convert_packet(packet, codec)
-                if converted is None:
-                    continue
-                packet = converted
-            packet.stream = outputs[stream.index]
-            yield packet
-
-
-def _convert_packet(packet: Packet[Any], codec: str) -> Packet[Any] | None:
-    """Return a subtitle packet in another codec, None if it has no text."""
-    old = packet.stream.codec_context.codec.canonical_name
-    text = convert_subtitle(bytes(packet), old, codec)
-    if not text:
-        return None
-    converted: Packet[Any] = Packet(text)
-    converted.time_base, converted.duration = packet.time_base, packet.duration
-    converted.pts, converted.dts = packet.pts, packet.dts
-    return converted
+            started.add(stream.index)
+            _retime(packet, mapping)
+        if codec := codecs[stream.index]:
+            converted = convert_packet(packet, name_codec(stream), codec)
+            if converted is None:
+                continue
+            packet = converted
+        packet.stream = outputs[stream.index]
+        yield packet
 
 
 def _is_kept(
@@ -109,7 +112,7 @@ def _is_kept(
     """Whether a packet is in the part that the trim keeps."""
     if not source.trimmed:
         return True
-    start, length = _decode_time(packet), (packet.duration or 0) * packet.time_base
+    start, length = _order(packet), (packet.duration or 0) * packet.time_base
     if source.until is not None and start >= source.until:
         return False
     if packet.stream.type == "subtitle":

@@ -1,117 +1,240 @@
-"""Choose which of the source's other streams an output can hold, and add them to it."""
+"""Choose which of the source's other streams an output gets, and how: before the first frame."""
 
 from __future__ import annotations
 
-import io
-import os
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
-from types import MappingProxyType
 
-import av
-from av.container import InputContainer, OutputContainer
-from av.stream import AttachmentStream, Discard, Disposition, Stream
+from av.audio.stream import AudioStream
+from av.stream import Stream
 from av.video.stream import VideoStream
 
-from filmgate.errors import Unsupported
-
-MUXERS: Mapping[str, str] = MappingProxyType(
-    {
-        ".mp4": "mp4",
-        ".m4v": "mp4",
-        ".mov": "mov",
-        ".mkv": "matroska",
-        ".webm": "webm",
-        ".nut": "nut",
-        ".y4m": "yuv4mpegpipe",
-    }
+from filmgate.core.source_metadata import SourceMetadata
+from filmgate.errors import BadSetting, Unsupported
+from filmgate.media.audio.codecs import list_encoders
+from filmgate.media.options import StreamOptions
+from filmgate.media.streams.description import (
+    describe_stream,
+    has_decoder,
+    is_content,
+    is_cover,
+    is_timecode,
+    name_codec,
 )
-# Metadata about the old container, and metadata that the muxer writes itself.
-_CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
-_COUNT_KEYS = ("bps", "number_of_frames", "number_of_bytes", "_statistics_")
-# The codec of text subtitles, by container.
-TEXT_CODECS: Mapping[str, str] = MappingProxyType(
-    {".mp4": "mov_text", ".m4v": "mov_text", ".mov": "mov_text", ".mkv": "subrip",
-     ".webm": "webvtt"}
-)  # fmt: skip
+from filmgate.media.streams.samples import Sample, fits_encoded, read_samples
+from filmgate.media.streams.subtitles import TEXT_CODECS
+from filmgate.media.streams.trial import fits_header, fits_packets
+
+_MEDIA = ("audio", "video", "subtitle")  # kinds of streams that have a decoder
 _ALTERNATIVES = (".mkv", ".mov", ".mp4", ".webm")  # named in errors
-_STYLES = re.compile(rb"</?[a-zA-Z][^>]*>|\{\\[^}]*\}")
-# QuickTime knows these languages by their older names.
-QUICKTIME_LANGUAGES = MappingProxyType(
-    {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb"}
-)
 
 
-def create_container(
-    file: Path | io.BufferedIOBase, suffix: str, timescale: int | None = None
-) -> OutputContainer:
-    """Open an empty container of the kind of `suffix`; fragmented where `file` can't seek.
+@dataclass(slots=True)
+class StreamSelection:
+    """The streams to keep: by index the codec to convert to, None for those that are copied.
 
-    An mp4 stores the starts of its streams in ticks of `timescale` a second, else in milliseconds.
+    `messages` are about streams that are left out or changed. `keeps_timecode`: the time code is
+    kept, as a tag of the video.
     """
-    flags = {"fflags": "+bitexact"}  # the same packets give the same file
-    if MUXERS[suffix] in ("mp4", "mov"):
-        piped = not isinstance(file, Path) and not file.seekable()
-        fragments = "+frag_keyframe+empty_moov+default_base_moof" if piped else ""
-        flags["movflags"] = f"use_metadata_tags{fragments}"
-        if timescale is not None:
-            flags["movie_timescale"] = str(timescale)
-    if suffix == ".y4m":
-        flags["strict"] = "-1"  # allows more than 8 bits
-    return av.open(
-        os.path.abspath(file) if isinstance(file, Path) else file,  # never a protocol
-        "w",
-        format=MUXERS[suffix],
-        container_options=flags,
-        metadata_errors="surrogateescape",
-    )
+
+    kept: dict[int, str | None] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    keeps_timecode: bool = True
 
 
 def choose_streams(
-    suffix: str, video: VideoStream, others: Sequence[Stream], time_scale: Fraction | None
-) -> tuple[list[Stream], list[str], dict[int, str]]:
-    """Return the `others` to keep, messages about the rest, and subtitle codecs to convert to.
+    suffix: str,
+    video: VideoStream,
+    streams: Sequence[Stream],
+    source: SourceMetadata,
+    time_scale: Fraction | None,
+    options: StreamOptions,
+    failed: AbstractSet[int] = frozenset(),
+) -> StreamSelection:
+    """Return which of the source's `streams` to keep with its video, after a trial of each.
 
-    With a `time_scale` other than 1 only audio, re-encoded, and subtitles have times that can be
-    scaled; None keeps only what has no time: attachments and covers. Raises Unsupported, with the
-    containers that would do, if `suffix` can't hold the `video` or a stream that must be kept.
+    Audio that the container cannot hold is re-encoded; without a decoder it is left out, as are
+    streams in `failed`. With a `time_scale` other than 1 only audio and subtitles are kept; None
+    keeps only what has no time. Raises BadSetting for a video to drop that is processed, and
+    Unsupported, with what would do, for a video or stream that must be kept and cannot.
     """
     _check_video(suffix, video)
-    kept = [s for s in others if _fits_timeline(s, time_scale)]
-    dropped = [
+    names = _name_places(streams)
+    wanted = _list_wanted(streams, source, options, names)
+    chosen = StreamSelection(messages=_list_unknown(options, streams, names))
+    codes = [s for s in streams if is_timecode(s)]
+    chosen.keeps_timecode = suffix != ".y4m" and (not codes or any(s in wanted for s in codes))
+    if chosen.keeps_timecode:
+        wanted = [s for s in wanted if s not in codes]
+    lost = [s for s in wanted if s.index in failed]
+    timed = [s for s in wanted if s not in lost and _fits_timeline(s, time_scale)]
+    chosen.messages += [f"{describe_stream(s)} is left out: {suffix} can't hold it" for s in lost]
+    chosen.messages += [
         f"{describe_stream(s)} is left out: its times no longer fit"
-        for s in others
-        if s not in kept
+        for s in wanted
+        if s not in lost and s not in timed
     ]
-    reencoded = "audio" if time_scale not in (1, None) else ""
-    unfit = [s for s in kept if s.type != reencoded and not _fits(suffix, video, s)]
-    converted = {s.index: TEXT_CODECS[suffix] for s in unfit if _is_convertible(suffix, video, s)}
-    dropped += [
-        f"{describe_stream(s)} becomes {converted[s.index]}: its styles are left out"
-        for s in unfit if s.index in converted
-    ]  # fmt: skip
-    unfit = [s for s in unfit if s.index not in converted]
-    optional = unfit if suffix == ".y4m" else [s for s in unfit if _is_optional(s)]
-    dropped += [f"{describe_stream(s)} is left out: {suffix} can't hold it" for s in optional]
-    if required := [s for s in unfit if s not in optional]:
-        names = " and ".join(describe_stream(s) for s in required)
-        able = [x for x in _ALTERNATIVES if all(_fits(x, video, s) for s in kept)]
-        advice = f"name the output {' or '.join(able)}" if able else "remove them from the input"
-        raise Unsupported(f"{suffix} can't hold {names}: {advice}")
-    return [s for s in kept if s not in optional], dropped, converted
+    trial = _Trial(suffix, video, source, time_scale, options, timed)
+    for stream in timed:
+        trial.choose(stream, chosen)
+    if trial.required:
+        raise Unsupported(_describe_refusal(trial, names))
+    return chosen
+
+
+class _Trial:
+    """Tries the streams on a container; `required` are those that it cannot hold but must."""
+
+    def __init__(
+        self,
+        suffix: str,
+        video: VideoStream,
+        source: SourceMetadata,
+        time_scale: Fraction | None,
+        options: StreamOptions,
+        streams: Sequence[Stream],
+    ) -> None:
+        self.suffix, self.video, self.source = suffix, video, source
+        self.streams, self.required = streams, list[Stream]()
+        self._scaled, self._audio = time_scale not in (1, None), options.audio
+        self._samples = read_samples(source, streams) if streams and suffix != ".y4m" else {}
+        audio = {s.index for s in streams if s.type == "audio"}
+        self._empty = {n for n, s in self._samples.items() if n in audio and not s.packets}
+
+    def choose(self, stream: Stream, chosen: StreamSelection) -> None:
+        """Keep the stream, converted if it must be, or leave it out with a message."""
+        name = describe_stream(stream)
+        if isinstance(stream, AudioStream) and (self._scaled or self._audio == "encode"):
+            self._encode(stream, chosen, lossless=False)
+        elif self._takes(self.suffix, stream):
+            chosen.kept[stream.index] = None
+        elif self.suffix == ".y4m" or _is_optional(stream):
+            chosen.messages.append(self._describe_loss(stream))
+        elif isinstance(stream, AudioStream) and self._audio != "copy":
+            self._encode(stream, chosen, lossless=True)
+        elif codec := self._find_text_codec(stream):
+            chosen.kept[stream.index] = codec
+            chosen.messages.append(f"{name} becomes {codec}: its styles are left out")
+        else:
+            self.required.append(stream)
+
+    def fits(self, suffix: str) -> bool:
+        """Whether another container would hold all streams as they are."""
+        samples, self._samples = self._samples, read_samples(self.source, self.streams)
+        able = all(self._takes(suffix, stream) for stream in self.required)
+        self._samples = samples
+        return able
+
+    def _encode(self, stream: AudioStream, chosen: StreamSelection, *, lossless: bool) -> None:
+        name = describe_stream(stream)
+        for codec in list_encoders(stream, lossless=lossless) if self.suffix != ".y4m" else ():
+            if fits_header(self.suffix, self.video, stream, codec) and fits_encoded(
+                self.suffix, self.source, stream, codec
+            ):
+                chosen.kept[stream.index] = codec
+                if not self._scaled:
+                    why = "" if self._audio else f": {self.suffix} can't hold it as it is"
+                    chosen.messages.append(
+                        f"{name} is re-encoded as {codec.removeprefix('lib')}{why}"
+                    )
+                return
+        chosen.messages.append(self._describe_loss(stream))
+
+    def _describe_loss(self, stream: Stream) -> str:
+        why = f"{self.suffix} can't hold it"
+        if stream.index in self._empty:
+            why = "it has no packets where the video starts"
+        elif not has_decoder(stream) and stream.type in _MEDIA and self.suffix != ".y4m":
+            why += " as it is, and FFmpeg has no decoder for it"
+        return f"{describe_stream(stream)} is left out: {why}"
+
+    def _takes(self, suffix: str, stream: Stream) -> bool:
+        """Whether the container takes the stream's header, first packets and trailer unchanged."""
+        if is_cover(stream):
+            return suffix == ".mkv" and has_decoder(stream)
+        if not fits_header(suffix, self.video, stream):
+            return False
+        sample = self._samples.pop(stream.index, Sample())
+        return stream.type == "attachment" or fits_packets(
+            suffix, stream, sample.packets, seconds=sample.seconds
+        )
+
+    def _find_text_codec(self, stream: Stream) -> str | None:
+        """Return the text codec of this container if `stream` has text in another one."""
+        codec = TEXT_CODECS.get(self.suffix)
+        if codec is None or name_codec(stream) not in TEXT_CODECS.values():
+            return None
+        if not fits_header(self.suffix, self.video, stream, codec):
+            return None
+        packets = read_samples(self.source, [stream])[stream.index].packets
+        return codec if fits_packets(self.suffix, stream, packets, codec) else None
 
 
 def _check_video(suffix: str, video: VideoStream) -> None:
     """Raise Unsupported, with the containers that would do, if `suffix` can't hold the video."""
-    if _fits(suffix, video, None):
+    if fits_header(suffix, video):
         return
-    able = [x for x in _ALTERNATIVES if _fits(x, video, None)]
+    able = [x for x in _ALTERNATIVES if fits_header(x, video)]
     raise Unsupported(
         f"{suffix} can't hold {video.codec_context.codec.canonical_name} of "
         f"{video.codec_context.pix_fmt}: name the output {' or '.join(able)}"
     )
+
+
+def _list_wanted(
+    streams: Sequence[Stream],
+    source: SourceMetadata,
+    options: StreamOptions,
+    names: Mapping[int, str],
+) -> list[Stream]:
+    """Return the other streams that the user does not drop. Raises BadSetting."""
+    wanted = []
+    for stream in streams:
+        place = int(names[stream.index].partition(":")[2])
+        if stream.index == source.stream:
+            if not {names[stream.index], str(stream.index)}.isdisjoint(options.drop):
+                raise BadSetting(
+                    f"drop names stream {stream.index}, which is the video that is processed: "
+                    "omit it, or choose another video with --stream"
+                )
+        elif is_content(stream) and not options.drops(stream.type, place, stream.index):
+            wanted.append(stream)
+    return wanted
+
+
+def _list_unknown(
+    options: StreamOptions, streams: Sequence[Stream], names: Mapping[int, str]
+) -> list[str]:
+    """Return messages about streams to drop that the source does not have."""
+    known = {*names.values(), *(str(index) for index in names), *(s.type for s in streams)}
+    return [
+        f"drop {name}: the input has no such stream" for name in options.drop if name not in known
+    ]
+
+
+def _name_places(streams: Sequence[Stream]) -> dict[int, str]:
+    """Return by index what --drop calls each stream, such as "audio:1"."""
+    counts: Counter[str] = Counter()
+    names = {}
+    for stream in streams:
+        names[stream.index] = f"{stream.type}:{counts[stream.type]}"
+        counts[stream.type] += 1
+    return names
+
+
+def _describe_refusal(trial: _Trial, names: Mapping[int, str]) -> str:
+    """Return the error about streams that must be kept and cannot: what would do instead."""
+    streams = " and ".join(describe_stream(s) for s in trial.required)
+    able = [x for x in _ALTERNATIVES if x != trial.suffix and fits_header(x, trial.video)
+            and trial.fits(x)]  # fmt: skip
+    advice = [f"name the output {' or '.join(able)}"] if able else []
+    if any(stream.type == "audio" for stream in trial.required):
+        advice.append("pass --audio encode")
+    advice.append("pass " + " ".join(f"--drop {names[s.index]}" for s in trial.required))
+    return f"{trial.suffix} can't hold {streams}: {', or '.join(advice)}"
 
 
 def _fits_timeline(stream: Stream, time_scale: Fraction | None) -> bool:
@@ -121,108 +244,10 @@ def _fits_timeline(stream: Stream, time_scale: Fraction | None) -> bool:
     return time_scale is not None and stream.type in ("audio", "subtitle")
 
 
-def _is_convertible(suffix: str, video: VideoStream, stream: Stream) -> bool:
-    """Whether it is a text subtitle, in another codec than that of this container."""
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context else ""
-    return (
-        codec in TEXT_CODECS.values()
-        and suffix in TEXT_CODECS
-        and _fits(suffix, video, stream, TEXT_CODECS[suffix])
-    )
-
-
 def _is_optional(stream: Stream) -> bool:
     """Whether a stream may be left out of a container that can't hold it.
 
-    A cover: in an mp4 it excludes metadata with keys of any name.
+    A cover: in an mp4 it excludes metadata with keys of any name. A stream without a decoder: no
+    other container would hold it either.
     """
-    return stream.type in ("data", "unknown", "attachment") or is_cover(stream)
-
-
-def add_stream(
-    container: OutputContainer, suffix: str, stream: Stream, codec: str | None = None
-) -> Stream:
-    """Add a stream for the packets of `stream`, unchanged or converted to the subtitle `codec`."""
-    if codec:
-        converted: Stream = container.add_mux_stream(codec)
-        converted.time_base = Fraction(1, 1000)
-        copy_metadata(converted, stream, suffix)
-        return converted
-    if isinstance(stream, AttachmentStream):
-        name = stream.name or f"attachment-{stream.index}"
-        kind = stream.mimetype or "application/octet-stream"
-        added: Stream = container.add_attachment(name, kind, stream.data)
-    elif is_cover(stream) and suffix == ".mkv":  # in Matroska covers are attachments
-        kind = {"mjpeg": "jpeg"}.get(stream.codec_context.name, stream.codec_context.name)
-        name = stream.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
-        added = container.add_attachment(name, f"image/{kind}", _read_cover(stream))
-    else:
-        added = container.add_stream_from_template(stream, opaque=True)
-    copy_metadata(added, stream, suffix)
-    return added
-
-
-def copy_metadata(output: Stream, stream: Stream, suffix: str, *, reencoded: bool = False) -> None:
-    """Copy metadata and dispositions; `reencoded`: without counts of the old packets."""
-    metadata = keep_metadata(stream.metadata, _COUNT_KEYS if reencoded else ())
-    if suffix == ".mov" and metadata.get("language") in QUICKTIME_LANGUAGES:
-        metadata["language"] = QUICKTIME_LANGUAGES[metadata["language"]]
-    output.metadata.update(metadata)
-    output.disposition = stream.disposition
-
-
-def is_content(stream: Stream) -> bool:
-    """False for the text stream of an mp4's chapters: chapters are copied by themselves."""
-    return not (stream.type == "data" and stream.discard == Discard.all)
-
-
-def keep_metadata(metadata: Mapping[str, str], stale: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return metadata without keys about the old container or starting with one of `stale`."""
-    return {k: v for k, v in metadata.items() if not k.lower().startswith(_CONTAINER_KEYS + stale)}
-
-
-def describe_stream(stream: Stream) -> str:
-    """Return the stream's index, codec, kind and language for messages."""
-    context = stream.codec_context
-    codec = context.codec.canonical_name if context else stream.name or "unknown"
-    kind = "cover" if is_cover(stream) else stream.type
-    language = f", {stream.language}" if stream.language not in (None, "und") else ""
-    return f"stream {stream.index} ({codec} {kind}{language})"
-
-
-def is_cover(stream: Stream) -> bool:
-    """Whether it is cover art: one image, stored as a video stream."""
-    return bool(stream.disposition & Disposition.attached_pic)
-
-
-def _read_cover(stream: Stream) -> bytes:
-    container = stream.container
-    assert isinstance(container, InputContainer)
-    return bytes(next(packet for packet in container.demux(stream) if packet.size))
-
-
-def convert_subtitle(data: bytes, old: str, new: str) -> bytes:
-    """Return the text of a subtitle packet in the codec `new`, without styles; may be empty."""
-    text = data
-    if old == "mov_text":  # ETSI TS 126 245, 5.17: the text's length before it, styles after it
-        text = data[2 : 2 + int.from_bytes(data[:2], "big")]
-    text = _STYLES.sub(b"", text)
-    if text and new == "mov_text":
-        text = text[:65535]
-        return len(text).to_bytes(2, "big") + text
-    return text
-
-
-def _fits(suffix: str, video: VideoStream, other: Stream | None, codec: str | None = None) -> bool:
-    """Whether a container takes the video and another stream: a header is written in memory."""
-    if other is not None and is_cover(other):
-        return suffix == ".mkv"
-    try:
-        with create_container(io.BytesIO(), suffix) as trial:
-            trial.add_stream_from_template(video)
-            if other is not None:
-                add_stream(trial, suffix, other, codec)
-            trial.start_encoding()
-    except (ValueError, av.FFmpegError):
-        return False
-    return True
+    return not has_decoder(stream) or stream.type not in _MEDIA or is_cover(stream)

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from filmgate.core.source_metadata import SourceMetadata
-from filmgate.media.audio.tempo import choose_audio_codec, choose_sample_rate, set_audio_format
+from filmgate.errors import StreamsRefused
 from filmgate.media.containers.open import open_container, translate_write_errors
-from filmgate.media.streams.copy import copy_packets
-from filmgate.media.streams.selection import (
-    MUXERS,
-    add_stream,
-    choose_streams,
-    copy_metadata,
-    create_container,
-    is_content,
-    keep_metadata,
-)
+from filmgate.media.options import StreamOptions
+from filmgate.media.streams.copied_streams import CopiedStreams
+from filmgate.media.streams.output_container import create_container, is_mp4
+from filmgate.media.streams.output_streams import add_stream, copy_metadata, keep_metadata
+from filmgate.media.streams.selection import StreamSelection, choose_streams
 from filmgate.media.streams.time_mapping import TimeMapping
+from filmgate.media.streams.timecode import find_misfit, find_timecode
+from filmgate.media.streams.trial import REFUSALS
 from filmgate.media.writing.encoder import copy_raw_tag
 
 _MAX_REORDER = 16  # frames, of any codec
@@ -38,9 +35,10 @@ class Muxer:
     """Writes a container: video packets as they come, those of other streams interleaved.
 
     `video` is a template of the video stream, with packets in `tick` seconds, of `variable` rate
-    or not. Other streams, chapters and metadata are copied from `source` and last `time_scale`
-    times as long (None: only streams without times). `dropped` names what is not copied. Raises
-    Unsupported before the first packet if the container cannot hold a stream.
+    or not. Other streams, chapters and metadata are copied from `source` as `streams` says, and
+    last `time_scale` times as long (None: only streams without times); those in `failed` are left
+    out. `dropped` names what is not copied; `is_complete` is False if that was found too late to
+    prevent it. Raises Unsupported before the first packet if the container cannot hold a stream.
     """
 
     def __init__(
@@ -54,38 +52,44 @@ class Muxer:
         variable: bool,
         time_scale: Fraction | None,
         tags: Mapping[str, str],
+        streams: StreamOptions,
+        failed: AbstractSet[int] = frozenset(),
     ) -> None:
-        self._tick, self._suffix, self._time_scale = tick, suffix, time_scale
-        self._is_mp4 = MUXERS[suffix] in ("mp4", "mov")
+        self._tick, self._suffix = tick, suffix
+        self._is_mp4 = is_mp4(suffix)
         # In an mp4 of variable rate, the decoding times before the first frame would change how
         # long the last frame lasts: they are moved close together.
         self._squeezed = self._is_mp4 and variable
         self._last: Packet[Any] | None = None
         self._count = self._start = self._first_dts = 0
         self.dropped: list[str] = []
+        self.is_complete = not failed
+        self._chosen = StreamSelection()
+        self._copied: CopiedStreams | None = None
         with ExitStack() as stack:
             input = None
             if source.path:
                 opened = open_container(source.path, max_pixels=source.max_pixels)
                 input = stack.enter_context(opened)
-            streams = input.streams if input else ()
-            others = [s for s in streams if s.index != source.stream and is_content(s)]
-            kept, self.dropped, self._converted = choose_streams(suffix, video, others, time_scale)
+                self._chosen = choose_streams(
+                    suffix, video, list(input.streams), source, time_scale, streams, failed
+                )
+                self.dropped = self._chosen.messages
             self._list_dropped(video, source, variable)
             self._container = stack.enter_context(create_container(file, suffix, tick.denominator))
-            self._video, outputs = self._add_streams(video, input, source, kept)
+            self._video, outputs = self._add_streams(video, input, source)
             self._set_metadata(input, tags)
             mapping = TimeMapping(source, time_scale or Fraction(1))
             if input and time_scale:
                 self._container.set_chapters(mapping.map_chapters(input))
             elif input and input.chapters():
                 self.dropped.append("chapters are left out: their times no longer fit")
+            self._set_timecode(input, source, video)
             with translate_write_errors(Path(str(file))):
                 self._container.start_encoding()
-            self._copied: Iterator[Packet[Any]] = iter(())
             if input:
-                self._copied = copy_packets(input, outputs, mapping, self._is_mp4, self._converted)
-            self._next = next(self._copied, None)
+                kept = self._chosen.kept
+                self._copied = CopiedStreams(input, suffix, outputs, kept, mapping)
             self._stack = stack.pop_all()
 
     def write(self, packets: Iterable[Packet[Any]]) -> None:
@@ -106,32 +110,59 @@ class Muxer:
 
     def close(self, end: int | None) -> None:
         """Finish the file with the video's `end` in ticks; None: it is thrown away."""
-        with self._stack:
-            if end is None:
-                return
-            if self._last is not None and self._is_mp4:
-                # An mp4 stores the end of the last frame as the total of all durations, in
-                # decoding order.
-                decoded = (self._last.dts or 0) - self._first_dts
-                self._last.duration = end - self._start - decoded
-            self._mux(self._last)
-            self._copy_until(None)
-            self._container.close()
+        try:
+            if end is not None:
+                self._finish(end)
+        except BaseException:
+            with suppress(*REFUSALS):  # from the trailer of a file that is thrown away
+                self._stack.close()
+            raise
+        self._stack.close()
+
+    def _finish(self, end: int) -> None:
+        if self._last is not None and self._is_mp4:
+            # An mp4 stores the end of the last frame as the total of all durations, in
+            # decoding order.
+            decoded = (self._last.dts or 0) - self._first_dts
+            self._last.duration = end - self._start - decoded
+        self._mux(self._last)
+        self._copy_until(None)
+        if self._copied is not None:
+            if failed := self._copied.finish():
+                raise StreamsRefused(self._suffix, failed)
+            self.dropped += self._copied.report.describe(self._suffix)
+            self.is_complete &= self._copied.report.is_complete
+        self._close_container()
 
     def _mux(self, packet: Packet[Any] | None) -> None:
         if packet is not None:
             self._copy_until((packet.dts or 0) * self._tick)
-            self._container.mux_one(packet)
+            self._mux_packet(packet)
 
     def _copy_until(self, until: Fraction | None) -> None:
         """Copy packets with times before `until`, so that streams stay interleaved."""
-        while self._next is not None:
-            packet = self._next
-            stamp = packet.pts if packet.dts is None else packet.dts
-            if until is not None and stamp is not None and stamp * packet.time_base > until:
-                return
+        if self._copied is not None:
+            for packet in self._copied.read_until(until):
+                self._mux_packet(packet)
+
+    def _mux_packet(self, packet: Packet[Any]) -> None:
+        try:
             self._container.mux_one(packet)
-            self._next = next(self._copied, None)
+        except REFUSALS as error:
+            self._blame_copied(error)
+            raise
+
+    def _close_container(self) -> None:
+        try:
+            self._container.close()
+        except REFUSALS as error:
+            self._blame_copied(error)
+            raise
+
+    def _blame_copied(self, error: Exception) -> None:
+        """Raise StreamsRefused for all copied streams, if there are any."""
+        if self._copied is not None and (streams := self._copied.describe()):
+            raise StreamsRefused(self._suffix, streams) from error
 
     def _list_dropped(self, video: VideoStream, source: SourceMetadata, variable: bool) -> None:
         codec = video.codec_context.codec.canonical_name
@@ -151,12 +182,23 @@ class Muxer:
             del metadata[old]  # the source is an output of ours and has older tags
         metadata.update(tags)
 
+    def _set_timecode(
+        self, input: InputContainer | None, source: SourceMetadata, video: VideoStream
+    ) -> None:
+        """Tag the video with the source's time code if it is kept and fits the result."""
+        for metadata in (self._video.metadata, self._container.metadata):
+            metadata.pop("timecode", None)
+        code = find_timecode(input, source.stream) if input else None
+        if input is None or code is None or not self._chosen.keeps_timecode:
+            return
+        rate = video.codec_context.framerate
+        if why := find_misfit(code, input.streams[source.stream], source, rate):
+            self.dropped.append(f"the time code {code} is left out: {why}")
+        else:
+            self._video.metadata["timecode"] = code
+
     def _add_streams(
-        self,
-        video: VideoStream,
-        input: InputContainer | None,
-        source: SourceMetadata,
-        kept: list[Stream],
+        self, video: VideoStream, input: InputContainer | None, source: SourceMetadata
     ) -> tuple[Stream, dict[int, Stream]]:
         """Add streams in the source's order; return the video's, and the copied ones by index."""
         outputs: dict[int, Stream] = {}
@@ -176,19 +218,7 @@ class Muxer:
                     output.set_display_matrix(source.display_matrix)
                 copy_metadata(output, stream, self._suffix, reencoded=True)
                 outputs[stream.index] = output
-            elif stream in kept and isinstance(stream, AudioStream) and self._time_scale != 1:
-                outputs[stream.index] = self._add_audio(stream)
-            elif stream in kept:
-                codec = self._converted.get(stream.index)
+            elif stream.index in self._chosen.kept:
+                codec = self._chosen.kept[stream.index]
                 outputs[stream.index] = add_stream(self._container, self._suffix, stream, codec)
         return outputs.pop(source.stream), outputs
-
-    def _add_audio(self, stream: AudioStream) -> AudioStream:
-        """Add a stream for audio that is re-encoded."""
-        output = self._container.add_stream(
-            choose_audio_codec(self._suffix), choose_sample_rate(self._suffix, stream)
-        )
-        assert isinstance(output, AudioStream)
-        set_audio_format(output, stream)
-        copy_metadata(output, stream, self._suffix, reencoded=True)
-        return output

@@ -8,27 +8,28 @@ import os
 import secrets
 import sys
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
 from av.packet import Packet
 
 from filmgate.core.frame import StreamSpec
-from filmgate.core.instrumentation.fault_injection import inject_fault
 from filmgate.core.snapshot import CheckpointStore
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadSetting, OutputExists, Unsupported
 from filmgate.media.containers.open import translate_write_errors
-from filmgate.media.options import EncodeOptions
-from filmgate.media.streams.selection import MUXERS
-from filmgate.media.writing.encoder import Encoder
+from filmgate.media.options import EncodeOptions, check_video_name
+from filmgate.media.rates import LossWatch, fit_fraction
+from filmgate.media.writing.encoder import Encoder, writes_captions
 from filmgate.media.writing.muxer import Muxer
-from filmgate.storage.atomic import fsync_file, replace_durably
+from filmgate.storage.atomic import fsync_file, name_hidden, replace_durably
+from filmgate.storage.file_kind import check_output_file
 
 _MICROSECOND = Fraction(1, 1_000_000)
-_STEM_BYTES = 100  # of the name that a hidden file repeats
 
 
 class OutputFile:
@@ -50,14 +51,14 @@ class OutputFile:
         tags: Mapping[str, str],
         checkpoints: CheckpointStore | None = None,
         run_name: str = "",
+        failed: AbstractSet[int] = frozenset(),
     ) -> None:
         check_output(options, source)
         self.path, suffix = options.path, options.suffix
-        self._complete = self._to_pipe = options.to_pipe
-        self._checkpoints = checkpoints
-        stem = os.fsencode(self.path.stem)[:_STEM_BYTES].decode(errors="ignore")
+        self._kept = self._to_pipe = options.to_pipe
+        self._survives = checkpoints is not None
         # `VideoOutput.find_leftovers` finds it after a crash.
-        self._part = self.path.with_name(f".{stem}.{run_name or secrets.token_hex(4)}.part{suffix}")
+        self._part = name_hidden(self.path, run_name or secrets.token_hex(4), suffix)
         if checkpoints is not None:
             self._part = checkpoints.path / f"result{suffix}"
         try:
@@ -70,34 +71,52 @@ class OutputFile:
                 variable=spec.rate is None,
                 time_scale=time_scale,
                 tags=tags,
+                streams=options.streams,
+                failed=failed,
             )
         except BaseException:
             self._part.unlink(missing_ok=True)
             raise
-        self.dropped = [*encoder.dropped, *self._muxer.dropped]
+        self._encoder_dropped = tuple(encoder.dropped)
+
+    @property
+    def dropped(self) -> list[str]:
+        """What is not carried over from the source, as messages; more at the end."""
+        return [*self._encoder_dropped, *self._muxer.dropped]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing was lost that was to be copied, at the end."""
+        return self._muxer.is_complete
 
     def write(self, packets: Iterable[Packet[Any]]) -> None:
         """Write the next packets of the video."""
         with translate_write_errors(self.path):
             self._muxer.write(packets)
 
-    def finish(self, end: int) -> None:
-        """Complete the file with the video's `end` in ticks, make it durable, and rename it."""
+    def complete(self, end: int) -> Path | None:
+        """Complete the file with the video's `end` in ticks, and make it durable.
+
+        Returns it under its hidden name, None for a pipe.
+        """
         with translate_write_errors(self.path):
             self._muxer.close(end)
         if self._to_pipe:
             sys.stdout.buffer.flush()
-            return
-        if self._checkpoints is not None:
-            fsync_file(self._part)
-            self._checkpoints.mark_complete(self._part)
-        replace_durably(self._part, self.path)
-        inject_fault("join.named")
-        self._complete = True
+            return None
+        fsync_file(self._part)
+        self._kept = self._survives
+        return self._part
+
+    def publish(self) -> None:
+        """Give the complete file its name."""
+        if not self._to_pipe:
+            replace_durably(self._part, self.path)
+        self._kept = True
 
     def close(self) -> None:
-        """Delete the file unless it is complete."""
-        if not self._complete:
+        """Delete the file unless it has its name, or is complete and a later run can name it."""
+        if not self._kept:
             with suppress(av.FFmpegError):  # from the trailer of a file that is thrown away
                 self._muxer.close(None)
             self._part.unlink(missing_ok=True)
@@ -117,22 +136,29 @@ class Outward(io.BufferedIOBase):
 
 
 def check_output(options: EncodeOptions, source: SourceMetadata) -> None:
-    """Raise BadSetting or OutputExists if the output cannot be written at its path."""
+    """Raise BadSetting or OutputExists if the output cannot be written at its path.
+
+    A link counts as a file, wherever it leads: it would be replaced.
+    """
     path = options.path
-    if options.suffix not in MUXERS:
-        raise BadSetting(
-            f"the output is {path.name}, wanted a name that ends in {', '.join(MUXERS)}, or "
-            "--container"
-        )
+    check_video_name(path, options.suffix)
     if options.to_pipe:
         return
     if not path.parent.is_dir():
         raise BadSetting(f"the folder {path.parent} does not exist: make it first")
-    if path.exists():
-        if source.path and path.samefile(source.path):
+    check_output_file(path)
+    if os.path.lexists(path):
+        if source.path and path.exists() and path.samefile(source.path):
             raise BadSetting(f"{path} is the input: choose another output")
         if not options.overwrite:
             raise OutputExists(f"{path} exists: choose another output, or pass --overwrite")
+
+
+def make_loss_watch(options: EncodeOptions, spec: StreamSpec) -> LossWatch:
+    """Return what notices frames with more than the output can store."""
+    if options.suffix == ".y4m":
+        return LossWatch("y4m", spec.rate, captions=False)
+    return LossWatch(options.codec, None, captions=writes_captions(options))
 
 
 def choose_tick(options: EncodeOptions, spec: StreamSpec, source: SourceMetadata) -> Fraction:
@@ -144,7 +170,7 @@ def choose_tick(options: EncodeOptions, spec: StreamSpec, source: SourceMetadata
             raise Unsupported(
                 "y4m has a constant rate and that of the video varies: pass --container nut or mkv"
             )
-        return 1 / spec.rate
+        return 1 / fit_fraction(spec.rate)
     ticks = math.lcm(spec.time_base.denominator, source.output_offset.denominator)
     if ticks > 1_000_000:  # an mp4 stores a frame's duration in 32 bits
         return _MICROSECOND

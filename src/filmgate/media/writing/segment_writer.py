@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Set as AbstractSet
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,12 +17,19 @@ import av
 from av.packet import Packet
 
 from filmgate.core.frame import Frame, StreamSpec
-from filmgate.core.snapshot import CheckpointStore, Commit, Snapshot
+from filmgate.core.job import FileSink
+from filmgate.core.snapshot import CheckpointStore, Commit
 from filmgate.core.source_metadata import SourceMetadata
+from filmgate.errors import StreamsRefused
 from filmgate.media.containers.open import translate_write_errors
 from filmgate.media.options import EncodeOptions
 from filmgate.media.writing.encoder import Encoder, copy_raw_tag
-from filmgate.media.writing.output_file import OutputFile, check_output, choose_tick
+from filmgate.media.writing.output_file import (
+    OutputFile,
+    check_output,
+    choose_tick,
+    make_loss_watch,
+)
 from filmgate.media.writing.segment_join import Segment, check_segment, join_segments
 from filmgate.storage.atomic import replace_durably
 from filmgate.storage.fingerprint import sha256_of
@@ -32,12 +40,12 @@ _MAX_REORDER = 16  # frames, of any codec
 _SEGMENT_NAME = re.compile(r"\.?\d{6,}\.(nut|mov)")
 
 
-class SegmentWriter:
+class SegmentWriter(FileSink):
     """An opened video output that is written in segments; each commit closes one.
 
-    `checkpoints` stores a commit when its segments are durable. After the last one the segments
-    are joined to the output, with other streams as `VideoWriter` copies them. `resume` is the
-    latest stored commit whose segments are intact. Raises UserError before the first frame.
+    `save` closes a segment in the folder of `checkpoints` and makes it durable. At the end they
+    are joined to the output, with other streams as `VideoWriter` copies them. Raises UserError
+    before the first frame.
     """
 
     def __init__(
@@ -60,17 +68,19 @@ class SegmentWriter:
         self._playable_end = 0  # of the preview so far, in ticks
         encoder = self._make_encoder()
         try:
-            trial = self._make_output(encoder)  # raises now what the join would raise
+            # raises now what the join would raise
+            trial = self._make_output(encoder, options, source, checkpoints)
             self.dropped = trial.dropped
+            self._watch = make_loss_watch(options, spec)
             trial.close()
         finally:
             encoder.close()
         self._segments: tuple[Segment, ...] = ()
-        self.resume: Snapshot | None = None
-        self._resume()
+        self._result: OutputFile | None = None
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Take the next frames; they may wait in the encoder."""
+        self.dropped = [*self.dropped, *self._watch.check(frames)]
         if frames and self._open is None:
             container = _CONTAINERS.get(self._options.codec, "nut")
             path = self._folder / f"{len(self._segments) + 1:06}.{container}"
@@ -78,16 +88,30 @@ class SegmentWriter:
         if self._open is not None:
             self._open.write(frames)
 
-    def commit(self, snapshot: Snapshot) -> None:
-        """Close the segment and store the snapshot; after the last one, join the segments."""
+    def save(self) -> tuple[Segment, ...]:
+        """Close the segment; return all of them."""
         if self._open is not None:
             self._segments += (self._open.finish(),)
             self._open = None
-        self._checkpoints.save(Commit(snapshot, self._segments))
-        if snapshot.state is None:
-            self._join(self._make_encoder())
-        elif self._checkpoints.playable:
+        return self._segments
+
+    def release(self, *, ended: bool) -> None:
+        """Write the preview, if one is wanted."""
+        if self._checkpoints.playable and not ended:
             self._write_playable()
+
+    def complete(self) -> Path | None:
+        """Join the segments."""
+        self._result, path = self._join(self._options, self._source, self._checkpoints)
+        late = [text for text in self._result.dropped if text not in self.dropped]
+        self.dropped = [*self.dropped, *late]
+        self.is_complete = self._result.is_complete
+        return path
+
+    def publish(self) -> None:
+        """Give the joined video its name."""
+        assert self._result is not None
+        self._result.publish()
 
     def __enter__(self) -> SegmentWriter:
         return self
@@ -95,30 +119,23 @@ class SegmentWriter:
     def __exit__(self, *error: object) -> None:
         if self._open is not None:
             self._open.close()
+        if self._result is not None:
+            self._result.close()
 
-    def _resume(self) -> None:
-        """Choose the latest commit whose segments are intact; delete the segments after it."""
-        commit = self._checkpoints.choose(self._verify)
+    def verify(self, pieces: tuple[Segment, ...]) -> None:
+        """Raise FilmgateError if the file of a segment is damaged."""
+        for segment in pieces:
+            check_segment(self._folder / segment.name, segment)
+
+    def resume(self, commit: Commit | None, commits: Sequence[Commit]) -> None:
+        """Continue after `commit`; delete the segments after it."""
         if commit is not None:
-            self._segments, self.resume = commit.pieces, commit.snapshot
+            self._segments = commit.pieces
         kept = {segment.name for segment in self._segments}
         for entry in os.scandir(self._folder):
             ours = _SEGMENT_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
             if ours and entry.name not in kept:
                 os.unlink(entry.path)
-
-    def _verify(self, segments: tuple[Segment, ...]) -> None:
-        for segment in segments:
-            check_segment(self._folder / segment.name, segment)
-
-    def _join(self, encoder: Encoder) -> None:
-        result = self._make_output(encoder)
-        try:
-            result.write(join_segments(self._folder, self._segments, encoder))
-            result.finish(self._segments[-1].end if self._segments else 0)
-        finally:
-            encoder.close()
-            result.close()
 
     def _write_playable(self) -> None:
         """Write a preview of the video so far, whenever it has grown by a quarter."""
@@ -127,32 +144,65 @@ class SegmentWriter:
         self._playable_end = end = self._segments[-1].end
         path = self._folder / f"playable{self._options.suffix}"
         options = replace(self._options, path=path, overwrite=True)
-        encoder = self._make_encoder()
-        duration = (end - encoder.start) * self.tick / (self._time_scale or 1)
+        start = round(self._source.output_offset / self.tick)
+        duration = (end - start) * self.tick / (self._time_scale or 1)
         until = self._source.offset + duration
         source = replace(self._source, until=min(until, self._source.until or until))
-        result = OutputFile(
-            options, self._spec, encoder, source, time_scale=self._time_scale, tags=self._tags
-        )
+        result, _ = self._join(options, source)
         try:
-            result.write(join_segments(self._folder, self._segments, encoder))
-            result.finish(end)
+            result.publish()
         finally:
-            encoder.close()
             result.close()
+
+    def _join(
+        self,
+        options: EncodeOptions,
+        source: SourceMetadata,
+        checkpoints: CheckpointStore | None = None,
+    ) -> tuple[OutputFile, Path | None]:
+        """Return an output with all segments, complete, and its file.
+
+        Other streams that it cannot hold in the end are left out.
+        """
+        end = self._segments[-1].end if self._segments else 0
+        failed: frozenset[int] = frozenset()
+        while True:
+            encoder = self._make_encoder()
+            try:
+                result = self._make_output(encoder, options, source, checkpoints, failed)
+                with ExitStack() as stack:
+                    stack.callback(result.close)
+                    result.write(join_segments(self._folder, self._segments, encoder))
+                    path = result.complete(end)
+                    stack.pop_all()
+                    return result, path
+            except StreamsRefused as error:
+                if error.indexes <= failed:
+                    raise
+                failed |= error.indexes
+            finally:
+                encoder.close()
 
     def _make_encoder(self) -> Encoder:
         return Encoder(self._options, self._spec, self.tick, self._source, self._threads)
 
-    def _make_output(self, encoder: Encoder) -> OutputFile:
+    def _make_output(
+        self,
+        encoder: Encoder,
+        options: EncodeOptions,
+        source: SourceMetadata,
+        checkpoints: CheckpointStore | None,
+        failed: AbstractSet[int] = frozenset(),
+    ) -> OutputFile:
         return OutputFile(
-            self._options,
+            options,
             self._spec,
             encoder,
-            self._source,
+            source,
             time_scale=self._time_scale,
             tags=self._tags,
-            checkpoints=self._checkpoints,
+            checkpoints=checkpoints,
+            failed=failed,
         )
 
 

@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 Values = npt.NDArray[np.float64]
 
 COLOURS = ("#1f5fa8", "#c2571a", "#3c8d40", "#7a4fa3")
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 22, 18  # margins, in pixels
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 12, 22, 34  # margins, in pixels
 _SUPERSAMPLING = 2  # plots are drawn larger and downscaled, for smooth lines
-_INK, _FAINT = "#333333", "#dddddd"
+_INK, _MARK, _LIMITS = "#333333", "#bbbbbb", ("#cc2222", "#b07a10")
+_SAMPLE = 22  # pixels of a line in the legend
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,41 +26,61 @@ class Curve:
     y: Values
 
 
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Vertical lines at `x`, and what they mean."""
+
+    name: str
+    x: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A horizontal line at `y`, and what it means."""
+
+    name: str
+    y: float
+
+
 def draw_plot(
     curves: Sequence[Curve],
     *,
     title: str,
+    x_name: str,
+    y_name: str,
     low: float | None = None,
     high: float | None = None,
-    marks: Sequence[float] = (),
-    limit: float | None = None,
+    marks: Marks | None = None,
+    limits: Sequence[Limit] = (),
     size: tuple[int, int] = (960, 200),
 ) -> Image.Image:
-    """Return a panel of curves. `marks`: x of faint vertical lines; `limit`: y of a red line.
+    """Return a panel of curves with a legend; `x_name` and `y_name` name the axes.
 
-    `low` and `high` bound the y axis. Default: all finite values. `size` is in pixels.
+    `low` and `high` bound the y axis. Default: all finite values and limits. `size` is in pixels.
     """
-    axes = _Axes.of(curves, low, high, limit, size)
+    axes = _Axes.of(curves, low, high, limits, size)
     image = Image.new("RGB", (size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING), "white")
     draw = ImageDraw.Draw(image)
     left, right, top, bottom = axes.box
-    for mark in marks:
+    for mark in marks.x if marks else ():
         at = axes.x(mark)
-        draw.line([(at, top), (at, bottom)], fill=_FAINT, width=_SUPERSAMPLING)
+        draw.line([(at, top), (at, bottom)], fill=_MARK, width=_SUPERSAMPLING)
     for value in _choose_ticks(axes.low, axes.high):
         at = axes.y(value)
         draw.line([(left, at), (right, at)], fill="#eeeeee", width=1)
         draw.text((left - 6, at), f"{value:g}", _INK, _load_font(), anchor="rm")
     for value in _choose_ticks(axes.first, axes.last, 8):
         draw.text((axes.x(value), bottom + 4), f"{value:g}", _INK, _load_font(), anchor="ma")
-    if limit is not None:
-        draw.line(
-            [(left, axes.y(limit)), (right, axes.y(limit))], fill="#cc2222", width=_SUPERSAMPLING
-        )
+    for limit, colour in zip(limits, _LIMITS, strict=False):
+        _draw_dashes(draw, left, right, axes.y(limit.y), colour)
     for curve, colour in zip(curves, COLOURS, strict=False):
         _draw_curve(draw, axes, curve, colour)
     draw.rectangle((left, top, right, bottom), outline="#999999", width=1)
-    _draw_title(draw, curves, title, axes)
+    draw.text((left, top - 6), title, _INK, _load_font(13), anchor="ls")
+    draw.text(((left + right) / 2, bottom + 20 * _SUPERSAMPLING), x_name, _INK, _load_font(),
+              anchor="ma")  # fmt: skip
+    _draw_upwards(image, y_name, (top + bottom) // 2)
+    _draw_legend(draw, axes, curves, marks, limits)
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
@@ -104,12 +125,12 @@ class _Axes:
         curves: Sequence[Curve],
         low: float | None,
         high: float | None,
-        limit: float | None,
+        limits: Sequence[Limit],
         size: tuple[int, int],
     ) -> "_Axes":
         x = np.concatenate([curve.x for curve in curves])
         y = np.concatenate([curve.y[np.isfinite(curve.y)] for curve in curves])
-        y = np.append(y, [] if limit is None else [limit])
+        y = np.append(y, [limit.y for limit in limits])
         least = low if low is not None else float(y.min()) if len(y) else 0.0
         most = high if high is not None else float(y.max()) if len(y) else 1.0
         if most <= least:
@@ -158,16 +179,52 @@ def _draw_points(draw: ImageDraw.ImageDraw, points: list[tuple[float, float]], c
         draw.line(points, fill=colour, width=3, joint="curve")
 
 
-def _draw_title(
-    draw: ImageDraw.ImageDraw, curves: Sequence[Curve], title: str, axes: _Axes
+def _draw_dashes(
+    draw: ImageDraw.ImageDraw, left: float, right: float, y: float, colour: str
 ) -> None:
-    left, right, top, _ = axes.box
-    draw.text((left, top - 6), title, _INK, _load_font(13), anchor="ls")
-    at = right
-    if len(curves) > 1:
-        for curve, colour in list(zip(curves, COLOURS, strict=False))[::-1]:
-            draw.text((at, top - 6), curve.name, colour, _load_font(12), anchor="rs")
-            at -= int(draw.textlength(curve.name, _load_font(12))) + 24
+    for x in np.arange(left, right, 12):
+        draw.line([(x, y), (min(x + 7, right), y)], fill=colour, width=_SUPERSAMPLING)
+
+
+def _draw_upwards(image: Image.Image, text: str, middle: int) -> None:
+    """Draw the name of the y axis at the left edge, from bottom to top."""
+    font = _load_font()
+    left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
+    name = Image.new("RGB", (max(1, right - left), max(1, bottom - top)), "white")
+    ImageDraw.Draw(name).text((-left, -top), text, _INK, font)
+    turned = name.rotate(90, expand=True)
+    image.paste(turned, (12 * _SUPERSAMPLING, max(0, middle - turned.height // 2)))
+
+
+def _draw_legend(
+    draw: ImageDraw.ImageDraw,
+    axes: _Axes,
+    curves: Sequence[Curve],
+    marks: Marks | None,
+    limits: Sequence[Limit],
+) -> None:
+    """Draw a line and a name for everything in the panel, above it at the right."""
+    _, right, top, _ = axes.box
+    font, y = _load_font(), top - 6 - 4 * _SUPERSAMPLING
+    entries = [
+        (curve.name, colour, "curve") for curve, colour in zip(curves, COLOURS, strict=False)
+    ]
+    entries += [
+        (limit.name, colour, "limit") for limit, colour in zip(limits, _LIMITS, strict=False)
+    ]
+    entries += [(marks.name, _MARK, "mark")] if marks else []
+    for name, colour, kind in reversed(entries):
+        draw.text((right, top - 6), name, _INK, font, anchor="rs")
+        end = right - draw.textlength(name, font) - 4 * _SUPERSAMPLING
+        start = end - _SAMPLE * _SUPERSAMPLING
+        if kind == "limit":
+            _draw_dashes(draw, start, end, y, colour)
+        elif kind == "mark":
+            at = (start + end) / 2
+            draw.line([(at, y - 10), (at, y + 10)], fill=colour, width=2 * _SUPERSAMPLING)
+        else:
+            draw.line([(start, y), (end, y)], fill=colour, width=3)
+        right = int(start) - 10 * _SUPERSAMPLING
 
 
 def _choose_ticks(low: float, high: float, about: int = 4) -> list[float]:

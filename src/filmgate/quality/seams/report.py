@@ -12,8 +12,15 @@ from filmgate.media.sources import VideoPipe
 from filmgate.quality.metrics.motion_residual import downscale, estimate_flow, get_luma, warp
 from filmgate.quality.report.contact_sheet import render_frame
 from filmgate.quality.report.html import render_figure, render_page, render_table, write_report
-from filmgate.quality.report.plot import Curve, draw_plot, stack_horizontally, stack_vertically
-from filmgate.quality.seams.periodicity import MIN_SCORE_GIVEN, Period, compute_autocorrelation
+from filmgate.quality.report.plot import (
+    Curve,
+    Limit,
+    Marks,
+    draw_plot,
+    stack_horizontally,
+    stack_vertically,
+)
+from filmgate.quality.seams.periodicity import MIN_SCORE_FOUND, Period, compute_autocorrelation
 from filmgate.quality.seams.score import (
     KINDS,
     SINGLE_THRESHOLD,
@@ -31,10 +38,11 @@ _SCORE_NOTE = (
     "absolute deviations."
 )
 _TITLES = {
-    "residual": "residual after motion compensation, levels",
-    "luma": "jump of mean luma, levels",
-    "sharpness": "jump of sharpness, ln",
+    "residual": "residual after motion compensation",
+    "luma": "jump of mean luma",
+    "sharpness": "jump of sharpness",
 }
+_UNITS = {"residual": "levels", "luma": "levels", "sharpness": "ln of ratio"}
 
 
 def check_seams(
@@ -65,21 +73,22 @@ def draw_seams(result: SeamReport, signals: Signals) -> Image.Image:
     by_kind = compute_scores(signals)
     total, times = take_highest(by_kind), signals.times
     period = result.found or (result.given[0] if result.given else None)
-    marks = times[period.first :: period.frames] if period else times[signals.shot_start]
-    meaning = f"every {period.frames} frames" if period else "shot boundaries"
-    top = max(MIN_SCORE_GIVEN * 2, float(np.nanmax(total, initial=0)))
+    at = times[period.first :: period.frames] if period else times[signals.shot_start]
+    meaning = f"every {period.frames} frames" if period else "shot boundary"
     panels = [
         draw_plot(
-            [Curve("score", times, total)],
-            title=f"score of each frame over seconds; vertical lines: {meaning}",
+            [Curve("score of the frame", times, total)],
+            title="scores",
+            x_name="time, seconds",
+            y_name="score",
             low=0,
-            high=top,
-            limit=result.threshold if result.threshold <= top else None,
-            marks=[float(time) for time in marks],
+            high=1.08 * max(result.threshold, float(np.nanmax(total, initial=0))),
+            limits=list_limits(result.threshold),
+            marks=Marks(meaning, [float(time) for time in at]) if len(at) else None,
         ),
         *(
-            draw_plot([Curve(kind, times, getattr(signals, kind))], size=(960, 130),
-                      title=_TITLES[kind])
+            draw_plot([Curve(kind, times, getattr(signals, kind))], size=(960, 150),
+                      title=_TITLES[kind], x_name="time, seconds", y_name=_UNITS[kind])
             for kind in KINDS
         ),
     ]  # fmt: skip
@@ -87,10 +96,26 @@ def draw_seams(result: SeamReport, signals: Signals) -> Image.Image:
     if longest >= 4:
         correlation = compute_autocorrelation(total, longest)
         near = [period.frames] if period and period.frames <= longest else []
-        lags = Curve("", np.arange(1.0, longest + 1), correlation[1:])
-        title = "autocorrelation of the scores over the lag in frames"
-        panels.append(draw_plot([lags], size=(960, 130), title=title, marks=near))
+        lags = Curve("autocorrelation", np.arange(1.0, longest + 1), correlation[1:])
+        panels.append(
+            draw_plot(
+                [lags],
+                title="autocorrelation of the scores",
+                x_name="lag, frames",
+                y_name="-1 to 1",
+                marks=Marks(f"lag of {near[0]} frames", near) if near else None,
+                size=(960, 150),
+            )
+        )
     return stack_vertically(panels)
+
+
+def list_limits(threshold: float = SINGLE_THRESHOLD) -> list[Limit]:
+    """Return the scores from which frames count as seams, for a plot."""
+    return [
+        Limit(f"seam: a single frame, {threshold:g}", threshold),
+        Limit(f"seam: median at a period found, {MIN_SCORE_FOUND:g}", MIN_SCORE_FOUND),
+    ]
 
 
 def render_seams_page(result: SeamReport, plot: Image.Image, shots: Sequence[Image.Image]) -> str:
@@ -115,7 +140,9 @@ def render_seams_page(result: SeamReport, plot: Image.Image, shots: Sequence[Ima
 def describe_verdict(result: SeamReport) -> str:
     """Return the verdict as text."""
     if result.ok:
-        return "no seams found"
+        highest = max((outlier.score for outlier in result.worst), default=0.0)
+        return (f"no seams in {result.frames} frames (highest score {highest:.1f}, threshold "
+                f"{result.threshold:g})")  # fmt: skip
     reasons = []
     for period in (result.found, *result.given):
         if period and not period.ok:

@@ -13,6 +13,7 @@ from pathlib import Path
 from filmgate.core.frame import StreamSpec
 from filmgate.device.placement import Placement
 from filmgate.errors import BadSetting, BadWeights, Unsupported
+from filmgate.media.settings import check_settings
 from filmgate.models.contracts import Family, ImageUpscaler, check_tile
 
 
@@ -28,6 +29,7 @@ class CompactOptions:
     """Rows of the image to process at a time: 64, 128 ... Default: by its width."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         check_tile(self.tile)
 
 
@@ -35,7 +37,7 @@ def build_upscaler(
     spec: StreamSpec, scale: int, options: CompactOptions, placement: Placement
 ) -> ImageUpscaler:
     """See `Family.build_upscaler`."""
-    from filmgate.media.pixels.planes import is_hdr
+    from filmgate.media.pixels.format_names import is_hdr
     from filmgate.models.families.compact.net import SCALES
     from filmgate.models.families.compact.upscaler import CompactUpscaler, open_network
 

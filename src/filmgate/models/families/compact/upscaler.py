@@ -14,8 +14,9 @@ from torch import Tensor
 
 from filmgate.core.prefetch import map_threads
 from filmgate.errors import Unsupported
-from filmgate.media.pixels import rgb
-from filmgate.media.pixels.planes import Plane, Planes, get_subsampling
+from filmgate.media.pixels.color import get_code_levels, is_cosited, quantize
+from filmgate.media.pixels.format_names import get_subsampling
+from filmgate.media.pixels.planes import Plane, Planes
 from filmgate.models.families.compact.net import Compact, Shape, build_kernel, convolve, list_shapes
 from filmgate.weights.state_dict import check_tensors, load_tensors
 
@@ -57,7 +58,7 @@ class CompactUpscaler:
 
     def _apply_network(self, image: Planes) -> Callable[[Tensor], Tensor]:
         """Return the network as a function of code values; it takes 0 at black and 1 at white."""
-        (low, width), _ = rgb.get_code_levels(image.pixels, image.colour)
+        (low, width), _ = get_code_levels(image.pixels, image.colour)
 
         def function(codes: Tensor) -> Tensor:
             return self.net.forward_padded(codes.sub_(low).mul_(1 / width)).mul_(width).add_(low)
@@ -78,7 +79,7 @@ class CompactUpscaler:
             with torch.inference_mode():
                 part = torch.from_numpy(padded[first : last + 2 * reach]).to(self.device)
                 large = function(part.float()[None, None])[0, 0]
-                result[first * scale : last * scale] = rgb.quantize(large, pixels)
+                result[first * scale : last * scale] = quantize(large, pixels)
 
         map_threads(strip, range(0, height, rows), THREADS if self.device == "cpu" else 1)
         return result
@@ -90,7 +91,7 @@ def compute_shift(scale: int, steps: tuple[int, int], siting: str) -> tuple[floa
     Chroma at the first of its `steps` luma samples (across, down) moves relative to their centre
     when there are more luma samples.
     """
-    first = rgb.is_cosited(siting)
+    first = is_cosited(siting)
     across, down = (
         0.5 * (1 - 1 / scale) * (1 - 1 / step) if there else 0.0
         for step, there in zip(steps, first, strict=True)

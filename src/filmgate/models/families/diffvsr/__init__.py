@@ -18,8 +18,9 @@ from filmgate.core.frame import StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.device.placement import Dtype, Placement
 from filmgate.errors import BadSetting
+from filmgate.media.settings import check_settings
 from filmgate.models.contracts import Family, MemoryPrediction
-from filmgate.models.families.diffvsr.published import EXTRA, REPOSITORY
+from filmgate.models.families.diffvsr.published import REPOSITORY, explain_missing
 from filmgate.models.families.raft import RaftOptions
 from filmgate.models.registry import find_flow_files
 from filmgate.weights.store import WeightsStore
@@ -50,6 +51,7 @@ class DiffVsrOptions:
     """Size of the images on which flow is estimated, relative to the result: 1, 1/2 ... 1/16."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if self.flow == "dis" and self.flow_weights is not None:
             raise BadSetting(f"flow_weights is {self.flow_weights}, and dis has none: omit it")
         if not Fraction(1, 16) <= self.flow_scale <= 1:
@@ -90,7 +92,7 @@ def build_upscaler(
     # errors that are quick to find are raised before gigabytes are read
     Schedule().list_levels(options.steps)
     if find_spec("diffusers") is None:
-        raise BadSetting(f"the model diffvsr needs diffusers: {EXTRA}")
+        raise BadSetting(f"the model diffvsr needs diffusers: {explain_missing()}")
     flow = guide.build(spec, placement)
     dtype = placement.choose_dtype(options.dtype)
     folder = options.folder

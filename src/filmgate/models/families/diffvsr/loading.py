@@ -14,7 +14,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from filmgate.errors import BadSetting, BadWeights
-from filmgate.models.families.diffvsr.published import EXTRA, FILES, HUB, REPOSITORY
+from filmgate.models.families.diffvsr.published import (
+    FILES,
+    HUB,
+    REPOSITORY,
+    explain_missing,
+)
 from filmgate.models.families.diffvsr.schedule import Schedule
 from filmgate.models.families.diffvsr.stage import PROMPT_TOKENS, Networks
 from filmgate.models.families.diffvsr.vae import TinyVae
@@ -85,7 +90,7 @@ def get_network_builders() -> Mapping[str, Callable[[Mapping[str, Any]], nn.Modu
     try:
         from diffusers import ControlNetModel, UNet2DConditionModel
     except ImportError as error:
-        raise BadSetting(f"the model diffvsr needs diffusers: {EXTRA}") from error
+        raise BadSetting(f"the model diffvsr needs diffusers: {explain_missing()}") from error
     return {
         "unet": UNet2DConditionModel.from_config,
         "controlnet": ControlNetModel.from_config,
@@ -152,7 +157,9 @@ def _load_prompt(folder: Path) -> Tensor:
     try:
         from transformers import CLIPTextModel, CLIPTokenizer
     except ImportError as error:
-        raise BadSetting(f"{file} is missing, and making it needs transformers: {EXTRA}") from error
+        raise BadSetting(
+            f"{file} is missing, and making it needs transformers: {explain_missing()}"
+        ) from error
     tokens = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     full = (folder / "text_encoder" / "model.safetensors").is_file()
     encoder = CLIPTextModel.from_pretrained(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from filmgate.installation import advise_install
 from filmgate.weights.definitions import WeightsRepository
 
 HUB = "Jamichsu/Stream-DiffVSR"
 NETWORKS = ("unet", "controlnet", "vae")
 FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
-EXTRA = "it is not installed. Run pip install 'filmgate[diffusion]'"
 REPOSITORY = WeightsRepository(
     name="diffvsr",
     family="diffvsr",
@@ -24,3 +24,8 @@ REPOSITORY = WeightsRepository(
         "tokenizer/*|",
     ),
 )
+
+
+def explain_missing() -> str:
+    """Return how to get the libraries of the family."""
+    return f"it is not installed. Run {advise_install('diffusion')}"

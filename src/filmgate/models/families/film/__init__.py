@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filmgate.core.frame import StreamSpec
 from filmgate.device.placement import Dtype, Placement
+from filmgate.media.settings import check_settings
 from filmgate.models.contracts import Family, FrameInterpolator, check_tile
 from filmgate.weights.definitions import Weights
 from filmgate.weights.store import WeightsStore
@@ -44,6 +45,7 @@ class FilmOptions:
     """Rows of the image to process at a time: 64, 128 ... Default: by its size."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         check_tile(self.tile)
 
 

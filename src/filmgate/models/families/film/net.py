@@ -204,7 +204,8 @@ class Film(nn.Module):
     ) -> tuple[Pyramid, Pyramid]:
         """Return (flows, residuals) from features `a` to `b`, finest first, in pixels of a level.
 
-        `rows` of the finest level at a time, with the same result; None: all at once.
+        Both are float32 whatever the network's dtype is: float16 has no fractions of a thousand
+        pixels. `rows` of the finest level at a time, with the same result; None: all at once.
         """
         s, v = self.shape, None
         flows: Pyramid = []
@@ -213,7 +214,7 @@ class Film(nn.Module):
             if v is not None:
                 v = functional.interpolate(2 * v, a[level].shape[2:], mode="bilinear")
             band = max(1, rows >> level) if rows and level < TILED_LEVELS else a[level].shape[2]
-            result = self._estimate_residual(level, a[level], b[level], v, band)
+            result = self._estimate_residual(level, a[level], b[level], v, band).float()
             v = result if v is None else v + result
             flows.insert(0, v)
             residuals.insert(0, result)
@@ -267,7 +268,7 @@ class Film(nn.Module):
             to_a, to_b = backward[level][:, :, top:end] * t, forward[level][:, :, top:end] * (1 - t)
             aligned = [warp(x[level], flow, top) for pyramids, flow in ((a, to_a), (b, to_b))
                        for x in pyramids]  # fmt: skip
-            aligned += [to_a, to_b]
+            aligned += [to_a.to(a[1][level].dtype), to_b.to(a[1][level].dtype)]
             if level == s.fusion - 1:
                 net = torch.cat(aligned, 1)
                 continue

@@ -1,7 +1,7 @@
 """The family `image`: any single-image upscaler that spandrel knows, frame by frame.
 
 ESRGAN and its variants, SwinIR, SPAN, Real-ESRGAN's compact ones and dozens more; spandrel
-identifies them by their tensors. It is an extra of the package (`filmgate[image]`); weights are
+identifies them by their tensors. It is the extra `image` of the package; weights are
 the user's file, named by --model or --weights, unless another family claims it.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from filmgate.core.frame import StreamSpec
 from filmgate.device.placement import Dtype, Placement
 from filmgate.errors import BadSetting
+from filmgate.media.settings import check_settings
 from filmgate.models.contracts import ByHand, Family, ImageUpscaler, check_tile
 
 
@@ -32,6 +33,7 @@ class ImageOptions:
     """Sides of the squares to process at a time: 64, 128 ... Default: 384."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         check_tile(self.tile)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from filmgate.core.wrappers.tiled import Tile, tiled
 from filmgate.device.placement import Dtype, Placement
 from filmgate.errors import BadSetting, BadWeights, Unsupported
+from filmgate.installation import advise_install
 from filmgate.media.pixels import rgb as colour
 from filmgate.media.pixels.planes import Planes
 from filmgate.weights.state_dict import load_tensors
@@ -77,8 +78,8 @@ def load_network(path: Path) -> object:
     try:
         import spandrel
     except ImportError as error:
-        raise BadSetting("the model image needs spandrel, which is not installed: pip install "
-                         "filmgate[image]") from error  # fmt: skip
+        raise BadSetting("the model image needs spandrel, which is not installed: run "
+                         f"{advise_install('image')}") from error  # fmt: skip
     try:
         network = spandrel.ModelLoader().load_from_state_dict(load_tensors(path))
     except spandrel.UnsupportedModelError as error:

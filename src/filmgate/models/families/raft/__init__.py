@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from filmgate.device.placement import Placement
 from filmgate.errors import BadSetting
+from filmgate.media.settings import check_settings
 from filmgate.models.contracts import Family
 from filmgate.weights.definitions import Weights
 from filmgate.weights.store import WeightsStore
@@ -59,6 +60,7 @@ class RaftOptions:
     more time. Default: by their size."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if self.updates < 1:
             raise BadSetting(f"updates is {self.updates}: pass 1 or more")
 

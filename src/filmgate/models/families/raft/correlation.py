@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 LEVELS = 4
+MAX_MAPS = 65_535  # of one call of grid_sample: cuDNN fails with more
 _SQUARE = 8  # positions per side that share a look-up if their targets are close
 _GATHERED = (64 << 20, 4 << 20)  # bytes fetched at a time, on a GPU and on a CPU
 
@@ -69,8 +70,15 @@ class Volume:
             grid = torch.empty(len(pairs), side, side, 2, device=places.device)
             grid[..., 0] = (x * (2 / (width - 1)) - 1)[:, :, None]
             grid[..., 1] = (y * (2 / (height - 1)) - 1)[:, None]
-            result.append(functional.grid_sample(pairs, grid, align_corners=True).view(-1, side**2))
+            result.append(_sample_each(pairs, grid).view(-1, side**2))
         return torch.cat(result, 1).T.reshape(1, -1, *shape)
+
+
+def _sample_each(maps: Tensor, grid: Tensor) -> Tensor:
+    """Sample each map (n, 1, h, w) at its positions, as many maps at a time as cuDNN takes."""
+    pairs = zip(torch.split(maps, MAX_MAPS), torch.split(grid, MAX_MAPS), strict=True)
+    parts = [functional.grid_sample(some, at, align_corners=True) for some, at in pairs]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @dataclass(frozen=True, slots=True)

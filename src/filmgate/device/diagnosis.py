@@ -1,0 +1,30 @@
+"""Say why torch finds no GPU."""
+
+from __future__ import annotations
+
+import sys
+
+
+def explain_no_gpu() -> str:
+    """Return why models cannot run on a GPU here, "" if they can. Imports torch."""
+    import torch
+
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        return ""
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"torch {torch.__version__} is a build for the CPU"
+    if torch.version.hip is None and not _has_driver():
+        return "there is no NVIDIA driver"
+    built_for = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}"
+    return f"the driver shows no GPU that torch, built for {built_for}, can use"
+
+
+def _has_driver() -> bool:
+    """Return whether NVIDIA's driver library can be loaded."""
+    import ctypes
+
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,190 @@
+"""Read packets of other streams: on one growing timeline, and past damage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Stream
+
+from filmgate.media.streams.description import describe_stream
+from filmgate.media.streams.report import CopyReport
+
+JUMP = Fraction(1, 2)  # seconds back that count as a jump, as in the video
+_MAX_ERRORS = 16  # read errors in a row after which reading ends
+_MAX_HELD = 400  # packets of a stream that wait for the video's jump
+_GAP = Fraction(10)  # seconds forward that may be a wrong time instead of a gap
+_MAX_GAP = Fraction(3600)  # seconds forward that are a wrong time wherever the video has none
+_MAX_DIFFERENCE = 2  # seconds between the jumps of two streams at the same place
+_JUMPING = 0x200  # AVFMT_TS_DISCONT: the container's clock may start again
+DAMAGE = (av.FFmpegError, ValueError, OverflowError, IndexError)
+
+
+def get_time(packet: Packet[Any]) -> Fraction | None:
+    """Return when a packet is decoded, in seconds; None if it has no time."""
+    stamp = packet.pts if packet.dts is None else packet.dts
+    return None if stamp is None else stamp * packet.time_base
+
+
+def read_packets(
+    container: InputContainer, streams: Sequence[Stream], video: int, report: CopyReport
+) -> Iterator[Packet[Any]]:
+    """Yield the packets of `streams`, roughly in order of time.
+
+    Where the clock of a recording starts again, time continues as it does in the video, which has
+    index `video`. Reading continues behind damage, which `report` notes.
+    """
+    clocked = bool(container.format.flags & _JUMPING)
+    read = [s for s in container.streams if s in streams or (clocked and s.index == video)]
+    for stream in container.streams:
+        if stream not in read:
+            stream.discard = Discard.all
+    packets = _demux(container, read, report)
+    if "mov" in container.format.name:  # its tables cannot step back
+        yield from packets
+        return
+    wanted = {stream.index for stream in streams}
+    for packet in _Timeline(video if clocked else None, report).follow(packets):
+        if packet.stream.index in wanted:
+            yield packet
+
+
+def _demux(
+    container: InputContainer, streams: Sequence[Stream], report: CopyReport
+) -> Iterator[Packet[Any]]:
+    """Yield packets with data; after an error, reading is tried again behind it."""
+    errors, time = 0, Fraction(0)
+    while errors < _MAX_ERRORS:
+        try:
+            for packet in container.demux(streams):
+                if packet.size:
+                    errors, time = 0, get_time(packet) or time
+                    yield packet
+            return
+        except DAMAGE:
+            errors += 1
+            report.skip("other streams", time)
+
+
+@dataclass(slots=True)
+class _StreamClock:
+    """Where a stream is, in seconds: `shift` is added to its times."""
+
+    shift: Fraction
+    read: Fraction | None = None  # decoding time of the packet before, as it was read
+    last: Fraction | None = None  # the same on the continued timeline
+    end: Fraction = Fraction(0)  # of what is shown so far
+    held: list[Packet[Any]] = field(default_factory=list)
+    far: Packet[Any] | None = None  # a packet behind a gap, until the next one confirms its time
+
+
+class _Timeline:
+    """Continues time after jumps back: of each stream, or by as much as in the `video` if given."""
+
+    def __init__(self, video: int | None, report: CopyReport) -> None:
+        self._alone, self._video = video is None, _StreamClock(Fraction(0))
+        self._report = report
+        self._clocks: dict[int | None, _StreamClock] = {video: self._video}
+
+    def follow(self, packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
+        """Yield the packets with times that continue."""
+        for packet in packets:
+            clock = self._clocks.setdefault(packet.stream.index, _StreamClock(self._video.shift))
+            shift = self._video.shift
+            yield from self._settle_far(packet, clock)
+            if not clock.held and self._is_far(packet, clock):
+                clock.far = packet
+            elif clock.held or self._is_jump(packet, clock):
+                clock.held.append(packet)
+                if clock is self._video or self._is_decided(clock):
+                    yield from self._release(clock)
+            else:
+                yield self._place(packet, clock)
+            if self._video.shift != shift:  # the video has jumped, so others can follow
+                for other in self._clocks.values():
+                    yield from self._release(other)
+        for clock in self._clocks.values():
+            yield from self._release(clock)
+            if clock.far is not None:
+                yield self._place(clock.far, clock)
+
+    def _is_far(self, packet: Packet[Any], clock: _StreamClock) -> bool:
+        """Whether a packet is so much later than the one before that its time may be wrong."""
+        time = get_time(packet)
+        if time is None or clock.last is None or packet.stream.type not in ("audio", "video"):
+            return False
+        return time + clock.shift > clock.last + _GAP
+
+    def _settle_far(self, packet: Packet[Any], clock: _StreamClock) -> Iterator[Packet[Any]]:
+        """Yield the packet behind a gap; without the gap if `packet` shows that there is none."""
+        far, clock.far = clock.far, None
+        if far is None:
+            return
+        time = get_time(packet)
+        if time is not None and clock.last is not None:
+            if abs(time + clock.shift - clock.last) < _GAP:
+                far.pts = far.dts = round((clock.end - clock.shift) / far.time_base)
+            elif clock is not self._video and time + clock.shift > clock.last + _MAX_GAP:
+                clock.held.append(far)
+                return
+        yield self._place(far, clock)
+
+    def _is_jump(self, packet: Packet[Any], clock: _StreamClock) -> bool:
+        time = get_time(packet)
+        if time is None or clock.last is None:
+            return False
+        if self._alone and packet.stream.type not in ("audio", "video"):
+            return False
+        return time + clock.shift < clock.last - JUMP
+
+    def _is_decided(self, clock: _StreamClock) -> bool:
+        """Whether the jump is known: the video has made it, or does not make it."""
+        return self._alone or len(clock.held) > _MAX_HELD or self._is_same_jump(clock)
+
+    def _is_same_jump(self, clock: _StreamClock) -> bool:
+        """Whether the held packets follow the video's jump."""
+        start = get_time(clock.held[0])
+        if clock.shift == self._video.shift or start is None:
+            return False
+        return abs(start + self._video.shift - clock.end) < _MAX_DIFFERENCE
+
+    def _release(self, clock: _StreamClock) -> Iterator[Packet[Any]]:
+        """Yield the packets that waited, on the continued timeline."""
+        if not clock.held:
+            return
+        start = get_time(clock.held[0]) or Fraction(0)
+        first = clock.held[0]
+        if clock is self._video and first.pts is not None:
+            start = first.pts * first.time_base
+        same = clock is not self._video and self._is_same_jump(clock)
+        clock.shift = self._video.shift if same else clock.end - start
+        held, clock.held, clock.read = clock.held, [], None
+        for packet in held:
+            yield self._place(packet, clock)
+
+    def _place(self, packet: Packet[Any], clock: _StreamClock) -> Packet[Any]:
+        """Shift a packet's times, and move the clock behind it.
+
+        Audio whose times stand still or step back continues at the end of the packet before.
+        """
+        time = get_time(packet)
+        stuck = time is not None and clock.read is not None and time <= clock.read
+        clock.read = time
+        ticks = round(clock.shift / packet.time_base)
+        if stuck and packet.stream.type == "audio":
+            self._report.move(describe_stream(packet.stream), clock.end)
+            packet.pts = packet.dts = round(clock.end / packet.time_base)
+        elif ticks:
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks
+        time = get_time(packet)
+        if time is not None:
+            shown = time if packet.pts is None else packet.pts * packet.time_base
+            clock.last = time
+            clock.end = max(clock.end, shown + (packet.duration or 0) * packet.time_base)
+        return packet

@@ -1,0 +1,27 @@
+"""Keep the priority of threads that an encoder changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+@contextmanager
+def keep_priority() -> Iterator[None]:
+    """Give all threads of this process the scheduling back that this one had before the `with`.
+
+    SVT-AV1, opened by root, makes its threads and the one that opens it real-time threads of the
+    highest priority: other programs of the machine then hardly run. Does nothing but on Linux.
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # no /proc; a thread that ended
+            for thread in os.listdir("/proc/self/task"):
+                if os.sched_getscheduler(int(thread)) != policy:
+                    os.sched_setscheduler(int(thread), policy, parameters)

@@ -1,0 +1,90 @@
+"""The family `blazepose`: people in a video, and 33 points of each, in three dimensions.
+
+Bazarevsky et al., "BlazePose: On-device Real-time Body Pose Tracking", 2020. The weights are those
+of MediaPipe's package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from filmgate.core.stage import AnyStage
+from filmgate.device.placement import Placement
+from filmgate.models.contracts import Family
+from filmgate.models.people.published import MEDIAPIPE, verify_files
+from filmgate.weights.definitions import Weights
+
+DETECTOR = Weights(
+    name="blazepose_detector",
+    family="blazepose",
+    file="pose_detection.tflite",
+    size_bytes=2_959_046,
+    sha256="9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+    licence="Apache-2.0",
+    commercial=True,
+    proven=True,
+    path="mediapipe/modules/pose_detection/pose_detection.tflite",
+    wheel=MEDIAPIPE,
+)
+POINTS = Weights(
+    name="blazepose_points",
+    family="blazepose",
+    file="pose_landmark_full.tflite",
+    size_bytes=6_440_512,
+    sha256="e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+    licence="Apache-2.0",
+    commercial=True,
+    proven=True,
+    path="mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+    wheel=MEDIAPIPE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlazePoseOptions:
+    """Options of the family `blazepose`."""
+
+    weights: Path | None = None
+    """A folder with the files of weights. Default: the models folder."""
+
+    most: int = 8
+    """How many people are followed at most."""
+
+    every: int = 10
+    """Frames between searches of the complete image for new people."""
+
+    threshold: float = 0.9
+    """Lowest score at which people are found, 0 to 1. A lower one finds more, right and wrong."""
+
+    smooth: bool = True
+    """Smooth the points over time."""
+
+
+def build_tracker(options: BlazePoseOptions, placement: Placement) -> AnyStage:
+    """See `Family.build_tracker`."""
+    from filmgate.models.families.blazepose import model
+    from filmgate.models.people.detector import Detector
+    from filmgate.models.people.networks import open_network
+    from filmgate.models.people.smoothing import OneEuro
+    from filmgate.models.people.tracker import Tracker
+
+    files = verify_files((DETECTOR, POINTS), options.weights)
+    finder = placement.load(open_network, files[0], model.DETECTOR_SHAPES)
+    network = placement.load(open_network, files[1], model.POINTS_SHAPES)
+    detector = Detector(finder, model.STRIDES, min(0.5, options.threshold))
+    return Tracker(
+        model.PoseModel(detector, network), options.most, options.every, options.threshold,
+        OneEuro() if options.smooth else None,
+    )  # fmt: skip
+
+
+FAMILY = Family(
+    name="blazepose",
+    summary="People: 33 points of each body, on the CPU.",
+    options=BlazePoseOptions,
+    uses_device=False,
+    build_tracker=build_tracker,
+    weights=(DETECTOR, POINTS),
+    needs_all_weights=True,
+)

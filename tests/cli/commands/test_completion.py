@@ -1,0 +1,48 @@
+"""`filmgate completion`: the scripts, and bash completing with its own."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from filmgate.cli.main import main
+from filmgate.errors import Exit
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_script_has_every_command_and_the_flags_of_tasks(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", shell]) == Exit.DONE
+    script = capsys.readouterr().out
+    for word in ("upscale", "models", "completion", "scale", "deinterlace", "h264_nvenc"):
+        assert word in script
+
+
+def test_bash_completes_commands_flags_choices_and_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash here")
+    assert main(["completion", "bash"]) == Exit.DONE
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    (tmp_path / "in.mp4").touch()
+    words = {
+        "up": "upscale",
+        "upscale --sc": "--scale",
+        "convert in": "in.mp4",
+        "convert --codec hevc_n": "hevc_nvenc",
+        "models pu": "pull",
+    }
+    tries = "\n".join(f"try filmgate {word}" for word in words)
+    program = (
+        "source ./script\n"
+        'try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _filmgate; '
+        'echo "${COMPREPLY[*]}"; }\n' + tries
+    )
+    result = subprocess.run([bash, "-c", program], cwd=tmp_path, capture_output=True, text=True,
+                            check=True)  # fmt: skip
+    assert result.stdout.splitlines() == list(words.values())
+    assert result.stderr == ""

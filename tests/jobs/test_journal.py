@@ -1,0 +1,143 @@
+"""A slow run that is stopped between two commits resumes there, and its result is the same."""
+
+import os
+from collections.abc import Generator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import filmgate as fg
+from filmgate.errors import Interrupted
+from filmgate.jobs import journal
+from filmgate.jobs.run_directory import RunDirectory
+from filmgate.media.sinks import RecordOutput
+from tests import videos
+
+PLAN = fg.Plan(chunk=4, segment_frames=8)
+STORED = {journal.FRAMES, journal.PROGRESS}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return videos.make(
+        videos.Video(frames=20, sounds=("aac",)), tmp_path_factory.mktemp("in") / "in.mp4"
+    )
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that takes long for a segment: here every point is worth storing."""
+    monkeypatch.setattr(journal, "INTERVAL_S", 0.0)
+
+
+def job_of(source: Path, path: Path) -> fg.Job:
+    sink: Any = fg.VideoOutput(path, preset="veryfast")
+    if path.suffix == ".png":
+        sink = fg.ImageOutput(path)
+    elif path.suffix == ".jsonl":
+        sink = RecordOutput(path)
+    return fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(factor=2),))
+
+
+def run_and_pause(job: fg.Job, plan: fg.Plan = PLAN) -> Generator[int, None, None]:
+    """Pause a run at every point that it stores, until it is done; yield where it began."""
+    options = fg.ResumeOptions(pause_after=Fraction(0))
+    for _ in range(100):
+        read, done = 0, False
+        try:
+            for event in fg.events(job, plan, resume_options=options):
+                read = event.read if isinstance(event, fg.Started) else read
+                done = done or isinstance(event, fg.Done)
+        except Interrupted:
+            pass
+        yield read
+        if done:
+            return
+
+
+def read_all(path: Path) -> dict[str, bytes]:
+    files = [path] if path.is_file() else sorted(path.parent.iterdir())
+    return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize(
+    "name", ["out.mp4", pytest.param("frames/%04d.png", marks=pytest.mark.slow), "out.jsonl"]
+)
+def test_run_stopped_between_commits_resumes_there(name: str, source: Path, tmp_path: Path) -> None:
+    """The encoder gets the frames since the last commit again: the file is the same, byte for
+    byte."""
+    job = job_of(source, tmp_path / "one" / name)
+    (tmp_path / "one").mkdir()
+    list(fg.events(job, PLAN))
+    again = job_of(source, tmp_path / "other" / name)
+    (tmp_path / "other").mkdir()
+    starts = list(run_and_pause(again))
+    assert starts == [0, 4, 8, 12, 16, 20]
+    assert read_all(tmp_path / "one" / name) == read_all(tmp_path / "other" / name)
+    assert os.listdir(tmp_path / "other") == [name.partition("/")[0]]
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        (journal.FRAMES, "truncated"),
+        *(
+            pytest.param(name, way, marks=pytest.mark.slow)
+            for name in sorted(STORED)
+            for way in ("changed", "missing")
+        ),
+    ],
+)
+def test_damaged_journal_costs_time_and_nothing_else(
+    name: str, way: str, source: Path, tmp_path: Path
+) -> None:
+    job = job_of(source, tmp_path / "out.mp4")
+    list(fg.events(job, PLAN))
+    reference = (tmp_path / "out.mp4").read_bytes()
+    (tmp_path / "out.mp4").unlink()
+    runs = run_and_pause(job)
+    assert [next(runs) for _ in range(3)] == [0, 4, 8]
+    file = RunDirectory.for_result(tmp_path / "out.mp4").path / name
+    data = file.read_bytes()
+    file.unlink()
+    if way != "missing":
+        middle = len(data) // 2
+        file.write_bytes(data[:middle] + (b"" if way == "truncated" else b"?" + data[middle + 1 :]))
+    assert next(runs) == 8, "the last commit"
+    assert list(runs)[-1] == 20
+    assert (tmp_path / "out.mp4").read_bytes() == reference
+
+
+def test_fast_run_stores_no_frames(source: Path, tmp_path: Path) -> None:
+    job = job_of(source, tmp_path / "out.mp4")
+    stored = set()
+    for event in fg.events(job, PLAN):
+        if isinstance(event, fg.Progress) and event.read > 8:
+            stored |= STORED & set(os.listdir(tmp_path / "out.mp4.filmgate"))
+    assert not stored
+
+
+@pytest.mark.usefixtures("slow")
+def test_full_disk_ends_the_journal_and_not_the_run(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal.FrameJournal, "_open", open_full)
+    job = job_of(source, tmp_path / "out.mp4")
+    (*_, done) = fg.events(job, PLAN)
+    assert isinstance(done, fg.Done)
+
+
+def open_full(self: journal.FrameJournal, mode: str) -> None:
+    self._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
+
+
+@pytest.mark.usefixtures("slow")
+def test_frames_to_replace_need_the_start_of_their_segment(source: Path, tmp_path: Path) -> None:
+    """They show the last good image since then, which a later point does not have."""
+    plan = replace(PLAN, bad_frames=((3, 5),))
+    assert list(run_and_pause(job_of(source, tmp_path / "out.mp4"), plan)) == [0, 8, 16]

@@ -1,0 +1,28 @@
+"""Copy a video with its other streams, without the machinery of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import VideoFile
+
+
+def copy(
+    source: VideoFile, sink: VideoOutput, time_scale: Fraction = Fraction(1), **options: Any
+) -> Any:
+    """Copy all frames, `time_scale` times as long; return the closed writer."""
+    reader = source.open()
+    if sink.suffix not in (".webm", ".y4m"):
+        sink = replace(sink, preset="ultrafast")
+    with sink.open(reader.metadata, reader.spec, time_scale=time_scale, **options) as writer:
+        for frames, _ in reader.read(None, 8):
+            writer.write([
+                replace(frame, time=frame.time * time_scale, duration=frame.duration * time_scale)
+                for frame in frames
+            ])  # fmt: skip
+        writer.complete()
+        writer.publish()
+    return writer
