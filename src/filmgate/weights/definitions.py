@@ -25,8 +25,8 @@ class Published:
     """Weights that were published; their family's module defines them.
 
     `hub`: the repository, "owner/name". `commercial` None: the licence does not say. `terms` must
-    be accepted once. `proven`: the published weights have passed `models try`. `flag`: what names
-    another place on the command line.
+    be accepted once. `proven`: the day and the figures of a trial of the published weights; empty:
+    they are unproven. `flag`: what names another place on the command line.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Published:
     hub: str = ""
     revision: str = "main"
     terms: str | None = None
-    proven: bool = False
+    proven: str = ""
     flag: str = "--weights"
 
     @property

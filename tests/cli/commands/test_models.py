@@ -154,7 +154,7 @@ def test_weights_are_listed_downloaded_and_verified(
 
     row = find_row()
     assert (row["state"], row["licence"], row["commercial"]) == ("absent", "MIT", True)
-    assert (row["proven"], row["accepted"]) == (False, True)
+    assert (row["proven"], row["accepted"]) == ("", True)
     assert "depends" in run_models(capsys)
     assert "there are no weights in" in run_models(capsys, "verify")
     assert "toy is in " in run_models(capsys, "pull", "toy")

