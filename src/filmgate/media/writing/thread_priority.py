@@ -21,7 +21,13 @@ def keep_priority() -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # no /proc; a thread that ended
-            for thread in os.listdir("/proc/self/task"):
-                if os.sched_getscheduler(int(thread)) != policy:
-                    os.sched_setscheduler(int(thread), policy, parameters)
+        for thread in _list_threads():
+            with suppress(OSError):  # it has ended
+                if os.sched_getscheduler(thread) != policy:
+                    os.sched_setscheduler(thread, policy, parameters)
+
+
+def _list_threads() -> list[int]:
+    with suppress(OSError):  # no /proc
+        return [int(name) for name in os.listdir("/proc/self/task")]
+    return []
