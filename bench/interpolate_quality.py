@@ -286,7 +286,8 @@ def main() -> None:
         "published": PUBLISHED,
         "clips": rows,
     }
-    print(write_result("interpolate_quality", result))
+    small = "" if options.side == MAX_SIDE else f"_{options.side}"
+    print(write_result(f"interpolate_quality{small}", result))
 
 
 def _format_row(name: str, row: dict[str, Any], methods: Methods) -> str:

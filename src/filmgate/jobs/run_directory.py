@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from filmgate.backends.worker_process import WORKER
@@ -31,6 +32,7 @@ _OWN_NAMES = re.compile(
     r"|\.?\d{6,}\.(nut|mov|jsonl|png|jpe?g|webp|tiff?)|(result|playable)\.\w+|\.playable\.[0-9a-f]{8}\.part\.\w+"
 )
 # After a power cut its end may be zero bytes, as it is not synced.
+_LOOKS, _LOOK_S = 5, 0.02  # how often a directory that is not a run's is looked at again
 _HOLDER = re.compile(rb"(process \d.*)?\0*", re.DOTALL)
 
 
@@ -63,8 +65,12 @@ class RunDirectory:
         try:
             created = _create(self.path)
             foreign = self.find_foreign_files()
-            if foreign and (holder := self.read_holder()):
-                raise self._explain_busy(holder)
+            for _ in range(_LOOKS if foreign else 0):  # a run may start or end at this moment
+                if holder := self.read_holder():
+                    raise self._explain_busy(holder)
+                Event().wait(_LOOK_S)
+                if not (foreign := self.find_foreign_files()):
+                    break
             if foreign:
                 raise BadSetting(
                     f"{self.path} is not the folder of a run: it holds {foreign}. Nothing in it "
@@ -114,10 +120,11 @@ class RunDirectory:
         for name in sorted(os.listdir(self.path)):
             if not is_own_name(name):
                 others.append(name)
-            elif _is_file(self.path / name):
+                continue
+            with suppress(FileNotFoundError):  # the run that works here deleted it
+                if not stat.S_ISREG(os.lstat(self.path / name).st_mode):
+                    return f"{name}, which is no regular file"
                 own.add(name)
-            elif os.path.lexists(self.path / name):  # else the run that works here deleted it
-                return f"{name}, which is no regular file"
         if "lock" in own and not _HOLDER.fullmatch(_read_start(self.path / "lock")):
             return "lock, which no run wrote"
         if ("job.json" in own and self._has_job()) or ("lock" in own and not others):
@@ -256,13 +263,18 @@ def _find_stoppable_process() -> int | None:
 
 def _create(folder: Path) -> bool:
     """Create the folder and return True, False if it exists. Raises OSError."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
-        return False
-    return True
+    while True:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            with suppress(FileNotFoundError):  # a run has just removed it
+                if stat.S_ISDIR(os.stat(folder).st_mode):
+                    return False
+                raise
+            if os.path.islink(folder):  # to nothing
+                raise
+            continue
+        return True
 
 
 def _is_file(path: Path) -> bool:
