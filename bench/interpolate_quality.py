@@ -286,7 +286,10 @@ def main() -> None:
         "published": PUBLISHED,
         "clips": rows,
     }
-    small = "" if options.side == MAX_SIDE else f"_{options.side}"
+    small = ""
+    if options.side != MAX_SIDE:
+        small = f"_{options.side}"
+        result["measured_by"] = f"bench/interpolate_quality.py --side {options.side}"
     print(write_result(f"interpolate_quality{small}", result))
 
 
