@@ -63,7 +63,7 @@ PHRASES = {
 # Files in which a word is a term of the field or the name of a thing.
 ALLOWED = (
     (r"families/film|test_film|film_speed|_film\.py|models/tiny|film_net|docs/models", ("film",)),
-    (r"interpolate_quality|test_doctor|reading/side_data|tests/gpu", ("film",)),
+    (r"interpolate_quality|test_doctor|reading/side_data|tests/gpu|_on_cuda", ("film",)),
     (r"tests/(models/test_registry|pipeline/test_wrapping|tasks)", ("film",)),
     (r"families/test_raft\.py", ("picture",)),  # in the name of recorded values
     (r"tests/house/(test_)?glossary\.py|bench/results/|tests/golden/|LICENSE", tuple(WORDS)),

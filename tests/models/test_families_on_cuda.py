@@ -20,12 +20,14 @@ from filmgate.device.placement import Placement
 from filmgate.media.pixels.planes import Planes
 from filmgate.models import flow_model
 from filmgate.models.families.diffvsr import DiffVsrOptions
+from filmgate.models.families.film import FilmOptions
 from filmgate.models.flow_model import Guide
 from filmgate.models.registry import find_family, list_flow_models, load_families
 from filmgate.tasks import interpolate, upscale
 from filmgate.testing.fake_cuda import fake_cuda
 from filmgate.testing.laws import assert_same_frames, run_chain
 from filmgate.testing.sample_video import make_sample_video
+from tests.gpu.shared import make_film_weights
 from tests.models import tiny, tiny_diffvsr
 
 VIDEO = make_sample_video(3, pixels="yuv420p", width=48, height=40)
@@ -70,6 +72,8 @@ def test_every_family_that_uses_a_device_is_tried() -> None:
 def run(name: str, device: str, sleeps: bool = False) -> tuple[Frame, ...]:
     """Return the frames that a device makes, on the CPU."""
     task = tiny.with_weights(SAMPLES[name])
+    if name == "film":
+        task = replace(task, options=FilmOptions(weights=make_film_weights()))
     if name == "diffvsr":
         options = DiffVsrOptions(weights=tiny_diffvsr.folder(), steps=1, flow="dis")
         task = replace(task, options=options)
@@ -92,6 +96,14 @@ def get_values(frame: Frame) -> list[Any]:
     assert isinstance(frame.image, Planes)
     flow = frame.extras.get("flow_prev")
     return [*frame.image.arrays, *([] if flow is None else [flow])]
+
+
+@mark_slow(HEAVY)
+def test_no_family_makes_flat_frames(name: str) -> None:
+    """Of which every device would make the same."""
+    for frame in run_on_cpu(name):
+        assert isinstance(frame.image, Planes)
+        assert frame.image.arrays[0].std() > 2
 
 
 @mark_slow(HEAVY)
