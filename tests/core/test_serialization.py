@@ -4,20 +4,26 @@ import math
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from typing_extensions import TypeAliasType
 
 from filmgate.core import serialization
 from filmgate.core.frame import Frame, Position
 from filmgate.core.serialization import dumps, loads
 from filmgate.errors import FilmgateError, StageContractError
+
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+Named = TypeAliasType("Named", np.ndarray)  # type: ignore[type-arg]
+Generic = TypeAliasType("Generic", np.ndarray[Any, np.dtype[Scalar]], type_params=(Scalar,))
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,17 @@ def test_gpu_tensors_are_restored_on_the_cpu_if_there_is_no_gpu(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert torch.equal(serialization._decode_tensor(entry, blob), torch.arange(4))
     assert serialization._decode_tensor({**entry, "shape": [0]}, b"").device.type == "cpu"
+
+
+def test_fields_may_have_a_type_that_a_type_statement_names() -> None:
+    for hint in (Named, Generic[np.float32]):  # NDArray is such a name from NumPy 2.5 on
+        cls = make_dataclass("Aliased", [("grid", hint)], frozen=True)
+        cls.__module__ = __name__
+        globals()["Aliased"] = cls
+        grid = np.arange(4, dtype=np.float32)
+        assert equal(loads(dumps(cls(grid))).grid, grid)
+        with pytest.raises(FilmgateError, match="wanted"):
+            loads(dumps(cls("text")))
 
 
 def test_views_of_arrays_and_tensors_are_restored() -> None:

@@ -237,8 +237,17 @@ def _list_plain_fields(cls: Any) -> dict[str, Any] | None:
     return found if all(map(_may_be_plain, found.values())) else None
 
 
+def _resolve_alias(hint: Any) -> Any:
+    """Return the type that a `type` statement names; NumPy has such names from 2.5 on."""
+    if hasattr(hint, "__value__"):
+        return _resolve_alias(hint.__value__)
+    named = getattr(get_origin(hint), "__value__", None)
+    return hint if named is None else _resolve_alias(named[get_args(hint)])
+
+
 def _may_be_plain(hint: Any) -> bool:
     """Whether some plain value has this type."""
+    hint = _resolve_alias(hint)
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(map(_may_be_plain, args))
@@ -249,6 +258,7 @@ def _may_be_plain(hint: Any) -> bool:
 
 def _has_type(value: Any, hint: Any) -> bool:
     """Whether a plain value has the type that its field declares; unknown types fit any value."""
+    hint = _resolve_alias(hint)
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_has_type(value, arg) for arg in args)
