@@ -44,7 +44,7 @@ def make_ours(rows: int | None = None) -> Interpolator:
     interpolator = FilmInterpolator(net, DEVICE, DTYPE, rows)
 
     def interpolate(a: Planes, b: Planes) -> Planes:
-        (result,) = interpolator.interpolate(a, b, [HALF])
+        (result,) = interpolator(a, b, [HALF])
         return result
 
     return interpolate

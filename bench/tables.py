@@ -88,7 +88,7 @@ def make_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     columns = list(next(iter(rows.values())))
     lines = [["", *(HEADINGS.get(column, column) for column in columns)]]
     lines += [["---"] * (len(columns) + 1)]
-    lines += [[name, *(format_cell(row[column]) for column in columns)]
+    lines += [[name, *(format_cell(row.get(column, "")) for column in columns)]
               for name, row in rows.items()]  # fmt: skip
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

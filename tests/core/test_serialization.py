@@ -20,9 +20,8 @@ from filmgate.core.frame import Frame, Position
 from filmgate.core.serialization import dumps, loads
 from filmgate.errors import FilmgateError, StageContractError
 
-
 Scalar = TypeVar("Scalar", bound=np.generic)
-Named = TypeAliasType("Named", np.ndarray)  # type: ignore[type-arg]
+Named = TypeAliasType("Named", np.ndarray)
 Generic = TypeAliasType("Generic", np.ndarray[Any, np.dtype[Scalar]], type_params=(Scalar,))
 
 

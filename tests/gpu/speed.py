@@ -152,11 +152,11 @@ def make_film(setup: Setup) -> Any:
     return import_benchmark("_film").make_network(setup.device, get_half(setup), shape)
 
 
-def build_film(setup: Setup) -> Method:
+def build_film(setup: Setup, large: bool = True) -> Method:
     from filmgate.models.families.film.interpolator import HALF, FilmInterpolator
 
-    film = FilmInterpolator(make_film(setup), setup.device, get_half(setup))
-    return use_pairs(lambda a, b: film.interpolate(a, b, [HALF])[0])
+    film = FilmInterpolator(make_film(setup), setup.device, get_half(setup), large_bands=large)
+    return use_pairs(lambda a, b: film(a, b, [HALF])[0])
 
 
 def build_plain_film(setup: Setup) -> Method:
@@ -181,9 +181,12 @@ def make_rife(setup: Setup) -> Any:
 
 
 def build_rife(setup: Setup) -> Method:
+    import torch
+
     from filmgate.models.families.rife.interpolator import RifeInterpolator
 
-    rife = RifeInterpolator(make_rife(setup), setup.device, get_half(setup))
+    net = make_rife(setup).to(memory_format=torch.channels_last)
+    rife = RifeInterpolator(net, setup.device, get_half(setup))
     return use_pairs(lambda a, b: rife.interpolate(a, b, [Fraction(1, 2)])[0])
 
 
@@ -293,6 +296,8 @@ def build_plain_raft(setup: Setup) -> Method:
 
 COMPARISONS = (
     Comparison("film", (PORTRAIT, FULL_HD), build_film, build_plain_film),
+    Comparison("film, low memory", (PORTRAIT, FULL_HD), partial(build_film, large=False),
+               build_plain_film),
     Comparison("rife", (PORTRAIT, FULL_HD), build_rife, build_plain_rife),
     Comparison("compact x2", (PORTRAIT, FULL_HD), partial(build_compact, 2, None),
                partial(build_compact, 2, COMPLETE)),

@@ -29,6 +29,15 @@ class FrameInterpolator(Protocol):
     ) -> Sequence[object]: ...
 
 
+@runtime_checkable
+class LowMemoryInterpolator(Protocol):
+    """A FrameInterpolator that has a slower form with lower memory use."""
+
+    def low_memory(self) -> FrameInterpolator:
+        """Return that form, or itself if there is none; its last bits may differ."""
+        ...
+
+
 class ImageUpscaler(Protocol):
     """Return the image enlarged: planes to planes of the same format.
 

@@ -9,11 +9,11 @@ from filmgate.core.adapters import UntilNext, Window, windowed
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.job import Task
 from filmgate.core.model_cache import ModelCache
-from filmgate.core.stage import AnyStage
+from filmgate.core.stage import AnyStage, StageWrapper
 from filmgate.core.wrappers.model_stage import CHECKS, ModelStage
 from filmgate.errors import BadOutput, BadSetting
 from filmgate.media.rates import check_fraction, check_rate
-from filmgate.models.contracts import Family, FrameInterpolator
+from filmgate.models.contracts import Family, FrameInterpolator, LowMemoryInterpolator
 from filmgate.models.registry import build_interpolator, find_family, list_interpolators
 from filmgate.tasks.model_task import ModelTask
 from filmgate.tasks.output_times import Grid
@@ -108,14 +108,7 @@ class Interpolate(ModelTask):
 
         placement = self.place(models)
         model = build_interpolator(self.model, spec, self.options, placement)
-        stage = windowed(
-            FillGap(self.grid, self.ends == "drop", model),
-            0,
-            1,
-            name="interpolate",
-            output=self.grid.describe_output,
-            first_index=self.grid.first_index,
-        )
+        stage = build_stage(FillGap(self.grid, self.ends == "drop", model))
         weights = self.hash_weights()
         model_stage = ModelStage(
             stage,
@@ -172,6 +165,27 @@ class FillGap:
             frame.with_image(image, time=output.time, duration=output.duration)
             for output, image in zip(outputs, images, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class FillGaps(StageWrapper):
+    """The stage that makes the outputs between frames; `gap` is what it does between two."""
+
+    gap: FillGap
+
+    def low_memory(self) -> AnyStage:
+        """Return the stage with the model's form of lower memory use, or itself."""
+        model = self.gap.interpolate
+        small = model.low_memory() if isinstance(model, LowMemoryInterpolator) else model
+        return self if small is model else build_stage(replace(self.gap, interpolate=small))
+
+
+def build_stage(gap: FillGap) -> FillGaps:
+    """Return the stage that applies `gap` to each frame and the next one."""
+    grid = gap.grid
+    stage = windowed(gap, 0, 1, name="interpolate", output=grid.describe_output,
+                     first_index=grid.first_index)  # fmt: skip
+    return FillGaps(stage, gap)
 
 
 def samples() -> tuple[Interpolate, ...]:

@@ -1,6 +1,7 @@
 """FILM: recorded values, published keys, and bands and memos with the same results."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 import filmgate as fg
 from filmgate.core.frame import ColorTags, StreamSpec
+from filmgate.core.wrappers.model_stage import with_low_memory
 from filmgate.device.tensor_memory import LiveMemory
 from filmgate.errors import BadWeights, Unsupported
 from filmgate.flow.warp_torch import warp
@@ -20,9 +22,11 @@ from filmgate.media.pixels.planes import Planes
 from filmgate.models import registry
 from filmgate.models.families import film
 from filmgate.models.families.film import FilmOptions
-from filmgate.models.families.film.interpolator import choose_band_rows
+from filmgate.models.families.film.interpolator import FilmInterpolator, choose_band_rows
 from filmgate.models.families.film.net import Film, Shape
 from filmgate.quality.verify import check
+from filmgate.tasks.interpolate import FillGap, build_stage
+from filmgate.tasks.output_times import Grid
 from tests import videos
 from tests.models import tiny
 
@@ -182,7 +186,7 @@ def test_the_memo_changes_no_bit() -> None:
     first = going_on(a, b, [HALF])
     assert same(going_on(b, c, [HALF]), fresh(b, c, [HALF]))
     assert same(going_on(a, b, [HALF]), first)
-    assert len(going_on.__self__.memo) == 1
+    assert len(going_on.memo) == 1
 
 
 def test_eighths_are_midpoints_of_midpoints_and_thirds_scale_the_flow() -> None:
@@ -265,19 +269,34 @@ def test_an_image_in_half_precision_is_close_to_that_in_float32(net: Film) -> No
 
 
 @pytest.mark.slow
+def test_on_a_gpu_bands_are_larger_and_a_small_budget_makes_them_small() -> None:
+    net = Film(tiny.FILM)
+    large = FilmInterpolator(net, "cuda", torch.float16, large_bands=True)
+    small = large.low_memory()
+    assert (small.large_bands, small.low_memory()) == (False, small)
+    gap = FillGap(Grid(factor=Fraction(2)), drop=False, interpolate=large)
+    reduced: Any = with_low_memory(build_stage(gap))
+    assert reduced.gap.interpolate == small
+    fixed = replace(large, rows=64)
+    assert fixed.low_memory() is fixed, "the user's setting counts"
+    assert choose_band_rows(1216, 832, large=True) is None
+    assert choose_band_rows(1080, 1920) == 128
+    assert choose_band_rows(1080, 1920, large=True) == 256
+
+
 @pytest.mark.parametrize(
     ("width", "height", "gb"), [(832, 1216, 1.4), (1920, 1088, 2.5), (3840, 2176, 7.9)]
 )
 def test_the_predicted_peak_on_a_gpu_is_within_the_limit(
     width: int, height: int, gb: float
 ) -> None:
-    """Half precision, in bands; live bytes, and what cuDNN's layouts take. No GPU was available."""
+    """Half precision, in small bands; live bytes, and what cuDNN's layouts take."""
     half = torch.float16
     with LiveMemory(layouts=True) as live:
         net = Film(Shape(), "meta").to(half).requires_grad_(False)
         live.add(*net.parameters())
         sides = [torch.empty(1, 3, height, width, dtype=half, device="meta") for _ in range(2)]
-        rows = choose_band_rows(width)
+        rows = choose_band_rows(height, width)
         made = drawn(net, *ends(net, *sides, rows=rows), rows=rows)
     assert made.shape == (1, 3, height, width)
     assert live.peak < gb * 1e9

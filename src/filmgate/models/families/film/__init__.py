@@ -60,7 +60,8 @@ def build_interpolator(
     dtype = placement.choose_dtype(options.dtype)
     file = WeightsStore.open_default().verify(WEIGHTS, options.weights)
     network = placement.load(open_network, file, dtype)
-    return FilmInterpolator(network, placement.device, dtype, options.tile).interpolate
+    gpu = placement.device != "cpu"
+    return FilmInterpolator(network, placement.device, dtype, options.tile, large_bands=gpu)
 
 
 def tensor_shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
