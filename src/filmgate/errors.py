@@ -7,8 +7,12 @@
     │   ├── Unsupported                   a valid video, but not for what was asked
     │   ├── OutputExists                  the result would overwrite a file
     │   ├── DoesNotFit                    no plan keeps the memory budget
-    │   └── BadWeights                    a weights file is missing, damaged or another model's
-    ├── Busy                          75  another process works on the same result
+    │   ├── BadWeights                    a weights file is missing, damaged or another model's
+    │   ├── JobConflict                   the job is in another state, or another one, than assumed
+    │   └── UnknownJob                    the queue has no such job, or not any more
+    ├── Busy                          75  another process works on the same result or queue
+    ├── QueueFull                     75  the queue takes no more jobs at this moment
+    ├── LeaseLost                      3  a worker's lease has ended: what it reports is refused
     ├── NotFetched                     3  a download did not finish; what arrived is kept
     ├── NotLoaded                      3  a library cannot be loaded, or the system gives no memory
     ├── OutOfMemory                    3  one stage's batch did not fit; its state is still valid
@@ -21,12 +25,14 @@
 
 A message says what was found, what was wanted and what to do, with the values. Exit codes: 0 done,
 1 a check failed, 2 a user error, 3 an internal error, 4 done, but damage was concealed or parts of
-other streams were lost at the end, 75 another process holds the run, 130 interrupted.
+other streams were lost at the end, 75 another process holds the run or the queue, or the queue is
+full, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import errno
+import sys
 from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -92,10 +98,32 @@ class BadWeights(UserError):
     """A weights file is missing, damaged, another model's, or contains more than tensors."""
 
 
+class JobConflict(UserError):
+    """A job of the queue is not in a state, or not the request, that the caller assumed."""
+
+
+class UnknownJob(UserError):
+    """The queue has no job of this name; `was_removed`: it had one, which was removed."""
+
+    def __init__(self, message: str, was_removed: bool = False) -> None:
+        super().__init__(message)
+        self.was_removed = was_removed
+
+
 class Busy(FilmgateError):
-    """Another process works on the same result."""
+    """Another process works on the same result, or on the same queue."""
 
     exit_code = Exit.BUSY
+
+
+class QueueFull(FilmgateError):
+    """The queue takes no more jobs now, of one tenant or at all; trying later can succeed."""
+
+    exit_code = Exit.BUSY
+
+
+class LeaseLost(FilmgateError):
+    """A worker's lease on a job has ended: its segments and its result are refused."""
 
 
 class NotFetched(FilmgateError):
@@ -186,10 +214,11 @@ def _describe_free(place: Path) -> tuple[str, str]:
     import os
     from shutil import disk_usage
 
-    with suppress(OSError, AttributeError):  # no such call on Windows
-        disk = os.statvfs(place)
-        if disk.f_files and not disk.f_favail:
-            return ", no inode is free", "Delete some files: their number is what is used up"
+    if sys.platform != "win32":  # whose disks have no limit of files
+        with suppress(OSError):
+            disk = os.statvfs(place)
+            if disk.f_files and not disk.f_favail:
+                return ", no inode is free", "Delete some files: their number is what is used up"
     with suppress(OSError):
         return f", {disk_usage(place).free // 10**6} MB are free", "Free some space"
     return "", "Free some space"

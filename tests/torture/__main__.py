@@ -17,12 +17,13 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.torture import hostile_files, kills, power_cuts, run_folders
+from tests.torture import hostile_files, kills, power_cuts, queue_server, run_folders
 from tests.torture.commands import Check, Failure
 from tests.torture.outputs import IMAGE_OUTPUTS, VIDEO_OUTPUTS
 from tests.torture.state import ROOT, State, hash_source
 
 POWER_CUTS = 120  # of each kind of output
+QUEUE_CUTS = 300
 CHECKS = (
     Check("kills of the worker, its parent, or both", 93, 5, kills.prepare),
     Check("power cuts, video output", POWER_CUTS, 12,
@@ -32,11 +33,14 @@ CHECKS = (
     Check("hostile files", 510, 34, hostile_files.prepare),
     Check("damaged run folders", 150, 6, run_folders.prepare_damage),
     Check("two runs at one moment", 80, 5, run_folders.prepare_races),
+    Check("kills of a queue's server", 200, 4, queue_server.prepare_kills),
+    Check("power cuts of a queue's server", QUEUE_CUTS, 20,
+          partial(queue_server.prepare_power_cuts, QUEUE_CUTS)),
 )  # fmt: skip
 # Loaded before forks, so that no fork spends a second on it.
 LOADED = ("filmgate.core.run", "filmgate.backends.inline", "filmgate.media.images.image_writer",
           "filmgate.media.writing.segment_writer", "filmgate.cli.main",
-          "filmgate.models.families.dis")  # fmt: skip
+          "filmgate.models.families.dis", "filmgate.jobs.queue.job_queue")  # fmt: skip
 
 
 def run_check(check: Check, state: State, cases: range, deadline: float) -> None:

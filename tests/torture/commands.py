@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+assert sys.platform == "linux", "only Linux has the limits and signals of these checks"
+
 KINDS = ("wrong", "lost", "hang", "traceback")
 CPU_LIMIT_S, WALL_LIMIT_S = 10, 120
 BYSTANDER = "notes.txt"  # a user's file next to every output

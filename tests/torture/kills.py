@@ -27,6 +27,8 @@ from tests.torture.commands import (
 )
 from tests.torture.outputs import IMAGE_OUTPUTS, VIDEO_OUTPUTS, Output, make_references
 
+assert sys.platform == "linux", "only Linux has the limits and signals of these checks"
+
 KILLS_PER_CASE, STARTS_PER_CASE = 3, 12
 OUTPUTS = VIDEO_OUTPUTS + IMAGE_OUTPUTS
 MOMENT_S = 0.35  # after the start of the work; an undisturbed run of these jobs takes that long

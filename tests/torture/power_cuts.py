@@ -16,6 +16,8 @@ from tests.stories.test_death_images import OPERATIONS
 from tests.torture.commands import Failure, check_end, run_filmgate, run_forked
 from tests.torture.outputs import Output, make_references
 
+assert sys.platform == "linux", "only Linux has the limits and signals of these checks"
+
 # What the disk kept of the names, and of the data, that were not synced.
 LOSSES = (("now", "synced"), ("synced", "synced"), ("now", "torn"), ("synced", "written"))
 Names = dict[int, dict[str, int]]  # of each folder, by inode

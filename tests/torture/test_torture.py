@@ -159,8 +159,9 @@ def test_short_part_tries_every_kind(check: Check) -> None:
     cases = spread(check, short=True)
     assert len(cases) == check.short
     assert set(cases) <= set(spread(check, short=False))
-    kinds = {"kills": 5, "power cuts, video": 3, "power cuts, image": 2, "hostile": 17,
-             "damaged": 6, "two runs": 3}  # fmt: skip
+    kinds = {"kills of the worker": 5, "power cuts, video": 3, "power cuts, image": 2,
+             "hostile": 17, "damaged": 6, "two runs": 3, "kills of a queue": 1,
+             "power cuts of a queue": 1}  # fmt: skip
     (count,) = (count for name, count in kinds.items() if check.name.startswith(name))
     assert gcd(cases.step, count) == 1
     assert check.short >= count

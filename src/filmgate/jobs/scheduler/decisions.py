@@ -1,0 +1,151 @@
+"""Which waiting jobs start now, and which running ones are asked to yield."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from filmgate.jobs.queue.values import Held, JobClass, JobRecord
+from filmgate.jobs.scheduler.capacity import Machine, Room, explain_misfit
+from filmgate.jobs.scheduler.order import Policy, Situation, WaitingLines
+
+_MOST_BLOCKED = 64  # jobs that cannot start now, after which the others are left for later
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A job starts on a worker."""
+
+    job_id: str
+    worker: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What happens now. `yields`: jobs that give their worker back at their next segment."""
+
+    starts: tuple[Start, ...]
+    yields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Victim:
+    """A running job that may be asked to yield."""
+
+    job: JobRecord
+    held: Held
+    is_asked: bool
+
+
+def decide(
+    machine: Machine, policy: Policy, situation: Situation, asked: frozenset[str] = frozenset()
+) -> Decisions:
+    """Return what to do now. `asked`: running jobs that were asked to yield, and have not yet.
+
+    The predictions of all running jobs stay within what the machine can use, on each device and in
+    RAM. Later jobs pass one that does not fit, until it is overdue: then its device is kept free.
+    """
+    lines = WaitingLines(policy, situation)
+    room = Room(machine, situation.pair_running(), situation.idle)
+    yields = _Yields(policy, situation, lines, room, asked)
+    starts: list[Start] = []
+    held: set[str] = set()  # devices kept free for a job that comes before the others
+    blocked = 0
+    while blocked < _MOST_BLOCKED and (job := lines.pop()):
+        device = room.find_device(job.demand, held)
+        if device is not None:
+            starts.append(Start(job.id, room.idle[device].pop(0), device))
+            room.reserve(job.demand, device)
+            lines.charge(job, lines.expect_s(job.demand))
+            continue
+        blocked += 1
+        kept = yields.make_room(job, held)
+        if kept:
+            held.add(kept)
+        elif lines.is_overdue(job) and not held and explain_misfit(machine, job.demand) is None:
+            held |= yields.keep_free(job, machine)
+    return Decisions(tuple(starts), tuple(yields.new))
+
+
+class _Yields:
+    """Choose running jobs that yield to waiting ones; live jobs never do."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        situation: Situation,
+        lines: WaitingLines,
+        room: Room,
+        asked: frozenset[str],
+    ) -> None:
+        self.new: list[str] = []
+        self._policy, self._lines, self._room = policy, lines, room
+        self._victims: dict[str, list[_Victim]] = {name: [] for name in room.free}
+        for job, held in situation.pair_running():
+            if held.device in self._victims:
+                self._victims[held.device].append(_Victim(job, held, job.id in asked))
+
+    def make_room(self, job: JobRecord, without: set[str]) -> str | None:
+        """Ask as few jobs of one device as make room for this one; return the device, or None.
+
+        Jobs that were asked before count as gone.
+        """
+        plans = [
+            (plan, name)
+            for name in sorted(self._victims)
+            if name not in without and (plan := self._plan(job, name)) is not None
+        ]
+        if not plans:
+            return None
+        plan, device = min(plans, key=lambda pair: len(pair[0]))
+        self.new += [victim.job.id for victim in plan]
+        return device
+
+    def keep_free(self, job: JobRecord, machine: Machine) -> set[str]:
+        """Return the devices where nothing else starts until the job fits.
+
+        That with most free bytes among those with workers; all of them if RAM is what is short.
+        """
+        if job.demand.host_bytes > self._room.free_host:
+            return set(self._room.free)
+        names = [
+            device.name
+            for device in machine.devices
+            if device.usable_bytes >= job.demand.device_bytes
+            and (self._room.idle[device.name] or self._victims[device.name])
+        ]
+        return {max(names, key=lambda name: (self._room.free[name], name))} if names else set()
+
+    def _plan(self, job: JobRecord, device: str) -> list[_Victim] | None:
+        """Return the jobs of a device to ask, None if all that may be asked do not suffice."""
+        victims = self._victims[device]
+        gone = [victim for victim in victims if victim.is_asked]
+        allowed = [v for v in victims if not v.is_asked and self._may_ask(job, v)]
+        allowed.sort(key=self._rank)
+        chosen: list[_Victim] = []
+        while True:
+            freed = [victim.job.demand for victim in (*gone, *chosen)]
+            if (self._room.idle[device] or freed) and self._room.fits(job.demand, device, freed):
+                return chosen
+            if not allowed:
+                return None
+            chosen.append(allowed.pop(0))
+
+    def _may_ask(self, job: JobRecord, victim: _Victim) -> bool:
+        """Return whether a running job yields to a waiting one."""
+        other, own = victim.job.job_class, job.job_class
+        if other is JobClass.LIVE:
+            return False
+        if own is JobClass.LIVE:
+            return not self._lines.is_live_full()
+        if victim.held.elapsed_s < self._policy.quantum_s:
+            return False
+        if own is not other:
+            return self._lines.is_batch_due() == (own is JobClass.BATCH)
+        ahead_s = self._lines.read_virtual_s(victim.job) - self._lines.read_virtual_s(job)
+        return ahead_s > (0 if self._lines.is_overdue(job) else 2 * self._policy.quantum_s)
+
+    def _rank(self, victim: _Victim) -> tuple[int, float, float]:
+        """Return what is asked first: the last class, the tenant furthest ahead, the latest job."""
+        job_class = list(JobClass).index(victim.job.job_class)
+        return -job_class, -self._lines.read_virtual_s(victim.job), victim.held.elapsed_s

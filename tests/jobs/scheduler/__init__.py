@@ -1,0 +1,1 @@
+"""Tests of the scheduler, alone and together with the queue and workers that fail."""
