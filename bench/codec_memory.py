@@ -23,6 +23,8 @@ from filmgate.planning import encoder_memory
 
 SMALL, LARGE = (640, 360), (1280, 720)
 STILL, MOST = 25, 130  # frames
+RUNS = 2  # of each case
+RESULT = Path(__file__).parent / "results" / "codec_memory.json"
 PRESETS = list(encoder_memory.PRESETS)
 # Names of codecs, FFmpeg's encoders, and the usual presets.
 CODECS: Mapping[str, tuple[str, list[str]]] = {
@@ -58,6 +60,8 @@ def measure_encoder(
     assert isinstance(stream, av.VideoStream)
     stream.width, stream.height, stream.pix_fmt = width, height, pixels
     stream.codec_context.thread_count = threads
+    if encoder == "libx264":
+        stream.codec_context.thread_type = "FRAME"
     container.start_encoding()
     peaks = [before]
     for i in range(MOST):
@@ -85,23 +89,31 @@ def read_status(key: str) -> int:
 
 
 def run_case(*case: object) -> int:
-    """Run `measure_encoder` in a process of its own."""
+    """Return the largest of `measure_encoder` in some new processes: threads differ in time."""
     command = [sys.executable, __file__, "--case", json.dumps(case)]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return max(
+        int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        for _ in range(RUNS)
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", type=json.loads, help="internal: one case")
-    case = parser.parse_args().case
-    if case:
-        print(measure_encoder(*case))
+    parser.add_argument("--only", choices=CODECS, nargs="*", default=list(CODECS),
+                        help="codecs to measure; rows of others are kept")  # fmt: skip
+    options = parser.parse_args()
+    if options.case:
+        print(measure_encoder(*options.case))
         return
     if sys.platform != "linux":
         print("skipped: only Linux reports the peak memory of a process")
         return
     rows = dict[str, dict[str, float]]()
-    for codec, (encoder, presets) in CODECS.items():
+    if RESULT.exists():
+        rows |= json.loads(RESULT.read_text())["codecs"]
+    for codec in options.only:
+        encoder, presets = CODECS[codec]
         pixels = "yuv422p10le" if codec == "prores" else "yuv420p"
         for preset in presets:
             begin = perf_counter()
@@ -117,6 +129,8 @@ def main() -> None:
             print(f"{codec} {preset}", row, f"{perf_counter() - begin:.0f} s", flush=True)
     h264 = ("libx264", "medium")
     others = {
+        "1 thread": run_case(*h264, *LARGE, "yuv420p", 1),
+        "4 threads": run_case(*h264, *LARGE, "yuv420p", 4),
         "8 threads": run_case(*h264, *LARGE, "yuv420p", 8),
         "10 bits": run_case(*h264, *LARGE, "yuv420p10le", 2),
         "444": run_case(*h264, *LARGE, "yuv444p", 2),

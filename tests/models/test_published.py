@@ -30,5 +30,5 @@ def test_results_are_those_recorded(name: str) -> None:
     assert found["found"] == wanted["found"] > 0
     assert found["score"] == pytest.approx(wanted["score"], abs=0.02)
     assert found["box"] == pytest.approx(wanted["box"], abs=2)
-    for point, place in zip(found["points"], wanted["points"], strict=True):
+    for point, place in zip(found.get("points", []), wanted.get("points", []), strict=True):
         assert point == pytest.approx(place, abs=2)  # pixels

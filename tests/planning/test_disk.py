@@ -13,6 +13,7 @@ from filmgate.errors import DiskFull, DoesNotFit, Exit
 from filmgate.planning import disk
 from filmgate.planning.output_size import bound_frame_bytes, estimate_frame_bytes
 from tests import videos
+from tests.cases import mark_slow_cases
 
 Usage = namedtuple("Usage", "total used free")
 VIDEO = videos.Video(frames=60)
@@ -51,7 +52,9 @@ def test_run_without_enough_space_is_refused_before_its_first_frame(
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
-@pytest.mark.parametrize("name", ["%06d.png", "%06d.webp", "%d.tiff"])
+@pytest.mark.parametrize(
+    "name", mark_slow_cases(["%06d.png"], ["%06d.png", "%06d.webp", "%d.tiff"])
+)
 def test_images_without_enough_space_are_refused_before_the_first(
     job: fg.Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:

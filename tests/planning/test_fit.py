@@ -67,9 +67,9 @@ def use_memory(frames: Sequence[Frame]) -> list[Frame]:
 
 @dataclass(frozen=True)
 class LargeStage(StageWrapper):
-    """A stage that holds 200 MB in a step, or 1 MB in its form for low memory."""
+    """A stage that holds 60 MB in a step, or 1 MB in its form for low memory."""
 
-    held: int = 200 * MB
+    held: int = 60 * MB
 
     def low_memory(self) -> "LargeStage":
         return replace(self, held=MB)
@@ -97,10 +97,10 @@ def test_low_memory_form_is_used_if_the_budget_needs_it(source: Path) -> None:
     wide = fit(job, budget=Budget(10**12))
     assert not wide.plan.low_memory
     assert wide.choice.reasons["low_memory"] == "the fastest form fits"
-    tight = fit(job, budget=Budget(sum(wide.host.values()) - 100 * MB))
+    tight = fit(job, budget=Budget(sum(wide.host.values()) - 30 * MB))
     assert tight.plan.low_memory
     assert tight.choice.reasons["low_memory"] == "turned on to fit the budget"
-    assert sum(tight.host.values()) < sum(wide.host.values()) - 150 * MB
+    assert sum(tight.host.values()) < sum(wide.host.values()) - 45 * MB
 
 
 def test_two_batches_give_the_fixed_cost_of_a_stage_and_the_cost_per_frame() -> None:
@@ -167,7 +167,8 @@ def test_fit_predicts_memory_time_and_disk(source: Path) -> None:
 
 def test_too_small_budget_is_refused_with_one_that_is_enough(source: Path) -> None:
     with pytest.raises(
-        DoesNotFit, match=r"pass --ram \d+MB; or pass --preset ultrafast, .* \d+MB"
+        DoesNotFit,
+        match=r"pass --ram \d+MB; or pass --preset fast, .* \d+MB; .* --preset ultrafast, .* \d+MB",
     ) as caught:
         fit(job_of(source), budget=Budget(MB))
     assert caught.value.exit_code == 2
@@ -278,6 +279,8 @@ def test_table_of_encoders_has_the_measured_values() -> None:
 @pytest.mark.parametrize(
     ("name", "size", "pixels", "threads"),
     [
+        ("1 thread", (1280, 720), "yuv420p", 1),
+        ("4 threads", (1280, 720), "yuv420p", 4),
         ("8 threads", (1280, 720), "yuv420p", 8),
         ("10 bits", (1280, 720), "yuv420p10le", 2),
         ("444", (1280, 720), "yuv444p", 2),

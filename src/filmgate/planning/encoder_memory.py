@@ -14,15 +14,15 @@ PRESETS = (
 # (MB, bytes per sample) for 8 bits and 2 threads, measured by bench/codec_memory.py.
 TABLE: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
-        "h264 ultrafast": (2, 13),
-        "h264 superfast": (3, 34),
-        "h264 veryfast": (3, 54),
-        "h264 faster": (4, 79),
-        "h264 fast": (5, 102),
-        "h264 medium": (4, 129),
-        "h264 slow": (6, 156),
-        "h264 slower": (8, 193),
-        "h264 veryslow": (0, 276),
+        "h264 ultrafast": (3, 19),
+        "h264 superfast": (4, 46),
+        "h264 veryfast": (4, 73),
+        "h264 faster": (4, 96),
+        "h264 fast": (5, 121),
+        "h264 medium": (5, 148),
+        "h264 slow": (7, 174),
+        "h264 slower": (9, 210),
+        "h264 veryslow": (0, 310),
         "hevc ultrafast": (23, 81),
         "hevc superfast": (25, 97),
         "hevc veryfast": (37, 122),
@@ -43,7 +43,9 @@ TABLE: Mapping[str, tuple[float, float]] = MappingProxyType(
 DEFAULT_PRESETS = MappingProxyType({"h264": "medium", "hevc": "medium", "av1": "8"})
 MARGIN = 1.03  # over the table: other builds of a codec, other numbers of references
 DEEP_FACTOR = 1.77  # memory of samples of more than 8 bits, measured
-THREAD_BYTES = 3.0  # that each thread adds per pixel, measured
+# That each thread adds per pixel, measured: x264's threads have a frame each.
+THREAD_BYTES = MappingProxyType({"h264": 11.0})
+OTHER_THREAD_BYTES = 3.0
 
 
 def count_padded_samples(width: int, height: int, pixels: str) -> float:
@@ -72,7 +74,7 @@ def predict_encoder_memory(output: VideoOutput, spec: StreamSpec) -> LinearCost:
         deep = {"prores": 1.0, "ffv1": 2.0}.get(codec, DEEP_FACTOR)
     samples = count_padded_samples(spec.width, spec.height, spec.pixels)
     size = MARGIN * (fixed_mb * 1e6 + deep * per_sample * samples)
-    thread = THREAD_BYTES * spec.width * spec.height
+    thread = THREAD_BYTES.get(codec, OTHER_THREAD_BYTES) * spec.width * spec.height
     return LinearCost(max(0.0, size - 2 * thread), thread)
 
 

@@ -18,6 +18,7 @@ from filmgate.media.writing.encoder import Encoder
 from filmgate.media.writing.segment_join import Segment
 from filmgate.quality.verify import check
 from filmgate.tasks.provenance import TAG, write_tag
+from tests.cases import mark_slow_combinations
 from tests.media.conftest import FindVideo
 from tests.videos import read_number
 
@@ -88,23 +89,27 @@ def output(path: Path, codec: Any) -> VideoOutput:
     return VideoOutput(path, codec, preset=QUICK.get(codec))
 
 
-@pytest.mark.parametrize("length", [1, 5, 12])
+JOINED = [
+    ("b_frames", "h264", ".mp4"),
+    ("uneven", "h264", ".mp4"),
+    ("uneven", "h264", ".mkv"),
+    ("late_start", "h264", ".mp4"),
+    ("hidden_start", "h264", ".mov"),
+    ("broadcast", "hevc", ".mp4"),
+    ("uneven", "hevc", ".mkv"),
+    ("uneven", "av1", ".mp4"),
+    ("uneven", "vp9", ".webm"),
+    ("prores", "prores", ".mov"),
+    ("ffv1_rgb", "ffv1", ".mkv"),
+    ("rich", "ffv1", ".mkv"),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "codec", "suffix"),
-    [
-        ("b_frames", "h264", ".mp4"),
-        ("uneven", "h264", ".mp4"),
-        ("uneven", "h264", ".mkv"),
-        ("late_start", "h264", ".mp4"),
-        ("hidden_start", "h264", ".mov"),
-        ("broadcast", "hevc", ".mp4"),
-        ("uneven", "hevc", ".mkv"),
-        ("uneven", "av1", ".mp4"),
-        ("uneven", "vp9", ".webm"),
-        ("prores", "prores", ".mov"),
-        ("ffv1_rgb", "ffv1", ".mkv"),
-        ("rich", "ffv1", ".mkv"),
-    ],
+    ("name", "codec", "suffix", "length"),
+    mark_slow_combinations(
+        [*((one, 5) for one in JOINED), (JOINED[0], 1), (JOINED[2], 12)], JOINED, [1, 5, 12]
+    ),
 )
 def test_joined_video_is_complete_and_in_sync_for_any_segment_length(
     name: str, codec: str, suffix: str, length: int, find_video: FindVideo, tmp_path: Path

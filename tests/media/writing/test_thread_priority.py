@@ -1,6 +1,7 @@
 """An encoder does not make this process a real-time one."""
 
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from filmgate.media.writing.encoder_probe import explain_encoder
 from filmgate.media.writing.thread_priority import keep_priority
 from tests import videos
 
-if not hasattr(os, "SCHED_BATCH"):
-    pytest.skip("Linux only", allow_module_level=True)
+if sys.platform != "linux":
+    pytest.skip("only Linux has scheduling policies", allow_module_level=True)
 
 
 def list_policies() -> set[int]:

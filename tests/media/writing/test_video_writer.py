@@ -88,6 +88,21 @@ def _lead(video: VideoReader) -> Fraction:
     return heard - video.offset
 
 
+def test_x264_has_a_frame_for_each_thread_and_repeats_its_bytes(
+    find_video: FindVideo, tmp_path: Path
+) -> None:
+    """Its settings are in the first packet; slices would be larger and take longer."""
+    videos = set[bytes]()
+    for n in range(3):
+        path = tmp_path / f"{n}.mkv"
+        copy(find_video("even"), VideoOutput(path, preset="veryfast"))
+        with av.open(str(path)) as container:
+            videos.add(b"".join(bytes(packet) for packet in container.demux(video=0)))
+    (packets,) = videos
+    assert b" threads=2 " in packets
+    assert b" sliced_threads=0 " in packets
+
+
 def test_rgb_is_kept_bit_for_bit_in_ffv1(find_video: FindVideo, tmp_path: Path) -> None:
     copy(find_video("ffv1_rgb"), VideoOutput(tmp_path / "out.mkv", "ffv1"))
     old, new = (

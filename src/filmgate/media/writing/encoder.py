@@ -69,6 +69,8 @@ class Encoder:
         context.width, context.height, context.pix_fmt = spec.width, spec.height, self._pixels
         context.time_base = tick
         context.thread_count = threads
+        if encoder == "libx264":
+            context.thread_type = "FRAME"  # else each frame is cut into a slice for each thread
         context.flags |= Flags.frame_duration | Flags.closed_gop
         colour = spec.colour
         context.colorspace = formats.find_code(formats.MATRICES, colour.matrix)

@@ -20,7 +20,7 @@ from av.packet import Packet
 from filmgate.core.frame import StreamSpec
 from filmgate.core.snapshot import CheckpointStore
 from filmgate.core.source_metadata import SourceMetadata
-from filmgate.errors import BadSetting, OutputExists, Unsupported
+from filmgate.errors import BadSetting, Busy, OutputExists, Unsupported
 from filmgate.media.containers.open import translate_write_errors
 from filmgate.media.options import EncodeOptions, check_video_name
 from filmgate.media.rates import LossWatch, fit_fraction
@@ -109,9 +109,18 @@ class OutputFile:
         return self._part
 
     def publish(self) -> None:
-        """Give the complete file its name."""
+        """Give the complete file its name. Raises Busy if a file of this name is in use."""
         if not self._to_pipe:
-            replace_durably(self._part, self.path)
+            try:
+                replace_durably(self._part, self.path)
+            except Busy as error:
+                if self._survives:
+                    raise
+                spare = self.path.with_name(
+                    f"{self.path.stem}.{secrets.token_hex(4)}{self._part.suffix}"
+                )
+                os.rename(self._part, spare)
+                raise Busy(f"{error}. The complete video is {spare}") from error
         self._kept = True
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -14,7 +15,7 @@ def keep_priority() -> Iterator[None]:
     SVT-AV1, opened by root, makes its threads and the one that opens it real-time threads of the
     highest priority: other programs of the machine then hardly run. Does nothing but on Linux.
     """
-    if not hasattr(os, "sched_setscheduler"):
+    if sys.platform != "linux":
         yield
         return
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)

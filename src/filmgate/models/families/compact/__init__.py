@@ -26,7 +26,8 @@ class CompactOptions:
     the package."""
 
     tile: int | None = None
-    """Rows of the image to process at a time: 64, 128 ... Default: by its width."""
+    """Rows of the image to process at a time: 64, 128 ... Default: tiles of about 128 rows and
+    256 columns; on a GPU as many rows as have about 524,288 samples."""
 
     def __post_init__(self) -> None:
         check_settings(self)

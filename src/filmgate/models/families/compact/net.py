@@ -7,7 +7,7 @@ network learn only the difference from a simple enlargement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt, pi, sin
@@ -17,9 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from filmgate.errors import BadWeights
+from filmgate.models.families.compact.grouped import (
+    convolve,
+    group_bias,
+    group_weights,
+    shuffle_columns,
+)
 
 LOBES = 3  # of Lanczos: samples on each side of a new one
 SCALES = (2, 4)
+Enlarge = Callable[[Tensor], Tensor]  # of a plane with some more samples on each side
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +75,36 @@ class Compact(nn.Module):
 
     def forward_padded(self, padded: Tensor) -> Tensor:
         """Do the same for a plane that has `reach` more samples on each side than the result."""
-        s, x = self.shape, _crop(padded, self.reach - self.shape.depth)
-        for conv in self.convs[:-1]:
-            x = functional.leaky_relu_(conv(x), 0.1)
-        x = self.convs[-1](x)
-        x = x + functional.conv2d(
-            _crop(padded, self.reach - LOBES), build_kernel(s.scale).to(padded)
-        )
-        return functional.pixel_shuffle(x, s.scale)
+        return self.group_columns(1)(padded)
+
+    def group_columns(self, group: int) -> Enlarge:
+        """Return `forward_padded` as a function that computes `group` columns at a time."""
+        last, shape = self.convs[-1], self.shape
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        weights, bias = group_weights(last.weight, group), group_bias(last.bias, group)
+        kernel = group_weights(build_kernel(shape.scale).to(last.weight), group)
+
+        def enlarge(padded: Tensor) -> Tensor:
+            x = _crop(padded, self.reach - shape.depth)
+            for conv in self.convs[:-1]:
+                x = functional.leaky_relu_(conv(x), 0.1)
+            plain = convolve(_crop(padded, self.reach - LOBES), kernel)
+            return shuffle_columns(convolve(x, weights, bias) + plain, shape.scale)
+
+        return enlarge
 
 
 def enlarge_by_lanczos(plane: Tensor, scale: int) -> Tensor:
     """(N, 1, H, W) to (N, 1, H * scale, W * scale) by Lanczos alone, edges replicated."""
     padded = functional.pad(plane, (LOBES,) * 4, mode="replicate")
-    return convolve(padded, build_kernel(scale).to(plane))
+    return group_lanczos(build_kernel(scale).to(plane), 1)(padded)
 
 
-def convolve(padded: Tensor, weights: Tensor) -> Tensor:
-    """Convolve a padded plane with a kernel of `build_kernel` and shuffle the pixels."""
-    return functional.pixel_shuffle(functional.conv2d(padded, weights), isqrt(len(weights)))
+def group_lanczos(kernel: Tensor, group: int) -> Enlarge:
+    """Return Lanczos as a function of a padded plane, that computes `group` columns at a time."""
+    scale, weights = isqrt(len(kernel)), group_weights(kernel, group)
+    return lambda padded: shuffle_columns(convolve(padded, weights), scale)
 
 
 def build_kernel(scale: int, shift: tuple[float, float] = (0, 0)) -> Tensor:

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from filmgate.core.prefetch import map_threads
 from filmgate.errors import Unsupported
-from filmgate.media.pixels.color import get_code_levels, is_cosited, quantize
-from filmgate.media.pixels.format_names import get_subsampling
+from filmgate.media.pixels.color import get_code_levels, is_cosited, share_memory
+from filmgate.media.pixels.format_names import get_bit_depth, get_subsampling
 from filmgate.media.pixels.planes import Plane, Planes
-from filmgate.models.families.compact.net import Compact, Shape, build_kernel, convolve, list_shapes
+from filmgate.models.families.compact.grouped import choose_group
+from filmgate.models.families.compact.net import (
+    Compact,
+    Enlarge,
+    Shape,
+    build_kernel,
+    group_lanczos,
+    list_shapes,
+)
 from filmgate.weights.state_dict import check_tensors, load_tensors
 
-STRIP_SAMPLES = 1 << 16  # samples of the input per strip, about
-THREADS = min(4, os.cpu_count() or 1)  # each has its own strips, so the count changes no bit
+CPU_TILE = 128, 256  # rows and columns, about: results of a convolution stay in the cache
+GPU_SAMPLES = 1 << 19  # of the input in a strip, about: they keep a GPU busy
+THREADS = min(4, os.cpu_count() or 1)  # each has its own tiles, so the count changes no bit
 
 
 @dataclass(frozen=True)
 class CompactUpscaler:
-    """Enlarges planes, without state; `rows` at a time (None: by their length)."""
+    """Enlarges planes, without state; `rows` at a time (None: what is fastest)."""
 
     net: Compact
     device: str = "cpu"
@@ -39,50 +50,88 @@ class CompactUpscaler:
                               "were decoded")  # fmt: skip
         pixels, scale = image.pixels, self.net.shape.scale
         learned = 3 if pixels.startswith("gbr") else 1  # planes for the network
+        network, group = self._apply_network(image), self._group
         arrays: list[Plane] = []
         for n, plane in enumerate(image.arrays):
             if n < learned:
-                result = self._enlarge(plane, self._apply_network(image), self.net.reach, pixels)
+                result = self._enlarge(plane, network, self.net.reach, pixels)
             else:
                 steps = get_subsampling(pixels) if n < 3 else (1, 1)
-                weights = build_kernel(scale, compute_shift(scale, steps, image.colour.siting)).to(
-                    self.device
-                )
-                function = partial(convolve, weights=weights)
-                result = self._enlarge(plane, function, weights.shape[-1] // 2, pixels)
+                kernel = build_kernel(scale, compute_shift(scale, steps, image.colour.siting))
+                function = group_lanczos(kernel.to(self.device), group)
+                result = self._enlarge(plane, function, kernel.shape[-1] // 2, pixels)
                 across, down = (-(-n * scale // step)
                                 for n, step in zip(image.size, steps, strict=True))  # fmt: skip
-                result = result[:down, :across].copy()
+                if result.shape != (down, across):
+                    result = result[:down, :across].copy()
             arrays.append(result)
         return image.with_arrays(tuple(arrays))
 
-    def _apply_network(self, image: Planes) -> Callable[[Tensor], Tensor]:
+    def _apply_network(self, image: Planes) -> Enlarge:
         """Return the network as a function of code values; it takes 0 at black and 1 at white."""
         (low, width), _ = get_code_levels(image.pixels, image.colour)
 
         def function(codes: Tensor) -> Tensor:
-            return self.net.forward_padded(codes.sub_(low).mul_(1 / width)).mul_(width).add_(low)
+            return self._network(codes.sub_(low).mul_(1 / width)).mul_(width).add_(low)
 
         return function
 
-    def _enlarge(
-        self, plane: Plane, function: Callable[[Tensor], Tensor], reach: int, pixels: str
-    ) -> Plane:
-        """Enlarge in strips of rows, each with its `reach` around: the same as all at once."""
-        height, width = plane.shape
-        scale, rows = self.net.shape.scale, self.rows or max(8, STRIP_SAMPLES // width)
-        padded = np.pad(plane, reach, mode="edge")
-        result: Plane = np.empty((height * scale, width * scale), plane.dtype)
+    def _enlarge(self, plane: Plane, function: Enlarge, reach: int, pixels: str) -> Plane:
+        """Enlarge in tiles, each with its `reach` around: the same as all at once."""
+        (height, width), scale = plane.shape, self.net.shape.scale
+        rows, columns = self._choose_tile(height, width)
+        bits = get_bit_depth(pixels)
+        deep = torch.uint16 if self.device == "cpu" else torch.int32  # a GPU lacks most of uint16
+        source = share_memory(plane).to(self.device)
+        result = torch.empty(height * scale, width * scale, device=self.device,
+                             dtype=torch.uint8 if bits == 8 else deep)  # fmt: skip
 
-        def strip(first: int) -> None:
-            last = min(height, first + rows)
+        def enlarge_tile(place: tuple[int, int]) -> None:
+            (top, left), (bottom, right) = place, (place[0] + rows, place[1] + columns)
+            tile = slice(top, min(height, bottom)), slice(left, min(width, right))
+            large = result[tuple(slice(one.start * scale, one.stop * scale) for one in tile)]
             with torch.inference_mode():
-                part = torch.from_numpy(padded[first : last + 2 * reach]).to(self.device)
-                large = function(part.float()[None, None])[0, 0]
-                result[first * scale : last * scale] = quantize(large, pixels)
+                made = function(_cut(source, tile, reach, self._group))[0, 0, :, : large.shape[1]]
+                large.copy_(made.round_().clamp_(0, 2**bits - 1))
 
-        map_threads(strip, range(0, height, rows), THREADS if self.device == "cpu" else 1)
-        return result
+        places = list(product(range(0, height, rows), range(0, width, columns)))
+        map_threads(enlarge_tile, places, THREADS if self.device == "cpu" else 1)
+        codes: Any = result.cpu().numpy()
+        enlarged: Plane = codes.astype(np.uint8 if bits == 8 else np.uint16, copy=False)
+        return enlarged
+
+    @cached_property
+    def _network(self) -> Enlarge:
+        return self.net.group_columns(self._group)
+
+    @property
+    def _group(self) -> int:
+        return choose_group(self.net.shape.scale, self.device)
+
+    def _choose_tile(self, height: int, width: int) -> tuple[int, int]:
+        """Return how many rows and columns to process at a time."""
+        if self.rows:
+            return self.rows, width
+        if self.device != "cpu":
+            return max(8, GPU_SAMPLES // width), width
+        sides = zip((height, width), CPU_TILE, strict=True)
+        rows, columns = (-(-size // max(1, round(size / side))) for size, side in sides)
+        return rows, columns
+
+
+def _cut(source: Tensor, tile: tuple[slice, slice], reach: int, group: int) -> Tensor:
+    """Return a tile (1, 1, rows, columns) as float32 with `reach` around it, edges replicated.
+
+    Columns are added on the right until the tile has a multiple of `group`.
+    """
+    rows, columns = (slice(max(0, one.start - reach), one.stop + reach) for one in tile)
+    part = source[rows, columns].float()[None, None]
+    edges = list[int]()
+    for one, kept, size in zip(tile, (rows, columns), part.shape[2:], strict=True):
+        before = kept.start - one.start + reach
+        edges = [before, one.stop - one.start + 2 * reach - before - size, *edges]
+    edges[1] += (tile[1].start - tile[1].stop) % group
+    return functional.pad(part, edges, mode="replicate")
 
 
 def compute_shift(scale: int, steps: tuple[int, int], siting: str) -> tuple[float, float]:
@@ -107,4 +156,5 @@ def open_network(path: Path, device: str = "cpu") -> Compact:
     stored = load_tensors(path)
     net = Compact(Shape.of({name: tensor.shape for name, tensor in stored.items()}))
     net.load_state_dict(check_tensors(stored, list_shapes(net), path))
+    net.to(memory_format=torch.channels_last)
     return net.to(device, torch.float32).eval().requires_grad_(False)
