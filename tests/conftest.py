@@ -21,6 +21,7 @@ settings.load_profile(PROFILE)
 
 WANTED = 10_000
 RAN = pytest.StashKey[list[int]]()
+FROZEN = pytest.StashKey[int]()  # how many modules
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,7 @@ def no_open_input() -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RAN] = [0]
+    config.stash[FROZEN] = 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -58,13 +60,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             handle.inner_test = count_examples(handle.inner_test, config.stash[RAN])
 
 
-def pytest_collection_finish() -> None:
-    """Exempt imported modules from garbage collection.
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Exempt imported modules from garbage collection, again after many more are imported.
 
     Planning collects garbage before each of its trials: 0.3 s with torch loaded, and 0.01 s so.
     """
-    gc.collect()
-    gc.freeze()
+    if len(sys.modules) > item.config.stash[FROZEN] + 300:
+        item.config.stash[FROZEN] = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 def count_examples(test: Callable[..., Any], ran: list[int]) -> Callable[..., Any]:

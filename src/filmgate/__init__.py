@@ -156,11 +156,32 @@ def events(
     run_here = partial(_run_here, resume_options=resume_options, limits=limits, trace=trace)
     if not worker:
         return run_here(job, plan, models=models)
-    from filmgate.backends import worker as backend
-    from filmgate.jobs.options import explain_not_resumable
+    return _run_in_worker(job, plan, run_here, resume_options, skip_bad)
+
+
+def _run_in_worker(
+    job: Job,
+    plan: Plan | None,
+    run_here: Any,
+    resume_options: ResumeOptions | None,
+    skip_bad: bool,
+) -> Generator[Event, None, None]:
+    """Run a job in a child process; remove what one that dies after its run has left."""
+    from contextlib import suppress
+    from pathlib import Path
+
+    from filmgate.backends import worker
+    from filmgate.errors import Busy
+    from filmgate.jobs.options import ResumeOptions, explain_not_resumable
 
     resumable = explain_not_resumable(job) is None
-    return backend.run(job, plan, runner=run_here, resumable=resumable, skip_bad=skip_bad)
+    run = worker.run(job, plan, runner=run_here, resumable=resumable, skip_bad=skip_bad)
+    ended = yield from run
+    if resumable and not ended:
+        directory = (resume_options or ResumeOptions()).find_directory(Path(job.sink.path))
+        if directory.path.is_dir():
+            with suppress(Busy), directory.lock():
+                directory.remove()
 
 
 def _run_here(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from filmgate.backends.worker_process import count_oom_kills, explain_signal
+from filmgate.backends.death_causes import count_oom_kills, explain_signal
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from filmgate.errors import FilmgateError, OutOfMemory
 from filmgate.jobs.run_directory import RunDirectory
 from tests import videos
 from tests.house.tree import ROOT
+from tests.processes import KILL
 
 SPEC = StreamSpec(width=2, height=2, rate=None, time_base=Fraction(1, 25), pixels="rgb")
 FAST = WorkerTimeouts(loading=20.0, running=0.5, stopping=0.5)
@@ -66,7 +67,7 @@ def scripted(acts: tuple[str, ...], resume: Snapshot | None) -> Generator[fg.Eve
             yield fg.Committed(Snapshot(Cursor(int(act), 0), None, (), int(act)))
         elif act == "kill":
             print("its last line", file=sys.stderr, flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), KILL)
         elif act == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         elif act == "exit":
@@ -214,6 +215,32 @@ def test_another_child_resumes_from_the_last_commit() -> None:
     assert [e.read > 0 for e in events if isinstance(e, fg.Started)] == [False, True]
 
 
+def test_death_after_the_end_of_a_run_is_no_failure() -> None:
+    events, error = collect(job=JOB, runner=die_after_the_end, resumable=True)
+    assert error is None
+    assert [type(event).__name__ for event in events] == ["Started", "Done"]
+
+
+def die_after_the_end(
+    job: Job, plan: Any, resume: Snapshot | None, *, run_name: str
+) -> Generator[fg.Event, None, None]:
+    yield from scripted((), resume)
+    os._exit(9)
+
+
+@pytest.mark.parametrize("point", ["end.reported", "end.removed"])
+def test_child_killed_after_the_end_leaves_only_the_result(
+    point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = videos.make(videos.Video(frames=4), tmp_path / "in.mp4")
+    monkeypatch.setenv(fault_injection.VARIABLE, f"{point}=kill@1")
+    job = fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mkv"))
+    events = list(fg.events(job, worker=True))
+    assert isinstance(events[-1], fg.Done)
+    assert not any(isinstance(event, fg.Died) for event in events)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mkv"]
+
+
 @pytest.mark.slow
 def test_run_gives_up_after_three_deaths_without_a_commit() -> None:
     events, error = collect(job=JOB, runner=die_at_once, resumable=True)
@@ -229,7 +256,8 @@ def die_at_once(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(  # those that a run without checkpoints reaches
-    "point", [point for point in fault_injection.POINTS if not point.startswith(("commit", "join"))]
+    "point",
+    [point for point in fault_injection.POINTS if not point.startswith(("commit", "join", "end"))],
 )
 def test_crash_at_any_point_leaves_no_file(
     point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -300,8 +328,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 def test_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux has pidfd_open")
     (tmp_path / "orphan.py").write_text(ORPHAN)
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     with subprocess.Popen(
@@ -343,7 +372,7 @@ class DeadlyTask:
 def kill_at(number: int, frames: Sequence[Frame]) -> Sequence[Frame]:
     for frame in frames:
         if videos.read_number(frame) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), KILL)
     return frames
 
 

@@ -1,42 +1,50 @@
 """What a command imports: heavy libraries only where they are needed, after paths are checked."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from tests import videos
 
 HEAVY = {"torch", "av", "cv2", "numpy", "pydantic", "rich", "PIL"}
 
 
-def list_imports(words: list[str], code: int, folder: Path) -> set[str]:
-    """Return the top-level modules that a command line imports in its first process."""
-    script = (
-        "import sys; from filmgate.cli.main import main; code = main(sys.argv[1:]);"
-        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
-    )
+def list_imports(
+    lines: list[list[str]], code: int, folder: Path, *, worker: bool = False
+) -> list[set[str]]:
+    """Return the top-level modules that one process has imported after each command line."""
+    script = """
+import json, sys
+from filmgate.cli.main import main
+for line in json.loads(sys.argv[1]):
+    code = main(line)
+    print(code, *sys.modules, file=sys.stderr)
+"""
     result = subprocess.run(
-        [sys.executable, "-c", script, *words],
-        env={name: value for name, value in os.environ.items() if name != "FILMGATE_IN_PROCESS"}
-        | {"FILMGATE_MODELS": str(folder / "models")},
-        capture_output=True, text=True, check=False, cwd=folder,
+        [sys.executable, "-c", script, json.dumps(lines)],
+        env=os.environ | {"FILMGATE_IN_PROCESS": "0" if worker else "1",
+                          "FILMGATE_MODELS": str(folder / "models")},
+        capture_output=True, text=True, check=True, cwd=folder,
     )  # fmt: skip
-    assert result.returncode == code, result.stderr
-    return {name.partition(".")[0] for name in result.stderr.splitlines()[-1].split()}
+    loaded = []
+    for printed in result.stderr.splitlines():
+        first, *modules = printed.split()
+        if first.isdecimal():
+            assert int(first) == code, result.stderr
+            loaded.append({name.partition(".")[0] for name in modules})
+    assert len(loaded) == len(lines)
+    return loaded
 
 
-@pytest.mark.parametrize("words", ["--version", "--help", ""])
-def test_version_and_help_import_no_library(words: str, tmp_path: Path) -> None:
-    loaded = list_imports(words.split(), 0, tmp_path)
-    assert not loaded & {*HEAVY, "cyclopts"}
+def test_version_and_help_import_no_library(tmp_path: Path) -> None:
+    for loaded in list_imports([["--version"], ["--help"], []], 0, tmp_path):
+        assert not loaded & {*HEAVY, "cyclopts"}
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_settings_and_paths_are_checked_before_heavy_libraries_load(tmp_path: Path) -> None:
+    lines = [
         "convert none.mp4 out.mp4",
         "interpolate none.mp4 out.mp4 --model film",
         "upscale none.mp4 out.mp4",
@@ -53,34 +61,33 @@ def test_version_and_help_import_no_library(words: str, tmp_path: Path) -> None:
         "upscale in.mp4 out.mp4 --weights none.safetensors",
         "interpolate in.mp4 out.mp4 --model film",
         "upscale in.mp4",
-    ],
-)
-def test_settings_and_paths_are_checked_before_heavy_libraries_load(
-    words: str, tmp_path: Path
-) -> None:
+    ]
     (tmp_path / "in.mp4").touch()
-    assert not list_imports(words.split(), 2, tmp_path) & {"torch", "av", "cv2", "numpy"}
+    all_loaded = list_imports([line.split() for line in lines], 2, tmp_path)
+    for line, loaded in zip(lines, all_loaded, strict=True):
+        assert not loaded & {"torch", "av", "cv2", "numpy"}, line
 
 
 def test_probe_imports_only_what_reads_a_header(tmp_path: Path) -> None:
     videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
-    loaded = list_imports(["probe", "in.mp4"], 0, tmp_path)
+    (loaded,) = list_imports([["probe", "in.mp4"]], 0, tmp_path)
     assert "av" in loaded
     assert not loaded & {"torch", "cv2", "numpy", "pydantic"}
 
 
 def test_parent_of_a_worker_imports_neither_av_nor_numpy(tmp_path: Path) -> None:
     videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
-    loaded = list_imports(["convert", "in.mp4", "out.mp4", "--quiet"], 0, tmp_path)
+    lines = [["convert", "in.mp4", "out.mp4", "--quiet"]]
+    (loaded,) = list_imports(lines, 0, tmp_path, worker=True)
     assert (tmp_path / "out.mp4").exists()
     assert not loaded & {"torch", "av", "cv2", "numpy", "pydantic"}
 
 
-@pytest.mark.parametrize("words", ["convert in.mp4 out.mp4", "interpolate in.mp4 out.mp4"])
-def test_run_that_needs_no_network_does_not_import_torch(words: str, tmp_path: Path) -> None:
+def test_run_that_needs_no_network_does_not_import_torch(tmp_path: Path) -> None:
     videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
-    loaded = list_imports([*words.split(), "--in-process", "--quiet"], 0, tmp_path)
-    assert "torch" not in loaded
+    lines = [["convert", "in.mp4", "out.mp4"], ["interpolate", "in.mp4", "fast.mp4"]]
+    for loaded in list_imports([[*line, "--quiet"] for line in lines], 0, tmp_path):
+        assert "torch" not in loaded
 
 
 def test_module_runs_as_a_program(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from filmgate.core.instrumentation import fault_injection
 from filmgate.errors import Exit
 from tests import videos
+from tests.processes import KILLED, NEW_GROUP, kill_group
 
 pytestmark = pytest.mark.slow
 STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # a larger one takes less time
@@ -25,7 +25,7 @@ UNEVEN = tuple(Fraction(n, 25) for n in (0, 1, 2, 4, 5, 9, *range(10, 52)))
 VIDEO = videos.Video(frames=48, times=UNEVEN, sounds=("aac",))
 SEGMENT = 8  # source frames
 FLAGS = ["--factor", "2", "--preset", "veryfast", "--segment", "0.3", "--json"]
-ENDS = {"kill": -signal.SIGKILL, "crash": -signal.SIGSEGV, "exit": 9}
+ENDS = {"kill": KILLED, "crash": -signal.SIGSEGV, "exit": 9}
 
 
 class Run:
@@ -42,7 +42,7 @@ class Run:
                    str(self.out), *FLAGS]  # fmt: skip
         return subprocess.Popen(
             command, env=self.env | {"FILMGATE_FAULT": fault}, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, start_new_session=True,
+            stderr=subprocess.PIPE, text=True, start_new_session=NEW_GROUP,
         )  # fmt: skip
 
     def start(self, fault: str = "", after_s: float | None = None) -> int:
@@ -83,12 +83,6 @@ class Run:
         return True
 
 
-def kill_group(pid: int) -> None:
-    """Kill a process and all its children at once."""
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return videos.make(VIDEO, tmp_path_factory.mktemp("source") / "in.mp4")
@@ -109,7 +103,7 @@ def finish(run: Run, reference: bytes) -> None:
 
 
 @pytest.mark.parametrize(("point", "kind"), [
-    *((point, "kill") for point in fault_injection.POINTS),
+    *((point, "kill") for point in fault_injection.POINTS if not point.startswith("end.")),
     *product(("compute.step", "commit.listed", "join.complete"), ("crash", "exit")),
 ])  # fmt: skip
 def test_run_killed_at_any_point_resumes(
@@ -122,6 +116,18 @@ def test_run_killed_at_any_point_resumes(
     if not point.startswith("join."):
         assert run.start(f"{point}={kind}@2") == ENDS[kind]
     finish(run, reference)
+
+
+def test_run_killed_after_its_end_has_its_result(
+    source: Path, tmp_path: Path, reference: bytes
+) -> None:
+    """The same command then ends the run, or says that the result exists."""
+    run = Run(source, tmp_path / "out.mp4")
+    assert run.start("end.reported=kill@1") == ENDS["kill"]
+    finish(run, reference)
+    again = Run(source, tmp_path / "again.mp4")
+    assert again.start("end.removed=kill@1") == ENDS["kill"]
+    assert again.out.read_bytes() == reference
 
 
 def test_run_killed_fifty_times_at_random_resumes(
@@ -141,7 +147,7 @@ def test_run_killed_fifty_times_at_random_resumes(
                 code = run.start(f"{point}=kill@{random_.randint(1, 4)}")
                 if code:
                     parts.add(point.split(".")[0])
-            kills += code == -signal.SIGKILL
+            kills += code == KILLED
         if os.listdir(tmp_path) != [run.out.name]:  # killed after the result got its name
             finish(run, reference)
         run.out.unlink()
@@ -198,6 +204,8 @@ def test_second_process_is_refused_and_two_signals_pause(
             assert first.poll() is None
         assert again.start() == Exit.BUSY
         for _ in range(2):
+            if sys.platform == "win32":
+                pytest.skip("Windows has no signals to a group")
             os.killpg(first.pid, signal.SIGINT)
         _, errors = first.communicate()
     assert first.returncode == Exit.INTERRUPTED

@@ -5,7 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from filmgate.backends.worker_process import Runner, WorkerTimeouts, start_child
-from filmgate.core.events import Committed, Died, Event, Started, Warned
+from filmgate.core.events import Committed, Died, Done, Event, Started, Warned
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Snapshot
@@ -24,16 +24,18 @@ def run(
     resumable: bool = False,
     skip_bad: bool = False,
     timeouts: WorkerTimeouts | None = None,
-) -> Generator[Event, None, None]:
+) -> Generator[Event, None, bool]:
     """Run `runner` in a child process: yields the same events, raises the same errors.
 
     If the child dies, Died is yielded. With a `resumable` job it is not final: another child
     continues from the last commit, at most MAX_DEATHS times without a commit; then FilmgateError
     is raised, or with `skip_bad` the chunks near that position are replaced, one at a time. Closing
-    the generator stops the child and leaves nothing behind.
+    the generator stops the child and leaves nothing behind. It returns whether the child ended by
+    itself: one that dies after Done may have left its run directory.
     """
     deaths, last, reached, committed = 0, resume, Fraction(0), 0
     suspects: Iterator[tuple[int, int]] | None = None
+    done = False
     while True:
         with start_child(
             runner or run_inline, job, plan, last, timeouts or WorkerTimeouts()
@@ -44,9 +46,10 @@ def run(
                     committed = last.cursor.index
                 elif isinstance(event, Started) and event.read > committed:
                     deaths, committed, suspects = 0, event.read, None  # its commit was not reported
+                done = isinstance(event, Done)
                 yield event
-            if child.ended:
-                return
+            if child.ended or done:
+                return child.ended
             crash = child.describe_crash()
         reached = max(reached, crash.time)  # a child that died at once reported no time
         crash = replace(crash, time=reached)
@@ -66,15 +69,17 @@ def run(
             suspects = _iter_suspects(crash.read, plan.chunk)
         suspect = next(suspects, None) if suspects is not None else None
         if suspect is None or plan is None:
-            advice = (
-                "no single chunk near it is the cause"
-                if skip_bad
-                else "pass --skip-bad to replace the frames that cause it"
-            )
-            raise FilmgateError(f"{message}; gave up after {deaths} deaths without a commit: "
-                                f"{advice}")  # fmt: skip
+            raise FilmgateError(_explain_giving_up(message, deaths, skip_bad))
         plan = replace(plan, bad_frames=(*known, suspect))
         yield Warned(f"trying without the source frames {suspect[0]} to {suspect[1] - 1}")
+
+
+def _explain_giving_up(message: str, deaths: int, skip_bad: bool) -> str:
+    if skip_bad:
+        advice = "no single chunk near it is the cause"
+    else:
+        advice = "pass --skip-bad to replace the frames that cause it"
+    return f"{message}; gave up after {deaths} deaths without a commit: {advice}"
 
 
 def run_inline(

@@ -1,7 +1,5 @@
-"""The child process of a worker, and how its parent talks to it."""
+"""A run in a child process, and how its parent talks to it."""
 
-import faulthandler
-import multiprocessing
 import os
 import secrets
 import signal
@@ -14,11 +12,11 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+from filmgate.backends.death_causes import OUT_OF_RAM, count_oom_kills, explain_signal
+from filmgate.backends.spawn import STOP, ChildProcess, take_child
 from filmgate.core.events import Committed, CrashReport, Event, Progress, Started
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
@@ -26,9 +24,7 @@ from filmgate.core.snapshot import Snapshot
 from filmgate.errors import FilmgateError
 from filmgate.installation import explain_system_error
 
-WORKER = "filmgate worker"  # the name of the child process
 KEPT_LINES = 50  # of standard error, for crash reports
-_OUT_OF_RAM = "the machine ran out of memory: close other programs, or choose smaller settings"
 
 
 class Runner(Protocol):
@@ -65,7 +61,7 @@ class RemoteError:
     def to_error(self) -> FilmgateError:
         """Return the same error in the parent."""
         if self.kind is None:
-            hint = f"; {_OUT_OF_RAM}" if self.out_of_memory else ""
+            hint = f"; {OUT_OF_RAM}" if self.out_of_memory else ""
             return FilmgateError(f"{self.message}{hint}\n{self.trace}")
         error = self.kind.__new__(self.kind)  # its own __init__ may take other arguments
         error.args = (self.message,)
@@ -73,59 +69,11 @@ class RemoteError:
         return error
 
 
-def count_oom_kills(system: Path = Path("/")) -> int | None:
-    """Return how many processes the kernel killed for lack of memory; None: it does not say.
-
-    Those of our control group (version 2 or 1), else those of the machine.
-    """
-    counts = []
-    with suppress(OSError):
-        for line in (system / "proc/self/cgroup").read_text().splitlines():
-            _, controllers, group = line.split(":", 2)
-            if controllers not in ("", "memory"):
-                continue
-            mount = system / "sys/fs/cgroup" / controllers
-            name = "memory.oom_control" if controllers else "memory.events"
-            # In a container its own group may be mounted in place of the root.
-            found = [_read_counter(mount / place / name) for place in (group.lstrip("/"), "")]
-            counts += [count for count in found if count is not None][:1]
-    return sum(counts) if counts else _read_counter(system / "proc/vmstat")
-
-
-def _read_counter(path: Path) -> int | None:
-    """Return the number behind `oom_kill` in a file of the kernel, None if it has none."""
-    try:
-        words = path.read_text().split()
-        return int(words[words.index("oom_kill") + 1])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def explain_signal(name: str, before: int | None, after: int | None) -> str:
-    """Return who sent a signal, as far as it is known; "" for those a process causes itself.
-
-    `before` and `after` count the kernel's out-of-memory kills.
-    """
-    if name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"):
-        return "a user or another program stopped it"
-    if name != "SIGKILL":
-        return ""
-    if before is None or after is None:
-        return "who killed it is unknown: a user, another program, or the kernel for lack of memory"
-    if after > before:
-        return f"the kernel killed it: {_OUT_OF_RAM}"
-    return "a user or another program killed it, not the kernel for lack of memory"
-
-
 @dataclass
-class _Child:
+class _Run:
     """A run in its own process, seen from the parent."""
 
-    process: BaseProcess
-    messages: Connection
-    control: Connection
-    stderr: Connection
-    stacks: Connection
+    child: ChildProcess
     timeouts: WorkerTimeouts
     plan: Plan | None = None  # reported when it started
     kill_reason: str = ""  # why we killed it
@@ -159,14 +107,14 @@ class _Child:
         limits = self.timeouts
         limit = limits.loading if self.loading else max(limits.running, 10 * self.longest_silence)
         while (left := start + limit - monotonic()) > 0:
-            ready = wait([self.messages, *self._list_text_pipes()], left)
+            ready = wait([self.child.messages, *self._list_text_pipes()], left)
             self._read_text(ready)
-            if self.messages not in ready:
+            if self.child.messages not in ready:
                 continue
             try:
-                message = self.messages.recv()
+                message = self.child.messages.recv()
             except (EOFError, OSError):  # also if it died in the middle of a message
-                self.process.join(limits.stopping)
+                self.child.process.join(limits.stopping)
                 return None
             if not self.loading:
                 self.longest_silence = max(self.longest_silence, monotonic() - start)
@@ -174,12 +122,12 @@ class _Child:
             return message  # type: ignore[no-any-return]
         self.kill_reason = f"it was silent for {limit:.1f} s, so it was killed"
         self._request_stack()
-        self.process.kill()
-        self.process.join()
+        self.child.process.kill()
+        self.child.process.join()
         return None
 
     def _list_text_pipes(self) -> list[Connection]:
-        return [pipe for pipe in (self.stderr, self.stacks) if not pipe.closed]
+        return [pipe for pipe in (self.child.stderr, self.child.stacks) if not pipe.closed]
 
     def _read_text(self, ready: Sequence[object]) -> None:
         """Read what is in the two pipes of text; standard error is shown as well."""
@@ -189,7 +137,7 @@ class _Child:
             text = os.read(pipe.fileno(), 1 << 16)
             if not text:
                 pipe.close()
-            elif pipe is self.stacks:
+            elif pipe is self.child.stacks:
                 self.stack += text
             else:
                 sys.stderr.write(text.decode(errors="replace"))
@@ -203,18 +151,18 @@ class _Child:
 
     def _request_stack(self) -> None:
         """Ask for the stack of every thread. The handler is C code: it works if Python hangs."""
-        if hasattr(signal, "SIGUSR1") and self.process.pid:
+        if hasattr(signal, "SIGUSR1") and self.child.process.pid:
             with suppress(ProcessLookupError):
-                os.kill(self.process.pid, signal.SIGUSR1)
-            while not self.stacks.closed and self.stacks.poll(1.0):
-                self._read_text([self.stacks])
-                if self.stack.count(b"\n") and not self.stacks.poll(0.1):
+                os.kill(self.child.process.pid, signal.SIGUSR1)
+            while not self.child.stacks.closed and self.child.stacks.poll(1.0):
+                self._read_text([self.child.stacks])
+                if self.stack.count(b"\n") and not self.child.stacks.poll(0.1):
                     break
 
     def describe_crash(self) -> CrashReport:
         """Return how it died; the process has ended."""
         self._read_remaining_text()
-        code = self.process.exitcode
+        code = self.child.process.exitcode
         cause, hint = self.kill_reason or f"exit code {code}", ""
         if not self.kill_reason and code is not None and code < 0:
             cause = signal.Signals(-code).name
@@ -227,23 +175,23 @@ class _Child:
     def stop(self) -> None:
         """Ask it to stop; kill it if it does not in time, or at a second Ctrl-C."""
         try:
-            if self.process.is_alive():
+            if self.child.process.is_alive():
                 with suppress(OSError):
-                    self.control.send("stop")
+                    self.child.control.send(STOP)
                 end = monotonic() + self.timeouts.stopping
-                while self.process.is_alive() and (left := end - monotonic()) > 0:
-                    pipes = (self.messages, *self._list_text_pipes())
-                    ready = wait([self.process.sentinel, *pipes], left)
+                while self.child.process.is_alive() and (left := end - monotonic()) > 0:
+                    pipes = (self.child.messages, *self._list_text_pipes())
+                    ready = wait([self.child.process.sentinel, *pipes], left)
                     self._read_text(ready)
-                    if self.messages in ready:
+                    if self.child.messages in ready:
                         with suppress(EOFError, OSError):
-                            self.messages.recv()  # it may be blocked while sending
+                            self.child.messages.recv()  # it may be blocked while sending
                             continue
-                        self.process.join(max(0.0, end - monotonic()))
+                        self.child.process.join(max(0.0, end - monotonic()))
         finally:
-            if self.process.is_alive():
-                self.process.kill()
-            self.process.join()
+            if self.child.process.is_alive():
+                self.child.process.kill()
+            self.child.process.join()
             self._read_remaining_text()
 
 
@@ -254,48 +202,33 @@ def start_child(
     plan: Plan | None,
     resume: Snapshot | None,
     timeouts: WorkerTimeouts,
-) -> Generator[_Child, None, None]:
-    """Start a child that lives as long as the `with`; its hidden files are removed after it."""
-    spawn, run_name = multiprocessing.get_context("spawn"), secrets.token_hex(4)
-    pipes = [spawn.Pipe(duplex=False) for _ in range(4)]
-    (messages, sender), (receiver, control), (stderr, to_stderr), (stacks, to_stacks) = pipes
-    child_ends = (sender, receiver, to_stderr, to_stacks)
-    process = spawn.Process(
-        target=_work,
-        args=(runner, job, plan, resume, run_name, *child_ends),
-        name=WORKER,
-        daemon=True,
-    )
+) -> Generator[_Run, None, None]:
+    """Give a job to the child that was started early, or to a new one.
+
+    It lives as long as the `with`; its hidden files are removed after it.
+    """
+    run_name = secrets.token_hex(4)
+    process = take_child()
     try:
-        process.start()
-        for end in child_ends:
-            end.close()
-        child = _Child(process, messages, control, stderr, stacks, timeouts)
+        run = _Run(process, timeouts)
         try:
-            yield child
+            with suppress(BrokenPipeError, ConnectionResetError):  # it died: `events` finds out
+                process.control.send((_run_job, runner, job, plan, resume, run_name))
+            yield run
         finally:
             try:
-                child.stop()
+                run.stop()
             finally:
                 _remove_leftovers(job, run_name)
-                process.close()
     finally:
-        for ends in pipes:
-            for end in ends:
-                end.close()
+        process.close()
 
 
-def _work(
+def _run_job(
     runner: Runner, job: Job, plan: Plan | None, resume: Snapshot | None, run_name: str,
-    sender: Connection, receiver: Connection, stderr: Connection, stacks: Connection,
+    sender: Connection, receiver: Connection,
 ) -> None:  # fmt: skip
     """Run the job in the child and send its events, then an error or None."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it, and stops us
-    os.dup2(stderr.fileno(), 2)
-    stderr.close()
-    faulthandler.enable(stacks.fileno())
-    if hasattr(signal, "SIGUSR1"):
-        faulthandler.register(signal.SIGUSR1, stacks.fileno(), all_threads=True)
     stopped, finished = threading.Event(), threading.Event()
 
     def wait_for_parent() -> None:
@@ -333,7 +266,6 @@ def _work(
     finished.set()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # all files are closed, and unloading the libraries would take a while
 
 
 def _remove_leftovers(job: Job, run_name: str) -> None:

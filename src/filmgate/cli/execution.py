@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import filmgate as fg
+from filmgate.backends.spawn import close_early
 from filmgate.cli.paths import check_paths
 from filmgate.cli.request import DisplayOptions, Request
 from filmgate.cli.signals import stop_on_signals
@@ -21,9 +21,6 @@ from filmgate.jobs.options import ResumeOptions, explain_not_resumable
 from filmgate.media.sinks import VideoOutput
 from filmgate.planning.limits import Limits
 from filmgate.tasks.model_task import ModelTask
-
-if TYPE_CHECKING:
-    from filmgate.cli.views.progress import ProgressView
 
 
 def run_request(request: Request) -> Exit:
@@ -92,12 +89,15 @@ def run_job(
     for task in job.tasks:
         if isinstance(task, ModelTask):
             task.check_weights()
+    in_worker = not display.in_process and explain_not_resumable(job) is None
+    if not in_worker:
+        close_early()
     stream = fg.events(
         job,
         limits=limits,
         resume_options=resume_options,
         trace=display.trace,
-        worker=not display.in_process and explain_not_resumable(job) is None,
+        worker=in_worker,
         skip_bad=display.skip_bad,
     )
     read, committed, code = 0, 0, Exit.DONE  # `committed`: in this run or an earlier one
@@ -151,14 +151,14 @@ def _show_events(
 
         yield lambda event: print(format_event(event), flush=True)
         return
+    from filmgate.cli.views.progress import ProgressView  # while the worker starts
+
     view: ProgressView | None = None
     with ExitStack() as stack:
 
         def show(event: Event) -> None:
             nonlocal view
-            if view is None:  # imported now, while the worker is busy
-                from filmgate.cli.views.progress import ProgressView
-
+            if view is None:
                 to_pipe = isinstance(job.sink, VideoOutput) and job.sink.to_pipe
                 path = None if to_pipe else Path(job.sink.path)
                 view = stack.enter_context(ProgressView.on_stderr(path, display.quiet, batch))

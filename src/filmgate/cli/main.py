@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,19 @@ if TYPE_CHECKING:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code, one of `filmgate.errors.Exit`."""
-    words = sys.argv[1:] if words is None else words
+    """Run a command line and return its exit code, one of `filmgate.errors.Exit`.
+
+    Default: the words of this process, which then ends.
+    """
+    try:
+        return _run(sys.argv[1:] if words is None else words)
+    finally:
+        if words is None:  # the interpreter looks for garbage in all that was imported
+            gc.freeze()
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a command line; print its error and return its code."""
     if words[:1] == ["--version"]:
         from filmgate import __version__
 
@@ -20,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
     from filmgate.errors import Exit, FilmgateError
 
     try:
-        code = _run(words)
+        code = _choose_command(words)
         sys.stdout.flush()
         return code
     except FilmgateError as error:
@@ -48,12 +60,21 @@ def main(words: Sequence[str] | None = None) -> int:
         return Exit.OURS
 
 
-def _run(words: Sequence[str]) -> int:
-    from filmgate.cli.commands import find_command, list_commands
-
+def _choose_command(words: Sequence[str]) -> int:
     if not words or words[0] in ("--help", "-h"):
+        from filmgate.cli.commands import list_commands
+
         print(format_help(list_commands()))
         return 0
+    from filmgate.cli.early_worker import start_worker_early
+
+    with start_worker_early(words):
+        return _run_command(words)
+
+
+def _run_command(words: Sequence[str]) -> int:
+    from filmgate.cli.commands import find_command
+
     command = find_command(words[0])(words)
 
     from cyclopts import CycloptsError

@@ -85,8 +85,11 @@ def _mark(windows: Sequence[Window]) -> list[list[Frame]]:
 
 def _unmatched(a: Thumbnail, b: Thumbnail) -> float:
     wide = cv2.copyMakeBorder(a, *(_MOTION,) * 4, cv2.BORDER_REPLICATE)
-    differences = np.abs(sliding_window_view(wide, b.shape) - b)  # (shifts, shifts, 64, 64)
-    blocks = differences.reshape(
-        *differences.shape[:2], _SIDE // _BLOCK, _BLOCK, _SIDE // _BLOCK, _BLOCK
-    )
-    return float(blocks.mean((3, 5)).min((0, 1)).mean())
+    best = np.full((_SIDE // _BLOCK, _SIDE // _BLOCK), np.inf, np.float32)
+    for shifted in sliding_window_view(wide, b.shape):  # one row of shifts fits into the cache
+        sums = np.abs(shifted - b)  # (shifts, 64, 64)
+        while sums.shape[-1] > len(best):
+            sums = sums[..., ::2] + sums[..., 1::2]
+        blocks = sums.reshape(-1, len(best), _BLOCK, len(best)).sum(2)
+        best = np.minimum(best, blocks.min(0))
+    return float((best / np.float32(_BLOCK**2)).mean())

@@ -26,7 +26,7 @@ from filmgate.tasks.settings import find_paths, list_settings, plain, resolve_pa
 
 # Libraries that affect bits, as far as they are installed.
 LIBRARIES = ("filmgate", "av", "numpy", "opencv-contrib-python-headless", "torch", "diffusers",
-             "spandrel")  # fmt: skip
+             "scipy", "spandrel")  # fmt: skip
 _INPUTS = ("videos", "inputs")  # files that are identified by more than samples
 # Fields of a plan that a run may change while it runs, and that affect no earlier frame.
 _CHANGING = {"reduced_batches": [], "bad_frames": [], "queue_bytes": 0}
@@ -108,7 +108,7 @@ def _find_weight_files(job: Job) -> Iterator[Path]:
     for task in job.tasks:
         if isinstance(task, ModelTask):
             with suppress(BadWeights):
-                yield from find_weight_files(task.model, task.options)
+                yield from task.find_weight_files()
 
 
 def _normalize_numbers(form: Any) -> Any:

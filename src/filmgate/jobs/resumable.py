@@ -12,6 +12,7 @@ from time import perf_counter
 
 from filmgate.backends import inline
 from filmgate.core.events import Committed, Done, Event, Replanned, Started, Warned
+from filmgate.core.instrumentation.fault_injection import inject_fault
 from filmgate.core.job import Job
 from filmgate.core.model_cache import ModelCache
 from filmgate.core.outputs import select_output
@@ -24,7 +25,7 @@ from filmgate.jobs.identity import check_same_run, describe_run, find_inputs, ha
 from filmgate.jobs.inputs import InputWatch
 from filmgate.jobs.journal import FrameJournal, has_journal
 from filmgate.jobs.options import ResumeOptions, explain_not_resumable
-from filmgate.jobs.run_directory import COMMITS
+from filmgate.jobs.run_directory import COMMITS, RunDirectory
 from filmgate.jobs.stored_run import write_stored_job, write_stored_plan
 from filmgate.media.sinks import ImageOutput
 from filmgate.planning.device_memory import explain_unused_vram
@@ -57,8 +58,8 @@ def run(
     `resume` only prevents a restart. Raises FilmgateError: Busy; BadSetting if the directory is of
     a run with other settings; Interrupted for a pause.
     """
-    options = resume_options or ResumeOptions()
-    limits, models = limits or Limits(), models or ModelCache()
+    options, limits = resume_options or ResumeOptions(), limits or Limits()
+    models = models or ModelCache()
     if notice := explain_unused_vram(limits):
         yield Warned(notice)
     if reason := explain_not_resumable(job):
@@ -84,7 +85,7 @@ def run(
                 if done := _finish_naming(checkpoints, job):
                     yield Warned(f"{job.sink.path} is complete: a run was stopped after its end")
                     yield done
-                    directory.remove()
+                    _remove(directory)
                     return
             elif not has_journal(directory):
                 is_new = True
@@ -94,11 +95,18 @@ def run(
                 plan = plan or plan_within(job, limits, models)
             yield from _run_logged(job, plan, checkpoints, options.pause_after, limits, trace,
                                    models)  # fmt: skip
-            directory.remove()
+            _remove(directory)
         finally:
             kept = checkpoints.has_commits or has_journal(directory)
             if is_new and not kept and directory.is_run:
                 directory.remove()
+
+
+def _remove(directory: RunDirectory) -> None:
+    """Remove the directory of a run that is done."""
+    inject_fault("end.reported")
+    directory.remove()
+    inject_fault("end.removed")
 
 
 def _run_logged(

@@ -7,14 +7,16 @@ import os
 import re
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from filmgate.backends.worker_process import WORKER
+from filmgate.backends.spawn import WORKER
 from filmgate.errors import FULL_DISK, BadSetting, Busy, DiskFull, FilmgateError
 from filmgate.media.images.numbering import compile_number_pattern
 from filmgate.storage.atomic import append_suffix, write_atomic
@@ -29,8 +31,9 @@ MAX_JSON_DEPTH = 32
 # Every name that a run gives to a file here. Nothing else is ever opened for writing or deleted.
 _OWN_NAMES = re.compile(
     r"lock|events\.jsonl|(job|plan|commits)\.json|(frames|progress)\.journal|\d{6,}\.snapshot|\.filmgate-[0-9a-f]{8}\.new"
-    r"|\.?\d{6,}\.(nut|mov|jsonl|png|jpe?g|webp|tiff?)|(result|playable)\.\w+|\.playable\.[0-9a-f]{8}\.part\.\w+"
+    r"|\.?\d{6,}\.(nut|mov|jsonl?|parquet|txt|pkl|html|png|jpe?g|webp|tiff?)|(result|playable)\.\w+|\.playable\.[0-9a-f]{8}\.part\.\w+"
 )
+_DELETES_OPEN_FILES = sys.platform != "win32"  # which the lock is while a run works here
 # After a power cut its end may be zero bytes, as it is not synced.
 _LOOKS, _LOOK_S = 5, 0.02  # how often a directory that is not a run's is looked at again
 _HOLDER = re.compile(rb"(process \d.*)?\0*", re.DOTALL)
@@ -41,6 +44,8 @@ class RunDirectory:
     """The directory of one run; every file in it is complete or absent."""
 
     path: Path
+    # What `remove` leaves to the end of `lock`, where no open file can be deleted.
+    _leftovers: list[Path] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
     def for_result(cls, result: Path) -> RunDirectory:
@@ -91,18 +96,27 @@ class RunDirectory:
                 f"cannot write to the folder {self.path}: {error.strerror}. Pass another folder to "
                 "--work"
             ) from error
-        with lock:
-            if not try_lock(lock.fileno()):
-                lock.seek(0)
-                raise self._explain_busy(_decode_holder(lock.read(1000)))
-            if not is_same_file(lock.fileno(), self.path / "lock"):
-                raise self._explain_end()
-            lock.truncate(0)
-            with suppress(OSError):  # on a full disk the lock has no name in it, but it is held
-                lock.write(
-                    f"process {_find_stoppable_process()} on {socket.gethostname()}".encode()
-                )
-            yield created
+        try:
+            with lock:
+                self._take(lock)
+                yield created
+        finally:
+            leftovers = tuple(self._leftovers)
+            self._leftovers.clear()
+            with suppress(OSError):  # another process has opened the lock since, and keeps it
+                for path in leftovers:
+                    path.rmdir() if path == self.path else path.unlink()
+
+    def _take(self, lock: FileIO) -> None:
+        """Lock the open file and write this process into it. Raises Busy."""
+        if not try_lock(lock.fileno()):
+            lock.seek(0)
+            raise self._explain_busy(_decode_holder(lock.read(1000)))
+        if not is_same_file(lock.fileno(), self.path / "lock"):
+            raise self._explain_end()
+        lock.truncate(0)
+        with suppress(OSError):  # on a full disk the lock has no name in it, but it is held
+            lock.write(f"process {_find_stoppable_process()} on {socket.gethostname()}".encode())
 
     def _explain_busy(self, holder: str) -> Busy:
         return Busy(f"{self.path} is in use by {holder}: wait for it, or stop it")
@@ -204,7 +218,8 @@ class RunDirectory:
         """Delete what the run wrote, and the directory if it was created for the run.
 
         Files that say that the result is complete go last; the list of commits goes before the
-        snapshots in it. Files of the user stay.
+        snapshots in it. Files of the user stay. Where an open file cannot be deleted, `lock` does
+        the rest at its end.
         """
         if not self.path.is_dir():
             return
@@ -213,8 +228,11 @@ class RunDirectory:
         snapshots = [name for name in names if name.endswith(".snapshot")]
         last = (COMMITS, *snapshots, "plan.json", "job.json", "lock")
         for name in (*(name for name in names if name not in last), *last):
-            self._delete(name)
-        if not is_given:
+            if name != "lock" or _DELETES_OPEN_FILES:
+                self._delete(name)
+        if not _DELETES_OPEN_FILES:
+            self._leftovers[:] = [self.path / "lock", *([] if is_given else [self.path])]
+        elif not is_given:
             with suppress(OSError):  # it holds files of the user
                 self.path.rmdir()
 

@@ -5,6 +5,7 @@ not listed does nothing. After = is one of KINDS, after @ the pass at which it f
 1 in each process (default: 1).
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ POINTS = (
     "join.complete",  # all results are joined and complete, and do not have their names yet
     "join.named",  # one of them has; the run's folder still exists
     "encode.after_commit",  # the commit is done, its event is not sent
+    "end.reported",  # a resumable run is done and said so; the run's folder still exists
+    "end.removed",  # the folder is gone
 )
 
 
@@ -72,7 +75,9 @@ def _fail(kind: str, name: str) -> None:
     if kind == "exit":
         os._exit(9)
     elif kind == "kill":
-        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+        os.kill(os.getpid(), 9)  # SIGKILL; on Windows TerminateProcess with this exit code
+    elif kind == "crash" and sys.platform == "win32":
+        vars(faulthandler)["_raise_exception"](0xC0000005)  # an access violation
     elif kind == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     Event().wait()

@@ -1,0 +1,53 @@
+"""Start the worker process of a command before its flags are read: both import at the same time."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+_JOB_COMMANDS = ("convert", "run", "resume")  # besides the tasks
+_WITHOUT = frozenset({"--in-process", "--sample", "--help", "-h", "-"})  # a pipe needs no worker
+
+
+def start_worker_early(words: Sequence[str]) -> AbstractContextManager[None]:
+    """Return a `with` in which a worker waits for a job, if the command line probably runs one.
+
+    A wrong guess costs time and nothing else: a worker without a job is killed, and a job without
+    a worker starts one.
+    """
+    if not _runs_worker(words):
+        return nullcontext()
+    from filmgate.backends.spawn import start_early
+
+    return start_early(import_libraries)
+
+
+def import_libraries() -> None:
+    """Import what every run needs, in the worker; torch only some families need."""
+    gc.disable()  # nothing of it is garbage
+    try:
+        import psutil  # noqa: F401 - it is ready when it is needed, as the others
+        import pydantic_core.core_schema  # noqa: F401
+        import safetensors.numpy  # noqa: F401
+
+        import filmgate.jobs.resumable
+        import filmgate.media.reading.video_reader
+        import filmgate.media.writing.segment_writer  # noqa: F401
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _runs_worker(words: Sequence[str]) -> bool:
+    flags = {word.partition("=")[0] for word in words}
+    if flags & _WITHOUT or os.environ.get("FILMGATE_IN_PROCESS", "0") != "0":
+        return False
+    if not any(os.path.exists(word) for word in words[1:]):  # a wrong name, or `convert` alone
+        return False
+    if words[0] in _JOB_COMMANDS:
+        return True
+    from filmgate.tasks.registry import load_tasks
+
+    return words[0] in load_tasks()
