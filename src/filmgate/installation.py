@@ -108,9 +108,9 @@ def _advise_memory() -> str:
 
 def read_memory_limit() -> int:
     """Return the limit of this process's address space in bytes, 0 if there is none."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return 0
+    import resource
+
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     return 0 if soft == resource.RLIM_INFINITY else soft

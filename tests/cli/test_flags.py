@@ -75,7 +75,9 @@ def test_flag_that_is_on_by_default_can_be_turned_off(
 @pytest.mark.parametrize("model", [family.name for family in load_families()])
 @pytest.mark.parametrize("task", load_tasks())
 def test_no_flag_has_two_owners(task: str, model: str) -> None:
-    flags = TaskFlags.choose(load_tasks()[task], ["--model", model])
+    words = [word for role in ("model", "detector", "pose", "tracker")
+             for word in (f"--{role}", model)]  # fmt: skip
+    flags = TaskFlags.choose(load_tasks()[task], words)
     assert build_flags((*flags.owners, *SHARED), documented=False)
 
 

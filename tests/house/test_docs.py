@@ -26,7 +26,8 @@ NOTEBOOKS = [path for path in list_files() if path.suffix == ".ipynb"]
 # The pages for authors of stages and models: their blocks run with the base install alone too.
 FOR_AUTHORS = [name for name, (language, _) in BLOCKS.items()
                if name.startswith(("adding-a-model", "core")) and language == "python"]  # fmt: skip
-OF_EXTRAS = ("spandrel", "diffusers", "transformers", "torchvision", "pytest", "hypothesis")
+OF_EXTRAS = ("spandrel", "diffusers", "transformers", "torchvision", "pyarrow", "pytest",
+             "hypothesis")  # fmt: skip
 
 
 def join_cells(notebook: Path) -> str:

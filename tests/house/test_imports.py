@@ -25,7 +25,6 @@ BORDERS = {
     "fastapi": ("src/filmgate/service/",),
     "uvicorn": ("src/filmgate/service/",),
 }
-SOURCES = sorted(parse_files("src"))
 
 
 def iter_imports(name: str) -> Iterator[str]:
@@ -46,7 +45,7 @@ def get_package(module: str) -> str:
 
 def test_imports_follow_the_order() -> None:
     wrong = []
-    for name in SOURCES:
+    for name in parse_files("src"):
         package = get_package(name.removeprefix("src/").removesuffix(".py").replace("/", "."))
         for module in iter_imports(name):
             later = module.split(".")[0] == "filmgate" and ORDER.index(
@@ -60,7 +59,7 @@ def test_imports_follow_the_order() -> None:
 def test_libraries_are_imported_only_inside_their_borders() -> None:
     wrong = [
         f"{name} imports {module}"
-        for name in SOURCES
+        for name in parse_files("src")
         for module in iter_imports(name)
         if not name.startswith(BORDERS.get(module.split(".")[0], ("",)))
     ]
@@ -68,7 +67,9 @@ def test_libraries_are_imported_only_inside_their_borders() -> None:
 
 
 def test_every_package_has_its_place_in_the_order() -> None:
-    packages = {name.split("/")[2].removesuffix(".py") for name in SOURCES} - {"__init__"}
+    packages = {name.split("/")[2].removesuffix(".py") for name in parse_files("src")} - {
+        "__init__"
+    }
     assert packages <= set(ORDER), f"add {packages - set(ORDER)} to ORDER"
 
 

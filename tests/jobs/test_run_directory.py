@@ -1,6 +1,7 @@
 """The directory of a run: one holder at a time, complete files, and readable differences."""
 
 import errno
+import json
 import multiprocessing
 import os
 import re
@@ -12,11 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from filmgate.backends.worker_process import WORKER
+from filmgate.backends.spawn import WORKER
 from filmgate.errors import BadSetting, Busy, DiskFull, FilmgateError
 from filmgate.jobs.identity import find_differences
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.storage.fingerprint import sample_fingerprint
+from tests.processes import KILLED
 
 
 @pytest.fixture
@@ -37,12 +39,12 @@ def test_second_process_is_refused_and_learns_which_is_the_first(folder: RunDire
 
 def test_lock_ends_with_a_killed_process(folder: RunDirectory) -> None:
     script = (
-        "import os, signal; from pathlib import Path\n"
+        "import os; from pathlib import Path\n"
         "from filmgate.jobs.run_directory import RunDirectory\n"
         f"folder = RunDirectory(Path({str(folder.path)!r}))\n"
-        "with folder.lock(): os.kill(os.getpid(), signal.SIGKILL)"
+        "with folder.lock(): os.kill(os.getpid(), 9)"
     )
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == KILLED
     with folder.lock():
         pass
 
@@ -90,6 +92,23 @@ def test_file_is_complete_or_absent(folder: RunDirectory, monkeypatch: pytest.Mo
         assert [p.name for p in folder.path.iterdir()] == ["lock"]
         folder.remove()
     assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_directory_goes_with_its_lock_where_no_open_file_can_be_deleted(
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    monkeypatch.setattr("filmgate.jobs.run_directory._DELETES_OPEN_FILES", False)
+    if given:
+        folder.path.mkdir()
+    job = json.dumps({"job": 1, "limits": 2, "versions": 3, "given": given})
+    with folder.lock():
+        folder.write("job.json", job.encode())
+        folder.write("plan.json", b"one")
+        folder.remove()
+        assert os.listdir(folder.path) == ["lock"]
+    assert folder.path.exists() == given
+    assert not given or not os.listdir(folder.path)
 
 
 def _fail_full(*_: object) -> None:
@@ -196,6 +215,7 @@ def test_file_that_vanishes_while_a_directory_is_looked_at_is_no_foreign_one(
         assert not folder.find_foreign_files()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted")
 def test_removed_directory_is_reported_as_such(folder: RunDirectory) -> None:
     with folder.lock():
         shutil.rmtree(folder.path)
@@ -225,6 +245,7 @@ def test_advice_fits_the_error_of_the_disk(tmp_path: Path, number: int, wanted: 
     assert wanted in str(DiskFull.of(tmp_path, OSError(number, os.strerror(number))))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="disks have no limit of files")
 def test_disk_without_inodes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = os.statvfs_result((4096, 4096, 9999, 9999, 9999, 100, 0, 0, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda place: disk)

@@ -12,6 +12,7 @@ import pytest
 import filmgate as fg
 from filmgate.core.serialization import dumps
 from tests import videos
+from tests.cases import mark_slow_cases
 
 PLANS = {
     "other chunks": [fg.Plan(chunk=1, queue_bytes=1, segment_frames=8), fg.Plan(segment_frames=8)],
@@ -25,7 +26,10 @@ def decode(path: Path) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("codec", "plans"),
-    [("h264", "other chunks"), ("hevc", "other chunks"), ("ffv1", "other batches")],
+    mark_slow_cases(
+        [("h264", "other chunks"), ("ffv1", "other batches")],
+        [("h264", "other chunks"), ("hevc", "other chunks"), ("ffv1", "other batches")],
+    ),
 )
 def test_law_1_file_with_another_plan(tmp_path: Path, codec: Any, plans: str) -> None:
     source = videos.make(videos.Video(frames=20, times=()), tmp_path / "in.mp4")

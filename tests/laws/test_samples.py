@@ -36,10 +36,11 @@ SPEC = StreamSpec(width=WIDE, height=HIGH, rate=None, time_base=F(1, 600), pixel
 # Its libraries take ten seconds to import: its laws are slow tests in tests/models.
 HEAVY = frozenset({"diffvsr"})
 # In the slow suite only, since others find the same faults. Of interpolate the quick suite keeps a
-# fraction, fewer frames, a rate with slow motion and a network; of guide DIS and RAFT once.
+# fraction, fewer frames, a rate with slow motion and FILM; of guide DIS and RAFT once.
 REDUNDANT = frozenset(
-    [f"tasks.interpolate {n}" for n in (0, 3, 4, 6)]
-    + ["tasks.upscale 1", "models.flow_model 1", "models.flow_model 2"]
+    [f"tasks.interpolate {n}" for n in (0, 3, 4, 6, 8)]
+    + ["tasks.upscale 1", "models.flow_model 1", "models.flow_model 2", "tasks.track 0"]
+    + ["flow.temporal_blend 1", "media.pixels.tonemap 1"]
 )
 
 

@@ -88,6 +88,7 @@ def test_it_has_a_row_among_the_models(site: Path) -> None:
     assert "mine" in filmgate(site, "models")
 
 
+@pytest.mark.slow
 def test_its_stage_passes_the_laws(site: Path) -> None:
     result = run(site, "-c", CHECK)
     assert result.stdout == "the laws hold\n", result.stderr

@@ -45,7 +45,8 @@ def test_every_family_describes_itself(family: Family) -> None:
     assert is_dataclass(family.options)
     assert family.options() == family.options(), "every option has a default"
     makes = (family.build_interpolator, family.build_upscaler, family.build_flow,
-             family.build_tracker)  # fmt: skip
+             family.build_tracker, family.build_pose, family.build_detector,
+             family.build_person_tracker)  # fmt: skip
     assert any(makes)
     assert bool(family.flow_models) == (family.build_flow is not None)
     for published in (*family.weights, *family.repositories):

@@ -163,6 +163,7 @@ def no_families_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", {})
 
 
+@pytest.mark.slow
 def test_a_family_passes_the_laws_and_runs_in_this_process(tmp_path: Path) -> None:
     check_family(FAMILY, make_sample_video(12, pixels="yuv420p"), tries=1)
     register_family(FAMILY)

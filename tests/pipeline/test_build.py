@@ -18,7 +18,7 @@ LIMITS = fg.Limits(guard=False)  # the output of the tiny network is nonsense
 
 @pytest.fixture
 def job(tmp_path: Path) -> fg.Job:
-    source = videos.make(videos.Video(frames=8), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=4), tmp_path / "in.mp4")
     sink = fg.VideoOutput(tmp_path / "out.mkv", codec="ffv1", overwrite=True)
     task = tiny.with_weights(fg.Interpolate(model="film"))
     return fg.Job(fg.VideoFile(source), sink, (task,))
@@ -43,6 +43,7 @@ def test_weights_are_opened_once_for_planning_and_running(job: fg.Job, opened: l
     assert len(opened) == 1
 
 
+@pytest.mark.slow
 def test_fit_leaves_its_networks_to_the_run_and_to_the_next_job(
     job: fg.Job, opened: list[Path]
 ) -> None:

@@ -25,6 +25,7 @@ from filmgate.pipeline.wrapping import wrap_stages
 from filmgate.storage.result_cache import open_cache
 from filmgate.tasks.job_config import task_from
 from tests import videos
+from tests.cases import mark_slow_cases
 from tests.models import tiny
 
 VIDEO = videos.Video(frames=24)
@@ -51,7 +52,7 @@ def read_counts() -> Mapping[str, int]:
     return open_cache().total()
 
 
-@pytest.mark.parametrize("model", ["dis", "film"])
+@pytest.mark.parametrize("model", mark_slow_cases(["dis"], ["dis", "film"]))
 def test_cached_results_change_no_byte(source: Path, model: str) -> None:
     task = tiny.with_weights(fg.Interpolate(model=model))
     wanted = make(source, task, guard=False)  # weights made by rule draw nonsense

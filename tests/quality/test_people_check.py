@@ -14,7 +14,6 @@ from filmgate.cli.main import main
 from filmgate.errors import BadInput, Exit
 from filmgate.models import registry
 from filmgate.models.contracts import Family
-from filmgate.models.people.drawing import draw_records
 from filmgate.quality.people_check import try_tracker
 from tests.models.people.fakes import FALLEN, STANDING, Person, draw, make_tracker
 from tests.models.people.real import build_real_tracker
@@ -46,15 +45,6 @@ def test_report_counts_people_and_the_image_shows_them(tmp_path: Path) -> None:
     assert drawn.shape == np.asarray(Image.open(BytesIO(plain[1]))).shape
     with pytest.raises(BadInput):
         try_tracker(FAMILY, None, tmp_path / "missing.mp4")
-
-
-def test_records_of_other_kinds_are_not_drawn() -> None:
-    image = np.zeros((60, 80, 3), np.uint8)
-    draw_records(image, [{"kind": "box", "id": 1}])
-    assert not image.any()
-    points = [[40.0, 30.0, 0.0]] * 33
-    draw_records(image, [{"kind": "pose", "id": 1, "score": 0.5, "points": points}])
-    assert image[30, 40].all()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from filmgate.errors import Busy
 from filmgate.storage.atomic import append_suffix, name_hidden, replace_durably, write_atomic
 
 LONG = "\u6620" * 84 + ".js"  # 255 bytes, the longest name that most disks take
@@ -53,6 +54,24 @@ def test_a_file_from_another_disk_is_copied_then_renamed(
     part.write_bytes(b"complete")
     replace_durably(part, tmp_path / LONG)
     assert renamed[0] == renamed[1], "a copy that a kill left behind is written over"
+
+
+def test_a_result_that_a_player_has_open_stays_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, path = tmp_path / "part", tmp_path / "out.mp4"
+    part.write_bytes(b"new")
+    path.write_bytes(b"old")
+
+    def refuse(source: Path, target: Path) -> None:
+        error = PermissionError(errno.EACCES, "The process cannot access the file")
+        error.winerror = 32  # type: ignore[attr-defined, unused-ignore]
+        raise error
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(Busy, match=r"out\.mp4 cannot be replaced: another program has it open"):
+        replace_durably(part, path)
+    assert (part.read_bytes(), path.read_bytes()) == (b"new", b"old")
 
 
 @pytest.mark.parametrize("letter", ["a", "\u6620", "\U0001f3ac"])

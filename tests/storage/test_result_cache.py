@@ -1,7 +1,6 @@
 """The cache on disk: damage, death and races never give a wrong result."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -178,7 +177,7 @@ def raced(folder: Path, loops: int) -> None:
     running = list(writers(folder, 60_000, 2, loops))
     while any(one.poll() is None for one in running):
         for path in results(folder)[:2]:
-            with suppress(FileNotFoundError, ValueError):  # forgotten meanwhile
+            with suppress(OSError, ValueError):  # forgotten meanwhile, or in use on Windows
                 spoil(path, chance)
     for one in running:
         out, _ = one.communicate()
@@ -197,7 +196,7 @@ def killed(folder: Path, times: int) -> None:
         cache, looks = ResultCache(folder, 60_000), chance.randrange(40)
         for n in range(looks):
             check_one(cache, n)
-        writer.send_signal(signal.SIGKILL)
+        writer.kill()
         writer.communicate()
         for n in range(23):
             check_one(cache, n)

@@ -18,7 +18,7 @@ from filmgate.media.pixels.planes import Planes
 from filmgate.quality.verify import check
 from tests import videos
 
-VIDEO = videos.Video(frames=20, sounds=("aac",))
+VIDEO = videos.Video(frames=10, sounds=("aac",))
 
 
 @dataclass(frozen=True)

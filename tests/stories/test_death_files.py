@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -16,6 +15,7 @@ import filmgate as fg
 from filmgate.core.run import run as _loaded  # noqa: F401 - with av, before the server forks
 from filmgate.errors import OutputExists
 from tests import videos
+from tests.processes import KILL, KILLED
 
 pytestmark = pytest.mark.slow
 STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # kill before every so manyth operation
@@ -24,8 +24,9 @@ VIDEO = videos.Video(frames=16, times=UNEVEN, sounds=("aac",))
 PLAN = fg.Plan(chunk=4, segment_frames=8)
 # What Python reports to an audit hook before it touches a file, without FFmpeg's own writes.
 OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([__name__])
+FORKS = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+if sys.platform != "win32":
+    FORKS.set_forkserver_preload([__name__])
 
 
 def job_of(folder: Path, name: str = "out.mp4", *, overwrite: bool = False) -> fg.Job:
@@ -47,7 +48,7 @@ def run_until(number: int, job: fg.Job, options: fg.ResumeOptions) -> None:
         ):
             left[0] -= 1
             if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), KILL)
 
     sys.addaudithook(hook)
     list(fg.events(job, PLAN, resume_options=options))
@@ -97,7 +98,7 @@ def test_run_killed_before_any_file_operation_resumes(name: str, way: str, home:
     out = folder / name
     list(fg.events(job, PLAN))
     reference, number = out.read_bytes(), 0
-    code: int | None = -signal.SIGKILL
+    code: int | None = KILLED
     out.unlink()
     while code:
         number += STRIDE
@@ -105,7 +106,7 @@ def test_run_killed_before_any_file_operation_resumes(name: str, way: str, home:
             out.write_bytes(b"before")
             run_to_first_commit(job)
         code = run_and_kill(number, job, replace(work, restart=again))
-        assert code in (0, -signal.SIGKILL), f"operation {number}"
+        assert code in (0, KILLED), f"operation {number}"
         named = out.exists() and out.read_bytes() != b"before"
         assert not named or out.read_bytes() == reference, f"half-written at operation {number}"
         if named and not any("commits.json" in names for _, _, names in os.walk(folder)):

@@ -1,7 +1,6 @@
 """A run with a video and records as outputs: both are complete, or neither is."""
 
 import os
-import signal
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from filmgate.media.sinks import RecordOutput
 from filmgate.media.writing.output_file import OutputFile
 from filmgate.tasks.job_config import job_from, job_to
 from tests.media.records.test_writer import PLAN, WANTED, Count, read_lines
+from tests.processes import KILLED
 from tests.stories.test_death_images import FORKS, STRIDE, run_until
 from tests.stories.test_death_images import PLAN as KILLED_PLAN
 from tests.videos import Video, make, read_number
@@ -128,14 +128,14 @@ def test_outputs_that_exclude_each_other_are_refused(tmp_path: Path, paths: tupl
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_before_any_file_operation_both_resume(job: fg.Job, tmp_path: Path) -> None:
-    code, number = -signal.SIGKILL, 0
+    code, number = KILLED, 0
     while code:
         number += STRIDE
         process = FORKS.Process(target=run_until, args=(number, job, str(tmp_path)))
         process.start()
         process.join()
         code = process.exitcode or 0
-        assert code in (0, -signal.SIGKILL)
+        assert code in (0, KILLED)
         named = [sink.path.exists() for sink in job.sinks]
         assert named != [False, True]
         if not all(named) or RunDirectory.for_result(job.sink.path).path.exists():

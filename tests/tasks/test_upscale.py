@@ -17,6 +17,7 @@ from filmgate.media.pixels.planes import Planes
 from filmgate.quality.verify import check
 from filmgate.tasks.upscale import Upscale
 from tests import videos
+from tests.cases import mark_slow_cases
 
 HDR = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
 
@@ -38,7 +39,11 @@ def run_task(tasks: Any, source: Path, sink: Path) -> list[fg.Frame]:
 
 
 @pytest.mark.parametrize(
-    ("name", "scale"), [("sound", 2), ("uneven", 4), ("ten_bits", 2), ("odd", 2), ("turned", 2)]
+    ("name", "scale"),
+    mark_slow_cases(
+        [("uneven", 4), ("ten_bits", 2), ("odd", 2)],
+        [("sound", 2), ("uneven", 4), ("ten_bits", 2), ("odd", 2), ("turned", 2)],
+    ),
 )
 def test_frames_are_larger_at_the_same_times(name: str, scale: int, tmp_path: Path) -> None:
     source = videos.make(videos.VIDEOS[name], tmp_path / "in.mp4")

@@ -8,13 +8,14 @@ from fractions import Fraction
 from functools import cache
 from inspect import Parameter as Argument
 from inspect import Signature, signature
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from cyclopts import Group, Parameter, Token
 
 from filmgate.errors import BadSetting, Exit
-from filmgate.tasks.settings import exact, field_names, shorten
+from filmgate.tasks.settings import exact, field_names, list_input_kinds, shorten
 
 _SECONDS = ("start", "end", "segment", "pause_after", "sample")  # "5s" is allowed
 _ENVIRONMENT = MappingProxyType({"in_process": "FILMGATE_IN_PROCESS"})
@@ -27,7 +28,8 @@ T = TypeVar("T")
 class Owner:
     """Dataclasses whose fields are flags, all but `path`; `title` is their group in the help.
 
-    `only` and `without` select some of the fields; those in `hidden` are not in the help.
+    `only` and `without` select some of the fields; those in `hidden` are not in the help. `prefix`
+    is put before the names.
     """
 
     title: str
@@ -35,12 +37,13 @@ class Owner:
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
+    prefix: str = ""
 
     @property
     def names(self) -> list[str]:
         """The names of its fields, each once."""
         names = dict.fromkeys(name for cls in self.classes for name in field_names(cls))
-        return [name for name in names if name not in ("path", *self.without)
+        return [self.prefix + name for name in names if name not in ("path", *self.without)
                 and (not self.only or name in self.only)]  # fmt: skip
 
     def select(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,8 +63,7 @@ def build_flags(owners: Iterable[Owner], documented: bool = True) -> list[Argume
             if name in flags:
                 raise TypeError(f"{to_flag(name)} has two owners, {homes[name]} and {owner.title}: "
                                 "rename one of the fields")  # fmt: skip
-            cls = next(c for c in owner.classes if name in {f.name for f in fields(c)})
-            flags[name] = _build_flag(cls, name, owner, documented)
+            flags[name] = _build_flag(name, owner, documented)
             homes[name] = owner.title
     return list(flags.values())
 
@@ -117,20 +119,24 @@ def to_group(title: str) -> Group:
     return Group(title, sort_key=order.index(True) if True in order else len(order))
 
 
-def _build_flag(cls: type[Any], name: str, owner: Owner, documented: bool) -> Argument:
-    field = next(field for field in fields(cls) if field.name == name)
-    hint, flag = _find_hints(cls)[name], to_flag(name)  # type: ignore[arg-type]  # mypy#16261
-    converter = _find_converter(name, hint)
+def _build_flag(name: str, owner: Owner, documented: bool) -> Argument:
+    own = name.removeprefix(owner.prefix)
+    cls, field = next(
+        (cls, field) for cls in owner.classes for field in fields(cls) if field.name == own
+    )
+    hint, flag = _find_hints(cls)[own], to_flag(name)  # type: ignore[arg-type]  # mypy#16261
+    converter = _find_converter(own, hint)
     parameter = Parameter(
         name=flag,
         group=to_group(owner.title),
         show=name not in owner.hidden,
-        help=_read_help(cls).get(name) if documented else None,  # type: ignore[arg-type]  # as above
+        help=_read_help(cls).get(own) if documented else None,  # type: ignore[arg-type]  # as above
         negative=f"--no-{flag[2:]}" if field.default is True else (),
         converter=converter,
+        accepts_keys=False if list_input_kinds(hint) else None,
         n_tokens=1 if converter else None,  # else each type of the hint is tried on the text
         env_var=_ENVIRONMENT.get(name),
-        metavar=_find_metavar(name, hint),
+        metavar=_find_metavar(own, hint),
         show_default=not (field.default in (None, ()) or isinstance(field.default, bool)),
     )
     return Argument(
@@ -155,16 +161,18 @@ def _read_help(cls: type[Any]) -> dict[str, str | None]:
     }
 
 
-def _find_converter(
-    name: str, hint: Any
-) -> Callable[[object, Sequence[Token]], Fraction | int] | None:
+def _find_converter(name: str, hint: Any) -> Callable[[object, Sequence[Token]], Any] | None:
     kinds = get_args(hint) or (hint,)
+    if inputs := list_input_kinds(hint):
+        return lambda _, tokens: inputs[0](path=Path(tokens[0].value))
     if Fraction in kinds:
         return _to_seconds if name in _SECONDS else _to_fraction
     return to_integer if int in kinds else None
 
 
 def _find_metavar(name: str, hint: Any) -> str | None:
+    if list_input_kinds(hint):
+        return "FILE"
     if Fraction not in (get_args(hint) or (hint,)):
         return None
     return "SECONDS" if name in _SECONDS else "NUMBER"

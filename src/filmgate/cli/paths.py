@@ -14,6 +14,7 @@ from filmgate.media.options import check_video_name
 from filmgate.media.sinks import ImageOutput, VideoOutput
 from filmgate.media.sources import VideoFile
 from filmgate.storage.file_kind import check_input_file, check_output_file, describe_other_kind
+from filmgate.storage.file_names import explain_refused_name, extend_long_path, fold_path
 from filmgate.tasks.settings import find_paths
 
 # A file of such a name in a folder is taken, so that damage is reported; of others that are videos.
@@ -36,16 +37,17 @@ def pair_paths(
                 f"there {'is 1 path' if len(paths) == 1 else f'are {len(paths)} paths'}: pass IN "
                 "and OUT, or inputs and -o DIR"
             )
-        return [(paths[0], paths[1])]
+        return [(extend_long_path(paths[0]), extend_long_path(paths[1]))]
     if not paths:
         raise BadSetting("there is no path: pass inputs and -o DIR")
     if folder.exists() and not folder.is_dir():
         raise BadSetting(f"{folder} is a file: pass a folder for the results")
     inputs = [video for path in paths for video in _find_videos(path, folder)]
     results = [folder / _name_result(video, container) for video in inputs]
-    for result in results:
-        if results.count(result) > 1:
-            same = [str(v) for v, r in zip(inputs, results, strict=True) if r == result]
+    names = [fold_path(result) for result in results]
+    for name, result in zip(names, results, strict=True):
+        if names.count(name) > 1:
+            same = [str(v) for v, n in zip(inputs, names, strict=True) if n == name]
             raise BadSetting(f"{' and '.join(same)} would both become {result}: rename one of them")
     try:
         folder.mkdir(exist_ok=True)
@@ -53,7 +55,8 @@ def pair_paths(
         raise BadSetting(f"the folder {folder.parent} does not exist: create it first") from error
     except OSError as error:
         raise BadSetting(f"cannot create the folder {folder}: {error.strerror}") from error
-    return list(zip(inputs, results, strict=True))
+    pairs = zip(inputs, results, strict=True)
+    return [(extend_long_path(video), extend_long_path(result)) for video, result in pairs]
 
 
 def check_paths(job: Job) -> None:
@@ -74,6 +77,8 @@ def _check_output(job: Job, sink: SinkFile) -> None:
     path = Path(sink.path)
     inputs = [file for file in find_paths((job.source, *job.tasks)) if file.is_file()]
     if isinstance(sink, ImageOutput):
+        if reason := explain_refused_name(path):
+            raise BadSetting(f"the output {path} cannot be written: {reason}. Choose another name")
         pattern = resolve_pattern(path)
         for file in inputs:
             place, name = os.path.split(os.path.realpath(file))
@@ -95,8 +100,9 @@ def _check_output(job: Job, sink: SinkFile) -> None:
 
 
 def _find_videos(path: Path, results: Path) -> Iterator[Path]:
-    if any(sign in path.name for sign in "*?[") and not path.exists():
-        matches = sorted(path.parent.glob(path.name))
+    part = next((k for k, name in enumerate(path.parts) if set("*?[") & set(name)), None)
+    if part is not None and not path.exists():
+        matches = sorted(Path(*path.parts[:part]).glob(str(Path(*path.parts[part:]))))
         if not matches:
             raise BadSetting(f"no file matches {path}: check the name")
         yield from matches

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,13 @@ from filmgate.media.frame_counter import FrameCounter
 from filmgate.media.options import SUFFIXES
 from filmgate.media.rates import check_fraction
 from filmgate.planning.limits import Limits
-from filmgate.tasks.job_config import make_sink, make_source, refuse_existing_folder
+from filmgate.tasks.job_config import (
+    make_sink,
+    make_sinks,
+    make_source,
+    refuse_existing_folder,
+)
+from filmgate.tasks.model_task import ModelTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,25 @@ class SampleOptions:
             check_fraction("sample", self.sample, Fraction(1, 1000), Fraction(86_400), "s")
 
 
+@dataclass(frozen=True, slots=True)
+class MoreOutputs:
+    """Outputs of a task that makes records, next to its result; each field is a flag."""
+
+    overlay: Path | None = None
+    """Write a video with what was found drawn on it, in the same pass; audio is kept."""
+
+    report: Path | None = None
+    """Write a page (.html) with a timeline, images of everyone and counts, in the same pass."""
+
+    @property
+    def given(self) -> dict[str, Path]:
+        """The outputs that are wanted, by their flags. Raises BadSetting for another name."""
+        if self.report is not None and self.report.suffix.lower() != ".html":
+            raise BadSetting(f"report is {self.report}: pass a name that ends in .html")
+        given = {"--overlay": self.overlay, "--report": self.report}
+        return {flag: path for flag, path in given.items() if path is not None}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """The paths of a command line, and the settings of each owner of flags.
@@ -65,6 +90,7 @@ class Request:
     tasks: tuple[Task, ...] = ()
     input: Mapping[str, Any] = field(default_factory=dict)
     output: Mapping[str, Any] = field(default_factory=dict)
+    more_outputs: MoreOutputs = field(default_factory=MoreOutputs)
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
     resume_options: ResumeOptions = field(default_factory=ResumeOptions)
@@ -82,11 +108,29 @@ class Request:
         if self.out is not None and self.out.suffix in SUFFIXES and not self.out.is_dir():
             raise BadSetting(f"-o names a folder for several results, and {self.out} is the name "
                              "of a video: pass it as the last path, without -o")  # fmt: skip
-        container = self.output.get("container")
+        container = self.output.get("container") or ("jsonl" if _make_records(self.tasks) else None)
         pairs = pair_paths(self.paths, self.out, str(container) if container else None)
+        if len(pairs) > 1:
+            for flag in self.more_outputs.given:
+                raise BadSetting(
+                    f"{flag} names one file and there are {len(pairs)} videos: omit it"
+                )
         return {f"{path} -> {result}": self._build_job(path, result) for path, result in pairs}
 
     def _build_job(self, path: Path, result: Path) -> Job:
-        source, sink = make_source(path, self.input), make_sink(result, self.output)
-        refuse_existing_folder(sink, path.stem)
-        return Job(source, sink, self.tasks, self.seed)
+        paths = [result, *self.more_outputs.given.values()]
+        source, sinks = make_source(path, self.input), make_sinks(paths, self.output)
+        for sink in sinks:
+            refuse_existing_folder(sink, path.stem)
+        tasks = self.tasks
+        if any(sink.takes_images for sink in sinks):
+            tasks = tuple(replace(task, draw=True) if _make_records([task]) else task  # type: ignore[type-var]  # mypy#14941: a task is a dataclass
+                          for task in tasks)  # fmt: skip
+        elif all(isinstance(task, ModelTask) and not task.makes_records for task in tasks):
+            raise BadSetting(f"{result} is the name of a file of records, and this command makes "
+                             f"none: name a video, such as {result.stem}.mp4")  # fmt: skip
+        return Job(source, sinks[0], tasks, self.seed, tuple(sinks[1:]))
+
+
+def _make_records(tasks: Iterable[Task]) -> bool:
+    return any(isinstance(task, ModelTask) and task.makes_records for task in tasks)

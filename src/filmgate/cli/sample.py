@@ -63,7 +63,10 @@ def run_sample(job: Job, seconds: Fraction, request: Request) -> Exit:
     if not isinstance(source, VideoFile | ImageSequence):
         raise Unsupported("cannot sample a pipe: a sample is taken from three places, and a pipe "
                           "can only be read once. Pass a file, or omit --sample")  # fmt: skip
-    if not isinstance(sink, ImageOutput | VideoOutput) or str(sink.path) == "-":
+    if not isinstance(sink, ImageOutput | VideoOutput):
+        raise Unsupported(f"cannot sample {sink.path}: a sample shows images before and after, "
+                          "and these are records. Name a video, or pass --end 5s")  # fmt: skip
+    if str(sink.path) == "-":
         raise Unsupported("cannot sample into a pipe: a sample saves an image next to the result. "
                           "Pass a file, or omit --sample")  # fmt: skip
     png = find_image_path(sink)

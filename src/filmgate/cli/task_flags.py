@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from inspect import Parameter as Argument
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from cyclopts import Parameter, Token
 
 from filmgate.cli.flags import Owner, build_flags, set_flags, to_flag, to_group, to_integer
-from filmgate.cli.request import DisplayOptions, Request, SampleOptions
+from filmgate.cli.request import DisplayOptions, MoreOutputs, Request, SampleOptions
 from filmgate.errors import BadSetting, Exit
 from filmgate.jobs.options import ResumeOptions
 from filmgate.media.frame_counter import FrameCounter
 from filmgate.media.images.numbering import parse_output
 from filmgate.planning.limits import Limits
-from filmgate.tasks.job_config import SINKS, SOURCES, fill_task, resolve_model
-from filmgate.tasks.model_task import ModelTask
+from filmgate.tasks.job_config import SINKS, SOURCES, fill_task, find_default, resolve_model
+from filmgate.tasks.model_task import ModelRole, ModelTask
 from filmgate.tasks.settings import field_names
 
 if TYPE_CHECKING:
@@ -28,15 +28,16 @@ if TYPE_CHECKING:
 PATHS = ("The input (a video; a folder, pattern or file of images; - for a pipe) and the result "
          "(a video; frames/%06d.png or frames/ for images; - for a pipe). "
          "With -o: inputs, as many as you like, or folders of videos.")  # fmt: skip
+RECORDS = "The result can also be records: .jsonl, .parquet, .txt (MOT), .json (COCO), .pkl, .html."
 OUT = "Folder for the results of several inputs; each keeps the name of its input."
 SEED = "Seed of all random numbers: the same seed gives the same result."
-_MODEL_FIELDS = ("model", "device")  # fields of a task that are shown with the model's options
 _RUN = Owner("Run", (ResumeOptions,))
 _RESOURCES = Owner("Resources", (Limits,))
 _WITHOUT_MODEL = Owner("Resources", (Limits,), hidden=("cache", "guard"))  # they are for models
 _DISPLAY = Owner("Display", (DisplayOptions,))
 _SAMPLE = Owner("Run", (SampleOptions,))
 _INPUT, _OUTPUT = Owner("Input", SOURCES), Owner("Output", SINKS)
+_MORE_OUTPUTS = Owner("Output", (MoreOutputs,))  # of tasks that make records
 
 
 SHARED = (_INPUT, _OUTPUT, _SAMPLE, _RUN, _RESOURCES, _DISPLAY)
@@ -44,14 +45,18 @@ SHARED = (_INPUT, _OUTPUT, _SAMPLE, _RUN, _RESOURCES, _DISPLAY)
 
 @dataclass(frozen=True, slots=True)
 class TaskFlags:
-    """The flags of one task with one model family; none of a task if `task` is None."""
+    """The flags of one task with the families of its models; none of a task if `task` is None.
+
+    `further`: the families of the further models that the task has, by the name of their role.
+    """
 
     task: type[Task] | None
     family: Family | None = None
+    further: tuple[tuple[ModelRole, Family], ...] = ()
 
     @classmethod
     def choose(cls, task: type[Task] | None, words: Sequence[str]) -> TaskFlags:
-        """Return the flags for the model that --model names in `words`, or the default one.
+        """Return the flags for the models that `words` name, such as --model, or the default ones.
 
         Raises BadWeights for a file of weights that does not exist or fits no family.
         """
@@ -59,10 +64,18 @@ class TaskFlags:
             return cls(task)
         from filmgate.models.registry import find_family, list_families
 
-        default = next(field.default for field in fields(task) if field.name == "model")  # type: ignore[arg-type]  # mypy#14941: a task is a dataclass
-        form = {"model": _find_value("--model", words) or default}
-        name = str(resolve_model(task, form)["model"])
-        return cls(task, find_family(name if name in list_families() else str(default)))
+        able = {task.model_field: task.supports} | {role.name: role.supports for role in task.roles}
+        given = {name: _find_value(to_flag(name), words) or find_default(task, name)
+                 for name in able}  # fmt: skip
+        form = resolve_model(task, {name: value for name, value in given.items() if value})
+        found: dict[str, Family] = {}
+        for name, supports in able.items():
+            for value in (form.get(name), find_default(task, name)):
+                family = find_family(str(value)) if value in list_families() else None
+                if name not in found and family is not None and supports(family):
+                    found[name] = family
+        further = tuple((role, found[role.name]) for role in task.roles if role.name in found)
+        return cls(task, found[task.model_field], further)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -76,13 +89,16 @@ class TaskFlags:
         if self.task is None:
             return ()
         inputs = self.inputs
-        if self.family is None:
+        if self.family is None or not issubclass(self.task, ModelTask):
             return (Owner("Task", (self.task,), without=inputs),)
+        names = (self.task.model_field, *(role.name for role in self.task.roles), "device")
         return (
-            Owner("Task", (self.task,), without=(*_MODEL_FIELDS, *inputs)),
-            Owner("Model", (self.task,), only=_MODEL_FIELDS),
+            Owner("Task", (self.task,), without=(*names, *inputs)),
+            Owner("Model", (self.task,), only=names),
             Owner(f"Model: {self.family.name}", (self.family.options,)),
-        )
+            *(Owner(f"Model: {family.name}", (family.options,), prefix=role.prefix)
+              for role, family in self.further),
+        )  # fmt: skip
 
     def build_task(self, values: Mapping[str, object]) -> tuple[Task, ...]:
         """Return the task with these values of its flags and its model's. Raises BadSetting."""
@@ -113,15 +129,18 @@ class TaskFlags:
         """Raise BadSetting for a flag that only another family of models has."""
         if self.task is None or self.family is None:
             return
-        own = {to_flag(name) for owner in (*self.owners, *SHARED) for name in owner.names}
+        shared = (*SHARED, _MORE_OUTPUTS)
+        own = {to_flag(name) for owner in (*self.owners, *shared) for name in owner.names}
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
         foreign = sorted(flag.removeprefix("--").replace("-", "_") for flag in given - own)
         if foreign:
             from filmgate.models.registry import load_families
 
             options = {name for family in load_families() for name in field_names(family.options)}
+            assert issubclass(self.task, ModelTask)
             for name in options.intersection(foreign):
-                fill_task(self.task, {"model": self.family.name, name: None}, name)  # raises
+                form = {self.task.model_field: self.family.name, name: None}
+                fill_task(self.task, form, name)  # raises
 
 
 def build_task_command(
@@ -142,6 +161,9 @@ def build_task_command(
     own_resources = _RESOURCES if task else _WITHOUT_MODEL
     replaced = {_INPUT: own_input, _RESOURCES: own_resources}
     owners = [replaced.get(owner, owner) for owner in shared]
+    makes_records = bool(task and issubclass(task, ModelTask) and task.makes_records)
+    if makes_records and _OUTPUT in shared:
+        owners.insert(owners.index(_OUTPUT), _MORE_OUTPUTS)
 
     def call(*names: str, **values: Any) -> Exit:
         paths = tuple(map(Path, names))
@@ -158,6 +180,7 @@ def build_task_command(
                 tasks=chosen.build_task(values),
                 input=own_input.select(values),
                 output=_OUTPUT.select(values),
+                more_outputs=MoreOutputs(**_MORE_OUTPUTS.select(values)),
                 seed=values.get("seed", 0),
                 limits=Limits(**_RESOURCES.select(values)),
                 resume_options=ResumeOptions(**_RUN.select(values)),
@@ -168,7 +191,7 @@ def build_task_command(
 
     documented = bool({"--help", "-h"} & set(words))
     arguments = [
-        *_build_paths(inputs),
+        *_build_paths(inputs, makes_records),
         *build_flags((*chosen.owners, *owners), documented),
         Argument("seed", Argument.KEYWORD_ONLY, default=0,
                  annotation=Annotated[int, Parameter(help=SEED, show_default=True,
@@ -179,11 +202,12 @@ def build_task_command(
     return set_flags(call, arguments, help)
 
 
-def _build_paths(inputs: Sequence[str]) -> list[Argument]:
+def _build_paths(inputs: Sequence[str], makes_records: bool) -> list[Argument]:
     """Return the positional arguments of a task, and --out for tasks with a single input."""
     group = to_group("Paths")
     name = " ".join([*(name.upper() for name in inputs), "OUT"])
     text = PATHS if len(inputs) == 1 else "The inputs and the result." if inputs else "The result."
+    text += f" {RECORDS}" if makes_records else ""
     paths = Parameter(name=name, help=text, show_default=False, group=group,
                       converter=_keep_text)  # fmt: skip
     arguments = [Argument("names", Argument.VAR_POSITIONAL, annotation=Annotated[Path, paths])]

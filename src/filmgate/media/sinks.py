@@ -1,4 +1,4 @@
-"""Definitions of outputs: a video file or images. No media library is needed."""
+"""Definitions of outputs: a video file, images or records. No media library is needed."""
 
 from __future__ import annotations
 
@@ -272,7 +272,11 @@ class ImageOutput:
 
 @dataclass(frozen=True, slots=True)
 class RecordOutput:
-    """Records instead of a video: JSON Lines, one line for each record that a task gives."""
+    """Records instead of a video, in a format by the suffix of the name.
+
+    .jsonl: JSON Lines; .parquet; .txt: text of the MOT challenge; .json: COCO keypoints; .pkl: as
+    PHALP writes it; .html: a page that shows the tracks.
+    """
 
     takes_images: ClassVar[bool] = False
 
@@ -300,10 +304,13 @@ class RecordOutput:
         run_name: str = "",
     ) -> RecordWriter:
         """Open the output; see `core.job.SinkFile`. Raises UserError."""
+        from filmgate.media.records.formats import make_format
         from filmgate.media.records.writer import RecordWriter
 
+        path = Path(self.path)
         return RecordWriter(
-            Path(self.path),
+            path,
+            make_format(path.suffix.lower(), spec, path.stem),
             overwrite=self.overwrite,
             checkpoints=checkpoints,
             run_name=run_name,

@@ -16,6 +16,8 @@ from filmgate.weights.definitions import Weights, WeightsRepository
 
 if TYPE_CHECKING:
     from filmgate.flow.estimator import Estimator
+    from filmgate.media.pixels.planes import Planes
+    from filmgate.models.people.association import PersonDetector, PersonTracker
 
 
 class FrameInterpolator(Protocol):
@@ -57,6 +59,20 @@ class BatchUpscaler(Protocol):
         Raises FloatingPointError for images that are not finite.
         """
         ...
+
+
+class PersonPoses(Protocol):
+    """Return the pose of the person in each box (left, top, right, bottom, in pixels), in order.
+
+    Each is a dict of plain numbers and arrays of numpy, ready for a record. It depends on the image
+    and its own box; the other boxes change the last digits at most (1e-4 in float32). Raises
+    Unsupported for planes that cannot become RGB, BadInput for a box without area,
+    FloatingPointError for results that are not finite.
+    """
+
+    def __call__(
+        self, image: Planes, boxes: Sequence[tuple[float, float, float, float]], /
+    ) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +183,15 @@ class Family:
     build_tracker: Callable[[Any, Placement], AnyStage] | None = None
     """Given the options, return a stage that finds people or faces in frames of planes and adds a
     record for each."""
+
+    build_pose: Callable[[Any, Placement], PersonPoses] | None = None
+    """Given the options, return the function that estimates the poses of people in boxes."""
+
+    build_detector: Callable[[Any, Placement], PersonDetector] | None = None
+    """Given the options, return what finds people in images."""
+
+    build_person_tracker: Callable[[Any, Placement], PersonTracker[Any]] | None = None
+    """Given the options, return what decides which detections are of the same person."""
 
     weights: tuple[Weights, ...] = ()
     """Published files of weights."""

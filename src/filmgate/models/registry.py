@@ -4,8 +4,9 @@ Families are the modules of `filmgate.models.families` and the entry points of t
 `filmgate.models`; each holds its description as FAMILY (see `contracts.Family`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,9 @@ from filmgate.models.contracts import (
     FrameInterpolator,
     ImageUpscaler,
     MemoryPrediction,
+    PersonPoses,
 )
+from filmgate.models.people.association import PersonDetector, PersonTracker
 from filmgate.weights.definitions import Weights, WeightsRepository
 from filmgate.weights.store import WeightsStore
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".pkl")  # of files of weights
 GROUP = "filmgate.models"  # of entry points
 T = TypeVar("T", Weights, WeightsRepository)
+B = TypeVar("B")
 _PACKAGE = "filmgate.models.families"  # imported by name: families may import this module
 
 _registered: dict[str, Family] = {}  # by name: those of `register_family`
@@ -106,6 +110,11 @@ def list_flow_models() -> tuple[str, ...]:
 def list_trackers() -> tuple[str, ...]:
     """Return the names of the families that find people or faces."""
     return tuple(family.name for family in load_families() if family.build_tracker)
+
+
+def list_pose_models() -> tuple[str, ...]:
+    """Return the names of the families that estimate the poses of people in boxes."""
+    return tuple(family.name for family in load_families() if family.build_pose)
 
 
 def check_options(name: str, options: Any) -> Any:
@@ -186,9 +195,37 @@ def build_tracker(name: str, options: Any = None, placement: Placement | None = 
 
     Raises BadSetting, BadWeights.
     """
-    build = find_family(name).build_tracker if name in list_families() else None
+    build = _find_build(name, "model", lambda family: family.build_tracker)
+    return build(check_options(name, options), placement or Placement())
+
+
+def build_pose(name: str, options: Any = None, placement: Placement | None = None) -> PersonPoses:
+    """Return the function that estimates the poses of people in boxes.
+
+    Raises BadSetting, BadWeights.
+    """
+    build = find_family(name).build_pose if name in list_families() else None
     if build is None:
-        raise BadSetting(f"model is {name!r}: pass one of {', '.join(list_trackers())}")
+        raise BadSetting(f"pose is {name!r}: pass one of {', '.join(list_pose_models())}")
+    return build(check_options(name, options), placement or Placement())
+
+
+def build_detector(
+    name: str, options: Any = None, placement: Placement | None = None
+) -> PersonDetector:
+    """Return what finds people in images. Raises BadSetting, BadWeights."""
+    build = _find_build(name, "detector", lambda family: family.build_detector)
+    return build(check_options(name, options), placement or Placement())
+
+
+def build_person_tracker(
+    name: str, options: Any = None, placement: Placement | None = None
+) -> PersonTracker[Any]:
+    """Return what decides which detections are of the same person.
+
+    Raises BadSetting, BadWeights.
+    """
+    build = _find_build(name, "tracker", lambda family: family.build_person_tracker)
     return build(check_options(name, options), placement or Placement())
 
 
@@ -313,6 +350,15 @@ def _find_upscaler(name: str) -> Family:
     return family
 
 
+def _find_build(name: str, what: str, get: Callable[[Family], B | None]) -> B:
+    """Return what `get` returns for the family. Raises BadSetting with those that have it."""
+    build = get(find_family(name)) if name in list_families() else None
+    if build is None:
+        able = ", ".join(family.name for family in load_families() if get(family))
+        raise BadSetting(f"{what} is {name!r}: pass one of {able}")
+    return build
+
+
 def _select(name: str | None) -> tuple[Family, ...]:
     return load_families() if name is None else (find_family(name),)
 
@@ -334,15 +380,18 @@ def _load(module: Any, name: str) -> Family:
     return family
 
 
-def _find_entry_points() -> Iterable["EntryPoint"]:
-    from importlib.metadata import entry_points  # slow, and most commands need no model
-
-    return entry_points(group=GROUP)
+@cache  # slow: every installed package is looked at
+def _find_entry_points() -> tuple["EntryPoint", ...]:
+    return tuple(import_module("importlib.metadata").entry_points(group=GROUP))
 
 
 def _built_in() -> tuple[str, ...]:
-    path = import_module(_PACKAGE).__path__
-    return tuple(module.name for module in iter_modules(path) if module.name[0] != "_")
+    return _list_modules(tuple(import_module(_PACKAGE).__path__))
+
+
+@cache
+def _list_modules(folders: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(module.name for module in iter_modules(folders) if module.name[0] != "_")
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from PIL import Image
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import BadSetting
 from filmgate.media.pixels.planes import Planes
+from filmgate.media.records.page import render_page, render_table
 from filmgate.media.sources import ImageSequence, VideoFile, VideoPipe
 from filmgate.quality.metrics import lpips, vmaf
 from filmgate.quality.metrics.motion_residual import (
@@ -24,7 +25,7 @@ from filmgate.quality.metrics.motion_residual import (
     warp,
 )
 from filmgate.quality.metrics.psnr_ssim import ssim
-from filmgate.quality.report.html import render_figure, render_page, render_table, write_report
+from filmgate.quality.report.html import render_figure, write_report
 from filmgate.quality.report.plot import Curve, Marks, draw_plot, stack_vertically
 from filmgate.tasks.job_config import source_from
 

@@ -8,12 +8,12 @@ from statistics import fmean
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from filmgate.core.frame import Frame
 from filmgate.device.placement import Placement
 from filmgate.errors import BadSetting
+from filmgate.media.pixels.planes import Planes
 from filmgate.media.sources import VideoPipe
 from filmgate.models.contracts import Family
 from filmgate.models.people.drawing import draw_records
@@ -102,9 +102,8 @@ def _get_records(frame: Frame) -> Any:
 def _draw_sheet(frames: list[Frame]) -> bytes:
     images = []
     for frame in frames:
-        pixels = np.array(render_image(frame))
-        draw_records(pixels, _get_records(frame))
-        image = Image.fromarray(pixels)
+        assert isinstance(frame.image, Planes)
+        image = render_image(replace(frame, image=draw_records(frame.image, _get_records(frame))))
         image.thumbnail((_WIDTH - 4, 4 * _WIDTH))
         images.append(label_image(image, f"{frame.index}: {float(frame.time):.3f} s", _WIDTH))
     if not images:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
+from threading import Event
+
+from filmgate.errors import Busy
 
 TEMPORARY_SUFFIX = ".new"
 MAX_NAME_BYTES = 255  # of a name, on nearly all disks
 _STEM_BYTES = 100  # of a name that its hidden name repeats
+# Windows renames and deletes no file that a program has open. A virus scanner has a new file open
+# for a moment, a player has it open for longer.
+_IN_USE = (5, 32)  # ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION
+_ATTEMPTS, _PAUSE_S = (20, 0.05) if sys.platform == "win32" else (1, 0.0)
 
 
 def write_atomic(path: Path, *data: bytes | memoryview) -> None:
@@ -22,7 +30,7 @@ def write_atomic(path: Path, *data: bytes | memoryview) -> None:
             file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        rename(temporary, path)
         fsync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -31,12 +39,18 @@ def write_atomic(path: Path, *data: bytes | memoryview) -> None:
 def replace_durably(part: Path, path: Path) -> None:
     """Sync the complete file `part` and rename it to `path`; on another disk, copy it first.
 
-    A copy that a kill left behind has the same name the next time. Raises OSError.
+    A copy that a kill left behind has the same name the next time. Raises OSError; Busy if another
+    program has the file `path` open, which Windows does not replace then.
     """
     fsync_file(part)
     try:
-        os.replace(part, path)
+        rename(part, path)
     except OSError as error:
+        if getattr(error, "winerror", 0) in _IN_USE and path.exists():
+            raise Busy(
+                f"{path} cannot be replaced: another program has it open. Close that program, "
+                "such as a player, and run the same command again"
+            ) from error
         if error.errno != errno.EXDEV:
             raise
         import hashlib
@@ -46,9 +60,24 @@ def replace_durably(part: Path, path: Path) -> None:
         temporary = _name_temporary(path, token)
         shutil.copyfile(part, temporary)
         fsync_file(temporary)
-        os.replace(temporary, path)
+        rename(temporary, path)
         part.unlink()
     fsync_directory(path.parent)
+
+
+def rename(part: Path, path: Path) -> None:
+    """Rename `part` to `path` and replace what is there; wait while Windows says it is in use.
+
+    Raises OSError; PermissionError if another program keeps one of them open.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            os.replace(part, path)
+        except PermissionError:
+            Event().wait(_PAUSE_S)
+        else:
+            return
+    os.replace(part, path)
 
 
 def fsync_file(path: Path) -> None:
@@ -58,8 +87,8 @@ def fsync_file(path: Path) -> None:
 
 
 def fsync_directory(folder: Path) -> None:
-    """Make the names in a folder durable, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
+    """Make the names in a folder durable. Windows has no such call: NTFS logs changes of names."""
+    if sys.platform != "win32":
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(handle)

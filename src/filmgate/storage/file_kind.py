@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from filmgate.errors import BadInput, BadSetting
+from filmgate.storage.file_names import explain_refused_name
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -42,7 +43,12 @@ def check_input_file(path: Path, wanted: str) -> None:
 
 
 def check_output_file(path: Path) -> None:
-    """Raise BadSetting if `path` names what a file may not replace: a folder, a pipe, a device."""
+    """Raise BadSetting if `path` names what a file may not replace: a folder, a pipe, a device.
+
+    Also for a name that the system does not take as it is.
+    """
+    if reason := explain_refused_name(path):
+        raise BadSetting(f"the output {path} cannot be written: {reason}. Choose another name")
     if kind := describe_other_kind(path):
         raise BadSetting(f"the output {path} is {kind}, wanted the name of a file: choose another")
 

@@ -3,10 +3,51 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+
+if sys.platform == "win32":
+    import msvcrt
+
+    # The byte that is locked. It is behind the file's end: a locked one cannot be read by others.
+    _LOCKED_BYTE = 1 << 30
+
+    def _lock(handle: int, mode: int) -> None:
+        position = os.lseek(handle, 0, os.SEEK_CUR)
+        os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, mode, 1)
+        finally:
+            os.lseek(handle, position, os.SEEK_SET)
+
+    def try_lock(handle: int) -> bool:
+        """Lock an open file unless another process has it; return whether it is locked now."""
+        try:
+            _lock(handle, msvcrt.LK_NBLCK)
+        except OSError:
+            return False
+        return True
+
+    def _wait_for_lock(handle: int) -> None:
+        while True:
+            with suppress(OSError):  # raised after ten attempts, a second apart
+                return _lock(handle, msvcrt.LK_LOCK)
+
+else:
+    import fcntl
+
+    def try_lock(handle: int) -> bool:
+        """Lock an open file unless another process has it; return whether it is locked now."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _wait_for_lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 @contextmanager
@@ -22,43 +63,9 @@ def hold_lock(path: Path, on_wait: Callable[[], object]) -> Iterator[None]:
         yield
 
 
-def try_lock(handle: int) -> bool:
-    """Lock an open file unless another process has it; return whether it is locked now."""
-    try:
-        import fcntl
-    except ImportError:  # no POSIX: the first byte is locked
-        import msvcrt
-
-        locking: Any = msvcrt
-        try:
-            locking.locking(handle, locking.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def is_same_file(handle: int, path: Path) -> bool:
     """Return whether `path` still names the open file."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
         return False
-
-
-def _wait_for_lock(handle: int) -> None:
-    try:
-        import fcntl
-    except ImportError:
-        import msvcrt
-
-        locking: Any = msvcrt
-        while True:
-            with suppress(OSError):  # raised after ten attempts, a second apart
-                locking.locking(handle, locking.LK_LOCK, 1)
-                return
-    fcntl.flock(handle, fcntl.LOCK_EX)

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -13,8 +13,10 @@ from filmgate.errors import BadSetting, BadWeights
 from filmgate.media.frame_counter import FrameCounter
 from filmgate.media.images.numbering import DEFAULT_NAME, compile_number_pattern, parse_output
 from filmgate.media.options import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from filmgate.media.records.formats import SUFFIXES as RECORD_SUFFIXES
 from filmgate.media.sinks import ImageOutput, RecordOutput, VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile, VideoPipe, is_images
+from filmgate.models.contracts import Family
 from filmgate.models.registry import (
     SUFFIXES,
     identify_weights,
@@ -79,6 +81,17 @@ def make_sink(path: Path, settings: Mapping[str, Any]) -> Sink:
     return kind(path=path, **settings)
 
 
+def make_sinks(paths: Sequence[Path], settings: Mapping[str, Any]) -> list[Sink]:
+    """Return outputs of one run; each setting is of those that have it. Raises BadSetting."""
+    kinds = {path: field_names(_find_sink_class(path)) for path in paths}
+    known = {name for names in kinds.values() for name in names}
+    return [
+        make_sink(path, {name: value for name, value in settings.items()
+                         if name in names or name not in known})
+        for path, names in kinds.items()
+    ]  # fmt: skip
+
+
 def task_from(form: Mapping[str, object]) -> Task:
     """Return a task from {"task": "interpolate", "factor": "5/2"}. Raises BadSetting."""
     name = form.get("task")
@@ -98,17 +111,40 @@ def fill_task(cls: type[T], form: Mapping[str, object], what: str) -> T:
     """
     if not issubclass(cls, ModelTask):
         return fill(cls, form, what)
-    default = next(field.default for field in fields(cls) if field.name == "model")  # type: ignore[arg-type]  # mypy#14941: a task is a dataclass
-    form = resolve_model(cls, form)
-    family, own = cls.find_model(str(form.get("model", default))), field_names(cls)
-    options = {key: value for key, value in form.items()
+    form, own = resolve_model(cls, form), field_names(cls)
+    rest, filled = dict(form), dict[str, Any]()
+    for role in cls.roles:
+        name = rest.get(role.name, find_default(cls, role.name))
+        family = role.find_family(str(name)) if name is not None else None
+        options = {key: rest.pop(key) for key in [*rest]
+                   if key not in own and key.startswith(role.prefix)}  # fmt: skip
+        if options:
+            filled[role.options_field] = _fill_options(role.name, family, role.prefix, options)
+    family = cls.find_model(str(form.get(cls.model_field, find_default(cls, cls.model_field))))
+    options = {key: rest.pop(key) for key in [*rest]
                if key not in own and key in field_names(family.options)}  # fmt: skip
-    rest = {key: value for key, value in form.items() if key not in options}
     for name in rest.keys() - set(own):
         _refuse_foreign_option(cls, name, family.name)
     task = fill(cls, rest, what)
-    filled = fill(family.options, options, f"model {family.name!r}")
-    return replace(task, options=filled) if options else task  # type: ignore[type-var]  # as above
+    if options:
+        filled["options"] = _fill_options(cls.model_field, family, "", options)
+    return replace(task, **filled) if filled else task  # type: ignore[type-var]  # mypy#14941: a task is a dataclass
+
+
+def find_default(cls: type[ModelTask], name: str) -> Any:
+    """Return the default of a field of a task."""
+    return next(field.default for field in fields(cls) if field.name == name)  # type: ignore[arg-type]  # mypy#14941: a task is a dataclass
+
+
+def _fill_options(
+    role: str, family: Family | None, prefix: str, form: Mapping[str, object]
+) -> object:
+    """Return the options of a family from a form whose names begin with `prefix`."""
+    if family is None:
+        raise BadSetting(f"{next(iter(form))} is an option of a {role}, and there is none: name "
+                         f"its family as {role}, or omit it")  # fmt: skip
+    own = {key.removeprefix(prefix): value for key, value in form.items()}
+    return fill(family.options, own, f"{role} {family.name!r}")
 
 
 def _refuse_foreign_option(cls: type[ModelTask], name: str, model: str) -> None:
@@ -122,16 +158,23 @@ def _refuse_foreign_option(cls: type[ModelTask], name: str, model: str) -> None:
 
 
 def resolve_model(cls: type[ModelTask], form: Mapping[str, object]) -> dict[str, object]:
-    """Return the form with family and weights if `model` is a file of weights."""
-    path = Path(str(form.get("model", "")))
+    """Return the form with family and weights if the model is a file of weights.
+
+    Names of families have underscores; they may be written with dashes.
+    """
+    form, field = dict(form), cls.model_field
+    for name in (field, *(role.name for role in cls.roles)):
+        if isinstance(value := form.get(name), str) and Path(value).suffix not in SUFFIXES:
+            form[name] = value.replace("-", "_")
+    path = Path(str(form.get(field, "")))
     if path.suffix not in SUFFIXES:
-        return dict(form)
+        return form
     if not path.is_file():
-        raise BadWeights(f"model is the file {path}, which does not exist: pass a file of weights, "
-                         f"or one of {', '.join(cls.list_models())}")  # fmt: skip
+        raise BadWeights(f"{field} is the file {path}, which does not exist: pass a file of "
+                         f"weights, or one of {', '.join(cls.list_models())}")  # fmt: skip
     if form.get("weights") is not None:
-        raise BadSetting(f"model is the file {path} and weights is {form['weights']}: omit one")
-    return {**form, "model": identify_weights(path), "weights": path}
+        raise BadSetting(f"{field} is the file {path} and weights is {form['weights']}: omit one")
+    return {**form, field: identify_weights(path), "weights": path}
 
 
 def task_to(task: Task, *, paths: bool = True) -> dict[str, object]:
@@ -159,8 +202,10 @@ def job_from(form: Mapping[str, object], folder: Path) -> Job:
     sink, *more = _outputs_from(form, folder)
     tasks = []
     for task in listed:
-        if Path(str(task.get("model", ""))).suffix in SUFFIXES:
-            task = {**task, "model": str(folder / str(task["model"]))}
+        cls = load_tasks().get(str(task.get("task")))
+        field = cls.model_field if cls and issubclass(cls, ModelTask) else "model"
+        if Path(str(task.get(field, ""))).suffix in SUFFIXES:
+            task = {**task, field: str(folder / str(task[field]))}
         tasks.append(task_from(task))
     return resolve_paths(Job(source, sink, tuple(tasks), seed, tuple(more)), folder)
 
@@ -231,9 +276,9 @@ def _find_source_class(path: Path) -> type[Source]:
 
 def _find_sink_class(path: Path) -> type[Sink]:
     check_name(path, "output")
-    if path.suffix.lower() == ".jsonl":
-        return RecordOutput
     ending = path.suffix.lower()
+    if ending in RECORD_SUFFIXES:
+        return RecordOutput
     numbered = compile_number_pattern(path.name) and ending not in VIDEO_SUFFIXES
     return ImageOutput if numbered or ending in IMAGE_SUFFIXES or path.is_dir() else VideoOutput
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from filmgate.core.model_cache import ModelCache
 from filmgate.device.placement import Placement, check_device, choose_device
@@ -21,16 +24,60 @@ from filmgate.models.registry import (
     load_families,
 )
 from filmgate.tasks.registry import find_task_name, load_tasks
-from filmgate.tasks.settings import find_paths, list_settings, shorten, suggest
+from filmgate.tasks.settings import FLAT, find_paths, list_settings, shorten, suggest
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRole:
+    """A further model of a task: the field `name` names its family, None for no model.
+
+    The field `NAME_options` holds that family's options; its metadata is `metadata`, which puts
+    `NAME_` before their names. `supports` tells which families can do it.
+    """
+
+    name: str
+    supports: Callable[[Family], bool]
+
+    @property
+    def options_field(self) -> str:
+        """The field with the options of the family."""
+        return f"{self.name}_options"
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of the options."""
+        return f"{self.name}_"
+
+    @property
+    def metadata(self) -> MappingProxyType[str, Any]:
+        """The metadata of the field with the options."""
+        return MappingProxyType({**FLAT, "prefix": self.prefix})
+
+    def find_family(self, name: str) -> Family:
+        """Return the family of that name. Raises BadSetting if it cannot do this."""
+        family = find_family(name) if name in list_families() else None
+        if family is None or not self.supports(family):
+            known = [one.name for one in load_families() if self.supports(one)]
+            raise BadSetting(f"{self.name} is {shorten(name)}: {suggest(name, known)}")
+        return family
 
 
 class ModelTask(ABC):
     """A task that runs a model: `model` names its family, `options` are that family's.
 
-    Subclasses are frozen dataclasses with these three fields; `options` is marked FLAT.
+    Subclasses are frozen dataclasses with these three fields; `options` is marked FLAT. Another
+    field than `model` may hold the name; `model` is a property then.
     """
 
     __slots__ = ()
+    model_field: ClassVar[str] = "model"
+    """The field, and so the flag, that names the family."""
+
+    roles: ClassVar[tuple[ModelRole, ...]] = ()
+    """The task's further models."""
+
+    makes_records: ClassVar[bool] = False
+    """Whether it makes records; its field `draw` says whether it draws them too."""
 
     @property
     @abstractmethod
@@ -71,27 +118,48 @@ class ModelTask(ABC):
         check_settings(self)
         check_device(self.device)
         self.find_model(self.model)
-        if self.options is not None:
-            check_settings(check_options(self.model, self.options))
+        for role in self.roles:
+            name = getattr(self, role.name)
+            if name is not None:
+                role.find_family(name)
+            elif getattr(self, role.options_field) is not None:
+                raise BadSetting(f"there are options of a {role.name} and {role.name} is None: "
+                                 "name its family")  # fmt: skip
+        for name, options in self.iter_models():
+            if options is not None:
+                check_settings(check_options(name, options))
+
+    def iter_models(self) -> Iterator[tuple[str, Any]]:
+        """Yield the family and its options, None for its defaults, of each model of the task."""
+        yield self.model, self.options
+        for role in self.roles:
+            if (name := getattr(self, role.name)) is not None:
+                yield name, getattr(self, role.options_field)
+
+    def find_weight_files(self) -> Iterator[Path]:
+        """Return the files of weights of all models. Raises BadWeights if one is missing."""
+        for name, options in self.iter_models():
+            yield from find_weight_files(name, options)
 
     def check_weights(self) -> None:
         """Raise BadWeights if a file of weights is missing; nothing is read, no library loaded."""
-        for path in find_paths(self.options):
-            if not path.exists():
-                raise BadWeights(f"{path} does not exist, wanted weights of {self.model}: check "
-                                 "the name")  # fmt: skip
-        family = self.find_model(self.model)
-        if family.weights and not family.weight_files:
-            list(find_weight_files(self.model, self.options))
+        for name, options in self.iter_models():
+            for path in find_paths(options):
+                if not path.exists():
+                    raise BadWeights(f"{path} does not exist, wanted weights of {name}: check "
+                                     "the name")  # fmt: skip
+            family = find_family(name)
+            if family.weights and not family.weight_files:
+                list(find_weight_files(name, options))
 
     def place(self, models: ModelCache | None) -> Placement:
-        """Return where the model runs, with the networks loaded so far. Raises BadSetting."""
-        uses_device = find_family(self.model).uses_device
+        """Return where the models run, with the networks loaded so far. Raises BadSetting."""
+        uses_device = any(find_family(name).uses_device for name, _ in self.iter_models())
         return choose_device(self.device if uses_device else "cpu", models)
 
     def hash_weights(self) -> str:
-        """Return the sha256 of the weights, "" for a model without. Raises BadWeights."""
-        return hash_weights(self.model, self.options)
+        """Return the sha256 of the weights, "" for models without. Raises BadWeights."""
+        return " ".join(filter(None, (hash_weights(*model) for model in self.iter_models())))
 
     def describe_settings(self, placement: Placement) -> str:
         """Return all settings that affect results, for cache keys: without paths."""

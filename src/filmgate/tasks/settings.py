@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
-FLAT = MappingProxyType(
-    {"flat": True}
-)  # metadata of a field whose own fields are listed with the others
+# Metadata of a field whose own fields are listed with the others, their names after "prefix".
+FLAT = MappingProxyType({"flat": True, "prefix": ""})
 _CLOCK = re.compile(r"(\d+:)?\d+:\d+(\.\d*)?")
 # Text of numbers is bounded before it is read: 1e1000000000 would be a number of a gigabyte.
 _DIGITS = re.compile(r"\s*[-+]?[\d._:/]+(?:[eE]([-+]?\d+))?\s*")
@@ -54,14 +53,16 @@ def fill(cls: type[T], form: Mapping[str, object], what: str) -> T:
 
 def find_inputs(cls: type[Any]) -> set[str]:
     """Return the names of the fields that are inputs of their own: definitions with a path."""
-    hints = get_type_hints(cls)
-    kinds = {name: [kind for kind in (get_args(hint) or (hint,)) if is_dataclass(kind)]
-             for name, hint in hints.items()}  # fmt: skip
-    return {
-        name
-        for name, classes in kinds.items()
-        if any(field.name == "path" for kind in classes for field in fields(kind))
-    }
+    return {name for name, hint in get_type_hints(cls).items() if list_input_kinds(hint)}
+
+
+def list_input_kinds(hint: Any) -> list[type[Any]]:
+    """Return the classes among the types of a hint that are inputs: definitions with a path."""
+    kinds = [kind for kind in (get_args(hint) or (hint,)) if isinstance(kind, type)]
+    return [
+        kind for kind in kinds
+        if is_dataclass(kind) and any(field.name == "path" for field in fields(kind))
+    ]  # fmt: skip
 
 
 def exact(value: object) -> object:
@@ -96,7 +97,9 @@ def list_settings(
         if field.name in without or held == field.default:
             continue
         if _is_flat(field):
-            settings |= list_settings(held, without=without, paths=paths)
+            prefix = field.metadata["prefix"]
+            own = list_settings(held, without=without, paths=paths)
+            settings |= {prefix + name: value for name, value in own.items()}
         elif is_dataclass(held) and not paths:
             settings[field.name.rstrip("_")] = list_settings(held, paths=False)
         elif paths or not any(True for _ in find_paths(held)):

@@ -35,6 +35,7 @@ def fake_cuda() -> Iterator[None]:
         "is_available": lambda: True,
         "device_count": lambda: 1,
         "get_device_name": lambda device=None: "a pretended GPU",
+        "mem_get_info": lambda device=None: (8 << 30, 8 << 30),
     }
     future, cudnn = torch.__future__, torch.backends.cudnn
     with ExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from filmgate.storage.file_kind import describe_other_kind
 PICKLED = (".pt", ".pth", ".ckpt", ".pkl")
 # keys under which training code stores the tensors; a dictionary that is the only entry counts too
 _WRAPPED = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
+# a class that checkpoints hold settings in, next to the tensors: read as a plain dictionary
+_INERT = (OrderedDict, "yacs.config.CfgNode")
 _SHOWN = 3  # of each kind of mismatch
 
 
@@ -32,7 +35,9 @@ def load_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path, device=device)
         if path.suffix in PICKLED:
-            return _unwrap(path, torch.load(path, map_location=device, weights_only=True))
+            with torch.serialization.safe_globals([_INERT]):
+                held = torch.load(path, map_location=device, weights_only=True)
+            return _unwrap(path, held)
     except UnpicklingError as error:
         raise BadWeights(
             f"{path} holds more than tensors, and a pickle may contain code: convert it to "

@@ -21,7 +21,7 @@ from tests import videos
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    return videos.make(videos.Video(frames=30), tmp_path / "in.mp4")
+    return videos.make(videos.Video(frames=30, size=(32, 24)), tmp_path / "in.mp4")
 
 
 def test_given_number_of_frames_is_run_and_compared_with_the_prediction(
@@ -69,7 +69,7 @@ def led(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compact, "FAMILY", family)
 
 
-@pytest.mark.parametrize("more", [(), ("--no-guard",)])
+@pytest.mark.parametrize("more", [(), pytest.param(("--no-guard",), marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("led")
 def test_parts_of_a_stage_that_is_a_chain_are_measured(
     more: tuple[str, ...], video: Path, capsys: pytest.CaptureFixture[str]

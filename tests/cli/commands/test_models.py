@@ -127,6 +127,11 @@ def test_families_without_weights_are_listed(
     assert str(tmp_path) in text
 
 
+def test_a_detector_is_tried_by_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    message = run_models(capsys, "try", "keypointrcnn_resnet50_fpn", code=Exit.USER)
+    assert "track --detector torchvision" in message
+
+
 def test_nothing_is_claimed_about_the_family_of_another_package(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

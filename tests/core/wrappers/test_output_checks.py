@@ -20,6 +20,7 @@ from filmgate.errors import BadOutput, BadSetting
 from filmgate.media.pixels.planes import Planes
 from filmgate.testing import SampleVideo, laws
 from filmgate.testing.fake_device import FakeDevice
+from tests.cases import mark_slow_cases
 from tests.laws.synthetic import Recurrent, double_rate, make_video
 from tests.videos import draw_image
 
@@ -124,7 +125,9 @@ CLEAN: dict[str, Callable[[list[Any], int], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", sorted(CLEAN))
+@pytest.mark.parametrize(
+    "kind", mark_slow_cases(["with noise", "late by one", "tensors"], sorted(CLEAN))
+)
 def test_a_clean_video_is_unchanged(kind: str) -> None:
     for video in (make_moving(), make_moving(speed=1), freeze(make_moving()), make_shots()):
         got = run_stage(check_outputs(ChangingStage(CLEAN[kind])), video)

@@ -12,6 +12,7 @@ from av.packet import Packet
 from filmgate.errors import BadSetting
 from filmgate.media.sources import VideoFile
 from tests import videos
+from tests.cases import mark_slow_combinations
 from tests.media.awkward import MORE, check_any_cursor, read_frames, write_jpegs
 from tests.media.conftest import FindVideo
 from tests.videos import read_number
@@ -29,16 +30,19 @@ def test_other_containers_give_every_frame_with_its_exact_time(
     check_any_cursor(reader)
 
 
+TRIMMED = ["even", "b_frames", "uneven", "uneven_mkv", "open_gop", "open_gop_mkv", "refreshed",
+           "vp9", "hidden_start", "late_start_mkv", "fragments", "h264_avi", "mpeg4_avi", "h264_ts",
+           "gif", "y4m", "nut"]  # fmt: skip
+RANGES = [("0.11", "0.33", None), (None, "0.2", None), ("0.2", None, None), (None, None, 5),
+          ("0.28", None, 1), ("0", "1000", 1000)]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["even", "b_frames", "uneven", "uneven_mkv", "open_gop", "open_gop_mkv", "refreshed", "vp9",
-     "hidden_start", "late_start_mkv", "fragments", "h264_avi", "mpeg4_avi", "h264_ts", "gif",
-     "y4m", "nut"],
-)  # fmt: skip
-@pytest.mark.parametrize(
-    ("begin", "end", "count"),
-    [(None, "0.2", None), ("0.11", "0.33", None), ("0.2", None, None), (None, None, 5),
-     ("0.28", None, 1), ("0", "1000", 1000)],
+    ("name", "begin", "end", "count"),
+    mark_slow_combinations(
+        [*((name, RANGES[0]) for name in TRIMMED), *(("uneven", one) for one in RANGES[1:])],
+        TRIMMED, RANGES,
+    ),
 )  # fmt: skip
 def test_trim_keeps_exactly_the_frames_in_its_range(
     name: str, begin: str | None, end: str | None, count: int | None, find_video: FindVideo

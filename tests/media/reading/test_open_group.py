@@ -10,6 +10,7 @@ from filmgate.errors import BadInput
 from filmgate.media.options import ReadOptions
 from filmgate.media.reading.pipe_reader import open_pipe
 from filmgate.media.sources import VideoFile
+from tests.cases import mark_slow_cases
 from tests.media.awkward import check_any_cursor, read_frames
 from tests.videos import GOP, Video, make, read_number
 
@@ -48,9 +49,13 @@ def count_plainly(path: Path) -> int:
 
 @pytest.mark.parametrize(
     ("codec", "suffix", "threads"),
-    [(codec, suffix, 4) for codec in CODECS for suffix in (".mkv", ".mp4", ".ts")]
-    + [("h264", ".mkv", 1), ("hevc", ".ts", 1)],
-)
+    mark_slow_cases(
+        [("hevc", ".mp4", 4), ("hevc", ".ts", 1), ("h264", ".mkv", 1), ("h264_pyramid", ".ts", 4),
+         ("mpeg2", ".mkv", 4)],
+        [(codec, suffix, 4) for codec in CODECS for suffix in (".mkv", ".mp4", ".ts")]
+        + [("h264", ".mkv", 1), ("hevc", ".ts", 1)],
+    ),
+)  # fmt: skip
 def test_first_frames_of_an_open_group_are_left_out_with_a_notice(
     codec: str, suffix: str, threads: int, tmp_path: Path
 ) -> None:

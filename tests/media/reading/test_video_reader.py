@@ -12,6 +12,7 @@ from filmgate.errors import BadInput
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.reading.video_reader import VideoReader
 from filmgate.media.sources import VideoFile
+from tests.cases import mark_slow_cases
 from tests.media.conftest import FindVideo
 from tests.videos import BROKEN, VIDEOS, read_number
 
@@ -38,7 +39,11 @@ def test_every_shown_frame_is_read_once_with_its_exact_time(
     assert list(reader.iter_times()) == [(time, duration) for time, duration, _ in found]
 
 
-@pytest.mark.parametrize("name", VIDEOS)
+SEEKS = ("uneven", "held_first", "b_frames", "hidden_start", "late_start_mkv", "open_gop",
+         "open_gop_mkv", "refreshed", "packed", "fragments", "ffv1_rgb", "two_videos")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", mark_slow_cases(SEEKS, list(VIDEOS)))
 def test_reading_from_any_cursor_gives_the_same_frames(name: str, find_video: FindVideo) -> None:
     reader = VideoFile(find_video(name)).open()
     everything = frames(reader)

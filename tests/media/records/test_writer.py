@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,9 +21,10 @@ from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.core.stage import AnyStage
 from filmgate.errors import FilmgateError, OutputExists
-from filmgate.media.records.writer import format_records
+from filmgate.media.records.text import format_records
 from filmgate.media.sinks import RecordOutput
 from filmgate.tasks.job_config import job_from
+from tests.processes import KILLED
 from tests.videos import Video, make, read_number
 
 PLAN = fg.Plan(chunk=2, segment_frames=8)
@@ -94,17 +94,17 @@ def test_stopped_at_a_commit_it_resumes(job: fg.Job, tmp_path: Path, commits: in
 
 def test_killed_it_resumes(job: fg.Job, tmp_path: Path) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path\n"
+        "import os, sys; from pathlib import Path\n"
         "import filmgate as fg\n"
         "from tests.media.records.test_writer import PLAN, Count, RecordOutput\n"
         "folder = Path(sys.argv[1])\n"
         "job = fg.Job(fg.VideoFile(folder / 'in.mp4'), RecordOutput(folder / 'out.jsonl'), "
         "(Count(),))\n"
         "for event in fg.events(job, PLAN):\n"
-        "    if isinstance(event, fg.Committed): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if isinstance(event, fg.Committed): os.kill(os.getpid(), 9)\n"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert killed.returncode == KILLED
     starts = [event.read for event in fg.events(job, PLAN) if isinstance(event, fg.Started)]
     assert starts == [8]
     assert read_lines(tmp_path) == WANTED

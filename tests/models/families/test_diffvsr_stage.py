@@ -112,7 +112,7 @@ def played(made: DiffVsr, clip: SampleVideo) -> list[Frame]:
 
 
 def test_the_stage_passes_the_laws() -> None:
-    laws.check_stage(stage(steps=2)[0], video(), tries=2)
+    laws.check_stage(stage(steps=2)[0], video(), tries=1)
 
 
 def test_frames_are_four_times_as_large_and_in_range() -> None:
@@ -174,6 +174,7 @@ def test_no_mix_of_dtypes_raises(dtype: torch.dtype, flow: torch.dtype) -> None:
         assert laws.max_difference(one.image, other.image) < 0.2
 
 
+@pytest.mark.slow
 def test_a_state_may_come_from_another_device() -> None:
     made, control = stage()
     nets = made.nets

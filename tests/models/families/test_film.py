@@ -28,9 +28,11 @@ from filmgate.quality.verify import check
 from filmgate.tasks.interpolate import FillGap, build_stage
 from filmgate.tasks.output_times import Grid
 from tests import videos
+from tests.cases import mark_slow_cases
 from tests.models import tiny
 
 HALF = Fraction(1, 2)
+SHORT = videos.Video(times=videos.UNEVEN[:4], sounds=("aac",))
 # Recorded from the published code: n, mean, std, absmax, first 4, last 2 (images of seeds 0 and 1).
 RECORDED: dict[str, tuple[int, float, float, float, tuple[float, ...], tuple[float, ...]]] = {
     "feature 0": (16384, 0.037797, 0.189183, 1.021626,
@@ -228,9 +230,13 @@ def test_unsupported_inputs_are_refused_before_the_first_frame(tmp_path: Path) -
         )
 
 
-@pytest.mark.parametrize("name", ["sound", "uneven"])
-def test_from_file_to_file(name: str, tmp_path: Path) -> None:
-    source = videos.make(videos.VIDEOS[name], tmp_path / "in.mp4")
+@pytest.mark.parametrize(
+    "video",
+    mark_slow_cases([SHORT], [SHORT, videos.VIDEOS["sound"], videos.VIDEOS["uneven"]]),
+    ids=["short", "sound", "uneven"],
+)
+def test_from_file_to_file(video: videos.Video, tmp_path: Path) -> None:
+    source = videos.make(video, tmp_path / "in.mp4")
     task = fg.Interpolate(factor=2, model="film", options=FilmOptions(weights=tiny.weights("film")))
     # weights by rule make invalid images
     sink, limits = fg.VideoOutput(tmp_path / "out.mp4", preset="ultrafast"), fg.Limits(guard=False)
@@ -285,7 +291,8 @@ def test_on_a_gpu_bands_are_larger_and_a_small_budget_makes_them_small() -> None
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "gb"), [(832, 1216, 1.4), (1920, 1088, 2.5), (3840, 2176, 7.9)]
+    ("width", "height", "gb"),
+    mark_slow_cases([(832, 1216, 1.4)], [(832, 1216, 1.4), (1920, 1088, 2.5), (3840, 2176, 7.9)]),
 )
 def test_the_predicted_peak_on_a_gpu_is_within_the_limit(
     width: int, height: int, gb: float

@@ -21,6 +21,7 @@ from filmgate.models.families.raft import net as nets
 from filmgate.models.families.raft.correlation import correlate, count_volume_bytes
 from filmgate.models.families.raft.estimator import RaftEstimator
 from filmgate.models.families.raft.net import LARGE, SMALL, EncodedFrame, Raft, Shape
+from tests.cases import mark_slow_cases
 from tests.models import tiny
 
 # Recorded from torchvision 0.29.2, with weights and images by rule: see `golden`.
@@ -174,7 +175,7 @@ def test_bands_give_the_complete_image(rows: int, small: Raft) -> None:
     assert float((full.context - banded.context).abs().max()) < 2e-5
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", mark_slow_cases([torch.float16], [torch.float16, torch.bfloat16]))
 def test_no_mix_of_dtypes_raises_and_flow_stays_float32(dtype: torch.dtype, small: Raft) -> None:
     half = network(small.shape, dtype)
     for given in (torch.float32, torch.float16, torch.bfloat16):

@@ -145,6 +145,7 @@ def test_unsupported_inputs_are_refused_before_the_first_frame(tmp_path: Path) -
         build(tmp_path / "other.safetensors")
 
 
+@pytest.mark.slow
 def test_from_file_to_file(tmp_path: Path) -> None:
     source = videos.make(videos.VIDEOS["uneven"], tmp_path / "in.mp4")
     task = fg.Interpolate(factor=2, model="rife", options=RifeOptions(weights=tiny.weights("rife")))

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from filmgate.core.frame import Frame, Position, StreamSpec
+from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import to_planes
 from filmgate.media.sources import VideoFile
 from filmgate.models.families.blazepose.model import POINTS
@@ -146,8 +147,9 @@ def test_no_one_is_found_among_cars_and_on_a_bird() -> None:
 
 def test_records_are_drawn_where_they_are() -> None:
     still = Still("face_mesh", "pl_driving", 0)
-    drawn = still.rgb.copy()
-    draw_records(drawn, still.find(still.rgb))
+    planes = Planes(tuple(np.ascontiguousarray(still.rgb[..., n]) for n in (1, 2, 0)), "gbrp")
+    arrays = draw_records(planes, still.find(still.rgb)).arrays
+    drawn = np.stack([arrays[n] for n in (2, 0, 1)], axis=2)
     changed = np.argwhere((drawn != still.rgb).any(2))[:, ::-1]
     low, high = still.points.min(0), still.points.max(0)
     assert (changed.max(0) <= high + 60).all()

@@ -13,7 +13,7 @@ from filmgate.core.frame import Frame
 from filmgate.core.serialization import dumps, loads
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.pixels.planes import Planes
-from filmgate.media.records.writer import format_records
+from filmgate.media.records.text import format_records
 from filmgate.models.people.tracker import TrackerState
 from filmgate.testing import laws, make_sample_video
 from tests.models.people.fakes import (

@@ -58,6 +58,7 @@ def test_frames_are_shown_pixel_by_pixel_at_the_marked_place(tmp_path: Path) -> 
     assert found == pytest.approx([edge * scale for edge in box], abs=2)
 
 
+@pytest.mark.slow
 def test_a_result_of_another_size_is_shown_at_its_own_size_below_repeated_pixels(
     tmp_path: Path,
 ) -> None:

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from filmgate.errors import BadSetting
-from filmgate.quality.report.html import check_report, render_page, write_report
+from filmgate.media.records.page import render_page
+from filmgate.quality.report.html import check_report, write_report
 
 
 def test_report_replaces_an_earlier_one(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
         "check": "Check a result: times, audio sync, streams, tags, seams.",
         "compare": "Compare two videos of the same size, frame by frame.",
         "cache": "Show or clear the cache of model results.",
+        "demo": "Make a short video, interpolate it, check the result and draw a contact sheet.",
         "completion": "Print the completion script of a shell: bash, zsh or fish.",
         "doctor": "Show what this machine has, what is missing and how to get it.",
     }

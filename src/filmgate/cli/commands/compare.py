@@ -1,4 +1,4 @@
-"""`filmgate compare`: compare two videos frame by frame."""
+"""`filmgate compare`: compare two videos frame by frame, or tracks with the truth."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ from filmgate.errors import Exit
 
 if TYPE_CHECKING:
     from filmgate.quality.comparison import Comparison
+    from filmgate.quality.metrics.tracking import TrackingScores
 
 Reference = Annotated[Path, Parameter(name="A", help="The reference: the original, if any.")]
 Judged = Annotated[Path, Parameter(name="B", help="The video to judge.")]
 Report = Annotated[Path | None, Parameter(help="File of the page; its plot is saved next to it.")]
 Json = Annotated[bool, Parameter(help="Print JSON on standard output, with every frame.")]
+Mot = Annotated[
+    bool,
+    Parameter(
+        help="Compare tracks, A the truth: JSON Lines as filmgate track writes them, or text of "
+        "the MOT challenge."
+    ),
+]
 
 
 def build_app(words: Sequence[str]) -> App:
@@ -24,11 +32,16 @@ def build_app(words: Sequence[str]) -> App:
     return App(name="compare", default_command=run)
 
 
-def run(a: Reference, b: Judged, /, *, report: Report = None, json: Json = False) -> Exit:
+def run(
+    a: Reference, b: Judged, /, *, report: Report = None, json: Json = False, mot: Mot = False
+) -> Exit:
     """Compare two videos of the same size, frame by frame.
 
-    PSNR, SSIM, motion and flicker; VMAF and LPIPS where they are installed.
+    PSNR, SSIM, motion and flicker; VMAF and LPIPS where they are installed. With --mot compare
+    tracks: HOTA, MOTA and IDF1.
     """
+    if mot:
+        return _compare_tracks(a, b, report, json)
     from filmgate.quality.comparison import compare_videos, write_comparison_page
     from filmgate.quality.report.html import check_report
 
@@ -42,6 +55,46 @@ def run(a: Reference, b: Judged, /, *, report: Report = None, json: Json = False
     else:
         _print_text(comparison)
     return Exit.DONE
+
+
+def _compare_tracks(truth: Path, found: Path, report: Path | None, json: bool) -> Exit:
+    import json as json_
+    from dataclasses import asdict
+
+    from filmgate.errors import BadSetting
+    from filmgate.quality.metrics.tracking import compare_tracks
+
+    if report:
+        raise BadSetting(f"report is {report}, and --mot makes none: omit it, or pass --json")
+    scores = compare_tracks(truth, found)
+    if json:
+        print(json_.dumps({"truth": str(truth), "found": str(found), **asdict(scores)}))
+    else:
+        _print_scores(scores)
+    return Exit.DONE
+
+
+def _print_scores(s: TrackingScores) -> None:
+    from filmgate.cli.views.tables import build_plain_console
+
+    parts = f"detection {s.detection:.4f}, association {s.association:.4f}"
+    errors = f"{s.missed} boxes missed, {s.false} false, {s.switches} numbers switched"
+    rows = (
+        ("HOTA", s.hota, f"{parts}, localization {s.localization:.4f}"),
+        ("MOTA", s.mota, errors),
+        ("IDF1", s.idf1, f"precision {_format(s.id_precision)}, recall {_format(s.id_recall)}"),
+        ("MOTP", s.motp, f"mean overlap of {s.truth - s.missed} matched boxes"),
+    )
+    console = build_plain_console()
+    for name, value, why in rows:
+        console.print(f"{name:8} {_format(value):>9}  {why}")
+    console.print(f"{s.people} people with {s.truth} boxes, {s.tracks} tracks with {s.found}, in "
+                  f"{s.frames} frames; {s.mostly_tracked} people mostly tracked, {s.mostly_lost} "
+                  f"mostly lost, {s.fragments} times lost and found")  # fmt: skip
+
+
+def _format(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
 
 
 def _print_text(comparison: Comparison) -> None:

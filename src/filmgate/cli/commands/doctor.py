@@ -23,6 +23,8 @@ from filmgate.units import GIB
 _EXTRAS = (
     ("image", ("spandrel",), "upscale --model image"),
     ("diffusion", ("diffusers", "transformers"), "upscale --model diffvsr"),
+    ("detection", ("torchvision", "transformers"), "track --detector torchvision or detr"),
+    ("parquet", ("pyarrow",), "records as .parquet"),
     ("people", ("ai_edge_litert",), "people and faces"),
 )
 Json = Annotated[bool, Parameter(help="Print JSON on standard output.")]

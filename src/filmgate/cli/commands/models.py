@@ -146,6 +146,9 @@ def try_(
     path = report or Path(f"filmgate-try-{name}.json")
     check_replaceable(path, b"{\n", "a report")
     family = find_family(published.family)
+    if family.build_detector and not family.build_tracker:
+        raise BadSetting(f"{name} finds people, and models try has no video of them: run filmgate "
+                         f"track --detector {family.name} on a short one")  # fmt: skip
     if family.build_tracker:
         result = _try_tracker(family, weights, path, video)
     elif video is not None:

@@ -1,1 +1,1 @@
-"""Records: what is known of frames, one JSON object on each line."""
+"""Records: what is known of frames, in files of several formats, and boxes read from files."""

@@ -1,28 +1,24 @@
-"""Write the records that frames carry as JSON Lines, in segments that survive the process."""
+"""Write the records that frames carry to a file, in segments that survive the process."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from filmgate.core.frame import Frame
 from filmgate.core.job import FileSink
 from filmgate.core.snapshot import CheckpointStore, Commit
 from filmgate.errors import BadSetting, FilmgateError, OutputExists
+from filmgate.media.records.record_format import RecordFormat, SegmentEncoder
 from filmgate.storage.atomic import fsync_directory, fsync_file, name_hidden, replace_durably
 from filmgate.storage.file_kind import check_output_file
 from filmgate.storage.fingerprint import sha256_of
-
-_SEGMENT_NAME = re.compile(r"\.?\d{6,}\.jsonl")
-_PART_NAME = ".000000.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +30,16 @@ class RecordSegment:
 
 
 class RecordWriter(FileSink):
-    """An opened output of records: one line for each record among a frame's extras.
+    """An opened output of records: what `format` makes of the records among a frame's extras.
 
-    A line is `{"frame": index, "time": seconds, "duration": seconds, ...}` with the record's own
-    fields. Lines go to a hidden file as they come. With `checkpoints` each `save` makes it a
-    durable segment. Raises UserError.
+    They go to a hidden file as they come. With `checkpoints` each `save` makes it a durable
+    segment; segments have the suffix of `path`. Raises UserError.
     """
 
     def __init__(
         self,
         path: Path,
+        format: RecordFormat,
         *,
         overwrite: bool,
         checkpoints: CheckpointStore | None,
@@ -54,29 +50,33 @@ class RecordWriter(FileSink):
         check_output_file(path)
         if os.path.lexists(path) and not overwrite:
             raise OutputExists(f"{path} exists: choose another output, or pass --overwrite")
-        self.path, self._checkpoints = path, checkpoints
+        self.path, self._format, self._checkpoints = path, format, checkpoints
         self.dropped: Sequence[str] = ()
+        self._suffix = path.suffix.lower()
         self._segments: tuple[RecordSegment, ...] = ()
-        self._part = name_hidden(path, run_name or token_hex(4), ".jsonl")
+        token = run_name or token_hex(4)
+        self._part = name_hidden(path, token, self._suffix)
+        self._joined = name_hidden(path, token, f".joined{self._suffix}")
         if checkpoints:
-            self._part = checkpoints.path / _PART_NAME
-        self._file: BinaryIO | None = None
+            self._part = checkpoints.path / f".000000{self._suffix}"
+            self._joined = checkpoints.path / f"result{self._suffix}"
+        self._open: tuple[BinaryIO, SegmentEncoder] | None = None
 
     def write(self, frames: Sequence[Frame]) -> None:
-        """Take the next frames. Raises FilmgateError for a record that is no JSON object."""
+        """Take the next frames. Raises FilmgateError for a record that cannot be written."""
         with _translate_errors(self.path):
-            if self._file is None:
-                self._file = self._part.open("wb")
-            self._file.writelines(format_records(frames))
+            if self._open is None:
+                file = self._part.open("wb")
+                self._open = file, self._format.start(file)
+            self._open[1].write(frames)
 
     def save(self) -> tuple[RecordSegment, ...]:
         """Make the records since the last call a segment; return all of them."""
         if self._checkpoints is None:
             return ()
-        self.write(())
-        self._close()
+        self._end_segment()
         with _translate_errors(self.path):
-            path = self._checkpoints.path / f"{len(self._segments) + 1:06}.jsonl"
+            path = self._checkpoints.path / f"{len(self._segments) + 1:06}{self._suffix}"
             segment = RecordSegment(path.name, sha256_of(self._part))
             replace_durably(self._part, path)
         self._segments += (segment,)
@@ -84,32 +84,44 @@ class RecordWriter(FileSink):
 
     def complete(self) -> Path:
         """Put all records into one durable file."""
+        folder = self._joined.parent
+        if self._checkpoints is None:
+            self._end_segment()
         with _translate_errors(self.path):
-            if self._checkpoints is None:
-                self.write(())
-                self._close()
-                fsync_file(self._part)
-            else:
-                self._part = self._join(self._checkpoints.path)
-        return self._part
+            paths = [folder / segment.name for segment in self._segments] or [self._part]
+            with open(self._joined, "wb") as output:
+                self._format.join(paths, output)
+            fsync_file(self._joined)
+            fsync_directory(folder)
+        return self._joined
 
     def publish(self) -> None:
         """Give the complete file its name."""
         with _translate_errors(self.path):
-            replace_durably(self._part, self.path)
+            replace_durably(self._joined, self.path)
 
     def __enter__(self) -> RecordWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._close()
+        self._close_file()
         if self._checkpoints is None:
             self._part.unlink(missing_ok=True)
+            self._joined.unlink(missing_ok=True)
 
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    def _end_segment(self) -> None:
+        """Complete the file of the current segment; without a frame it is that of no records."""
+        self.write(())
+        assert self._open is not None
+        with _translate_errors(self.path):
+            self._open[1].close()
+        self._close_file()
+
+    def _close_file(self) -> None:
+        if self._open is not None:
+            self._open[1].abandon()
+            self._open[0].close()
+            self._open = None
 
     def verify(self, pieces: tuple[RecordSegment, ...]) -> None:
         """Raise FilmgateError if the file of a segment is damaged."""
@@ -123,36 +135,10 @@ class RecordWriter(FileSink):
         if commit is not None:
             self._segments = commit.pieces
         kept = {segment.name for segment in self._segments}
+        own = re.compile(rf"\.?\d{{6,}}{re.escape(self._suffix)}")
         for path in self._checkpoints.path.iterdir():
-            if _SEGMENT_NAME.fullmatch(path.name) and path.name not in kept and path.is_file():
+            if own.fullmatch(path.name) and path.name not in kept and path.is_file():
                 path.unlink()
-
-    def _join(self, folder: Path) -> Path:
-        """Return the complete output as one durable file in the run's directory."""
-        part = folder / "result.jsonl"
-        with open(part, "wb") as output:
-            for segment in self._segments:
-                with open(folder / segment.name, "rb") as file:
-                    shutil.copyfileobj(file, output)
-        fsync_file(part)
-        fsync_directory(folder)
-        return part
-
-
-def format_records(frames: Iterable[Frame]) -> Iterator[bytes]:
-    """Yield each record of the frames as a line of JSON; fractions become numbers."""
-    for frame in frames:
-        place = {"frame": frame.index, "time": float(frame.time), "duration": float(frame.duration)}
-        records: Any = frame.extras.get("records", ())
-        for record in records:
-            try:
-                line = json.dumps(place | record, default=float, allow_nan=False)
-            except (TypeError, ValueError) as error:
-                raise FilmgateError(
-                    f"a record of frame {frame.index} is {record!r:.60}: wanted a dict of plain, "
-                    f"finite values ({error})"
-                ) from error
-            yield line.encode() + b"\n"
 
 
 def check_segment(path: Path, segment: RecordSegment) -> None:

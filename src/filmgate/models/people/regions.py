@@ -93,11 +93,14 @@ def find_overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 # --- crops ----------------------------------------------------------------------------------------
 
 
-def crop(image: Planes, region: Region, side: int) -> npt.NDArray[np.float32]:
+def crop(
+    image: Planes, region: Region, side: int, *, average: bool = True
+) -> npt.NDArray[np.float32]:
     """Return the region of planes as RGB (side, side, 3) in [0, 1], black outside the image.
 
-    Each plane is turned and resized once, so that a large image is never converted. Raises
-    Unsupported for planes that cannot become RGB.
+    Each plane is turned and resized once, so that a large image is never converted. `average`:
+    what is smaller in the crop is averaged first; without it, it is only sampled, as for networks
+    that were trained on such crops. Raises Unsupported for planes that cannot become RGB.
     """
     from filmgate.media.pixels import color
     from filmgate.media.pixels.format_names import get_subsampling
@@ -113,7 +116,8 @@ def crop(image: Planes, region: Region, side: int) -> npt.NDArray[np.float32]:
         # where the centre of the first sample is, in pixels
         first = (0.5 if left else across / 2, 0.5 if top else down / 2) if chroma else (0.5, 0.5)
         matrix = _find_matrix(region, side, step, first)
-        crops.append(_warp(plane, matrix, side, float(grey if chroma else black)))
+        border = float(grey if chroma else black)
+        crops.append(_warp(plane, matrix, side, border, average))
     colour = image.colour
     if is_yuv:  # an unknown matrix depends on the size of the complete image
         colour = replace(colour, matrix=color.choose_matrix(colour, *image.size))
@@ -131,13 +135,13 @@ def _find_matrix(
     return np.column_stack([samples[1] - samples[0], samples[2] - samples[0], samples[0]])
 
 
-def _warp(plane: Any, matrix: Floats, side: int, border: float) -> Any:
-    """Return the crop of one plane. What is smaller in the crop is averaged first."""
+def _warp(plane: Any, matrix: Floats, side: int, border: float, average: bool) -> Any:
+    """Return the crop of one plane; see `crop`."""
     import cv2
 
     height, width = plane.shape
     corners = matrix @ np.array([[0, side, 0, side], [0, 0, side, side], [1, 1, 1, 1]])
-    shrink = max(1, int(np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
+    shrink = max(1, int(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))) if average else 1
     # the rows and columns that are read, in complete blocks of `shrink`
     low = np.maximum(np.floor(corners.min(1) / shrink - 2), 0).astype(int) * shrink
     high = np.minimum(np.ceil(corners.max(1) + 2 * shrink), (width, height)).astype(int)

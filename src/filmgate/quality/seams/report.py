@@ -8,10 +8,11 @@ from PIL import Image
 
 from filmgate.core.frame import Frame
 from filmgate.errors import BadSetting
+from filmgate.media.records.page import render_page, render_table
 from filmgate.media.sources import VideoPipe
 from filmgate.quality.metrics.motion_residual import downscale, estimate_flow, get_luma, warp
 from filmgate.quality.report.contact_sheet import render_frame
-from filmgate.quality.report.html import render_figure, render_page, render_table, write_report
+from filmgate.quality.report.html import render_figure, write_report
 from filmgate.quality.report.plot import (
     Curve,
     Limit,

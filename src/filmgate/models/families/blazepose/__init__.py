@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filmgate.core.stage import AnyStage
 from filmgate.device.placement import Placement
+from filmgate.errors import BadSetting
 from filmgate.models.contracts import Family
 from filmgate.models.people.published import MEDIAPIPE, verify_files
 from filmgate.weights.definitions import Weights
+
+if TYPE_CHECKING:
+    from filmgate.models.families.blazepose.detector import PoseDetector
+    from filmgate.models.families.blazepose.model import PoseModel
 
 DETECTOR = Weights(
     name="blazepose_detector",
@@ -63,20 +69,34 @@ class BlazePoseOptions:
 
 def build_tracker(options: BlazePoseOptions, placement: Placement) -> AnyStage:
     """See `Family.build_tracker`."""
+    from filmgate.models.people.smoothing import OneEuro
+    from filmgate.models.people.tracker import Tracker
+
+    return Tracker(
+        _open_model(options, placement), options.most, options.every, options.threshold,
+        OneEuro() if options.smooth else None,
+    )  # fmt: skip
+
+
+def _open_model(options: BlazePoseOptions, placement: Placement) -> PoseModel:
     from filmgate.models.families.blazepose import model
     from filmgate.models.people.detector import Detector
     from filmgate.models.people.networks import open_network
-    from filmgate.models.people.smoothing import OneEuro
-    from filmgate.models.people.tracker import Tracker
 
     files = verify_files((DETECTOR, POINTS), options.weights)
     finder = placement.load(open_network, files[0], model.DETECTOR_SHAPES)
     network = placement.load(open_network, files[1], model.POINTS_SHAPES)
-    detector = Detector(finder, model.STRIDES, min(0.5, options.threshold))
-    return Tracker(
-        model.PoseModel(detector, network), options.most, options.every, options.threshold,
-        OneEuro() if options.smooth else None,
-    )  # fmt: skip
+    return model.PoseModel(Detector(finder, model.STRIDES, min(0.5, options.threshold)), network)
+
+
+def build_detector(options: BlazePoseOptions, placement: Placement) -> PoseDetector:
+    """See `Family.build_detector`. Raises BadSetting for options of a tracker."""
+    from filmgate.models.families.blazepose.detector import PoseDetector
+
+    if (options.every, options.smooth) != (BlazePoseOptions().every, True):
+        raise BadSetting("every and smooth are for following points, and a detector looks at each "
+                         "frame by itself: omit them")  # fmt: skip
+    return PoseDetector(_open_model(options, placement), options.most, options.threshold)
 
 
 FAMILY = Family(
@@ -85,6 +105,7 @@ FAMILY = Family(
     options=BlazePoseOptions,
     uses_device=False,
     build_tracker=build_tracker,
+    build_detector=build_detector,
     weights=(DETECTOR, POINTS),
     needs_all_weights=True,
 )

@@ -1,0 +1,69 @@
+"""A tiny HMR 2.0 with weights by the rule of its recorded values."""
+
+import tempfile
+import zlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from filmgate.media.pixels.planes import Planes
+from filmgate.models.families.hmr2.net import Hmr2, Shape
+
+HMR2 = Shape(width=32, depth=2, mlp=128, head=8, rows=4, patch=16, token=32, layers=2, inner=16,
+             ahead=8, ff=32)  # fmt: skip
+BOXES = ((10.0, 5.0, 50.0, 90.0), (60.0, 20.0, 140.0, 70.0), (-20.0, -10.0, 30.0, 99.0))
+
+
+def fill(name: str, shape: Sequence[int]) -> Tensor:
+    """Return the values of a tensor, which depend on its name within its part."""
+    chance = np.random.RandomState(zlib.crc32(name.encode()))
+    numbers = chance.standard_normal(int(np.prod(shape))).reshape(shape)
+    if len(shape) > 1:
+        numbers /= np.sqrt(np.prod(shape[1:]))
+    else:
+        numbers = 1 + 0.1 * numbers if name.endswith(".weight") else 0.1 * numbers
+    return torch.from_numpy(numbers.astype(np.float32))
+
+
+def draw(seed: int, shape: Sequence[int]) -> Tensor:
+    """Return numbers of unit variance."""
+    numbers = np.random.RandomState(seed).standard_normal(tuple(shape))
+    return torch.from_numpy(numbers.astype(np.float32))
+
+
+def hmr2_tensors() -> dict[str, Tensor]:
+    """Return the tensors of the tiny network by name."""
+    mean = {
+        "init_body_pose": fill("mean.pose", (1, 144)),
+        "init_betas": fill("mean.shape", (1, 10)),
+        "init_cam": torch.tensor([[0.9, 0, 0]]),
+    }
+    made = {}
+    for name, tensor in Hmr2(HMR2, "meta").state_dict().items():
+        own = name.partition(".")[2]  # the rule's names are those within backbone and head
+        made[name] = mean[own] if own in mean else fill(own, tuple(tensor.shape))
+    return made
+
+
+@cache
+def weights() -> Path:
+    """Return a temporary file of the tiny weights."""
+    save_file(hmr2_tensors(), Path(_folder().name) / "hmr2_tiny.safetensors")
+    return Path(_folder().name) / "hmr2_tiny.safetensors"
+
+
+def make_image(width: int = 160, height: int = 100) -> Planes:
+    """Return noise that is smooth enough to be sampled between pixels."""
+    noise = np.random.RandomState(3).randint(0, 256, (3, height, width)).astype(np.uint8)
+    return Planes(tuple(cv2.blur(plane, (5, 5)) for plane in noise), "gbrp")
+
+
+@cache
+def _folder() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="filmgate_tiny")

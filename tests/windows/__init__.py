@@ -1,0 +1,1 @@
+"""The suite with Python for Windows, run by Wine on Linux."""
