@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from filmgate.backends.death_causes import count_oom_kills, explain_signal
+from filmgate.backends.death_causes import count_oom_kills, explain_exit_code, explain_signal
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,18 @@ def test_sender_of_a_signal_is_known_or_unknown(
     found = explain_signal(name, before, after)
     assert hint in found
     assert bool(hint) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (3, "exit code 3"),
+        (None, "exit code None"),
+        (0xC0000005, "exit code 0xC0000005 (access violation)"),
+        (0xC00000FD, "exit code 0xC00000FD (stack overflow)"),
+        (0xC0000409, "exit code 0xC0000409 (abort, or stack buffer overrun)"),
+        (0xC0001234, "exit code 0xC0001234"),
+    ],
+)
+def test_exit_codes_of_windows_have_names(code: int | None, text: str) -> None:
+    assert explain_exit_code(code) == text

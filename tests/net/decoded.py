@@ -35,7 +35,7 @@ def describe_outputs(folder: Path) -> Iterator[str]:
         if path.is_file():
             yield from describe(path, path.name)
         for image in sorted(path.rglob("*")):
-            yield from describe(image, str(image.relative_to(folder)))
+            yield from describe(image, image.relative_to(folder).as_posix())
 
 
 def describe(path: Path, name: str) -> Iterator[str]:

@@ -45,7 +45,7 @@ def test_other_systems_take_every_name(tmp_path: Path) -> None:
 
 
 def test_an_output_of_such_a_name_is_refused_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_names.sys, "platform", "win32")
+    monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(BadSetting, match=r"aux\.mp4 is the name of a device on Windows\. Choose"):
         check_output_file(Path("aux.mp4"))
 

@@ -17,7 +17,7 @@ import pytest
 from filmgate.core.instrumentation import fault_injection
 from filmgate.errors import Exit
 from tests import videos
-from tests.processes import KILLED, NEW_GROUP, kill_group
+from tests.processes import CRASHED, KILLED, NEW_GROUP, kill_group
 
 pytestmark = pytest.mark.slow
 STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # a larger one takes less time
@@ -25,7 +25,7 @@ UNEVEN = tuple(Fraction(n, 25) for n in (0, 1, 2, 4, 5, 9, *range(10, 52)))
 VIDEO = videos.Video(frames=48, times=UNEVEN, sounds=("aac",))
 SEGMENT = 8  # source frames
 FLAGS = ["--factor", "2", "--preset", "veryfast", "--segment", "0.3", "--json"]
-ENDS = {"kill": KILLED, "crash": -signal.SIGSEGV, "exit": 9}
+ENDS = {"kill": KILLED, "crash": CRASHED, "exit": 9}
 
 
 class Run:

@@ -24,8 +24,10 @@ VIDEO = videos.Video(frames=16, times=UNEVEN, sounds=("aac",))
 PLAN = fg.Plan(chunk=4, segment_frames=8)
 # What Python reports to an audit hook before it touches a file, without FFmpeg's own writes.
 OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
-FORKS = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-if sys.platform != "win32":
+if sys.platform == "win32":
+    FORKS = multiprocessing.get_context("spawn")
+else:
+    FORKS = multiprocessing.get_context("forkserver")
     FORKS.set_forkserver_preload([__name__])
 
 

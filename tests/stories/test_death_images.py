@@ -23,8 +23,10 @@ SEGMENT = 8  # source frames
 PLAN = fg.Plan(chunk=4, segment_frames=SEGMENT)
 # What Python reports to an audit hook before it touches a file.
 OPERATIONS = ("open", "os.link", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
-FORKS = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-if sys.platform != "win32":
+if sys.platform == "win32":
+    FORKS = multiprocessing.get_context("spawn")
+else:
+    FORKS = multiprocessing.get_context("forkserver")
     FORKS.set_forkserver_preload([__name__])
 
 

@@ -1,8 +1,9 @@
 """Run the suite with Python for Windows under Wine: `make windows [WINDOWS=tests/core]`.
 
-Prints what each folder passed, failed and skipped, and ends with 1 if a test fails that is not in
-`known_failures.toml`, where the reason is. Without root, or on a system other than Debian, it says
-so and ends with 0.
+With WINDOWS=frames it compares the decoded outputs of the jobs of `tests.net` with those of Linux.
+Else it prints what each folder passed, failed and skipped, and ends with 1 if a test fails that is
+not in `known_failures.toml`, where the reason is. Without root, or on a system other than Debian,
+it says so and ends with 0.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def run_folder(place: str) -> list[str]:
     """Return pytest's lines on each test of a folder; what still runs after LIMIT_S is killed."""
     command = [str(HERE / "python"), "-m", "pytest", "-p", "no:cacheprovider", "-rA", "--tb=no",
                "--timeout", "120", place]  # fmt: skip
+    if sys.platform == "win32":
+        raise SystemExit("this runs Wine, so not on Windows")
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         start_new_session=True,
@@ -59,6 +62,22 @@ def run_folder(place: str) -> list[str]:
         ]
 
 
+def read_hashes(python: str | Path) -> dict[str, str]:
+    """Return the hash of the decoded output of each job of `tests.net`, run by this Python."""
+    command = [str(python), "-m", "tests.windows.hashes"]
+    text = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    lines = [line.split(" ", 2)[1:3] for line in text.splitlines() if line.startswith("hash ")]
+    return dict(lines)
+
+
+def compare_frames() -> int:
+    """Print whether Linux and Windows make the same frames of each job; return the exit code."""
+    windows, linux = read_hashes(HERE / "python"), read_hashes(sys.executable)
+    for name, value in linux.items():
+        print(f"{name:24} {'same' if windows.get(name) == value else 'OTHER'}")
+    return int(windows != linux)
+
+
 def main(places: list[str]) -> int:
     """Run the folders; return the exit code."""
     if obstacle := find_obstacle():
@@ -66,6 +85,8 @@ def main(places: list[str]) -> int:
         return 0
     if not (HOME / "site" / "cv2").exists():
         subprocess.run([HERE / "setup"], check=True)
+    if places == ["frames"]:
+        return compare_frames()
     known: dict[str, str] = tomllib.loads((HERE / "known_failures.toml").read_text("utf-8"))
     new = []
     for place in places or FOLDERS:

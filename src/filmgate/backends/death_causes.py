@@ -34,6 +34,28 @@ def _read_counter(path: Path) -> int | None:
         return None
 
 
+_WINDOWS_CODES = {
+    0xC0000005: "access violation",
+    0xC0000017: "no memory",
+    0xC000001D: "illegal instruction",
+    0xC0000094: "integer division by zero",
+    0xC00000FD: "stack overflow",
+    0xC000012D: "commit limit",
+    0xC0000135: "a DLL was not found",
+    0xC000013A: "Ctrl-C",
+    0xC0000374: "heap corruption",
+    0xC0000409: "abort, or stack buffer overrun",
+}
+
+
+def explain_exit_code(code: int | None) -> str:
+    """Return an exit code as text, with the name of what ended the process on Windows."""
+    if code is None or code < 1 << 31:
+        return f"exit code {code}"
+    name = _WINDOWS_CODES.get(code, "")
+    return f"exit code {code:#010X}".replace("0X", "0x") + (f" ({name})" if name else "")
+
+
 def explain_signal(name: str, before: int | None, after: int | None) -> str:
     """Return who sent a signal, as far as it is known; "" for those a process causes itself.
 

@@ -10,16 +10,21 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from filmgate.backends.text_pipe import open_text_pipe
+
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
+
+    from filmgate.backends.text_pipe import Connection, TextEnd
 
 WORKER = "filmgate worker"  # the name of the process
 STOP = "stop"  # sent to it, before or after its job
+SHOW_STACKS = "show stacks"  # sent to it where there is no signal for that
 
 
 class ChildProcess:
@@ -47,6 +52,7 @@ class ChildProcess:
 
 
 _started_early: list[ChildProcess] = []
+_stacks: list[int] = []  # in the child: the descriptor to write stacks to
 
 
 @contextmanager
@@ -75,8 +81,8 @@ def take_child() -> ChildProcess:
 
 def _start(preload: Callable[[], object] | None) -> ChildProcess:
     spawn = multiprocessing.get_context("spawn")
-    pipes = [spawn.Pipe(duplex=False) for _ in range(4)]
-    (messages, sender), (receiver, control), (stderr, to_stderr), (stacks, to_stacks) = pipes
+    (messages, sender), (receiver, control) = spawn.Pipe(duplex=False), spawn.Pipe(duplex=False)
+    (stderr, to_stderr), (stacks, to_stacks) = open_text_pipe(), open_text_pipe()
     child_ends = (sender, receiver, to_stderr, to_stacks)
     process = spawn.Process(target=_wait, args=(preload, *child_ends), name=WORKER, daemon=True)
     try:
@@ -91,16 +97,25 @@ def _start(preload: Callable[[], object] | None) -> ChildProcess:
     return ChildProcess(process, messages, control, stderr, stacks)
 
 
+def show_stacks() -> None:
+    """Send the stack of every thread of this child to its parent."""
+    for descriptor in _stacks:
+        faulthandler.dump_traceback(descriptor)
+
+
 def _wait(
     preload: Callable[[], object] | None,
-    sender: Connection, receiver: Connection, stderr: Connection, stacks: Connection,
+    sender: Connection, receiver: Connection, stderr: TextEnd, stacks: TextEnd,
 ) -> None:  # fmt: skip
     """Wait for the job in the child and run it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it, and stops us
     os.dup2(stderr.fileno(), 2)
     stderr.close()
     faulthandler.enable(stacks.fileno())
-    if hasattr(signal, "SIGUSR1"):
+    _stacks.append(stacks.fileno())
+    if sys.platform == "win32":
+        signal.signal(signal.SIGBREAK, signal.SIG_IGN)
+    else:
         faulthandler.register(signal.SIGUSR1, stacks.fileno(), all_threads=True)
     if preload is not None:
         with suppress(Exception):  # the job raises it again, where it is reported

@@ -30,7 +30,7 @@ class Trace:
         check_replaceable(path, _START, "a trace")
         try:
             self._pid, offset = _open_end(path) if append else (1, 0.0)
-            self._file = path.open("a" if self._pid > 1 else "w")
+            self._file = path.open("a" if self._pid > 1 else "w", encoding="utf-8", newline="\n")
         except OSError as error:
             raise BadSetting(
                 f"cannot write the trace {path}: {error.strerror}. Pass another file to --trace."

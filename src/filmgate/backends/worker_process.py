@@ -11,12 +11,18 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from time import monotonic
 from typing import Protocol
 
-from filmgate.backends.death_causes import OUT_OF_RAM, count_oom_kills, explain_signal
-from filmgate.backends.spawn import STOP, ChildProcess, take_child
+from filmgate.backends.death_causes import (
+    OUT_OF_RAM,
+    count_oom_kills,
+    explain_exit_code,
+    explain_signal,
+)
+from filmgate.backends.spawn import SHOW_STACKS, STOP, ChildProcess, show_stacks, take_child
+from filmgate.backends.text_pipe import Connection, read_text
 from filmgate.core.events import Committed, CrashReport, Event, Progress, Started
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
@@ -134,7 +140,7 @@ class _Run:
         for pipe in self._list_text_pipes():
             if pipe not in ready:
                 continue
-            text = os.read(pipe.fileno(), 1 << 16)
+            text = read_text(pipe)
             if not text:
                 pipe.close()
             elif pipe is self.child.stacks:
@@ -143,27 +149,36 @@ class _Run:
                 sys.stderr.write(text.decode(errors="replace"))
                 sys.stderr.flush()
                 *complete, self.last_line = (self.last_line + text).split(b"\n")
-                self.lines += [line.decode(errors="replace") for line in complete]
+                self.lines += [
+                    line.decode(errors="replace").removesuffix("\r") for line in complete
+                ]
 
     def _read_remaining_text(self) -> None:
         while ready := wait(self._list_text_pipes(), 0.0):
             self._read_text(ready)
 
     def _request_stack(self) -> None:
-        """Ask for the stack of every thread. The handler is C code: it works if Python hangs."""
-        if hasattr(signal, "SIGUSR1") and self.child.process.pid:
+        """Ask for the stack of every thread.
+
+        The handler of the signal is C code: it works if Python hangs. On Windows a thread of the
+        child answers, so it does not.
+        """
+        if sys.platform == "win32":
+            with suppress(OSError):
+                self.child.control.send(SHOW_STACKS)
+        elif self.child.process.pid:
             with suppress(ProcessLookupError):
                 os.kill(self.child.process.pid, signal.SIGUSR1)
-            while not self.child.stacks.closed and self.child.stacks.poll(1.0):
-                self._read_text([self.child.stacks])
-                if self.stack.count(b"\n") and not self.child.stacks.poll(0.1):
-                    break
+        while not self.child.stacks.closed and self.child.stacks.poll(1.0):
+            self._read_text([self.child.stacks])
+            if self.stack.count(b"\n") and not self.child.stacks.poll(0.1):
+                break
 
     def describe_crash(self) -> CrashReport:
         """Return how it died; the process has ended."""
         self._read_remaining_text()
         code = self.child.process.exitcode
-        cause, hint = self.kill_reason or f"exit code {code}", ""
+        cause, hint = self.kill_reason or explain_exit_code(code), ""
         if not self.kill_reason and code is not None and code < 0:
             cause = signal.Signals(-code).name
             hint = explain_signal(cause, self.oom_kills, count_oom_kills())
@@ -233,7 +248,8 @@ def _run_job(
 
     def wait_for_parent() -> None:
         with suppress(EOFError, OSError):
-            receiver.recv()
+            while receiver.recv() == SHOW_STACKS:
+                show_stacks()
             stopped.set()
             receiver.recv()
         stopped.set()  # the parent is gone

@@ -17,7 +17,6 @@ from filmgate.jobs.inputs import identify_input, without_place
 from filmgate.jobs.options import RepeatableSource
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.jobs.stored_run import read_stored_job, read_stored_plan
-from filmgate.models.registry import find_weight_files
 from filmgate.planning.limits import Limits
 from filmgate.storage.fingerprint import sample_fingerprint
 from filmgate.tasks.job_config import job_to

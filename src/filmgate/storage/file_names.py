@@ -47,9 +47,9 @@ def extend_long_path(path: Path) -> Path:
 
     Other systems have no such limit and get `path`.
     """
-    if sys.platform != "win32":
-        return path
-    return Path(_extend(str(path)))
+    if sys.platform == "win32":
+        return Path(_extend(str(path)))
+    return path
 
 
 def _extend(path: str) -> str:

@@ -39,6 +39,8 @@ _STARTS = MappingProxyType(
 )  # fmt: skip
 # of files with boxes that hold audio or a still image
 _BRANDS_WITHOUT_VIDEO = (b"M4A ", b"M4B ", b"heic", b"heix", b"mif1", b"avif", b"crx ")
+# A pipe is not waited for; a byte 26, the first of each mkv, does not end the file on Windows.
+_OPEN_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ def is_video_file(path: Path) -> bool:
 def _read_head(path: Path, size: int) -> bytes:
     """Return the first bytes of a regular file. Raises BadInput; never waits for a pipe."""
     try:
-        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        number = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
     except FileNotFoundError as error:
         raise BadInput(f"{path} does not exist: check the name") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

@@ -20,8 +20,8 @@ from filmgate.models.families.phalp.location import locate, predict_location
 from filmgate.models.families.phalp.predictor import PosePredictor, list_shapes
 from filmgate.models.families.phalp.tracker import PhalpTracker
 from filmgate.testing.fake_cuda import fake_cuda
-from tests.models.families.phalp import tiny as tiny_phalp
 from tests.models.families.hmr2.tiny import draw
+from tests.models.families.phalp import tiny as tiny_phalp
 
 CLOSE = 1e-4
 pytestmark = pytest.mark.usefixtures("no_gradients")
