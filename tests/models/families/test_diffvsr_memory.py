@@ -21,12 +21,20 @@ from tests.models.families.test_diffvsr_stage import stage, video
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("size", "gb"), [((180, 320), 2.2), ((512, 704), 5.4), ((720, 1280), 13.3)]
+    ("size", "volume", "gb"),
+    [((180, 320), 2, 2.7), ((180, 320), 0, 2.2), ((512, 704), 2, 5.4), ((720, 1280), 2, 13.3)],
 )
-def test_the_predicted_peak_with_flow_at_full_size(size: tuple[int, int], gb: float) -> None:
-    """float16, RAFT by look-up among it; wanted at 512x704 were 6.1 GB."""
-    from filmgate.models.families.diffvsr import memory
+def test_the_predicted_peak_with_flow_at_full_size(
+    size: tuple[int, int], volume: int, gb: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """float16, RAFT among it: with its volume up to 2 GiB, or by look-up as with low memory.
 
+    Wanted at 512x704 were 6.1 GB.
+    """
+    from filmgate.models.families.diffvsr import memory
+    from filmgate.models.families.raft import net
+
+    monkeypatch.setattr(net, "GPU_VOLUME_BYTES", volume << 30)
     (row,) = memory.predict_ours(size, torch.float16, "raft_large", [Fraction(1)])
     assert row.peak < gb * 1e9
     assert row.parts["weights"] > 1.37e9, "472, 208, 5 and 2 million numbers of two bytes"
