@@ -18,8 +18,8 @@ from filmgate.models.contracts import ByHand, Family, PersonPoses
 
 MOST = 32  # people at a time: more are not faster
 BY_HAND = ByHand(
-    "--weights FILE, the checkpoint of 4D-Humans (epoch=35-step=1000000.ckpt in hmr2_data.tar.gz "
-    "of its authors) or its tensors as .safetensors",
+    "--pose-weights FILE, the checkpoint of 4D-Humans (epoch=35-step=1000000.ckpt in "
+    "hmr2_data.tar.gz of its authors) or its tensors as .safetensors",
     "code MIT, weights without a stated licence; SMPL, the body, is non-commercial",
 )
 
