@@ -29,9 +29,18 @@ MARK = "@check "  # before a check in the output of a part
 
 def list_parts() -> list[Part]:
     """Return all parts, correctness first."""
-    from tests.gpu import compiled, correctness, people, runs, speed, tracing
+    from tests.gpu import (
+        compiled,
+        correctness,
+        lips,
+        people,
+        portraits,
+        runs,
+        speed,
+        tracing,
+    )
 
-    modules = (correctness, runs, tracing, speed, people, compiled)
+    modules = (correctness, runs, tracing, speed, people, lips, portraits, compiled)
     return [part for module in modules for part in module.list_parts()]
 
 

@@ -1,0 +1,196 @@
+"""Where the face is: three points of it, by the face mesh, from a file, or in a box by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from filmgate.core.frame import Frame, Position, StreamSpec
+from filmgate.core.join import SOURCE
+from filmgate.core.stage import Reach
+from filmgate.errors import BadSetting, Unsupported
+from filmgate.media.pixels.planes import Planes
+from filmgate.models.families.latentsync.alignment import Landmarks
+
+if TYPE_CHECKING:
+    from filmgate.media.records.box_reader import BoxTable
+
+LANDMARKS = "lipsync.landmarks"  # Landmarks of the face that is changed; missing if there is none
+Box = tuple[float, float, float, float]  # left, top, width, height, in pixels
+# Points of the face mesh: both brows, and the tip, bridge and wings of the nose.
+_LEFT_BROW = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55)
+_RIGHT_BROW = (300, 293, 334, 296, 336, 276, 283, 282, 295, 285)
+_NOSE = (195, 4, 98, 327)
+_MESH_POINTS = 468
+# The same points in a box around a face seen from the front, from hair to chin.
+_IN_BOX = ((0.24, 0.2), (0.76, 0.2), (0.5, 0.48))
+_WORK_SIDE = 160  # pixels of the image around a box, in which it is followed
+_AROUND = 2  # times the width and height of the box
+
+
+def find_in_mesh(points: Sequence[Sequence[float]]) -> Landmarks:
+    """Return the landmarks in the points of a face mesh, whose pixel centres are at one half."""
+    table = np.array(points, np.float64)[:, :2] - 0.5
+    left, right, nose = (table[list(group)].mean(0).tolist()
+                         for group in (_LEFT_BROW, _RIGHT_BROW, _NOSE))  # fmt: skip
+    return Landmarks((left[0], left[1]), (right[0], right[1]), (nose[0], nose[1]))
+
+
+def find_in_box(box: Box) -> Landmarks:
+    """Return where the landmarks of a face are that fills a box and looks to the camera."""
+    left, top, width, height = box
+    a, b, c = ((left + x * width - 0.5, top + y * height - 0.5) for x, y in _IN_BOX)
+    return Landmarks(a, b, c)
+
+
+def measure_front(landmarks: Landmarks) -> float:
+    """Return how much a face looks to the camera: 1 from the front, 0 in profile.
+
+    It is by where the nose is between the brows.
+    """
+    left, right, nose = landmarks.to_array()
+    across = right - left
+    length = float(across @ across)
+    place = float((nose - left) @ across) / length if length else 0.0
+    return min(1.0, max(0.0, (0.5 - abs(place - 0.5)) / 0.2))
+
+
+# --- stages ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChooseFace:
+    """Attaches the landmarks of one of the faces that a frame's records have: the largest, or
+    the one of number `id`."""
+
+    id: int | None = None
+    name: str = "choose"
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Frame]:
+        outputs = []
+        for frame in frames:
+            records: Any = frame.extras.get("records", ())
+            faces = [record for record in records
+                     if record.get("kind") == "face" and len(record["points"]) >= _MESH_POINTS
+                     and self.id in (None, record["id"])]  # fmt: skip
+            found = max(faces, key=lambda face: face["box"][2] * face["box"][3], default=None)
+            if found is not None:
+                frame = frame.with_extras(**{LANDMARKS: find_in_mesh(found["points"])})
+            outputs.append(frame)
+        return outputs
+
+
+@dataclass(frozen=True)
+class ReadFaces:
+    """Attaches the landmarks of the largest box that a table has for a frame of the source, or of
+    the one of number `id`."""
+
+    table: BoxTable = field(compare=False, repr=False)
+    id: int | None = None
+    name: str = "faces"
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Frame]:
+        return [self._attach(frame) for frame in frames]
+
+    def _attach(self, frame: Frame) -> Frame:
+        index: Any = frame.extras.get(SOURCE, frame.index)
+        rows = [row for row in self.table.find_rows(index)
+                if self.id in (None, int(self.table.ids[row]))]  # fmt: skip
+        boxes: list[Box] = [tuple(self.table.boxes[row].tolist()) for row in rows]
+        if not boxes:
+            return frame
+        box = max(boxes, key=lambda box: box[2] * box[3])
+        return frame.with_extras(**{LANDMARKS: find_in_box(box)})
+
+
+@dataclass(frozen=True, slots=True)
+class FollowState:
+    """Where the box is, and the luma around it in the last frame, (side, side) uint8."""
+
+    box: tuple[float, float, float, float]
+    luma: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FollowBox:
+    """Attaches the landmarks of a face in a box, given for the first frame and moved with the
+    median of the optical flow in it. A shot boundary ends it."""
+
+    box: Box
+    name: str = "follow"
+
+    def reach(self, spec: StreamSpec) -> Reach:
+        return Reach(past=None)
+
+    def output(self, spec: StreamSpec) -> StreamSpec:
+        left, top, width, height = self.box
+        if left >= spec.width or top >= spec.height or left + width <= 0 or top + height <= 0:
+            raise BadSetting(f"box is {','.join(f'{v:g}' for v in self.box)} and the video is "
+                             f"{spec.width}x{spec.height}: pass one in it")  # fmt: skip
+        return spec
+
+    def start(self, spec: StreamSpec, first: Position) -> tuple[FollowState, ...]:
+        return (FollowState(self.box, np.zeros((0, 0), np.uint8)),)
+
+    def step(
+        self, state: tuple[FollowState, ...], frames: Sequence[Frame]
+    ) -> tuple[tuple[FollowState, ...], list[Frame]]:
+        outputs = []
+        for frame in frames:
+            if frame.extras.get("cut"):
+                state = ()
+            if state:
+                state = (_move(state[0], frame),)
+                frame = frame.with_extras(**{LANDMARKS: find_in_box(state[0].box)})
+            outputs.append(frame)
+        return state, outputs
+
+    def finish(self, state: tuple[FollowState, ...]) -> tuple[None, list[Frame]]:
+        return None, []
+
+
+def _move(state: FollowState, frame: Frame) -> FollowState:
+    """Return the box in the next frame, and the luma around it."""
+    import cv2
+
+    if not isinstance(frame.image, Planes):
+        raise Unsupported("a box is followed in planes, and these are RGB tensors: put the stage "
+                          "before their conversion")  # fmt: skip
+    box = state.box
+    if state.luma.size:
+        luma = _look_around(frame.image, box)
+        flow: Any = cv2.calcOpticalFlowFarneback(
+            state.luma,
+            luma,
+            None,
+            0.5,
+            3,
+            15,
+            3,
+            5,
+            1.2,
+            0,  # type: ignore[call-overload]
+        )
+        inside = slice(_WORK_SIDE // 4, 3 * _WORK_SIDE // 4)  # half of it is around the box
+        moved = np.median(flow[inside, inside].reshape(-1, 2), axis=0).tolist()
+        left, top, width, height = box
+        x, y = (moved[k] * _AROUND * (width, height)[k] / _WORK_SIDE for k in range(2))
+        box = (left + x, top + y, width, height)
+    return FollowState(box, _look_around(frame.image, box))
+
+
+def _look_around(image: Planes, box: Box) -> npt.NDArray[np.uint8]:
+    """Return the luma of twice the box, black outside of the image."""
+    import cv2
+
+    left, top, width, height = box
+    x, y = _AROUND * width / _WORK_SIDE, _AROUND * height / _WORK_SIDE
+    start = left - (_AROUND - 1) / 2 * width, top - (_AROUND - 1) / 2 * height
+    matrix = np.array([[x, 0, start[0] + x / 2 - 0.5], [0, y, start[1] + y / 2 - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    plane: Any = cv2.warpAffine(image.arrays[0], matrix, (_WORK_SIDE, _WORK_SIDE), flags=flags)
+    return (plane >> (image.bits - 8)).astype(np.uint8)  # type: ignore[no-any-return]

@@ -1,0 +1,85 @@
+"""The family `personalive`: a portrait moved by a video of a driver, of any length.
+
+Li et al., "PersonaLive! Expressive Portrait Image Animation for Live Streaming", CVPR 2026, arXiv
+2512.11253. UNPROVEN with published weights: they could not be downloaded where this was written. On
+weights made by rule, the results match those recorded from the published code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from filmgate.core.frame import StreamSpec
+from filmgate.core.stage import AnyStage
+from filmgate.device.placement import Dtype, Placement
+from filmgate.errors import BadSetting
+from filmgate.media.settings import check_settings
+from filmgate.models.contracts import AnimationRequest, Family, MemoryPrediction
+from filmgate.models.families.personalive.published import BY_HAND, explain_missing, find_files
+from filmgate.weights.store import WeightsStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonaLiveOptions:
+    """Options of the family `personalive`."""
+
+    weights: Path | None = None
+    """A folder of weights in the published layout. Default: personalive in the models folder."""
+
+    dtype: Dtype | None = None
+    """The model's dtype. Default: float16 on a GPU, float32 on the CPU."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of weights."""
+        return self.weights or WeightsStore.open_default().path / "personalive"
+
+
+def build_animator(
+    spec: StreamSpec, request: AnimationRequest, options: PersonaLiveOptions, placement: Placement
+) -> AnyStage:
+    """See `Family.build_animator`: a stage of planes to planes."""
+    from filmgate.models.families.personalive.loading import open_networks
+    from filmgate.models.families.personalive.stage import build_stage
+
+    if find_spec("transformers") is None:
+        raise BadSetting(f"the model personalive needs transformers: {explain_missing()}")
+    files = tuple(list_weight_files(options))
+    dtype = placement.choose_dtype(options.dtype)
+    nets = placement.load(open_networks, options.folder, dtype, files=files)
+    return build_stage(nets, spec, request)
+
+
+def predict_animation(
+    spec: StreamSpec, size: int, keyframes: int, options: PersonaLiveOptions
+) -> Iterator[MemoryPrediction]:
+    """See `Family.predict_animation`: without keyframes and with them."""
+    import torch
+
+    from filmgate.models.families.personalive import memory
+
+    dtype = getattr(torch, options.dtype or "float16")
+    for count in sorted({0, keyframes}):
+        yield memory.predict_ours(size, dtype, count)
+
+
+def list_weight_files(options: PersonaLiveOptions) -> Iterator[Path]:
+    """See `Family.weight_files`."""
+    yield from find_files(options.folder)
+
+
+FAMILY = Family(
+    name="personalive",
+    summary="A portrait moved by a video. Unproven with published weights.",
+    options=PersonaLiveOptions,
+    build_animator=build_animator,
+    predict_animation=predict_animation,
+    by_hand=BY_HAND,
+    weight_files=list_weight_files,
+)
