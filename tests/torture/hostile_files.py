@@ -16,6 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 from filmgate.errors import Exit
 from tests import videos
 from tests.jobs.test_damaged_directories import harm
+from tests.media.old_videos import CONTAINERS, make_old
 from tests.torture.commands import (
     BYSTANDER,
     check_end,
@@ -65,6 +66,8 @@ def make_files(folder: Path) -> int:
     """Write the small files and return the exit code 0."""
     for name, spec in VIDEOS.items():
         videos.make(spec, folder / name)
+    for name, old in CONTAINERS.items():
+        make_old(replace(old, frames=min(old.frames, 8)), folder / name)
     for name, codec in IMAGES.items():
         (folder / name).write_bytes(encode_image(codec))
     (folder / "job.toml").write_text(JOB)
@@ -88,7 +91,7 @@ def mutate(data: bytes, other: bytes, random_: random.Random) -> bytes:
     for _ in range(random_.randint(1, 4)):
         # half of the changes are near the start, where most containers have their tables
         at = random_.randrange(min(len(data), 300) if random_.random() < 0.5 else len(data))
-        size = random_.randrange(1, 1 + len(data) // 4)
+        size = random_.randrange(1, max(2, 1 + len(data) // 4))
         word, bit = random_.choice(_WORDS), bytes([data[at] ^ 1 << random_.randrange(8)])
         data = random_.choice((
             data[:at] + bit + data[at + 1 :],

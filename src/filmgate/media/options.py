@@ -22,6 +22,7 @@ Container = Literal["mp4", "mov", "mkv", "webm", "y4m", "nut"]
 Fit = Literal["pad", "crop"]
 AudioMode = Literal["copy", "encode", "drop"]
 SubtitleMode = Literal["copy", "drop"]
+Deinterlace = Literal["frames", "fields", "film", "off"]
 
 STREAM_KINDS = ("audio", "video", "subtitle", "data", "attachment")
 _STREAM_NAME = re.compile(rf"({'|'.join(STREAM_KINDS)})(:\d+)?|\d+")
@@ -115,17 +116,33 @@ class TrimOptions:
         return (self.start, self.end, self.max_frames) != (None, None, None)
 
 
+@dataclass(frozen=True, slots=True)
+class InputFiles:
+    """The file of an input, and the files that follow it on one timeline."""
+
+    path: Path
+    parts: tuple[Path, ...] = ()
+    max_pixels: int = MAX_PIXELS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
     """What a reader needs to know: the settings of a source, with `threads` chosen."""
 
     path: Path
+    parts: tuple[Path, ...] = ()
     stream: int | None = None
     trim: TrimOptions = TrimOptions()
-    deinterlace: bool = False
+    deinterlace: Deinterlace | None = None
+    in_fps: Fraction | None = None
     keep_going: bool = False
     max_pixels: int = MAX_PIXELS
     threads: int = 1
+
+    @property
+    def files(self) -> InputFiles:
+        """The files that are read."""
+        return InputFiles(self.path, self.parts, self.max_pixels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,9 +83,12 @@ class MediaInfo:
     metadata: dict[str, str]
 
 
-def probe(path: Path, header: bool = False) -> MediaInfo:
-    """Return what is in `path`; with `header`, without decoding a frame. Raises BadInput."""
-    with open_container(path) as container:
+def probe(path: Path, header: bool = False, parts: tuple[Path, ...] = ()) -> MediaInfo:
+    """Return what is in `path`; with `header`, without decoding a frame. Raises BadInput.
+
+    `parts` are files that follow it, as parts of one video.
+    """
+    with open_container(path, parts=parts) as container:
         try:
             best: int | None = choose_stream(path, container, None).index
         except (BadInput, Unsupported):

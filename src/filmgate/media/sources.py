@@ -13,6 +13,7 @@ from filmgate.errors import BadSetting
 from filmgate.media.containers.animated_png import is_animated_png
 from filmgate.media.options import (
     IMAGE_SUFFIXES,
+    Deinterlace,
     ReadOptions,
     TrimOptions,
     choose_max_pixels,
@@ -50,7 +51,7 @@ class InputOptions(TrimOptions):
 
 @dataclass(frozen=True, slots=True)
 class VideoFile(InputOptions):
-    """A video file: mp4, mov, mkv, webm, avi, ts, gif, y4m, nut or an animated PNG."""
+    """A video file of one of the containers in docs/formats.md, known by its content."""
 
     path: Path
 
@@ -58,8 +59,10 @@ class VideoFile(InputOptions):
     """Index of the video stream to process, as shown by probe. Default: the best one, never cover
     art."""
 
-    deinterlace: bool = False
-    """Deinterlace, one frame for each interlaced frame."""
+    deinterlace: Deinterlace | bool | None = None
+    """Deinterlace: frames makes one frame of both fields, fields one of each (50 from 50i), film
+    takes out what TV adds to film (3:2, 30 to 24 frames a second), off is not to look for fields.
+    Without a value: frames. Default: nothing is changed, and fields are reported."""
 
     tonemap: bool = False
     """Convert HDR to SDR (BT.709), for models that were trained on SDR only."""
@@ -67,16 +70,32 @@ class VideoFile(InputOptions):
     keep_going: bool = False
     """Where the video is damaged, repeat the last good frame and report the time; exit code 4."""
 
+    join: tuple[Path, ...] = ()
+    """Files that follow this one, as parts of one video: their streams must match."""
+
+    in_fps: Fraction | None = None
+    """Frames per second of images, and of bare streams without times (.h264, .m2v). Default: 25
+    for images, and for a bare stream what it says."""
+
+    def __post_init__(self) -> None:
+        InputOptions.__post_init__(self)
+        if isinstance(self.deinterlace, bool):
+            object.__setattr__(self, "deinterlace", "frames" if self.deinterlace else None)
+        if self.in_fps is not None:
+            object.__setattr__(self, "in_fps", check_rate("in_fps", self.in_fps, MAX_INPUT_RATE))
+
     def open(self, threads: int | None = None) -> VideoReader:
         """Open the video and decode its first frame, on `threads`. Raises BadInput, Unsupported."""
-        from filmgate.media.reading.video_reader import VideoReader
+        from filmgate.media.reading.open_video import open_video
 
-        return VideoReader.open(
+        return open_video(
             ReadOptions(
                 path=Path(self.path),
+                parts=tuple(map(Path, self.join)),
                 stream=self.stream,
                 trim=self.trim,
-                deinterlace=self.deinterlace,
+                deinterlace=None if isinstance(self.deinterlace, bool) else self.deinterlace,
+                in_fps=self.in_fps,
                 keep_going=self.keep_going,
                 max_pixels=choose_max_pixels(self.max_pixels),
                 threads=choose_threads(threads),
@@ -86,7 +105,7 @@ class VideoFile(InputOptions):
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that are read; the same files give the same video."""
-        return (Path(self.path),)
+        return (Path(self.path), *map(Path, self.join))
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """Return the stages that run before any task. Raises Unsupported."""

@@ -6,9 +6,10 @@ import av
 import pytest
 
 from filmgate.errors import BadInput
-from filmgate.media.containers.integrity import find_damage
+from filmgate.media.containers.integrity import Integrity, check_structure, find_damage
 from filmgate.media.sources import VideoFile
 from tests.media.conftest import FindVideo
+from tests.media.old_videos import OldVideo, make_old
 from tests.videos import BROKEN, VIDEOS
 
 
@@ -55,3 +56,20 @@ def test_garbage_between_fragments_is_damage(find_video: FindVideo, tmp_path: Pa
     path.write_bytes(data[:at] + bytes(16) + data[at:])
     with pytest.raises(BadInput, match=f"no box starts at byte {at}"):
         VideoFile(path).open()
+
+
+@pytest.mark.parametrize("name", [b"00iv", b"00AM", b"00xm"])
+def test_frames_of_an_avi_may_have_chunks_of_any_name(name: bytes, tmp_path: Path) -> None:
+    spec = OldVideo("mjpeg", frames=6, pixels="yuvj420p", options={})
+    path = make_old(spec, tmp_path / "a.avi")
+    path.write_bytes(path.read_bytes().replace(b"00dc", name))
+    assert check_structure(path) == Integrity()
+    assert len(list(VideoFile(path).open().iter_times())) == 6
+
+
+def test_odd_chunk_of_an_avi_is_still_damage(tmp_path: Path) -> None:
+    spec = OldVideo("mjpeg", frames=6, pixels="yuvj420p", options={})
+    path = make_old(spec, tmp_path / "a.avi")
+    head, _, rest = path.read_bytes().rpartition(b"movi")
+    path.write_bytes(head + b"movi" + rest.replace(b"00dc", b"00iv", 1))
+    assert "its header says 6 frames and it has 5" in check_structure(path).damage

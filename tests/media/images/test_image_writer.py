@@ -46,7 +46,7 @@ class Store:
     def save(self, commit: Commit) -> None:
         self.kept.append(commit)
 
-    def mark_complete(self, parts: Sequence[Path | None]) -> None:
+    def mark_complete(self, parts: Sequence[Path | None], *_: object, **__: object) -> None:
         assert parts == [None]  # images have their names already
 
 

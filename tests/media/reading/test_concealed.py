@@ -14,6 +14,7 @@ from PIL import Image
 import filmgate
 from filmgate.core.frame import Position
 from filmgate.errors import BadInput
+from filmgate.media.fields.watch import ADVICE
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.sources import VideoFile
 from tests import videos
@@ -118,7 +119,7 @@ def test_interlacing_is_reported_and_can_be_removed(name: str, find_video: FindV
         VideoFile(find_video(name), deinterlace=True).open(),
     )
     assert plain[0].extras["notice"] == (
-        "the video is interlaced (top field first): pass --deinterlace to deinterlace it"
+        f"the video is interlaced (top field first, by its stream): {ADVICE}"
     )
     found = read_frames(made)
     assert [(f.time, f.duration) for f in found] == [(f.time, f.duration) for f in plain]

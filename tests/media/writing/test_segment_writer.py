@@ -61,7 +61,7 @@ class Run:
     def save(self, commit: Commit) -> None:
         self.kept.append(commit)
 
-    def mark_complete(self, parts: Sequence[Path | None]) -> None:
+    def mark_complete(self, parts: Sequence[Path | None], *_: object, **__: object) -> None:
         assert all(part and part.stat().st_size > 0 for part in parts)
 
     def go(self, length: int, leave_after: int | None = None) -> None:

@@ -250,7 +250,7 @@ def test_useless_or_wrong_flags_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", "video.mkv"]) == Exit.USER
-    assert "--against VIDEO, --seams or both" in capsys.readouterr().err
+    assert "--against VIDEO, --seams or --combs" in capsys.readouterr().err
     assert main(["check", "video.mkv", "--against", "a.mkv", "--period", "8"]) == Exit.USER
     video = write_video(tmp_path / "video.mkv", grain)
     assert main(["check", str(video), "--seams", "--report", str(tmp_path / "a.txt")]) == Exit.USER

@@ -11,7 +11,13 @@ from cyclopts import App, Parameter
 from filmgate.errors import BadSetting, Exit
 
 Out = Annotated[Path, Parameter(name="OUT", help="The result.")]
-Against = Annotated[Path | None, Parameter(help="The video that the result was made from.")]
+Against = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        negative=(),
+        help="The video that the result was made from; given several times, its parts in order.",
+    ),
+]
 Seams = Annotated[
     bool, Parameter(help="Look for jumps between frames; writes a page and a plot next to OUT.")
 ]
@@ -21,6 +27,9 @@ Periods = Annotated[
 Threshold = Annotated[
     float | None,
     Parameter(help="Score from which on a single frame counts as a seam. Default: 12."),
+]
+Combs = Annotated[
+    bool, Parameter(help="Count frames that show two fields of different times (combs).")
 ]
 Report = Annotated[
     Path | None, Parameter(help="File of the page about seams; its plot is saved next to it.")
@@ -34,15 +43,15 @@ def build_app(words: Sequence[str]) -> App:
 
 
 def run(
-    out: Out, /, *, against: Against = None, seams: Seams = False, period: Periods = (),
-    threshold: Threshold = None, report: Report = None, json: Json = False,
+    out: Out, /, *, against: Against = (), seams: Seams = False, combs: Combs = False,
+    period: Periods = (), threshold: Threshold = None, report: Report = None, json: Json = False,
 ) -> Exit:  # fmt: skip
-    """Check a result: times, audio sync, streams, tags, seams.
+    """Check a result: times, audio sync, streams, tags, seams, combs.
 
     Exit code 1 if something is wrong.
     """
-    if against is None and not seams:
-        raise BadSetting(f"nothing to check about {out}: pass --against VIDEO, --seams or both")
+    if not against and not seams and not combs:
+        raise BadSetting(f"nothing to check about {out}: pass --against VIDEO, --seams or --combs")
     if not seams and (period or threshold is not None or report):
         raise BadSetting("--period, --threshold and --report need --seams: pass it too")
     if threshold is not None and not 0 < threshold < 1e9:
@@ -50,6 +59,7 @@ def run(
     import json as json_
 
     from filmgate.cli.views import reports
+    from filmgate.quality.combs import count_combs
     from filmgate.quality.report.html import check_report
     from filmgate.quality.seams.report import check_seams
     from filmgate.quality.seams.score import SINGLE_THRESHOLD
@@ -60,15 +70,23 @@ def run(
     page = report or append_suffix(out, ".seams.html")
     if seams:
         check_report(page)
-    checked = check(out, against) if against else None
+    checked = check(out, against[0], against[1:]) if against else None
     limit = SINGLE_THRESHOLD if threshold is None else threshold
     found = check_seams(out, page, period, limit) if seams else None
-    ok = all(part.ok for part in (checked, found) if part)
-    if json and found:
-        values = {"ok": found.ok, **plain(found), "report": str(page)}
-        print(json_.dumps({**(plain(checked) if checked else {}), "ok": ok, "seams": values}))
-    elif checked:
-        reports.print_check(checked, json)
-    if found and not json:
+    counted = count_combs(out) if combs else None
+    ok = all(part.ok for part in (checked, found, counted) if part)
+    if json:
+        values = plain(checked) if checked else {}
+        if found:
+            values["seams"] = {"ok": found.ok, **plain(found), "report": str(page)}
+        if counted:
+            values["combs"] = {"ok": counted.ok, **plain(counted)}
+        print(json_.dumps({**values, "ok": ok}))
+        return Exit.DONE if ok else Exit.VERDICT_NO
+    if checked:
+        reports.print_check(checked)
+    if found:
         reports.print_seams(found, page)
+    if counted:
+        reports.print_combs(counted, out)
     return Exit.DONE if ok else Exit.VERDICT_NO

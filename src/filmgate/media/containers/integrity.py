@@ -1,15 +1,18 @@
 """Check that a container's structure is complete, where FFmpeg skips damage silently."""
 
 import mmap
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from filmgate.media.containers.animated_png import PNG, find_png_damage
+from filmgate.media.containers.detection import BARE_STREAMS, HEAD_BYTES, detect_format
 from filmgate.media.containers.ebml import CLUSTER, HEAD, SEGMENT, read_element
 from filmgate.media.containers.element_budget import ElementBudget, TooManyElements
 from filmgate.media.containers.mp4_tables import find_table_damage
+from filmgate.media.containers.old_structures import STRUCTURES
 
 _INFO, _SCALE, _TIME = 0x1549A966, 0x2AD7B1, 0xE7
 # Elements that a segment and a cluster may contain (RFC 9559, 5.1).
@@ -18,6 +21,7 @@ _IN_SEGMENT = frozenset(
 )
 _IN_CLUSTER = frozenset((0xA3, 0xA0, _TIME, 0xA7, 0xAB, 0x5854, 0xAF))
 _AVI_CHUNKS = frozenset((b"dc", b"db", b"wb", b"tx", b"pc", b"sb"))  # of a stream
+_NO_FRAMES = _AVI_CHUNKS - {b"dc", b"db"}
 _ANYWHERE = frozenset((0xEC, 0xBF))  # padding, checksum
 
 
@@ -51,7 +55,7 @@ def check_structure(path: Path) -> Integrity:
         if not file.read(1):
             return Integrity("empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            check = _choose_check(data)
+            check = _choose_check(path, data)
             try:
                 found = check(data, ElementBudget())
             except TooManyElements:
@@ -59,7 +63,12 @@ def check_structure(path: Path) -> Integrity:
     return found if isinstance(found, Integrity) else Integrity(found)
 
 
-def _choose_check(data: mmap.mmap) -> _Check:
+def _choose_check(path: Path, data: mmap.mmap) -> _Check:
+    format = detect_format(path, data[:HEAD_BYTES])
+    if structure := STRUCTURES.get(format):
+        return lambda data, budget: Integrity(*structure(data, budget))
+    if format in BARE_STREAMS:
+        return lambda data, budget: ""  # nothing marks its end
     if int.from_bytes(data[:4], "big") == HEAD:
         return _check_matroska
     if data[:4] == b"nut/":
@@ -155,8 +164,8 @@ def _read_tick(info: bytes) -> float:
 
 def _check_riff(data: mmap.mmap, budget: ElementBudget) -> str | Integrity:
     """Follow the chunks of an avi, and count its frames (Microsoft's AVI RIFF reference)."""
-    at, size, declared, counts = 0, len(data), dict[bytes, int](), dict[bytes, int]()
-    frames_end, strange = 0, False  # of the list of frames; whether another chunk is in it
+    at, size, declared, chunks = 0, len(data), dict[bytes, int](), Counter[bytes]()
+    frames_end = 0  # of the list of frames
     while at + 8 <= size:
         budget.spend()
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
@@ -173,19 +182,33 @@ def _check_riff(data: mmap.mmap, budget: ElementBudget) -> str | Integrity:
             video = data[at + 8 : at + 12] == b"vids"
             count = int.from_bytes(data[length_at : length_at + 4], "little")
             declared[number] = count if video else 0
-        elif kind[2:] in (b"dc", b"db") and kind[:2] in declared:
-            counts[kind[:2]] = counts.get(kind[:2], 0) + 1
         elif not all(32 <= byte < 127 for byte in kind):
             return f"damaged: no chunk starts at byte {at}"
         elif at < frames_end and kind != b"JUNK" and kind[:2] != b"ix":
-            strange = strange or kind[:2] not in declared or kind[2:] not in _AVI_CHUNKS
+            chunks[kind] += 1
         at += 8 + length + length % 2
     if at > size + 1:
         return _describe_missing(at - size)
+    return _compare_frames(declared, chunks)
+
+
+def _compare_frames(declared: Mapping[bytes, int], chunks: Counter[bytes]) -> str | Integrity:
+    """Compare the frames of each video that an avi declares with its chunks.
+
+    Chunks of a stream that most often have a name of their own, such as 00iv, are its frames.
+    """
+    known = {number + kind for number in declared for kind in _AVI_CHUNKS}
     for number, count in declared.items():
-        if counts.get(number, 0) < count:
-            frames = f"its header says {count} frames and it has {counts.get(number, 0)}"
-            return f"damaged: {frames}" if strange else Integrity(doubt=frames)
+        own = Counter({kind: n for kind, n in chunks.items() if kind[:2] == number})
+        usual = own.most_common(1)[0][0] if own else b""
+        known.add(usual)
+        frames = {number + b"dc", number + b"db", *({usual} if usual[2:] not in _NO_FRAMES else ())}
+        found = sum(own[kind] for kind in frames)
+        if found < count:
+            text = f"its header says {count} frames and it has {found}"
+            strange = any(kind not in known for kind in chunks if kind[:2] not in declared
+                          or kind[:2] == number)  # fmt: skip
+            return f"damaged: {text}" if strange else Integrity(doubt=text)
     return ""
 
 

@@ -2,45 +2,49 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache, partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import NoReturn, Protocol, cast
 
 import av
 from av.container import InputContainer
 from av.stream import Disposition
 
-from filmgate.core.source_metadata import MAX_PIXELS
+from filmgate.core.source_metadata import MAX_PIXELS, SourceMetadata
 from filmgate.errors import BadInput, FilmgateError
-from filmgate.media.containers.animated_png import PNG, is_animated_png
 from filmgate.media.containers.declared_size import read_declared_size
+from filmgate.media.containers.detection import (
+    AUDIO_DEMUXERS,
+    BARE_STREAMS,
+    DEMUXERS,
+    HEAD_BYTES,
+    detect_audio_format,
+    detect_format,
+)
 from filmgate.media.containers.element_count import check_element_count
 from filmgate.media.containers.integrity import find_damage
-from filmgate.media.options import check_frame_size
+from filmgate.media.containers.joined import JoinedContainer, measure_video
+from filmgate.media.containers.local_file import LocalFile
+from filmgate.media.options import InputFiles, check_frame_size
 
-# FFmpeg's demuxers and their common names. Playlists, image sequences and the like are missing on
-# purpose: they would let an untrusted file open other files.
-DEMUXERS: Mapping[str, str] = MappingProxyType(
-    {
-        "mov": "mp4, mov", "matroska": "mkv, webm", "avi": "avi", "mpegts": "ts", "gif": "gif",
-        "yuv4mpegpipe": "y4m", "nut": "nut", "apng": "animated png",
-    }
-)  # fmt: skip
-
-_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"moof")
-_STARTS = MappingProxyType(
-    {
-        b"\x1a\x45\xdf\xa3": "matroska", b"GIF87a": "gif", b"GIF89a": "gif",
-        b"YUV4MPEG2 ": "yuv4mpegpipe", b"nut/multimedia container\0": "nut",
-    }
-)  # fmt: skip
 # of files with boxes that hold audio or a still image
 _BRANDS_WITHOUT_VIDEO = (b"M4A ", b"M4B ", b"heic", b"heix", b"mif1", b"avif", b"crx ")
 # A pipe is not waited for; a byte 26, the first of each mkv, does not end the file on Windows.
 _OPEN_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_BUFFER_BYTES = 1 << 16
+_BYTES_JOIN = BARE_STREAMS | {"mpeg", "mpegts", "dv"}  # that may be cut at any byte
+
+
+class Readable(Protocol):
+    """A file or a pipe that is open."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +65,25 @@ class ContainerLimits:
 
 
 @contextmanager
-def open_container(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
+def open_container(
+    path: Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    audio: bool = False,
+    parts: tuple[Path, ...] = (),
+) -> Iterator[InputContainer]:
     """Open the container at `path`, one of DEMUXERS by its content, within the limits.
 
-    Raises BadInput.
+    With `audio` it may be one of AUDIO_DEMUXERS too. `parts` are files that follow, on one
+    timeline. Raises BadInput.
     """
+    if parts and (format := _detect_format(path, audio)) not in _BYTES_JOIN:
+        with _open_joined((path, *parts), max_pixels) as container:
+            yield container
+        return
     limits = ContainerLimits(pixels=max_pixels)
-    format = _detect_format(path)
-    if size := read_declared_size(_read_head(path, 600)):
+    format = _detect_format(path, audio)
+    if size := read_declared_size(_read_head(path, HEAD_BYTES)):
         check_frame_size(path, *size, limits.pixels)
     check_element_count(path, format)
     own = {"use_absolute_path": "0", "enable_drefs": "0"} if format == "mov" else {}
@@ -76,11 +91,11 @@ def open_container(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[Inpu
         with translate_errors(path, "opening it"):
             container = stack.enter_context(
                 open_input(
-                    os.path.abspath(path),
+                    stack.enter_context(LocalFile(path, *parts)) if parts else path,
                     format,
                     max_pixels,
-                    protocol_whitelist="file",
-                    format_whitelist=",".join(DEMUXERS),
+                    protocol_whitelist="none",
+                    format_whitelist=",".join([*DEMUXERS, *(AUDIO_DEMUXERS if audio else ())]),
                     probesize=str(limits.probe_bytes),
                     analyzeduration=str(limits.probe_s * 1_000_000),
                     max_streams=str(10 * limits.streams),
@@ -91,30 +106,84 @@ def open_container(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[Inpu
         yield container
 
 
+def open_files(files: InputFiles) -> AbstractContextManager[InputContainer]:
+    """Open the file of an input with its parts. Raises BadInput."""
+    return open_container(files.path, max_pixels=files.max_pixels, parts=files.parts)
+
+
 @contextmanager
-def open_input(file: Any, format: str, max_pixels: int, **options: str) -> Iterator[InputContainer]:
+def _open_joined(paths: tuple[Path, ...], max_pixels: int) -> Iterator[InputContainer]:
+    """Open the containers at `paths` as one. Raises BadInput."""
+    joined = JoinedContainer(
+        paths, partial(open_container, max_pixels=max_pixels), partial(_measure, max_pixels)
+    )
+    try:
+        yield cast(InputContainer, joined)
+    finally:
+        joined.close()
+
+
+def _measure(max_pixels: int, path: Path) -> tuple[Fraction, Fraction]:
+    """Return when the video of a part starts and ends, in seconds."""
+    stat = path.stat()
+    return _measure_once(path, max_pixels, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1000)
+def _measure_once(path: Path, max_pixels: int, *_: int) -> tuple[Fraction, Fraction]:
+    with (
+        open_container(path, max_pixels=max_pixels) as container,
+        translate_errors(path, "reading its times"),
+    ):
+        return measure_video(container, path)
+
+
+def open_source(source: SourceMetadata) -> AbstractContextManager[InputContainer]:
+    """Open the file that other streams are copied from. Raises BadInput."""
+    assert source.path is not None
+    return open_container(
+        source.path, max_pixels=source.max_pixels, audio=source.is_audio, parts=source.parts
+    )
+
+
+@contextmanager
+def open_input(
+    file: Path | Readable, format: str, max_pixels: int, **options: str
+) -> Iterator[InputContainer]:
     """Open a path or a readable object as the container `format`; FFmpeg's errors pass through.
+
+    FFmpeg can open no other file, whatever the demuxer. Raises BadInput if it tries to.
 
     PyAV frees a decoder with the interpreter's lock held, and FFmpeg then waits for the decoder's
     threads. They must not wait for that lock: PyAV takes it for every message once a library has
     set its log level (torchvision does). So messages are off, and the threads are idle at the end.
     """
     av.logging.set_level(None)
-    container = av.open(
-        file,
-        "r",
-        format=format,
-        options={"max_pixels": str(max_pixels)},
-        container_options=options,
-        metadata_errors="surrogateescape",
-    )
-    try:
-        yield container
-    finally:
-        for stream in container.streams:
-            if stream.codec_context is not None:
-                stream.codec_context.flush_buffers()  # waits without the lock
-        container.close()
+    with ExitStack() as stack:
+        if isinstance(file, Path):
+            file = stack.enter_context(LocalFile(file))
+        container = av.open(
+            file,
+            "r",
+            format=format,
+            options={"max_pixels": str(max_pixels)},
+            container_options=options,
+            metadata_errors="surrogateescape",
+            buffer_size=_BUFFER_BYTES,
+            io_open=_refuse_other_file,
+        )
+        try:
+            yield container
+        finally:
+            for stream in container.streams:
+                if stream.codec_context is not None:
+                    stream.codec_context.flush_buffers()  # waits without the lock
+            container.close()
+
+
+def _refuse_other_file(name: str, flags: int, options: dict[str, str]) -> NoReturn:
+    raise BadInput(f"the video names another file, {name!r}, which is not opened: get a complete "
+                   "file")  # fmt: skip
 
 
 @contextmanager
@@ -161,26 +230,15 @@ def _check_limits(path: Path, container: InputContainer, limits: ContainerLimits
             check_frame_size(path, context.width, context.height, limits.pixels)
 
 
-def _detect_format(path: Path) -> str:
+def _detect_format(path: Path, audio: bool = False) -> str:
     """Return the demuxer for a file by its content, whatever its name. Raises BadInput."""
-    head = _read_head(path, 600)
-    for start, name in _STARTS.items():
-        if head.startswith(start):
-            return name
-    if head[4:8] in _BOXES:
-        return "mov"
-    if head.startswith(PNG) and is_animated_png(path):
-        return "apng"
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return "avi"
-    # packets of 188 bytes, or of 192 with a time before each
-    if any(
-        len(head) > at and set(head[at:564:size]) == {0x47} for at, size in ((0, 188), (4, 192))
-    ):
-        return "mpegts"
-    wanted = ", ".join(DEMUXERS.values())
+    head = _read_head(path, HEAD_BYTES)
+    if name := detect_format(path, head) or (detect_audio_format(head) if audio else ""):
+        return name
+    wanted = ", ".join([*(AUDIO_DEMUXERS if audio else {}).values(), *DEMUXERS.values()])
+    kind = "file of audio" if audio else "video"
     raise BadInput(
-        f"{path} is not a supported video: it starts with {head[:12]!r}, wanted {wanted}; convert "
+        f"{path} is not a supported {kind}: it starts with {head[:12]!r}, wanted {wanted}; convert "
         "it first"
         if head
         else f"{path} is empty: 0 bytes, wanted {wanted}"

@@ -73,7 +73,7 @@ class ImageEncoder:
         spec = self._spec
         planes = check_planes(frame, spec)
         upright = planes.with_arrays(
-            tuple(_turn_upright(array, self._display_matrix) for array in planes.arrays)
+            tuple(turn_upright(array, self._display_matrix) for array in planes.arrays)
         )
         image = make_av_frame(upright).reformat(format=_INTERLEAVED[self._name][spec.pixels])
         primaries = formats.find_code(formats.PRIMARIES, spec.colour.primaries)
@@ -111,7 +111,7 @@ def build_image_stages(suffix: str, spec: StreamSpec) -> tuple[AnyStage, ...]:
     return (to_planes,) if spec.pixels == "rgb" else (rgb.convert_to_rgb(), to_planes)
 
 
-def _turn_upright(array: Plane, display_matrix: tuple[int, ...] | None) -> Plane:
+def turn_upright(array: Plane, display_matrix: tuple[int, ...] | None) -> Plane:
     """Return a plane as a display matrix shows it: x' = a x + c y, y' = b x + d y."""
     if display_matrix is None:
         return array

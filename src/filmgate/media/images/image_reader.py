@@ -55,7 +55,7 @@ class ImageReader(StatelessReader):
             time_base=1 / fps,
             pixels=pixels,
             dtype="uint8" if get_bit_depth(pixels) == 8 else "uint16",
-            colour=_read_tags(frame),
+            colour=read_tags(frame),
             frames=len(paths),
         )
         metadata = SourceMetadata(
@@ -109,7 +109,7 @@ class ImageReader(StatelessReader):
                 f"{path} is {kind[0]}x{kind[1]} {kind[2]}, wanted {spec.width}x{spec.height} "
                 f"{spec.pixels} as {self.paths[0].name}: convert it, or move it elsewhere"
             )
-        if (matrix, _read_tags(frame)) != (self.metadata.display_matrix, spec.colour):
+        if (matrix, read_tags(frame)) != (self.metadata.display_matrix, spec.colour):
             raise Unsupported(
                 f"{path} has another rotation or other colour tags than {self.paths[0].name}, "
                 "wanted the same: convert it, or move it elsewhere"
@@ -131,7 +131,7 @@ def _apply_trim(options: ReadOptions, fps: Fraction, paths: tuple[Path, ...]) ->
     return kept
 
 
-def _read_tags(frame: VideoFrame) -> ColorTags:
+def read_tags(frame: VideoFrame) -> ColorTags:
     if frame.format.name.startswith("yuv"):
         return read_color_tags(frame, "center")  # of JPEG and WebP
     return replace(read_color_tags(frame, "unknown"), matrix="gbr", range="pc")

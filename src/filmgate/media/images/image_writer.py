@@ -15,7 +15,7 @@ from filmgate.core.prefetch import map_threads
 from filmgate.core.snapshot import CheckpointStore, Commit
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadSetting, FilmgateError
-from filmgate.media.containers.open import open_container
+from filmgate.media.containers.open import open_source
 from filmgate.media.images.image_encoder import ImageEncoder
 from filmgate.media.images.image_files import ImageBatch, ImageFiles, resolve_pattern
 from filmgate.media.images.numbering import (
@@ -194,7 +194,7 @@ def _check_source(pattern: Path, source: SourceMetadata) -> None:
 def _list_dropped(spec: StreamSpec, source: SourceMetadata) -> Iterator[str]:
     """Yield what image files cannot store, in words."""
     if source.path is not None:
-        with open_container(source.path, max_pixels=source.max_pixels) as container:
+        with open_source(source) as container:
             for stream in container.streams:
                 if stream.index != source.stream:
                     yield f"{describe_stream(stream)} is left out: images have no other streams"

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from filmgate.core.frame import ColorTags
 from filmgate.errors import Unsupported
+from filmgate.media.pixels.color_tags import choose_matrix as choose_matrix
+from filmgate.media.pixels.color_tags import is_cosited as is_cosited
+from filmgate.media.pixels.color_tags import is_full_range as is_full_range
 from filmgate.media.pixels.format_names import get_bit_depth, get_subsampling, has_alpha
 
 Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -157,23 +160,6 @@ def check_convertible(pixels: str, colour: ColorTags, width: int, height: int) -
     """Raise Unsupported if `to_rgb` cannot take such an image."""
     _steps(pixels)
     _to_rgb_matrix(pixels, colour, width, height)
-
-
-def is_cosited(siting: str) -> tuple[bool, bool]:
-    """Return whether chroma is at the first luma sample, across and down."""
-    return siting not in ("center", "top"), siting in ("topleft", "top")
-
-
-def is_full_range(pixels: str, colour: ColorTags) -> bool:
-    """Return whether codes use the full range; if it is unknown, RGB and grey do, YUV does not."""
-    return colour.range == "pc" or (colour.range == "unknown" and not pixels.startswith("yuv"))
-
-
-def choose_matrix(colour: ColorTags, width: int, height: int) -> str:
-    """Return the matrix; if it is unknown, BT.709 from 1280 x 720 pixels on, else BT.601."""
-    if colour.matrix != "unknown":
-        return colour.matrix
-    return "bt709" if width >= 1280 or height >= 720 else "smpte170m"
 
 
 def resample_chroma(

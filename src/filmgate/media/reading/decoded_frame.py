@@ -13,8 +13,10 @@ from av.video.stream import VideoStream
 JUMP = Fraction(1, 2)  # seconds back that count as a jump: more than any codec's reordering errors
 
 # Their packets may hold frames that are only references and never shown, so a missing frame is no
-# proof of damage; in a transport stream one frame may come as two packets, one for each field.
-_HIDES_PACKETS = frozenset({"vp8", "mpeg4", "mpegts"})
+# proof of damage; in streams of MPEG one frame may come as two packets, one for each field.
+_HIDES_PACKETS = frozenset(
+    {"vp6", "vp6a", "vp6f", "vp8", "mpeg4", "rv30", "rv40", "vc1", "wmv3", "mpegts", "mpeg"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,8 @@ class DecodedFrame:
     """A frame as it is shown: its pts and duration in ticks (0: unknown), and what to report.
 
     `original`: the frame was decoded at this pts; False: it repeats an earlier one. `repaired`:
-    something was fixed between the start of the video and this frame.
+    something was fixed between the start of the video and this frame. `aspect` is that of its
+    pixels by the codec, None: unknown.
     """
 
     frame: VideoFrame
@@ -33,6 +36,7 @@ class DecodedFrame:
     original: bool = True
     repaired: bool = False
     captions: bytes = b""
+    aspect: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,9 @@ class DecodeOptions:
     """How a video is decoded; messages count time from `first_pts`, the pts of its first frame.
 
     `keep_going`: damaged frames are replaced. This takes one thread: with several, FFmpeg may
-    report an error for another frame than the damaged one.
+    report an error for another frame than the damaged one. `counted`: the stream has no times, and
+    each frame lasts so many seconds. `decode_times`: the container stores only when frames are
+    decoded, not when they are shown.
     """
 
     path: Path
@@ -48,13 +54,19 @@ class DecodeOptions:
     keep_going: bool
     max_pixels: int
     first_pts: int = 0
-
-
-def has_only_decode_times(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether the container stores only when frames are decoded, not when they are shown."""
-    return container.format.name == "avi" and not stream.codec_context.codec.intra_only
+    counted: Fraction | None = None
+    decode_times: bool = False
 
 
 def shows_every_packet(container: InputContainer, stream: VideoStream) -> bool:
     """Whether every packet is a frame that is shown."""
     return not _HIDES_PACKETS & {stream.codec_context.name, container.format.name}
+
+
+def choose_checks(stream: VideoStream) -> str:
+    """Return FFmpeg's names of the errors that a decoder reports.
+
+    MPEG-1 and 2 without "bitstream", which calls the padding of a constant bit rate an error.
+    """
+    padded = stream.codec_context.name in ("mpeg1video", "mpeg2video")
+    return "crccheck+buffer+explode" if padded else "crccheck+bitstream+buffer+explode"

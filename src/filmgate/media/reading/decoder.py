@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,23 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from filmgate.errors import BadInput, Unsupported
+from filmgate.media.containers.detection import BARE_STREAMS
 from filmgate.media.containers.integrity import find_damage
 from filmgate.media.containers.open import translate_errors
+from filmgate.media.pixels.pixel_shapes import PixelShapes
 from filmgate.media.reading.alpha import choose_decoder
 from filmgate.media.reading.decoded_frame import (
     JUMP,
     DecodedFrame,
     DecodeOptions,
-    has_only_decode_times,
+    choose_checks,
     shows_every_packet,
 )
 from filmgate.media.reading.pending_frames import PendingFrame, PendingFrames, read_head
 
 REMEDY = "get an intact copy, or pass --keep-going to process what can be decoded"
 _MAX_ERRORS = 16  # read errors in a row after which reading ends
+_STARTS_ANYWHERE = BARE_STREAMS | {"mpegts", "mpeg"}  # not only at keyframes
 
 
 def choose_stream(path: Path, container: InputContainer, index: int | None) -> VideoStream:
@@ -62,20 +66,25 @@ def choose_stream(path: Path, container: InputContainer, index: int | None) -> V
 
 
 def decode_frames(
-    options: DecodeOptions, container: InputContainer, stream: VideoStream, sought: bool = False
+    options: DecodeOptions,
+    container: InputContainer,
+    stream: VideoStream,
+    sought: bool = False,
+    skip: int = 0,
 ) -> Iterator[DecodedFrame]:
     """Yield frames in shown order from the container's position; `sought`: it is not the start.
 
+    The first packets of the stream, `skip` of them, are left out.
     Raises BadInput where a frame is damaged or missing, and at the end if the video is truncated.
     With `keep_going` the last good frame is repeated instead, up to the next keyframe.
     """
-    decoding = _DecodePass(options, container, stream, sought)
+    decoding = _DecodePass(options, container, stream, sought, skip)
     context = decoding.decoder
     one_thread = options.keep_going or decoding.starts_in_open_group()
     context.thread_count = 1 if one_thread else options.threads
     context.thread_type = "AUTO"
     context.options = {
-        "err_detect": "crccheck+bitstream+buffer+explode",
+        "err_detect": choose_checks(stream),
         "max_pixels": str(options.max_pixels),
     }
     if options.keep_going:
@@ -131,19 +140,25 @@ class _DecodePass:
     """
 
     def __init__(
-        self, options: DecodeOptions, container: InputContainer, stream: VideoStream, sought: bool
+        self,
+        options: DecodeOptions,
+        container: InputContainer,
+        stream: VideoStream,
+        sought: bool,
+        skip: int,
     ) -> None:
         self._options, self._container, self._stream = options, container, stream
         self.decoder = choose_decoder(stream)
-        self._packets = self._read_packets()
-        self._time_base = stream.time_base or Fraction(1, 1000)
-        self._all_shown = shows_every_packet(container, stream)
+        self._packets: Iterator[Packet[Any]] = islice(self._read_packets(), skip, None)
+        self._time_base = options.counted or stream.time_base or Fraction(1, 1000)
+        self._all_shown = shows_every_packet(container, stream) and not options.counted
         self._pending = PendingFrames(
-            round(JUMP / self._time_base), from_keyframe=container.format.name != "mpegts"
+            round(JUMP / self._time_base),
+            from_keyframe=container.format.name not in _STARTS_ANYWHERE,
         )
-        self._free_times: deque[int] | None = (
-            deque() if has_only_decode_times(container, stream) else None
-        )
+        self._count = 0
+        self._shapes = PixelShapes(self.decoder)
+        self._free_times: deque[int] | None = deque() if options.decode_times else None
         self._last: DecodedFrame | None = None
         self._left_out = self._orphans = 0
         self._reached = Fraction(0)
@@ -157,6 +172,8 @@ class _DecodePass:
         for packet in self._packets:
             if packet.size and not self._announce(packet):
                 continue
+            if not packet.size and packet.dts is not None:
+                continue  # the frame before lasts longer
             try:
                 frames = self._decode_packet(packet)
             except av.FFmpegError:
@@ -188,7 +205,9 @@ class _DecodePass:
         """
         with self._translate_errors():
             try:
-                return self.decoder.decode(packet)
+                frames = self.decoder.decode(packet)
+                self._shapes.note(packet)
+                return frames
             except av.InvalidDataError:
                 if not self._pending.fail_orphan():
                     raise
@@ -240,6 +259,8 @@ class _DecodePass:
                 if packet is None:
                     return
                 errors = 0
+                if self._options.counted:
+                    packet.pts = packet.dts = None
                 if packet.pts is not None:
                     end = (packet.pts + (packet.duration or 0)) * packet.time_base
                     self._reached = max(self._reached, end)
@@ -272,6 +293,10 @@ class _DecodePass:
     def _show(self, frame: VideoFrame) -> Iterator[DecodedFrame]:
         """Yield replacements for the frames lost before a decoded frame, and that frame."""
         pts = self._free_times.popleft() if self._free_times else frame.pts
+        if self._options.counted:
+            pts, self._count = self._count, self._count + 1
+        if pts is None and self._last is not None and self._last.duration:
+            pts = self._last.pts + self._last.duration  # a container that has not all times
         if pts is None:
             raise BadInput(
                 f"{self._options.path} has a frame without a time, {self._describe_position()}"
@@ -294,7 +319,9 @@ class _DecodePass:
             gap = f"{self._left_out} damaged frames before it are left out"
             self._left_out = 0
         repaired = bool(gap or (self._last and self._last.repaired))
-        self._last = DecodedFrame(frame, pts, frame.duration or 0, gap, repaired=repaired)
+        duration = 1 if self._options.counted else frame.duration or 0
+        aspect, notice = self._shapes.find(frame)
+        self._last = DecodedFrame(frame, pts, duration, gap, notice, True, repaired, b"", aspect)
         yield self._last
 
     def _judge(self, frame: VideoFrame, shown: PendingFrame, lost: list[PendingFrame]) -> None:
@@ -328,6 +355,8 @@ class _DecodePass:
             yield from self._repeat_last(
                 [PendingFrame(0, 0, pts, 0, keyframe=False, damage=self._damage)]
             )
+        elif self._options.counted:
+            self._left_out += 1
         elif packet.pts is not None and (self._floor is None or packet.pts >= self._floor):
             self._pending.report_damage(self._describe_loss(packet.pts))
 

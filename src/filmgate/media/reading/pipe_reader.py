@@ -28,8 +28,9 @@ from filmgate.media.options import ReadOptions, check_frame_size
 from filmgate.media.pixels import formats
 from filmgate.media.pixels.av_frames import extract_planes, read_color_tags
 from filmgate.media.pixels.format_names import get_bit_depth
-from filmgate.media.reading.decoded_frame import JUMP
+from filmgate.media.reading.decoded_frame import JUMP, choose_checks
 from filmgate.media.reading.decoder import choose_stream
+from filmgate.media.reading.open_video import open_video
 from filmgate.media.reading.pending_frames import PendingFrames, read_head
 from filmgate.media.reading.side_data import (
     SideDataWatch,
@@ -63,7 +64,7 @@ def open_pipe(options: ReadOptions, spool: Path | None) -> Iterator[PipeReader |
         copy = spool / f".pipe.{secrets.token_hex(4)}.part"
         try:
             _store(file, copy)
-            with VideoReader.open(replace(options, path=copy)) as reader:
+            with open_video(replace(options, path=copy)) as reader:
                 yield reader
         finally:
             copy.unlink(missing_ok=True)
@@ -229,7 +230,7 @@ def _decode_trimmed(
     context = stream.codec_context
     context.thread_count, context.thread_type = options.threads, "AUTO"
     context.options = {
-        "err_detect": "crccheck+bitstream+buffer+explode",
+        "err_detect": choose_checks(stream),
         "max_pixels": str(options.max_pixels),
     }
     base = stream.time_base or Fraction(1, 1000)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import islice
 from pathlib import Path
 
@@ -14,15 +15,21 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from filmgate.errors import BadInput
-from filmgate.media.containers.open import translate_errors
+from filmgate.media.containers.detection import BARE_STREAMS
+from filmgate.media.containers.open import open_files, translate_errors
+from filmgate.media.options import InputFiles
 from filmgate.media.reading.decoded_frame import (
     JUMP,
     DecodedFrame,
     DecodeOptions,
-    has_only_decode_times,
 )
+from filmgate.media.timing.frame_clock import FrameClock
 
 REORDER_DEPTH = 32  # packets; no codec moves a frame by more
+# Containers that FFmpeg seeks too late in, or whose times are others after it has sought: packets
+# are read from the start and left out.
+READ_FROM_START = frozenset({"mpeg", "gxf", "flv", "asf", "ogg", "rm"})
+_UNSEEKABLE = BARE_STREAMS | {"gif"}
 
 
 def repair_timestamps(
@@ -65,6 +72,29 @@ def repair_timestamps(
         yield last
 
 
+def map_times(frames: Iterator[DecodedFrame], clock: FrameClock) -> Iterator[DecodedFrame]:
+    """Yield the frames with pts and durations in ticks of the clock."""
+    if clock.rate is None:
+        yield from frames
+        return
+    for decoded in frames:
+        pts, length = clock.to_tick(decoded.pts), decoded.duration * clock.stored_tick * clock.rate
+        yield replace(decoded, pts=pts, duration=max(1, round(length)))
+
+
+def split_times(times: Iterable[int]) -> Generator[int]:
+    """Yield times in ticks half as long, and after each one that half-way to the next."""
+    held: int | None = None
+    length = 1
+    for time in times:
+        if held is not None:
+            length = time - held
+            yield from (2 * held, held + time)
+        held = time
+    if held is not None:
+        yield from (2 * held, 2 * held + length)
+
+
 def has_seekable_times(
     options: DecodeOptions,
     container: InputContainer,
@@ -75,11 +105,12 @@ def has_seekable_times(
     """Whether any frame can be sought by its time, judged by the packets.
 
     Only those up to `end` (ticks) and the first `max_frames` are read. The index of an mp4 can't go
-    back; frames of a gif depend on earlier ones, whatever their flags say.
+    back; frames of a gif depend on earlier ones, whatever their flags say; bare streams have no
+    index.
     """
     if "mov" in container.format.name:
         return True
-    if container.format.name == "gif" or has_only_decode_times(container, stream):
+    if container.format.name in _UNSEEKABLE or options.decode_times:
         return False
     depth = 1 if stream.codec_context.codec.intra_only else REORDER_DEPTH
     recent: deque[int] = deque(maxlen=depth)
@@ -98,6 +129,39 @@ def has_seekable_times(
     except BadInput:
         return False
     return True
+
+
+def read_packet_times(files: InputFiles, index: int, first_pts: int, early: int) -> Generator[int]:
+    """Yield the pts of the frames of stream `index` in order, from `early` or before, undecoded."""
+    with open_files(files) as container:
+        stream = container.streams[index]
+        if early > first_pts and container.format.name not in READ_FROM_START:
+            with translate_errors(files.path, "seeking in it"):
+                container.seek(early, stream=stream)
+        times: list[int] = []
+        with translate_errors(files.path, "reading its times"):
+            for packet in container.demux(stream):
+                if packet.pts is None or not packet.size or packet.is_discard:
+                    continue
+                heappush(times, packet.pts)
+                if len(times) > REORDER_DEPTH and (pts := heappop(times)) >= first_pts:
+                    yield pts
+        yield from (pts for pts in sorted(times) if pts >= first_pts)
+
+
+def count_packets_before(files: InputFiles, index: int, pts: int) -> int:
+    """Return how many packets of stream `index` come before the last keyframe up to `pts`."""
+    found = 0
+    with (
+        open_files(files) as container,
+        translate_errors(files.path, "reading its times"),
+    ):
+        for count, packet in enumerate(container.demux(container.streams[index])):
+            if packet.is_keyframe and packet.pts is not None and packet.pts <= pts:
+                found = count
+            if packet.dts is not None and packet.dts > pts:
+                break
+    return found
 
 
 def find_last_time(path: Path, container: InputContainer, stream: VideoStream) -> float:

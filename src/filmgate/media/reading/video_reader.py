@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from heapq import heappop, heappush
 from itertools import islice
 from pathlib import Path
 
@@ -16,37 +15,32 @@ from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.snapshot import Cursor
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadInput, BadSetting
-from filmgate.media.containers.integrity import check_structure
-from filmgate.media.containers.open import open_container, translate_errors
-from filmgate.media.options import ReadOptions
+from filmgate.media.containers.open import open_files, translate_errors
+from filmgate.media.fields.evidence import Interlacing
+from filmgate.media.fields.watch import FieldWatch
+from filmgate.media.options import Deinterlace, ReadOptions
 from filmgate.media.pixels.av_frames import extract_planes
-from filmgate.media.reading.alpha import describe_lost_alpha
 from filmgate.media.reading.decoded_frame import DecodedFrame, DecodeOptions, shows_every_packet
-from filmgate.media.reading.decoder import REMEDY, choose_stream, decode_frames
-from filmgate.media.reading.deinterlace import deinterlace_frames, describe_interlacing
+from filmgate.media.reading.decoder import choose_stream, decode_frames
+from filmgate.media.reading.deinterlace import deinterlace_frames
 from filmgate.media.reading.side_data import (
     LostProperties,
-    check_dolby_vision,
-    describe_header,
     read_side_data,
     report_side_data,
 )
 from filmgate.media.reading.stateless_reader import StatelessReader
-from filmgate.media.reading.stream_header import read_stream_header
-from filmgate.media.reading.stream_info import (
-    read_declared_end,
-    read_display_matrix,
-    read_field_order,
-    read_hdr_metadata,
-    read_spec,
-)
 from filmgate.media.reading.timestamps import (
+    READ_FROM_START,
     REORDER_DEPTH,
-    find_last_time,
+    count_packets_before,
     has_seekable_times,
+    map_times,
+    read_packet_times,
     repair_timestamps,
+    split_times,
 )
 from filmgate.media.reading.uniform_size import fit_frames
+from filmgate.media.timing.frame_clock import FrameClock
 
 _LONGEST_LAST = Fraction(10)  # seconds that a header, which may be wrong, can give the last frame
 
@@ -59,71 +53,28 @@ class _FrameMissed(Exception):
 class VideoReader(StatelessReader):
     """A video that can be read from any frame, any number of times.
 
-    Ticks of `spec.time_base`: `first_pts` is the pts of the first shown frame, `start_pts` of the
-    first one after the trim, `end_pts` of the first one trimmed at the end (None: none is).
-    `declared_end` is the stream's end by its header, in seconds. `seekable` None: not known yet.
-    `notices` and what is `lost` are reported with the first frame.
+    Ticks of `spec.time_base`: `first_pts` of the first shown frame, `start_pts` of the first one
+    after the trim, `end_pts` of the first one trimmed at the end (None: none is). Of the stream:
+    `declared_end` by its header, in seconds; whether it stores only `decode_times`; `pixel_aspect`
+    of its first frame. `seekable` None: not known yet. `notices` and `lost` come with frame 0.
     """
 
     options: ReadOptions
     stream: int
     spec: StreamSpec
+    clock: FrameClock
+    decode_times: bool
     first_pts: int
     start_pts: int
     end_pts: int | None
     declared_end: Fraction | None
-    field_order: str
+    pixel_aspect: Fraction | None
+    interlacing: Interlacing
+    deinterlace: Deinterlace | None
     seekable: bool | None
     notices: tuple[str, ...]
     lost: LostProperties
     metadata: SourceMetadata
-
-    @classmethod
-    def open(cls, options: ReadOptions) -> VideoReader:
-        """Open the video, decode its first frame, apply the trim. Raises BadInput, Unsupported."""
-        path = options.path
-        with open_container(path, max_pixels=options.max_pixels) as container:
-            stream = choose_stream(path, container, options.stream)
-            structure = check_structure(path)
-            if structure.damage and not options.keep_going:
-                last = find_last_time(path, container, stream)
-                raise BadInput(
-                    f"{path} is {structure.damage}; it has frames up to {last:.3f} s: {REMEDY}"
-                )
-            decoding = DecodeOptions(path, options.threads, options.keep_going, options.max_pixels)
-            first = next(decode_frames(decoding, container, stream), None)
-            if first is None:
-                raise BadInput(f"{path} shows no frame: stream {stream.index} is empty")
-            with translate_errors(path, "reading its times"):
-                header = read_stream_header(stream)
-                spec = read_spec(container, stream, first.frame, header)
-            side_data = read_side_data(first.frame)
-            check_dolby_vision(path, header, side_data)
-            reader = cls(
-                options=options,
-                stream=stream.index,
-                spec=spec,
-                first_pts=first.pts,
-                start_pts=first.pts,
-                end_pts=None,
-                declared_end=read_declared_end(stream),
-                field_order=read_field_order(stream, first.frame),
-                seekable=None,
-                notices=(structure.notice,),
-                lost=LostProperties(
-                    frozenset(side_data), (*describe_lost_alpha(stream), *describe_header(header))
-                ),
-                metadata=SourceMetadata(
-                    max_pixels=options.max_pixels,
-                    path=path,
-                    stream=stream.index,
-                    offset=first.pts * spec.time_base,
-                    aspect=stream.sample_aspect_ratio,
-                    display_matrix=read_display_matrix(side_data),
-                    hdr_side_data=read_hdr_metadata(side_data),
-                ),
-            )
-        return reader._apply_trim() if options.trim.is_set else reader
 
     @property
     def path(self) -> Path:
@@ -133,7 +84,7 @@ class VideoReader(StatelessReader):
     @property
     def offset(self) -> Fraction:
         """Container time of the first frame that is read, in seconds; video time starts there."""
-        return self.start_pts * self.spec.time_base
+        return self.clock.to_seconds(self.start_pts)
 
     @property
     def duration(self) -> Fraction | None:
@@ -151,6 +102,8 @@ class VideoReader(StatelessReader):
         of the fault.
         """
         held: list[Frame] = []
+        looks = self.options.deinterlace is None and not self.interlacing
+        watch = FieldWatch() if looks else None
         index = cursor.index if cursor else 0
         repaired = cursor is not None and cursor.concealed
         with closing(self._read_timed(cursor)) as frames:
@@ -158,24 +111,28 @@ class VideoReader(StatelessReader):
                 if held and index % size == 0:
                     yield held, Cursor(index, decoded.pts, decoded.repaired)
                     held = []
-                held.append(self._make_frame(index, decoded, end))
+                held.append(self._make_frame(index, decoded, end, watch))
                 index, repaired = index + 1, decoded.repaired
         if held:
             pts = self.start_pts + round(held[-1].end / self.spec.time_base)
             yield held, Cursor(index, pts, repaired)
 
-    def _make_frame(self, index: int, decoded: DecodedFrame, end: Fraction) -> Frame:
+    def _make_frame(
+        self, index: int, decoded: DecodedFrame, end: Fraction, watch: FieldWatch | None
+    ) -> Frame:
+        time = self._to_time(decoded.pts)
+        image = extract_planes(decoded.frame, self.spec.pixels, self.spec.colour)
         notices = [decoded.notice]
         if index == 0:
-            fields = describe_interlacing(self.field_order, deinterlaced=self.options.deinterlace)
-            notices = [*self.notices, *self.lost.messages, fields, decoded.notice]
+            notices = [*self.notices, *self.lost.messages, decoded.notice]
+        if watch is not None:
+            marked = decoded.frame.interlaced_frame
+            notices.append(watch.look(image, float(time), marked=marked))
         notice = "; ".join(filter(None, notices))
         texts = {"concealed": decoded.concealed, "notice": notice}
-        image = extract_planes(decoded.frame, self.spec.pixels, self.spec.colour)
         extras: dict[str, object] = {key: text for key, text in texts.items() if text}
         if decoded.captions:
             extras["captions"] = decoded.captions
-        time = self._to_time(decoded.pts)
         return Frame(index, time, end - time, image, extras)
 
     def iter_times(self, side_data: set[str] | None = None) -> Iterator[tuple[Fraction, Fraction]]:
@@ -191,7 +148,7 @@ class VideoReader(StatelessReader):
                 time = self._to_time(decoded.pts)
                 yield time, end - time
 
-    def _apply_trim(self) -> VideoReader:
+    def apply_trim(self) -> VideoReader:
         """Return a reader of the part that the trim keeps."""
         trim, tick = self.options.trim, self.spec.time_base
         start = self.first_pts + (trim.start or 0) / tick
@@ -217,9 +174,9 @@ class VideoReader(StatelessReader):
             )
         metadata = replace(
             self.metadata,
-            offset=start_pts * tick,
+            offset=self.clock.to_seconds(start_pts),
             trimmed=True,
-            until=None if end_pts is None else end_pts * tick,
+            until=None if end_pts is None else self.clock.to_seconds(end_pts),
         )
         return replace(
             self,
@@ -239,10 +196,11 @@ class VideoReader(StatelessReader):
         """
         trim, keep_going = self.options.trim, self.options.keep_going
         seekable: bool | None = None
-        with open_container(self.path, max_pixels=self.options.max_pixels) as container:
+        with open_files(self.options.files) as container:
             stream = choose_stream(self.path, container, self.stream)
             # what replaces a damaged frame depends on all frames before it
             reliable = not keep_going and shows_every_packet(container, stream)
+            reliable = reliable and self.deinterlace != "film"
             if trim.start:
                 seekable = not keep_going and self._can_seek()
                 reliable = reliable and seekable
@@ -258,27 +216,22 @@ class VideoReader(StatelessReader):
         """Whether reading from a frame in the middle gives the same as reading from the start."""
         if self.seekable is not None:
             return self.seekable
-        with open_container(self.path, max_pixels=self.options.max_pixels) as container:
+        with open_files(self.options.files) as container:
             stream = choose_stream(self.path, container, self.stream)
             return has_seekable_times(self._decoding, container, stream)
 
     def _read_packet_times(self, start: Fraction) -> Generator[int]:
         """Yield the pts of frames in order, from `start` or earlier, without decoding."""
-        with open_container(self.path, max_pixels=self.options.max_pixels) as container:
-            stream = choose_stream(self.path, container, self.stream)
-            early = int(start) - REORDER_DEPTH * self._default_duration
-            if early > self.first_pts:
-                with translate_errors(self.path, "seeking in it"):
-                    container.seek(early, stream=stream)
-            times: list[int] = []
-            with translate_errors(self.path, "reading its times"):
-                for packet in container.demux(stream):
-                    if packet.pts is None or not packet.size or packet.is_discard:
-                        continue
-                    heappush(times, packet.pts)
-                    if len(times) > REORDER_DEPTH and (pts := heappop(times)) >= self.first_pts:
-                        yield pts
-            yield from (pts for pts in sorted(times) if pts >= self.first_pts)
+        early = self.clock.to_stored(int(start)) - REORDER_DEPTH * self._stored_duration
+        times = read_packet_times(
+            self.options.files,
+            self.stream,
+            self.clock.first,
+            early,
+        )
+        with closing(times):
+            ticks = (self.clock.to_tick(pts) for pts in times)
+            yield from split_times(ticks) if self.deinterlace == "fields" else ticks
 
     def _read_timed(self, cursor: Cursor | None) -> Generator[tuple[DecodedFrame, Fraction]]:
         """Yield the frames after the trim from `cursor` on, and the time when each ends."""
@@ -352,33 +305,53 @@ class VideoReader(StatelessReader):
     def _decode(self, target: int | None) -> Generator[DecodedFrame]:
         """Yield frames from the last keyframe before `target` on, all of the first one's format."""
         options = self.options
-        with open_container(self.path, max_pixels=options.max_pixels) as container:
+        with open_files(options.files) as container:
             stream = choose_stream(self.path, container, self.stream)
-            if target is not None:
+            skip = 0
+            if target is not None and container.format.name in READ_FROM_START:
+                skip = count_packets_before(
+                    options.files, self.stream, self.clock.to_stored(target)
+                )
+            elif target is not None:
                 with translate_errors(self.path, "seeking in it"):
-                    container.seek(target, stream=stream)
-            frames = decode_frames(self._decoding, container, stream, sought=target is not None)
+                    container.seek(self.clock.to_stored(target), stream=stream)
+            frames = decode_frames(
+                self._decoding, container, stream, sought=target is not None, skip=skip
+            )
             frames = report_side_data(frames, self.lost.kinds)
             frames = repair_timestamps(
-                frames, self._decoding, self.spec.time_base, self._default_duration
+                frames, self._decoding, self.clock.stored_tick, self._stored_duration
             )
-            if options.deinterlace:
-                frames = deinterlace_frames(frames, every=not self.field_order)
-                # the first frame after a seek was deinterlaced without its predecessor
-                frames = islice(frames, int(target is not None), None)
-            yield from fit_frames(frames, self.spec, self.first_pts)
+            frames = map_times(frames, self.clock)
+            if self.deinterlace is not None:
+                frames = deinterlace_frames(frames, self.deinterlace, self.interlacing)
+                # the first results after a seek were made without the frame before
+                frames = islice(frames, self.clock.parts * (target is not None), None)
+            yield from fit_frames(frames, self.spec, self.first_pts, self.pixel_aspect)
 
     @property
     def _decoding(self) -> DecodeOptions:
         options = self.options
         return DecodeOptions(
-            options.path, options.threads, options.keep_going, options.max_pixels, self.first_pts
+            options.path,
+            options.threads,
+            options.keep_going,
+            options.max_pixels,
+            self.clock.first,
+            self.clock.tick if self.clock.counted else None,
+            self.decode_times,
         )
 
     @property
     def _default_duration(self) -> int:
         """The duration of a frame in ticks, where nothing else gives it."""
         return max(1, round(1 / (self.spec.rate or 25) / self.spec.time_base))
+
+    @property
+    def _stored_duration(self) -> int:
+        """The same in stored ticks."""
+        rate = (self.spec.rate or 25) / self.clock.parts
+        return max(1, round(1 / rate / self.clock.stored_tick))
 
     def _to_time(self, pts: int) -> Fraction:
         return (pts - self.start_pts) * self.spec.time_base
@@ -387,10 +360,11 @@ class VideoReader(StatelessReader):
         # With a variable rate and B-frames the last packet's duration is that of another frame (it
         # is counted in decoding order): the stream's end is the better source.
         if self.spec.rate is None and self.declared_end is not None and not last.repaired:
-            left = self.declared_end - last.pts * self.spec.time_base
+            left = self.declared_end - self.clock.to_seconds(last.pts)
             if 0 < left <= max(_LONGEST_LAST, last.duration * self.spec.time_base):
                 return left
-        return (last.duration or self._default_duration) * self.spec.time_base
+        known = last.duration if not (self.decode_times and self.spec.rate) else 0
+        return (known or self._default_duration) * self.spec.time_base
 
 
 def _prepend(first: DecodedFrame, frames: Generator[DecodedFrame]) -> Generator[DecodedFrame]:

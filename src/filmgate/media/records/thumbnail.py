@@ -18,7 +18,7 @@ def cut_thumbnail(image: Planes, box: Sequence[float], size: tuple[int, int]) ->
     import cv2
     import numpy as np
 
-    from filmgate.media.pixels.color import choose_matrix
+    from filmgate.media.pixels.color_tags import choose_matrix
 
     wide, high = image.size
     low = np.clip(np.floor(box[:2]), 0, (wide, high)).astype(int)

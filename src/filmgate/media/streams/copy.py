@@ -14,7 +14,7 @@ from av.stream import Stream
 
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.media.audio.tempo import encode_audio
-from filmgate.media.containers.open import open_container
+from filmgate.media.containers.open import open_source
 from filmgate.media.streams.description import describe_stream, is_cover, name_codec
 from filmgate.media.streams.packets import get_time, read_packets
 from filmgate.media.streams.report import CopyReport
@@ -54,8 +54,7 @@ def _encode_stream(
 ) -> Iterator[Packet[Any]]:
     """Yield the packets of an audio stream that is re-encoded."""
     source = mapping.source
-    assert source.path is not None
-    with open_container(source.path, max_pixels=source.max_pixels) as container:
+    with open_source(source) as container:
         stream = next(s for s in container.streams.audio if s.index == index)
         packets = read_packets(container, [stream], source.stream, report)
         yield from encode_audio(

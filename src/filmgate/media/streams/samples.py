@@ -14,7 +14,7 @@ from av.stream import Stream
 
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.media.audio.tempo import encode_audio
-from filmgate.media.containers.open import open_container
+from filmgate.media.containers.open import open_source
 from filmgate.media.streams.description import has_decoder
 from filmgate.media.streams.packets import DAMAGE, get_time
 from filmgate.media.streams.trial import REFUSALS, StreamTrial, decode_seconds, read_seconds
@@ -36,8 +36,7 @@ class Sample:
 def read_samples(source: SourceMetadata, streams: Sequence[Stream]) -> dict[int, Sample]:
     """Return samples of the source's `streams` by index, without packets after damage."""
     found: dict[int, list[Packet[Any]]] = {s.index: [] for s in streams}
-    assert source.path is not None
-    with open_container(source.path, max_pixels=source.max_pixels) as container:
+    with open_source(source) as container:
         _read(container, found)
         seconds = {
             s.index: decode_seconds(s, found[s.index])
@@ -49,13 +48,12 @@ def read_samples(source: SourceMetadata, streams: Sequence[Stream]) -> dict[int,
 
 def fits_encoded(suffix: str, source: SourceMetadata, stream: AudioStream, codec: str) -> bool:
     """Whether the first packets of `stream` can be re-encoded for the container."""
-    assert source.path is not None
     samples: dict[int, list[Packet[Any]]] = {stream.index: []}
     try:
         file = io.BytesIO()
         trial = StreamTrial(suffix, stream, codec, file)
         assert isinstance(trial.stream, AudioStream)
-        with open_container(source.path, max_pixels=source.max_pixels) as container:
+        with open_source(source) as container:
             _read(container, samples)
             decoded = next(s for s in container.streams.audio if s.index == stream.index)
             complete = SourceMetadata(path=source.path)

@@ -17,11 +17,12 @@ from av.video.stream import VideoStream
 
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import StreamsRefused
-from filmgate.media.containers.open import open_container, translate_write_errors
+from filmgate.media.containers.open import open_source, translate_write_errors
 from filmgate.media.options import StreamOptions
 from filmgate.media.streams.copied_streams import CopiedStreams
 from filmgate.media.streams.output_container import create_container, is_mp4
 from filmgate.media.streams.output_streams import add_stream, copy_metadata, keep_metadata
+from filmgate.media.streams.replaced_audio import INDEX, ReplacedAudio
 from filmgate.media.streams.selection import StreamSelection, choose_streams
 from filmgate.media.streams.time_mapping import TimeMapping
 from filmgate.media.streams.timecode import find_misfit, find_timecode
@@ -66,18 +67,24 @@ class Muxer:
         self.is_complete = not failed
         self._chosen = StreamSelection()
         self._copied: CopiedStreams | None = None
+        self._audio: ReplacedAudio | None = None
         with ExitStack() as stack:
             input = None
             if source.path:
-                opened = open_container(source.path, max_pixels=source.max_pixels)
-                input = stack.enter_context(opened)
+                input = stack.enter_context(open_source(source))
+                others = [s for s in input.streams if not source.audio or s.type != "audio"]
                 self._chosen = choose_streams(
-                    suffix, video, list(input.streams), source, time_scale, streams, failed
+                    suffix, video, others, source, time_scale, streams, failed
                 )
                 self.dropped = self._chosen.messages
+            if source.audio and streams.audio != "drop" and INDEX not in failed:
+                self._audio = ReplacedAudio(source.audio, suffix, video, streams, stack)
+                self.dropped += self._audio.messages
             self._list_dropped(video, source, variable)
             self._container = stack.enter_context(create_container(file, suffix, tick.denominator))
             self._video, outputs = self._add_streams(video, input, source)
+            if self._audio:
+                self._audio.add(self._container)
             self._set_metadata(input, tags)
             mapping = TimeMapping(source, time_scale or Fraction(1))
             if input and time_scale:
@@ -90,6 +97,8 @@ class Muxer:
             if input:
                 kept = self._chosen.kept
                 self._copied = CopiedStreams(input, suffix, outputs, kept, mapping)
+            if self._audio:
+                self._audio.start()
             self._stack = stack.pop_all()
 
     def write(self, packets: Iterable[Packet[Any]]) -> None:
@@ -127,6 +136,11 @@ class Muxer:
             self._last.duration = end - self._start - decoded
         self._mux(self._last)
         self._copy_until(None)
+        if self._audio is not None:  # as long as the video: it may be longer
+            for packet in self._audio.read_until(end * self._tick):
+                self._mux_packet(packet)
+            if failed := self._audio.finish():
+                raise StreamsRefused(self._suffix, failed)
         if self._copied is not None:
             if failed := self._copied.finish():
                 raise StreamsRefused(self._suffix, failed)
@@ -143,6 +157,9 @@ class Muxer:
         """Copy packets with times before `until`, so that streams stay interleaved."""
         if self._copied is not None:
             for packet in self._copied.read_until(until):
+                self._mux_packet(packet)
+        if self._audio is not None and until is not None:
+            for packet in self._audio.read_until(until):
                 self._mux_packet(packet)
 
     def _mux_packet(self, packet: Packet[Any]) -> None:
@@ -161,7 +178,9 @@ class Muxer:
 
     def _blame_copied(self, error: Exception) -> None:
         """Raise StreamsRefused for all copied streams, if there are any."""
-        if self._copied is not None and (streams := self._copied.describe()):
+        copied = (self._copied, self._audio)
+        streams = {k: name for one in copied if one for k, name in one.describe().items()}
+        if streams:
             raise StreamsRefused(self._suffix, streams) from error
 
     def _list_dropped(self, video: VideoStream, source: SourceMetadata, variable: bool) -> None:

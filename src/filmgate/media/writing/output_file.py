@@ -157,7 +157,8 @@ def check_output(options: EncodeOptions, source: SourceMetadata) -> None:
         raise BadSetting(f"the folder {path.parent} does not exist: make it first")
     check_output_file(path)
     if os.path.lexists(path):
-        if source.path and path.exists() and path.samefile(source.path):
+        inputs = filter(None, (source.path, source.audio))
+        if path.exists() and any(path.samefile(one) for one in inputs):
             raise BadSetting(f"{path} is the input: choose another output")
         if not options.overwrite:
             raise OutputExists(f"{path} exists: choose another output, or pass --overwrite")

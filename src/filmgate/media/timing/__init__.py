@@ -1,0 +1,1 @@
+"""When frames are shown: by timestamps, evenly, or by counting."""
