@@ -253,6 +253,9 @@ def main() -> None:
     )
     parser.add_argument("--side", type=int, default=MAX_SIDE, help="longest side, at most")
     parser.add_argument(
+        "--name", default="", help="what the result's name ends in; its means have no seconds"
+    )
+    parser.add_argument(
         "--threads", type=int, default=2, help="threads of OpenCV; minterpolate has one"
     )
     parser.add_argument("--weights", type=Path, help="weights of FILM, if not in the models folder")
@@ -278,6 +281,8 @@ def main() -> None:
         for name in methods
     }
     print(_format_row("mean", total, methods))
+    if options.name:
+        total = {name: {key: row[key] for key in KEYS[:2]} for name, row in total.items()}
     result = {
         "question": "how well is a held-out frame predicted from its two neighbours?",
         "longest_side": options.side,
@@ -286,11 +291,14 @@ def main() -> None:
         "published": PUBLISHED,
         "clips": rows,
     }
-    small = ""
-    if options.side != MAX_SIDE:
-        small = f"_{options.side}"
+    ending = ""
+    if options.name:
+        ending = f"_{options.name}"
+        result["measured_by"] = f"bench/interpolate_quality.py --clips FOLDER --name {options.name}"
+    elif options.side != MAX_SIDE:
+        ending = f"_{options.side}"
         result["measured_by"] = f"bench/interpolate_quality.py --side {options.side}"
-    print(write_result(f"interpolate_quality{small}", result))
+    print(write_result(f"interpolate_quality{ending}", result))
 
 
 def _format_row(name: str, row: dict[str, Any], methods: Methods) -> str:

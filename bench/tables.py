@@ -59,6 +59,8 @@ HEADINGS = MappingProxyType(
         "psnr_db": "PSNR (dB)",
         "relative_to_no_motion": "relative to no motion",
         "reserved_gb": "reserved GB",
+        "resident_gb": "resident (GB)",
+        "seam": "seam score",
         "seconds_x": "seconds, relative",
         "size_mb": "size (MB)",
         "size_x": "size, relative",

@@ -7,9 +7,10 @@ from pathlib import Path
 from re import escape
 
 import pytest
+from pydantic_core import to_jsonable_python
 
 from filmgate.core.job import Job
-from filmgate.errors import BadSetting
+from filmgate.errors import BadSetting, Exit
 from filmgate.media.options import RENAMED_SETTINGS
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
@@ -92,7 +93,7 @@ def test_a_task_survives_a_round_trip(task: Interpolate) -> None:
     ("form", "message"),
     [
         ({"task": "interpolat"}, "task is 'interpolat': did you mean 'interpolate'?"),
-        ({}, "a task has no name: set `task`: known are interpolate"),
+        ({}, "a task has no name: set `task`: known are animate, interpolate"),
         ({"task": "interpolate", "factr": 2}, "no setting 'factr': did you mean 'factor'?"),
         ({"task": "interpolate", "zzz": 2}, "known are factor, fps, slow"),
         (
@@ -222,6 +223,9 @@ def test_a_foreign_tag_is_refused(tag: str) -> None:
 def test_plain_values_are_json() -> None:
     assert json.dumps(plain(fill(Interpolate, {"factor": "5/2"}, "it")))
     assert plain({"time": Fraction(5, 2)}) == {"time": "5/2"}
+    values = [fill(Interpolate, {"factor": "5/2"}, "it"), {3: Path("a")}, {1}, (2.5, None, True),
+              b"text", Exit.DONE, [Fraction(1)]]  # fmt: skip
+    assert plain(values) == to_jsonable_python(values, fallback=str)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from filmgate.core.frame import StreamSpec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.device.placement import Placement
 from filmgate.errors import BadSetting
@@ -17,7 +17,7 @@ from filmgate.weights.definitions import Weights, WeightsRepository
 if TYPE_CHECKING:
     from filmgate.flow.estimator import Estimator
     from filmgate.media.pixels.planes import Planes
-    from filmgate.models.people.association import PersonDetector, PersonTracker
+    from filmgate.models.people.association import PersonDetection, PersonDetector, PersonTracker
 
 
 class FrameInterpolator(Protocol):
@@ -75,6 +75,17 @@ class PersonPoses(Protocol):
     ) -> list[dict[str, Any]]: ...
 
 
+class PersonLooks(Protocol):
+    """Return the detections of an image, with how each of them looks among its features.
+
+    Raises Unsupported for planes that cannot become RGB, BadInput for values that do not fit.
+    """
+
+    def __call__(
+        self, image: Planes, detections: Sequence[PersonDetection], /
+    ) -> list[PersonDetection]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryPrediction:
     """What a model would hold on a GPU: predicted from shapes, not measured.
@@ -94,6 +105,65 @@ class MemoryPrediction:
     def peak(self) -> int:
         """Bytes at most."""
         return max(self.parts.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LipSyncTiming:
+    """What a model of lips makes of a speech: `frames` at `fps`, None without a speech.
+
+    Each frame must have the extra `key`: the seconds of speech from its time on, `ahead` of them.
+    """
+
+    fps: Fraction
+    frames: int | None
+    key: str
+    ahead: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LipSyncRequest:
+    """What a model of lips is asked for.
+
+    `audio`: the file of speech, None to prepare the faces alone. The face is found by the family
+    `finder`, whose weights have the hash `hash`, unless `boxes` is a file of boxes or `box` the one
+    in the first frame: left, top, width and height in pixels. `face`: its number; None: the
+    largest.
+    """
+
+    audio: Path | None
+    finder: str
+    boxes: Path | None = None
+    box: tuple[float, float, float, float] | None = None
+    face: int | None = None
+    hash: str = ""
+
+    @property
+    def settings(self) -> str:
+        """All that affects which face is found where, without the content of files."""
+        return f"{self.finder if self.boxes is None else ''} {self.box} {self.face}"
+
+
+Face = tuple[float, float, float, float]  # left, top, width and height of a box, in pixels
+FindFace = Callable[[Frame], Face | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnimationRequest:
+    """What a model that animates portraits is asked for.
+
+    `portrait`: the image. `size`: pixels of a side of the result. `keyframes`: how many frames at
+    most are remembered by their looks. `region`: left, top and side of the square of the portrait
+    that moves, in pixels; None: the largest one in the middle. `paste_back`: the result is the
+    complete portrait. `find_face` returns the driver's face in a frame, None if there is none. No
+    `find_face`: the model finds it itself.
+    """
+
+    portrait: Planes
+    size: int
+    keyframes: int
+    region: tuple[int, int, int] | None = None
+    paste_back: bool = False
+    find_face: FindFace | None = None
 
 
 @runtime_checkable
@@ -192,6 +262,35 @@ class Family:
 
     build_person_tracker: Callable[[Any, Placement], PersonTracker[Any]] | None = None
     """Given the options, return what decides which detections are of the same person."""
+
+    build_looks: Callable[[Any, PersonPoses | None, Placement], PersonLooks | None] | None = None
+    """Given the tracker's options and what estimates poses, return what reads how people look;
+    None if the tracker does not compare that, or something that it needs is not there."""
+
+    explain_looks: Callable[[Any, Any], str] | None = None
+    """Given the tracker's options and those of the pose model, return what is missing to compare
+    how people look: "" if nothing is, or the options do not ask for it."""
+
+    build_lip_sync: (
+        Callable[[StreamSpec, LipSyncRequest, Any, Placement], tuple[AnyStage, ...]] | None
+    ) = None
+    """Given a stream of the right rate, what is asked for and the options, return stages of planes
+    to planes."""
+
+    time_lip_sync: Callable[[Path | None], LipSyncTiming] | None = None
+    """Given a file of speech, return how many frames it becomes, and what they need."""
+
+    predict_lip_sync: Callable[[StreamSpec, Any], Iterable[MemoryPrediction]] | None = None
+    """Given the stream and the options, predict the memory of those stages on a GPU."""
+
+    build_animator: Callable[[StreamSpec, AnimationRequest, Any, Placement], AnyStage] | None = None
+    """Given the stream of a driver, what is asked for and the options, return a stage of planes to
+    planes that shows the portrait, moved like the driver."""
+
+    predict_animation: Callable[[StreamSpec, int, int, Any], Iterable[MemoryPrediction]] | None = (
+        None
+    )
+    """Given the stream, size, keyframes and options, predict the memory of that stage on a GPU."""
 
     weights: tuple[Weights, ...] = ()
     """Published files of weights."""

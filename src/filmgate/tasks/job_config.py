@@ -83,12 +83,12 @@ def make_sink(path: Path, settings: Mapping[str, Any]) -> Sink:
 
 def make_sinks(paths: Sequence[Path], settings: Mapping[str, Any]) -> list[Sink]:
     """Return outputs of one run; each setting is of those that have it. Raises BadSetting."""
-    kinds = {path: field_names(_find_sink_class(path)) for path in paths}
-    known = {name for names in kinds.values() for name in names}
+    kinds = [(path, field_names(_find_sink_class(path))) for path in paths]
+    known = {name for _, names in kinds for name in names}
     return [
         make_sink(path, {name: value for name, value in settings.items()
                          if name in names or name not in known})
-        for path, names in kinds.items()
+        for path, names in kinds
     ]  # fmt: skip
 
 

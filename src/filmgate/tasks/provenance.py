@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from filmgate.core.job import Job, Task
 from filmgate.errors import BadSetting
+from filmgate.installation import read_version
 from filmgate.tasks.job_config import task_from, task_to
 from filmgate.tasks.settings import list_settings
 
@@ -23,10 +24,8 @@ class Provenance:
 
 def write_tag(job: Job) -> str:
     """Return the tag of a job, as JSON; it contains no path."""
-    from importlib.metadata import version
-
     form = {
-        "filmgate": version("filmgate"),
+        "filmgate": read_version("filmgate"),
         "input": list_settings(job.source, paths=False),
         "tasks": [task_to(task, paths=False) for task in job.tasks],
         "output": list_settings(job.image_sink or job.sink, without=("overwrite",), paths=False),

@@ -6,7 +6,9 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass, replace
 from difflib import get_close_matches
+from enum import Enum
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from reprlib import Repr
 from types import MappingProxyType
@@ -135,15 +137,38 @@ def resolve_paths(value: T, folder: Path) -> T:
 
 
 def plain(value: Any) -> Any:
-    """Return any of our values as JSON holds it; fractions are strings, "5/2" or "2"."""
-    from pydantic_core import to_jsonable_python
+    """Return any of our values as JSON holds it; fractions are strings, "5/2" or "2".
 
-    return to_jsonable_python(value, fallback=str)
+    Pydantic does the same, and takes longer to import than a short run needs for it.
+    """
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, Collection) and not isinstance(value, bytes):
+        return [plain(item) for item in value]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def field_names(cls: type[Any]) -> list[str]:
     """Return the names of a dataclass's settings, but those marked FLAT."""
     return [field.name for field in fields(cls) if not _is_flat(field)]
+
+
+@cache
+def read_help(cls: type[Any]) -> Mapping[str, str | None]:
+    """Return the text below each field of a class, which is read from the source."""
+    from docstring_parser import parse_from_object
+
+    return {
+        text.arg_name: text.description
+        for base in reversed(cls.__mro__[:-1])
+        for text in parse_from_object(base).params
+    }
 
 
 def check_names(form: Mapping[str, object], known: list[str], what: str) -> None:

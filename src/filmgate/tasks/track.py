@@ -14,11 +14,13 @@ from filmgate.core.stage import AnyStage
 from filmgate.device.placement import Placement
 from filmgate.errors import BadSetting
 from filmgate.media.records.record_file import RecordFile
-from filmgate.models.contracts import Family
+from filmgate.models.contracts import Family, PersonLooks, PersonPoses
 from filmgate.models.registry import (
     build_detector,
     build_person_tracker,
     build_pose,
+    check_options,
+    find_family,
     load_families,
 )
 from filmgate.tasks.model_task import ModelRole, ModelTask
@@ -53,7 +55,8 @@ class Track(ModelTask):
     """Options of the detector's family. Default: the family's defaults."""
 
     pose: str | None = None
-    """What estimates the pose of each person: a family such as hmr2. Default: no poses."""
+    """What estimates the pose of each person: vitpose (17 points) or hmr2 (3D). Default: no
+    poses."""
 
     pose_options: Any = field(default=None, metadata=_POSE.metadata)
     """Options of its family. Default: the family's defaults."""
@@ -102,15 +105,20 @@ class Track(ModelTask):
     def stages(self, spec: StreamSpec, models: ModelCache | None = None) -> tuple[AnyStage, ...]:
         """Detect shot boundaries and people, estimate poses, decide who is who, make records."""
         from filmgate.flow.shot_detection import detect_shots
-        from filmgate.models.people.following import Associate, Finish, add_poses, require_planes
+        from filmgate.models.people import following
+        from filmgate.models.people.following import require_planes
 
-        placement = self.place(models)
+        placement, poses = self.place(models), None
         stages = [detect_shots(), self._build_detection(placement)]
         if self.pose is not None:
             poses = build_pose(self.pose, self.pose_options, placement)
-            stages.append(each(partial(add_poses, poses), name="pose", output=require_planes))
+            add = partial(following.add_poses, poses)
+            stages.append(each(add, name="pose", output=require_planes))
         tracker = build_person_tracker(self.tracker, self.tracker_options, placement)
-        stages += [Associate(tracker), Finish(tracker.delay)]
+        if looks := self._build_looks(poses, placement):
+            add = partial(following.add_looks, looks)
+            stages.append(each(add, name="looks", output=require_planes))
+        stages += [following.Associate(tracker), following.Finish(tracker.delay)]
         if self.draw:
             from filmgate.models.people.drawing import draw_on_frames
 
@@ -129,6 +137,20 @@ class Track(ModelTask):
             return each(partial(add_boxes, table), name="boxes", output=require_planes)
         detector = build_detector(self.detector, self.options, placement)
         return each(partial(detect, detector), name="detect", output=require_planes)
+
+    def _build_looks(self, poses: PersonPoses | None, placement: Placement) -> PersonLooks | None:
+        """Return what reads how people look, None if the tracker does not compare that."""
+        build = find_family(self.tracker).build_looks
+        options = check_options(self.tracker, self.tracker_options)
+        return build(options, poses, placement) if build else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """See `WarningTask`: what the tracker is given and cannot use."""
+        explain = find_family(self.tracker).explain_looks
+        options = check_options(self.tracker, self.tracker_options)
+        why = explain(options, self.pose_options) if explain else ""
+        return (why,) if why else ()
 
     def describe_output(self, spec: StreamSpec) -> StreamSpec:
         """Return the stream that comes out, of the same format."""

@@ -23,8 +23,10 @@ from filmgate.models.people.following import (
     DETECTIONS,
     Associate,
     Finish,
+    add_looks,
     add_poses,
     detect,
+    get_detections,
     require_planes,
 )
 from filmgate.testing import SampleVideo, laws, make_sample_video
@@ -128,6 +130,39 @@ class Ghosts:
         return state + 1, Assignments((1,) * len(detections), (), (Unseen(9, unseen),))
 
 
+@dataclass(frozen=True)
+class OnePerson:
+    """A tracker to which everyone is the same person, in every shot."""
+
+    delay: int = 6
+
+    def start(self) -> int:
+        return 0
+
+    def update(self, state: int, frame: Any, detections: Any) -> tuple[int, Assignments]:
+        assert all(one.features for one in detections)
+        return state + 1, Assignments((1,) * len(detections))
+
+
+def test_no_gap_is_filled_between_two_shots_with_the_same_person() -> None:
+    figure = Figure(lambda n: (40 if n < 9 else 120, 45) if n not in (8, 9, 10) else None)
+    for cuts, filled in (([], True), ([9], False), ([8], False), ([11], False)):
+        outputs = laws.run_chain(replace_tracker(OnePerson()), make_frames((figure,), 16, cuts))
+        counts = [len(out.extras["records"]) for out in outputs]  # type: ignore[arg-type]
+        assert counts == [1] * 8 + [int(filled)] * 3 + [1] * 5
+
+
+def test_features_do_not_wait_with_the_frames() -> None:
+    first, associate, _ = replace_tracker(OnePerson()).stages
+    video = make_frames((Figure(walk(40, 45, 1)),), 3)
+    _, frames = first.step(first.start(video.spec, video.frames[0].position), video.frames)
+    _, outputs = associate.step(0, frames)
+    for frame, out in zip(frames, outputs, strict=True):
+        before, after = get_detections(frame), get_detections(out)
+        assert [bool(one.features) for one in before] == [True]
+        assert after == (replace(before[0], features={}),)
+
+
 def test_whom_a_tracker_only_supposes_has_records_too() -> None:
     video = make_frames((Figure(walk(40, 45, 1)),), 8)
     outputs = laws.run_chain(replace_tracker(Ghosts()), video)
@@ -139,8 +174,17 @@ def test_whom_a_tracker_only_supposes_has_records_too() -> None:
 
 
 def replace_tracker(tracker: Any) -> Chain:
-    first, _, _ = make_chain(1).stages
-    return Chain((first, Associate(tracker), Finish(tracker.delay)))
+    """Return the chain with another tracker; people have a feature."""
+
+    def find(frames: Sequence[Frame]) -> list[Frame]:
+        return add_looks(shade, detect(TrueDetector(1), frames))
+
+    def shade(image: Planes, people: Sequence[PersonDetection]) -> list[PersonDetection]:
+        return [replace(one, features={"shade": np.full(3, image.arrays[0].mean())})
+                for one in people]  # fmt: skip
+
+    found = each(find, name="detect", output=require_planes)
+    return Chain((found, Associate(tracker), Finish(tracker.delay)))
 
 
 def test_poses_get_corners_and_add_their_fields() -> None:
@@ -159,6 +203,22 @@ def test_poses_get_corners_and_add_their_fields() -> None:
     assert [one.fields["a"] for one in found] == [1, 1]
     assert found[1].fields["pose"].tolist() == [[1, 1, 1], [1, 1, 1]]
     assert unposed.extras[DETECTIONS] == ()
+
+
+def estimate_always(pose: dict[str, Any]) -> Any:
+    return lambda image, boxes: [pose for _ in boxes]
+
+
+def test_points_of_a_pose_take_the_place_of_the_detectors() -> None:
+    (frame,) = make_frames((), 1).frames
+    fields = {"skeleton": "blazepose", "points": np.ones((33, 3)), "visibility": np.ones(33),
+              "presence": np.ones(33), "world": np.ones((33, 3)), "grey": 5}  # fmt: skip
+    frame = frame.with_extras(**{DETECTIONS: (PersonDetection((1, 2, 3, 4), 0.5, fields),)})
+    pose = {"skeleton": "coco", "points": np.zeros((17, 2)), "point_scores": np.ones(17)}
+    for added, wanted in ((pose, {*pose, "grey"}), ({"betas": np.ones(10)}, {*fields, "betas"})):
+        ((person,),) = map(get_detections, add_poses(estimate_always(added), [frame]))
+        assert person.fields.keys() == wanted
+        assert person.fields["skeleton"] == ("coco" if "skeleton" in added else "blazepose")
 
 
 def test_poses_that_are_not_finite_are_an_error_with_the_time() -> None:

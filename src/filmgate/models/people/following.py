@@ -30,7 +30,10 @@ from filmgate.models.people.association import (
 
 DETECTIONS, ASSIGNMENTS = "people.detections", "people.assignments"  # extras between the stages
 VERSION = 1  # of the records
+# what a record says of a detector's points
+_OF_POINTS = ("skeleton", "points", "point_scores", "visibility", "presence", "world")
 Poses = Callable[[Planes, Sequence[Box]], Sequence[Mapping[str, Any]]]
+Looks = Callable[[Planes, Sequence[PersonDetection]], Sequence[PersonDetection]]
 
 
 def require_planes(spec: StreamSpec) -> StreamSpec:
@@ -67,7 +70,8 @@ def add_boxes(table: BoxTable, frames: Sequence[Frame]) -> list[Frame]:
 def add_poses(estimate: Poses, frames: Sequence[Frame]) -> list[Frame]:
     """Return the frames whose detections have the fields of a pose as well.
 
-    `estimate` gets boxes as left, top, right and bottom. Raises BadOutput if a pose is not finite.
+    `estimate` gets boxes as left, top, right and bottom. If it says a skeleton, that takes the
+    place of the detector's points. Raises BadOutput if a pose is not finite.
     """
     posed = []
     for frame in frames:
@@ -79,18 +83,32 @@ def add_poses(estimate: Poses, frames: Sequence[Frame]) -> list[Frame]:
             raise BadOutput(f"poses at {float(frame.time):.3f} s: {error}; try another dtype",
                             "not finite", frame.time) from error  # fmt: skip
         people = tuple(
-            replace(one, fields={**one.fields, **pose})
+            replace(one, fields={**_drop_points(one.fields, pose), **pose})
             for one, pose in zip(found, poses, strict=True)
         )
         posed.append(frame.with_extras(**{DETECTIONS: people}))
     return posed
 
 
+def _drop_points(fields: Mapping[str, Any], pose: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a detector without its points if the pose has points."""
+    return {name: value for name, value in fields.items()
+            if "skeleton" not in pose or name not in _OF_POINTS}  # fmt: skip
+
+
+def add_looks(read: Looks, frames: Sequence[Frame]) -> list[Frame]:
+    """Return the frames whose detections have how they look among their features."""
+    return [
+        frame.with_extras(**{DETECTIONS: tuple(read(get_planes(frame), get_detections(frame)))})
+        for frame in frames
+    ]
+
+
 @dataclass(frozen=True)
 class Associate:
     """The stage that decides which detections are of the same person. Its state is the tracker's.
 
-    Frames come with detections and leave with assignments as well.
+    Frames come with detections and leave with assignments as well, and without features.
     """
 
     tracker: PersonTracker[Any]
@@ -111,8 +129,10 @@ class Associate:
             width, height = get_planes(frame).size
             cut = bool(frame.extras.get("cut"))
             info = FrameInfo(frame.index, frame.time, width, height, cut)
-            state, who = self.tracker.update(state, info, get_detections(frame))
-            outputs.append(frame.with_extras(**{ASSIGNMENTS: who}))
+            found = get_detections(frame)
+            state, who = self.tracker.update(state, info, found)
+            plain = tuple(replace(one, features={}) if one.features else one for one in found)
+            outputs.append(frame.with_extras(**{DETECTIONS: plain, ASSIGNMENTS: who}))
         return state, outputs
 
     def finish(self, state: Any) -> tuple[None, list[Frame]]:
@@ -197,7 +217,15 @@ def _find_people(frame: Frame) -> dict[int, PersonDetection]:
 
 
 def _fill_gaps(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
-    """Return the frames, where people of the last one are missing with their boxes in between."""
+    """Return the frames, where people of the last one are missing with their boxes in between.
+
+    Nothing is filled across a shot boundary.
+    """
+    shot = max((k for k, frame in enumerate(frames) if frame.extras.get("cut")), default=0)
+    return (*frames[:shot], *_fill_shot(frames[shot:]))
+
+
+def _fill_shot(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     known = [_find_people(frame) for frame in frames]
     if len(frames) < 3 or known[-1].keys() <= known[-2].keys():
         return frames

@@ -102,6 +102,18 @@ def crop(
     what is smaller in the crop is averaged first; without it, it is only sampled, as for networks
     that were trained on such crops. Raises Unsupported for planes that cannot become RGB.
     """
+    corners = np.array([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5]]) / side
+    return warp(image, region.to_image(corners), (side, side), average=average)
+
+
+def warp(
+    image: Planes, corners: Floats, size: tuple[int, int], *, average: bool = True
+) -> npt.NDArray[np.float32]:
+    """Return a parallelogram of planes as RGB (H, W, 3) in [0, 1]; see `crop`.
+
+    `corners` (3, 2): where in the image the centres of the crop's first pixel, the next one in its
+    row, and the next one in its column are. `size`: width and height of the crop.
+    """
     from filmgate.media.pixels import color
     from filmgate.media.pixels.format_names import get_subsampling
 
@@ -115,9 +127,8 @@ def crop(
         step = (across, down) if chroma else (1, 1)
         # where the centre of the first sample is, in pixels
         first = (0.5 if left else across / 2, 0.5 if top else down / 2) if chroma else (0.5, 0.5)
-        matrix = _find_matrix(region, side, step, first)
         border = float(grey if chroma else black)
-        crops.append(_warp(plane, matrix, side, border, average))
+        crops.append(_warp(plane, _find_matrix(corners, step, first), size, border, average))
     colour = image.colour
     if is_yuv:  # an unknown matrix depends on the size of the complete image
         colour = replace(colour, matrix=color.choose_matrix(colour, *image.size))
@@ -126,27 +137,25 @@ def crop(
     return np.ascontiguousarray(rgb.permute(1, 2, 0).numpy())
 
 
-def _find_matrix(
-    region: Region, side: int, step: tuple[int, int], first: tuple[float, float]
-) -> Floats:
+def _find_matrix(corners: Floats, step: tuple[int, int], first: tuple[float, float]) -> Floats:
     """Return (2, 3): from samples of the crop to samples of a plane."""
-    corners = np.array([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5]]) / side
-    samples = (region.to_image(corners) - first) / step
+    samples = (corners - first) / step
     return np.column_stack([samples[1] - samples[0], samples[2] - samples[0], samples[0]])
 
 
-def _warp(plane: Any, matrix: Floats, side: int, border: float, average: bool) -> Any:
-    """Return the crop of one plane; see `crop`."""
+def _warp(plane: Any, matrix: Floats, shape: tuple[int, int], border: float, average: bool) -> Any:
+    """Return the crop of one plane; see `warp`."""
     import cv2
 
     height, width = plane.shape
-    corners = matrix @ np.array([[0, side, 0, side], [0, 0, side, side], [1, 1, 1, 1]])
+    across, down = shape
+    corners = matrix @ np.array([[0, across, 0, across], [0, 0, down, down], [1, 1, 1, 1]])
     shrink = max(1, int(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))) if average else 1
     # the rows and columns that are read, in complete blocks of `shrink`
     low = np.maximum(np.floor(corners.min(1) / shrink - 2), 0).astype(int) * shrink
     high = np.minimum(np.ceil(corners.max(1) + 2 * shrink), (width, height)).astype(int)
     if (high <= low).any():
-        return np.full((side, side), round(border), plane.dtype)
+        return np.full((down, across), round(border), plane.dtype)
     part = plane[low[1] : high[1], low[0] : high[0]]
     size = np.maximum(-(-(high - low) // shrink), 1)
     if shrink > 1:
@@ -159,7 +168,7 @@ def _warp(plane: Any, matrix: Floats, side: int, border: float, average: bool) -
     offset = (matrix[:, 2] - low - (shrink - 1) / 2) / shrink
     inner = np.column_stack([matrix[:, :2] / shrink, offset])
     return cv2.warpAffine(
-        np.ascontiguousarray(part), inner, (side, side),
+        np.ascontiguousarray(part), inner, shape,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT,
         borderValue=border,
     )  # fmt: skip

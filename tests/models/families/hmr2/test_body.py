@@ -1,6 +1,9 @@
 """The body that follows a pose: recorded values of skinning, joints, and files that are hostile."""
 
 import io
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,35 +15,10 @@ from filmgate.errors import BadWeights
 from filmgate.models import registry
 from filmgate.models.families.hmr2 import Hmr2Options
 from filmgate.models.families.hmr2.body import OPENPOSE, Body, make_body, open_body
-from tests.models.families.hmr2.tiny import BOXES, make_image, weights
+from tests.models.families.hmr2.tiny import BOXES, draw, make_body_fields, make_image, weights
 
+ROOT = Path(__file__).parents[4]
 EYE = np.eye(3, dtype=np.float32)
-
-
-def draw(seed: int, shape: tuple[int, ...]) -> Any:
-    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
-
-
-def share(numbers: Any) -> Any:
-    """Return positive rows that add up to 1."""
-    grown = np.exp(numbers)
-    return grown / grown.sum(1, keepdims=True)
-
-
-def make_fields(joints: int, vertices: int, seed: int = 71) -> dict[str, Any]:
-    """Return a body by the rule of its recorded values, each joint the child of the one before."""
-    bends = 9 * (joints - 1)
-    poses = 0.05 * draw(seed + 2, (bends, 3 * vertices))
-    return {
-        "v_template": draw(seed, (vertices, 3)),
-        "shapedirs": 0.1 * draw(seed + 1, (vertices, 3, 10)),
-        "posedirs": poses.reshape(bends, vertices, 3).transpose(1, 2, 0),
-        "J_regressor": share(draw(seed + 3, (joints, vertices))),
-        "weights": share(2 * draw(seed + 4, (vertices, joints))),
-        "kintree_table": np.array([[2**32 - 1, *range(joints - 1)], range(joints)], np.uint32),
-        "picked_vertices": np.arange(11) % vertices,
-        "extra_regressor": np.eye(19, vertices)[:, ::-1],
-    }
 
 
 def turn(axis: str, degrees: float) -> Any:
@@ -51,7 +29,7 @@ def turn(axis: str, degrees: float) -> Any:
 
 @pytest.fixture
 def body() -> Body:
-    return make_body(make_fields(24, 60))
+    return make_body(make_body_fields(24, 60))
 
 
 @pytest.mark.parametrize(
@@ -68,8 +46,8 @@ def body() -> Body:
 def test_skinning_gives_the_recorded_values(
     turns: Any, first: Any, last: Any, joint: Any, total: float
 ) -> None:
-    betas = 0.5 * draw(76, (1, 10))[0]
-    vertices, joints = make_body(make_fields(3, 8)).skin(betas, np.stack(turns))
+    betas = 0.5 * draw(76, (1, 10)).numpy()[0]
+    vertices, joints = make_body(make_body_fields(3, 8)).skin(betas, np.stack(turns))
     assert vertices[0] == pytest.approx(first, abs=1e-5)
     assert vertices[7] == pytest.approx(last, abs=1e-5)
     assert float(vertices.sum()) == pytest.approx(total, abs=1e-4)
@@ -78,7 +56,7 @@ def test_skinning_gives_the_recorded_values(
 
 
 def test_joints_are_in_the_documented_order(body: Body) -> None:
-    betas, turns = draw(1, (10,)), np.stack([turn("x", 7 * n) for n in range(24)])
+    betas, turns = draw(1, (10,)).numpy(), np.stack([turn("x", 7 * n) for n in range(24)])
     vertices, skeleton = body.skin(betas, turns)
     joints = body.find_joints(betas, turns)
     assert len(OPENPOSE) == 25
@@ -90,11 +68,36 @@ def test_joints_are_in_the_documented_order(body: Body) -> None:
     assert not joints[44].any()
 
 
+_SKIN = """
+import hashlib, numpy as np
+from filmgate.models.families.hmr2.body import Body
+rng = np.random.default_rng(1)
+def draw(*shape):
+    return rng.standard_normal(shape).astype(np.float32)
+body = Body(draw(6890, 3), draw(6890, 3, 10), draw(207, 6890, 3), draw(6890, 24), draw(24, 3),
+            draw(24, 3, 10), tuple(range(-1, 23)), np.arange(11), draw(19, 6890))
+vertices, _ = body.skin(draw(10), draw(24, 3, 3))
+print(hashlib.sha256(vertices.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_vertices_depend_on_no_number_of_threads() -> None:
+    """BLAS adds in another order for each number of threads."""
+    hashes = set()
+    for count in ("1", "2", "3"):
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": count}
+        done = subprocess.run([sys.executable, "-c", _SKIN], env=environment, cwd=ROOT,
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        hashes.add(done.stdout)
+    assert len(hashes) == 1
+
+
 def test_joints_need_only_some_vertices() -> None:
-    fields = make_fields(24, 60)
+    fields = make_body_fields(24, 60)
     fields["picked_vertices"] = np.arange(30, 41)[::-1]
     fields["extra_regressor"][:, :30] = 0
-    body, betas = make_body(fields), draw(1, (10,))
+    body, betas = make_body(fields), draw(1, (10,)).numpy()
     turns = np.stack([turn("z", 5 * n) for n in range(24)])
     small = body.reduce()
     assert len(small.vertices) == 30
@@ -103,7 +106,7 @@ def test_joints_need_only_some_vertices() -> None:
 
 
 def test_people_get_joints_from_a_file(tmp_path: Path, body: Body) -> None:
-    np.savez_compressed(tmp_path / "body.npz", **make_fields(24, 60))
+    np.savez_compressed(tmp_path / "body.npz", **make_body_fields(24, 60))
     options = Hmr2Options(weights=weights(), body=tmp_path / "body.npz")
     assert list(registry.find_weight_files("hmr2", options)) == [weights(), tmp_path / "body.npz"]
     for person in registry.build_pose("hmr2", options)(make_image(), BOXES):
@@ -137,7 +140,7 @@ def test_people_get_joints_from_a_file(tmp_path: Path, body: Body) -> None:
     ],
 )
 def test_another_body_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    fields = {**make_fields(24, 60), **change}
+    fields = {**make_body_fields(24, 60), **change}
     path = tmp_path / "body.npz"
     np.savez(path, **{name: value for name, value in fields.items() if value is not None})
     with pytest.raises(BadWeights, match=said):
@@ -149,7 +152,7 @@ def test_an_array_that_only_claims_to_be_large_is_not_read(tmp_path: Path) -> No
     path, header = tmp_path / "body.npz", io.BytesIO()
     claim = {"descr": "<f8", "fortran_order": False, "shape": (10**7, 3)}
     np.lib.format.write_array_header_1_0(header, claim)
-    np.savez(path, **{name: value for name, value in make_fields(24, 60).items()
+    np.savez(path, **{name: value for name, value in make_body_fields(24, 60).items()
                       if name != "v_template"})  # fmt: skip
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("v_template.npy", header.getvalue())
@@ -166,7 +169,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
 
 def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "body.npz"
-    np.savez_compressed(path, **make_fields(24, 60))
+    np.savez_compressed(path, **make_body_fields(24, 60))
     data = bytearray(path.read_bytes())
     data[len(data) // 3 : len(data) // 3 + 64] = bytes(64)
     path.write_bytes(data)

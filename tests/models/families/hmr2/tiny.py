@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -62,6 +63,28 @@ def make_image(width: int = 160, height: int = 100) -> Planes:
     """Return noise that is smooth enough to be sampled between pixels."""
     noise = np.random.RandomState(3).randint(0, 256, (3, height, width)).astype(np.uint8)
     return Planes(tuple(cv2.blur(plane, (5, 5)) for plane in noise), "gbrp")
+
+
+def make_body_fields(joints: int, vertices: int, seed: int = 71) -> dict[str, Any]:
+    """Return a body by the rule of its recorded values, each joint the child of the one before."""
+    bends = 9 * (joints - 1)
+    poses = 0.05 * draw(seed + 2, (bends, 3 * vertices)).numpy()
+    return {
+        "v_template": draw(seed, (vertices, 3)).numpy(),
+        "shapedirs": 0.1 * draw(seed + 1, (vertices, 3, 10)).numpy(),
+        "posedirs": poses.reshape(bends, vertices, 3).transpose(1, 2, 0),
+        "J_regressor": _share(draw(seed + 3, (joints, vertices))),
+        "weights": _share(2 * draw(seed + 4, (vertices, joints))),
+        "kintree_table": np.array([[2**32 - 1, *range(joints - 1)], range(joints)], np.uint32),
+        "picked_vertices": np.arange(11) % vertices,
+        "extra_regressor": np.eye(19, vertices)[:, ::-1],
+    }
+
+
+def _share(numbers: Tensor) -> Any:
+    """Return positive rows that add up to 1."""
+    grown = np.exp(numbers.numpy())
+    return grown / grown.sum(1, keepdims=True)
 
 
 @cache

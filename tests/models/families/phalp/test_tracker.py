@@ -104,8 +104,8 @@ def test_someone_who_is_not_seen_is_supposed_to_move_on_and_as_upstream_stays() 
     assert one.detection == scene[7]["A"]
 
 
-def test_at_a_shot_boundary_the_places_that_are_remembered_become_the_new_one() -> None:
-    tracker = make_tracker()
+def test_as_upstream_the_places_that_are_remembered_become_the_new_one_at_a_shot_boundary() -> None:
+    tracker = make_tracker(as_upstream=True)
     state = tracker.start()
     for t in range(7):
         state, _ = tracker.update(state, frame(t), [person(20 + 10.0 * t)])

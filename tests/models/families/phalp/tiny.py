@@ -76,6 +76,18 @@ def write_files(folder: Path) -> Path:
     return folder
 
 
+def write_atlas(folder: Path, vertices: int, seed: int = 5) -> None:
+    """Write the files of an atlas whose faces are chance triangles of a body with `vertices`."""
+    chance = np.random.default_rng(seed)
+    faces = np.stack([chance.permutation(vertices)[:3] for _ in range(16)])
+    y, x = np.mgrid[:256, :256]
+    face_of = (y // 64) * 4 + x // 64
+    face_of[::32] = -1
+    np.savez(folder / "texture.npz", smpl_faces=faces.astype(np.uint32))
+    np.save(folder / "fmap_256.npy", face_of)
+    np.save(folder / "bmap_256.npy", chance.dirichlet((1, 1, 1), (256, 256)).astype(np.float32))
+
+
 def make_texture(seed: int, side: int = 256) -> Texture:
     """Return a texture of noise of which half is known."""
     chance = np.random.RandomState(seed)

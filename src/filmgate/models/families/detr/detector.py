@@ -55,7 +55,9 @@ class DetrDetector:
 def open_network(folder: Path, dtype: torch.dtype, device: str) -> DetrNetwork:
     """Return the network of a folder. Raises BadWeights if it is none for objects with people."""
     from transformers import AutoImageProcessor, AutoModelForObjectDetection
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     try:
         network = AutoModelForObjectDetection.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
@@ -63,7 +65,7 @@ def open_network(folder: Path, dtype: torch.dtype, device: str) -> DetrNetwork:
         processor = AutoImageProcessor.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # untrusted files may raise anything in the readers
         raise BadWeights(
             f"{folder} is no network for object detection that transformers can open "
             f"({error!s:.200}): pass a folder such as that of RT-DETR"

@@ -53,7 +53,7 @@ def build_pose(options: Hmr2Options, placement: Placement) -> PersonPoses:
     from filmgate.models.families.hmr2.pose import PoseEstimator, open_network
 
     weights, *_ = list_weight_files(options)
-    body = placement.load(open_body, options.body).reduce() if options.body else None
+    body = placement.load(open_body, options.body) if options.body else None
     network = placement.load(open_network, weights, placement.choose_dtype(options.dtype))
     batch = options.batch or fit_batch(network, placement.device, MOST)
     return PoseEstimator(network, placement.device, batch, body)

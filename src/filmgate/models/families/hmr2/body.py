@@ -62,22 +62,22 @@ class Body:
         its parent.
         """
         count = len(betas)
-        rest = self.places + self.place_shapes[..., :count] @ betas
+        rest = self.places + _sum("jab,b->ja", self.place_shapes[..., :count], betas)
         bends = (rotations[1:] - np.eye(3, dtype=np.float32)).ravel()
-        shaped = self.vertices + self.shapes[..., :count] @ betas
-        shaped += np.tensordot(bends, self.poses, 1)
+        shaped = self.vertices + _sum("vab,b->va", self.shapes[..., :count], betas)
+        shaped += _sum("k,kva->va", bends, self.poses)
         turns, joints = self._chain(rest, rotations)
-        offsets = joints - np.einsum("jab,jb->ja", turns, rest)
-        turn = np.tensordot(self.weights, turns, 1)
-        skinned = np.einsum("vab,vb->va", turn, shaped) + self.weights @ offsets
-        return skinned.astype(np.float32), joints
+        offsets = joints - _sum("jab,jb->ja", turns, rest)
+        turn = _sum("vj,jab->vab", self.weights, turns)
+        return _sum("vab,vb->va", turn, shaped) + _sum("vj,ja->va", self.weights, offsets), joints
 
     def find_joints(self, betas: Array, rotations: Array) -> Array:
         """Return 45 joints (45, 3): 25 in OpenPose's order, 19 more, and the origin."""
         vertices, skeleton = self.skin(betas, rotations)
         known = np.concatenate([skeleton, vertices[self.picked]])
         origin = np.zeros((1, 3), np.float32)
-        return np.concatenate([known[list(OPENPOSE)], self.extra @ vertices, origin])
+        extra = _sum("ev,va->ea", self.extra, vertices)
+        return np.concatenate([known[list(OPENPOSE)], extra, origin])
 
     def reduce(self) -> Body:
         """Return the body with only those vertices that joints depend on."""
@@ -107,10 +107,19 @@ def make_body(fields: Mapping[str, npt.NDArray[Any]]) -> Body:
     parents = fields["kintree_table"][0].astype(np.int64)
     return Body(
         vertices, shapes, np.ascontiguousarray(poses), fields["weights"].astype(np.float32),
-        regressor @ vertices, np.tensordot(regressor, shapes, 1),
+        _sum("jv,va->ja", regressor, vertices), _sum("jv,vab->jab", regressor, shapes),
         (-1, *map(int, parents[1:])), fields["picked_vertices"].astype(np.int64),
         fields["extra_regressor"].astype(np.float32),
     )  # fmt: skip
+
+
+def _sum(subscripts: str, *arrays: Array) -> Array:
+    """Return sums of products, see `numpy.einsum`, that do not depend on a number of threads.
+
+    Those of BLAS do.
+    """
+    sums: Array = np.einsum(subscripts, *arrays, dtype=np.float64).astype(np.float32)
+    return sums
 
 
 # --- file -----------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ MOST_PIXELS = 1e6  # of a coordinate of a box
 class PoseEstimator:
     """Estimates the poses of people in boxes; see `PersonPoses`.
 
-    `batch`: crops at a time. `body`: for joints.
+    `batch`: crops at a time. `body`: for joints and vertices.
     """
 
     network: Hmr2
@@ -74,6 +75,21 @@ class PoseEstimator:
             ]
         return people
 
+    def find_vertices(self, person: Mapping[str, Any]) -> Array:
+        """Return the body's vertices (V, 3) of someone whom this has described.
+
+        They are in the space of the camera of the crop, in metres. A body must be known.
+        """
+        assert self.body is not None
+        turns = np.concatenate([person["global_orient"][None], person["body_pose"]])
+        vertices, _ = self.body.skin(person["betas"], turns)
+        placed: Array = vertices + person["camera_crop"]
+        return placed
+
+    @cached_property
+    def _skeleton(self) -> Body | None:
+        return self.body.reduce() if self.body else None
+
     def _estimate(self, image: Planes, boxes: Sequence[Box]) -> list[Array]:
         """Return the fields of an Estimate as arrays."""
         side = self.network.shape.side
@@ -97,8 +113,8 @@ class PoseEstimator:
         centre = np.array(size, np.float32) / 2
         origin = np.zeros((1, 3), np.float32)
         record["root"] = (project(origin, translation, focal) + centre)[0]
-        if self.body is not None:
-            joints = self.body.find_joints(betas, np.concatenate([orient[None], pose]))
+        if self._skeleton is not None:
+            joints = self._skeleton.find_joints(betas, np.concatenate([orient[None], pose]))
             record["joints_3d"] = joints
             record["joints_2d"] = project(joints, translation, focal) + centre
         for name, values in record.items():

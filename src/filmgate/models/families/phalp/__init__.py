@@ -11,19 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filmgate.device.placement import Placement
 from filmgate.errors import BadSetting
 from filmgate.media.settings import check_settings
-from filmgate.models.contracts import ByHand, Family
+from filmgate.models.contracts import ByHand, Family, PersonPoses
+from filmgate.models.families.hmr2 import Hmr2Options
 
 if TYPE_CHECKING:
+    from filmgate.models.families.phalp.looks import Looks
     from filmgate.models.families.phalp.tracker import PhalpTracker
 
 BY_HAND = ByHand(
-    "track --tracker-weights FOLDER with hmar_v2_weights.pth (textures), or "
-    "pose_predictor_40006.ckpt and mean_std.npy (poses), or both, from "
+    "track --tracker-weights FOLDER with hmar_v2_weights.pth, texture.npz, fmap_256.npy and "
+    "bmap_256.npy (looks), or pose_predictor_40006.ckpt and mean_std.npy (poses), or all, from "
     "cs.utexas.edu/~pavlakos/phalp/; without it people are followed by location",
     "code MIT, weights without a stated licence; SMPL, the body, is non-commercial",
 )
@@ -34,8 +36,9 @@ class PhalpOptions:
     """Options of the family `phalp`."""
 
     weights: Path | None = None
-    """A folder with hmar_v2_weights.pth, or with pose_predictor_40006.ckpt and mean_std.npy, or
-    both. Default: none; people are followed by location, and by pose if it is known."""
+    """A folder with hmar_v2_weights.pth, texture.npz, fmap_256.npy and bmap_256.npy (how people
+    look, which needs --pose hmr2 and --pose-body too), or with pose_predictor_40006.ckpt and
+    mean_std.npy, or all. Default: none; people are followed by location, and by pose if known."""
 
     min_score: float = 0.6
     """Score, 0 to 1, below which a detection is ignored. The published code takes 0.8."""
@@ -73,29 +76,61 @@ class PhalpOptions:
 
 def build_person_tracker(options: PhalpOptions, placement: Placement) -> PhalpTracker:
     """See `Family.build_person_tracker`."""
-    from filmgate.models.families.phalp import loading
+    from filmgate.models.families.phalp import files, loading
     from filmgate.models.families.phalp.appearance import TextureComparison
     from filmgate.models.families.phalp.predictor import PosePredictor
     from filmgate.models.families.phalp.tracker import PhalpTracker
 
     predictor, comparison = None, None
     if options.weights is not None:
-        encoder, poses = loading.find_networks(options.weights)
+        encoder, poses = files.find_networks(options.weights)
         if encoder is not None:
             net = placement.load(loading.open_encoder, encoder)
             comparison = TextureComparison(net, placement.device, options.batch)
         if poses is not None:
-            files = (poses, poses.with_name(loading.STATISTICS))
-            opened = placement.load(loading.open_predictor, poses, options.head_size, files=files)
+            both = (poses, poses.with_name(files.STATISTICS))
+            opened = placement.load(loading.open_predictor, poses, options.head_size, files=both)
             predictor = PosePredictor(*opened, as_upstream=options.as_upstream)
     return PhalpTracker(predictor, comparison, options.min_score, options.n_init, options.max_age,
                         options.threshold, options.as_upstream)  # fmt: skip
 
 
+def build_looks(
+    options: PhalpOptions, poses: PersonPoses | None, placement: Placement
+) -> Looks | None:
+    """See `Family.build_looks`: it needs the encoder, the atlas, and poses with a body."""
+    from filmgate.models.families.hmr2.pose import PoseEstimator
+    from filmgate.models.families.phalp.files import find_networks, list_missing
+    from filmgate.models.families.phalp.looks import Looks
+    from filmgate.models.families.phalp.texture import open_atlas
+
+    if not isinstance(poses, PoseEstimator) or poses.body is None or options.weights is None:
+        return None
+    encoder, _ = find_networks(options.weights)
+    if encoder is None or list_missing(options.weights):
+        return None
+    return Looks(open_atlas(options.weights), poses)
+
+
+def explain_looks(options: PhalpOptions, pose_options: Any) -> str:
+    """See `Family.explain_looks`."""
+    from filmgate.models.families.phalp.files import ENCODER, find_networks, list_missing
+
+    if options.weights is None or find_networks(options.weights)[0] is None:
+        return ""
+    if missing := list_missing(options.weights):
+        why = f"the folder holds no {', '.join(missing)}: put those of PHALP there"
+    elif not isinstance(pose_options, Hmr2Options) or pose_options.body is None:
+        why = "no body is known: pass --pose hmr2 with --pose-weights and --pose-body"
+    else:
+        return ""
+    return f"{ENCODER} in {options.weights} is not used, people are followed without looks: {why}"
+
+
 def list_weight_files(options: PhalpOptions) -> Iterator[Path]:
     """See `Family.weight_files`."""
     if options.weights is not None:
-        from filmgate.models.families.phalp.loading import list_files
+        from filmgate.models.families.phalp.files import list_files
 
         yield from list_files(options.weights)
 
@@ -112,6 +147,8 @@ FAMILY = Family(
     summary="Follows people by location, pose and appearance. Unproven with published weights.",
     options=PhalpOptions,
     build_person_tracker=build_person_tracker,
+    build_looks=build_looks,
+    explain_looks=explain_looks,
     claims=claims,
     by_hand=BY_HAND,
     weight_files=list_weight_files,

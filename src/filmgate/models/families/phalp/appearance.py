@@ -88,9 +88,15 @@ def pack(texture: npt.NDArray[Any]) -> Packed:
 
 def unpack(packed: Packed) -> Texture:
     """Return the texture (4, S, S) that `pack` has packed."""
-    seen = packed[:1] != _UNSEEN
+    seen = list_seen(packed)[None]
     values = np.where(seen, packed.astype(np.float32) / _UNIT, 0)
     return np.concatenate([values, np.where(seen, 1, -1)]).astype(np.float32)
+
+
+def list_seen(packed: Packed) -> npt.NDArray[np.bool_]:
+    """Return which texels (S, S) of a packed texture were seen."""
+    seen: npt.NDArray[np.bool_] = packed[0] != _UNSEEN
+    return seen
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,14 @@ class TextureComparison:
         """
         parts = [pairs[k : k + self.batch] for k in range(0, len(pairs), self.batch)]
         return np.concatenate([self._compare(part) for part in parts] or [np.zeros(0)])
+
+    def compare_known(self, pairs: Sequence[tuple[Packed | None, Packed | None]]) -> Floats:
+        """Return what `compare` returns, and 0 where a texture is unknown or of another size."""
+        known = [(k, (old, new)) for k, (old, new) in enumerate(pairs)
+                 if old is not None and new is not None and old.shape == new.shape]  # fmt: skip
+        looks = np.zeros(len(pairs))
+        looks[[k for k, _ in known]] = self.compare([pair for _, pair in known])
+        return looks
 
     def _compare(self, pairs: Sequence[tuple[Packed, Packed]]) -> Floats:
         images = np.stack([[unpack(a), unpack(b)] for a, b in pairs])

@@ -41,9 +41,20 @@ def combine(appearance: Floats, pose: Floats, place: Floats, place_off: Floats, 
     """
     place = place / (0.1 + np.tanh(place_off)) / _PLACE
     depth = depth / (0.1 + np.tanh(depth_off)) / _DEPTH
-    looks = (1 + _APPEARANCE * appearance) * (1 + _POSE * pose)
+    looks = combine_looks(appearance, pose)
     with np.errstate(over="ignore"):
         return looks * np.exp(place) * np.exp(depth)
+
+
+def combine_looks(appearance: Floats, pose: Floats) -> Floats:
+    """Return the cost, 1 or more, of two distances where no place is known."""
+    return (1 + _APPEARANCE * appearance) * (1 + _POSE * pose)
+
+
+def bound(costs: Floats, threshold: float) -> Floats:
+    """Return the costs; those that exceed `threshold` are 0.00001 above it."""
+    bounded: Floats = np.where(costs > threshold, threshold + 1e-5, costs)
+    return bounded
 
 
 def compute_costs(
@@ -71,8 +82,7 @@ def compute_costs(
         looks[pairs[:, 0], pairs[:, 1]] = compare_looks(pairs)
         costs = combine(looks, pose, place, place_off, depth, depth_off)
     costs = np.nan_to_num(costs, nan=0.0 if as_upstream else np.inf)
-    bounded: Floats = np.where(costs > threshold, threshold + 1e-5, costs)
-    return bounded
+    return bound(costs, threshold)
 
 
 def compare_poses(tracks: Floats, detections: Floats) -> Floats:

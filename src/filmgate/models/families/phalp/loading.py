@@ -1,8 +1,7 @@
-"""Find and open the files of PHALP in the user's folder."""
+"""Open the files of PHALP in the user's folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from filmgate.errors import BadSetting, BadWeights
+from filmgate.errors import BadWeights
 from filmgate.models.families.phalp.appearance import (
     TextureEncoder,
     list_encoder_shapes,
     select_encoder,
 )
+from filmgate.models.families.phalp.files import STATISTICS
 from filmgate.models.families.phalp.predictor import (
     POSE,
     Predictor,
@@ -25,35 +25,6 @@ from filmgate.models.families.phalp.predictor import (
     select_used,
 )
 from filmgate.weights.state_dict import check_tensors, load_tensors
-
-ENCODER, PREDICTOR, STATISTICS = "hmar_v2_weights", "pose_predictor_40006", "mean_std.npy"
-_SUFFIXES = (".safetensors", ".pth", ".ckpt", ".pt")
-
-
-def find_networks(folder: Path) -> tuple[Path | None, Path | None]:
-    """Return the files of the texture encoder and of the pose predictor, each if it is there.
-
-    Raises BadSetting if `folder` is no folder, BadWeights if it has neither, or no statistics.
-    """
-    if not folder.is_dir():
-        raise BadSetting(f"weights is {folder}, which is no folder: pass one with {ENCODER}.pth or "
-                         f"{PREDICTOR}.ckpt")  # fmt: skip
-    encoder, predictor = (_find(folder, stem) for stem in (ENCODER, PREDICTOR))
-    if encoder is None and predictor is None:
-        raise BadWeights(f"{folder} holds neither {ENCODER} nor {PREDICTOR} as "
-                         f"{', '.join(_SUFFIXES)}: put one there, or omit the weights to track by "
-                         "location")  # fmt: skip
-    if predictor is not None and not (folder / STATISTICS).is_file():
-        raise BadWeights(f"{folder} holds {predictor.name} and no {STATISTICS}, by which poses are "
-                         "normalised: put it there")  # fmt: skip
-    return encoder, predictor
-
-
-def list_files(folder: Path) -> Iterator[Path]:
-    """Return the files that affect results. Raises as `find_networks`."""
-    encoder, predictor = find_networks(folder)
-    yield from [encoder] if encoder else []
-    yield from [predictor, folder / STATISTICS] if predictor else []
 
 
 def open_encoder(path: Path, device: str) -> TextureEncoder:
@@ -109,8 +80,3 @@ def read_numbers(path: Path, name: str = "") -> npt.NDArray[Any]:
         raise BadWeights(f"{path} cannot be read as numbers ({error!s:.100}): pass the published "
                          "file") from error  # fmt: skip
     return values
-
-
-def _find(folder: Path, stem: str) -> Path | None:
-    paths = (folder / f"{stem}{suffix}" for suffix in _SUFFIXES)
-    return next((path for path in paths if path.is_file()), None)

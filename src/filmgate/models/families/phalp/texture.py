@@ -16,12 +16,18 @@ import numpy.typing as npt
 
 from filmgate.errors import BadInput, BadSetting, BadWeights
 from filmgate.models.families.phalp.appearance import Texture
+from filmgate.models.families.phalp.files import (
+    ATLAS,
+    FACE_OF_TEXEL,
+    FACES,
+    PLACE_IN_FACE,
+    list_missing,
+)
 from filmgate.models.families.phalp.loading import read_numbers
 from filmgate.models.people.regions import Floats
 
 SIDE = 256  # of textures and of crops
 FOCAL = 5000.0  # pixels of the crop
-FACES, FACE_OF_TEXEL, PLACE_IN_FACE = "texture.npz", "fmap_256.npy", "bmap_256.npy"
 _FAR = 100.0  # depth where there is nothing, in metres
 _NEAR = 1e-3
 _TOLERANCE = 1e-4  # metres that a texel may be behind the surface
@@ -49,11 +55,10 @@ def open_atlas(folder: Path) -> Atlas:
 
     Raises BadSetting if one of its three files is not there, BadWeights for other contents.
     """
-    names = (FACES, FACE_OF_TEXEL, PLACE_IN_FACE)
-    if missing := [name for name in names if not (folder / name).is_file()]:
+    if missing := list_missing(folder):
         raise BadSetting(
             f"{folder} holds no {', '.join(missing)}: textures of people need "
-            f"{', '.join(names)} of PHALP, which are derived from SMPL (for "
+            f"{', '.join(ATLAS)} of PHALP, which are derived from SMPL (for "
             "non-commercial use); put them there, or track without textures"
         )
     return make_atlas(

@@ -5,12 +5,17 @@ with the pose predictor and the costs of 4D-Humans (Goel et al., ICCV 2023).
 
 A track is confirmed at its detection number `n_init`. It ends at a frame without one before that,
 and later after more than `max_age` of them. Births in one frame are numbered in the order of the
-detections; who is who does not depend on that order. A shot boundary ends no track: if someone
-matches, the places that the track remembers become the new one.
+detections; who is who does not depend on that order.
+
+After a shot boundary no one's place is known. Such a track is found again by looks and pose alone,
+among detections that fit no track whose place is known, and only if it knows a quarter of what is
+seen of the body. It is supposed nowhere until then, and without looks it ends at the boundary.
 
 `as_upstream` does what the published code does, its defects included: predicted poses are read at
 the place of the first track, among those that were found and among the others; a cost that is NaN
-is the best one; people who are not seen stay where they were seen last, with all their values.
+is the best one; people who are not seen stay where they were seen last, with all their values; at
+a shot boundary places are compared as in any frame, and those that a track remembers become the
+new one.
 
 What a track remembers is bounded: 7 locations and times (336 bytes), 7 poses if they are known
 (6.4 kB), one texture if it is known (393 kB: 16 bits a value; after 200 frames off by 0.00013 at
@@ -33,10 +38,18 @@ from filmgate.models.families.phalp.appearance import (
     Packed,
     TextureComparison,
     blend,
+    list_seen,
     pack,
     unpack,
 )
-from filmgate.models.families.phalp.cost import THRESHOLD, Terms, compute_costs
+from filmgate.models.families.phalp.cost import (
+    THRESHOLD,
+    Terms,
+    bound,
+    combine_looks,
+    compare_poses,
+    compute_costs,
+)
 from filmgate.models.families.phalp.location import locate, predict_location, start_prediction
 from filmgate.models.families.phalp.predictor import POSE, PosePredictor
 from filmgate.models.people.association import (
@@ -55,6 +68,7 @@ _BODY: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {"global_orient": (3, 3), "body_pose": (23, 3, 3), "betas": (10,), "camera": (3,)}
 )
 _SHARE = 0.1  # of a new texture in that of the track, at score 1
+_ENOUGH = 0.25  # of the texels that a detection shows, which the track knows too
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,7 @@ class Track:
     `hits`: detections so far; `misses`: frames since the last. `times` (7,), `locations` (7, 5) and
     `poses` (7, 229, NaN where unknown, or none): of the last detections, at first copies of one.
     `predicted` (6,) and `predicted_pose` (229,): for the next frame. `texture` (3, S, S): packed.
+    `placed`: where it is is known; not so from a shot boundary on until it is found again.
     """
 
     id: int
@@ -76,6 +91,7 @@ class Track:
     predicted_pose: npt.NDArray[np.float32] | None
     texture: npt.NDArray[np.int16] | None
     last: PersonDetection
+    placed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +145,10 @@ class PhalpTracker:
         a network returns values that are not finite."""
         counted = [n for n, one in enumerate(detections) if one.score >= self.min_score]
         seen = [observe(detections[n], frame) for n in counted]
-        tracks = [replace(track, misses=track.misses + 1) for track in state.tracks]
-        found = dict(self._match(tracks, seen))
+        lost = frame.cut and not self.as_upstream
+        tracks = [replace(track, misses=track.misses + 1, placed=track.placed and not lost)
+                  for track in state.tracks]  # fmt: skip
+        found = self._match(tracks, seen)
         matched = [self._see(tracks[k], seen[n], frame) for k, n in sorted(found.items())]
         missed = [track for k, track in enumerate(tracks) if k not in found]
         if self.as_upstream:  # those that end now are predicted too: one may be the first
@@ -153,41 +171,50 @@ class PhalpTracker:
         return after, Assignments(
             tuple(ids),
             confirmed,
-            tuple(self._suppose(track, frame) for track in missed),
+            tuple(self._suppose(track, frame) for track in missed if track.placed),
         )
 
-    def _match(self, tracks: Sequence[Track], seen: Sequence[Observation]) -> list[tuple[int, int]]:
-        """Return the pairs of a track and a detection, by their places in the lists."""
-        if not tracks or not seen:
-            return []
-        terms = Terms(
-            np.stack([track.predicted for track in tracks]),
-            np.stack([one.location for one in seen]),
-            _stack_poses([track.predicted_pose for track in tracks]),
-            _stack_poses([one.pose for one in seen]),
-        )
+    def _match(self, tracks: Sequence[Track], seen: Sequence[Observation]) -> dict[int, int]:
+        """Return the detection of each track that is found, by their places in the lists.
+
+        Tracks whose place is known come first.
+        """
+        found = dict[int, int]()
+        for placed in (True, False):
+            rows = [k for k, track in enumerate(tracks) if track.placed == placed]
+            columns = sorted(set(range(len(seen))) - set(found.values()))
+            if rows and columns:
+                costs = self._compute_costs([tracks[k] for k in rows], [seen[n] for n in columns])
+                # what is above the threshold has the value 0, and the rest more
+                pairs = match(self.threshold + 1e-5 - costs, 5e-6)
+                found |= {rows[row]: columns[column] for row, column in pairs}
+        return found
+
+    def _compute_costs(self, tracks: Sequence[Track], seen: Sequence[Observation]) -> Floats:
+        """Return what each pair costs (T, D); the places of all tracks are known, or those of none.
+
+        What must not be matched is above the threshold.
+        """
 
         def compare_looks(pairs: npt.NDArray[np.intp]) -> Floats:
-            return self._compare_looks(tracks, seen, pairs)
+            assert self.comparison is not None
+            return self.comparison.compare_known(
+                [(tracks[row].texture, seen[column].texture) for row, column in pairs]
+            )
 
-        costs = compute_costs(terms, compare_looks if self.comparison else None,
-                              threshold=self.threshold, as_upstream=self.as_upstream)  # fmt: skip
-        # what is above the threshold has the value 0, and the rest more
-        return match(self.threshold + 1e-5 - costs, 5e-6)
-
-    def _compare_looks(
-        self, tracks: Sequence[Track], seen: Sequence[Observation], pairs: npt.NDArray[np.intp]
-    ) -> Floats:
-        assert self.comparison is not None
-        textures, known = list[tuple[Packed, Packed]](), np.zeros(len(pairs), np.bool_)
-        for k, (row, column) in enumerate(pairs):
-            old, new = tracks[row].texture, seen[column].texture
-            if old is not None and new is not None and old.shape == new.shape:
-                textures.append((old, new))
-                known[k] = True
-        looks = np.zeros(len(pairs))
-        looks[known] = self.comparison.compare(textures)
-        return looks
+        track_poses = _stack_poses([track.predicted_pose for track in tracks])
+        poses = _stack_poses([one.pose for one in seen])
+        if tracks[0].placed:
+            predicted = np.stack([track.predicted for track in tracks])
+            terms = Terms(predicted, np.stack([one.location for one in seen]), track_poses, poses)
+            compare = compare_looks if self.comparison else None
+            return compute_costs(terms, compare, threshold=self.threshold,
+                                 as_upstream=self.as_upstream)  # fmt: skip
+        looks = np.full((len(tracks), len(seen)), np.inf)
+        if self.comparison:
+            pairs = np.argwhere([[_is_known(track, one) for one in seen] for track in tracks])
+            looks[pairs[:, 0], pairs[:, 1]] = compare_looks(pairs)
+        return bound(combine_looks(looks, compare_poses(track_poses, poses)), self.threshold)
 
     def _begin(self, track_id: int, one: Observation, frame: FrameInfo) -> Track:
         """Return the track of someone new: its history is one detection, repeated."""
@@ -205,7 +232,7 @@ class PhalpTracker:
     def _see(self, track: Track, one: Observation, frame: FrameInfo) -> Track:
         """Return a track with one more detection, not yet predicted."""
         locations = _push(track.locations, one.location)
-        if frame.cut:
+        if frame.cut or not track.placed:
             locations = np.repeat(one.location[None], HISTORY, 0)
         poses = track.poses
         if poses is not None or one.pose is not None:
@@ -223,7 +250,7 @@ class PhalpTracker:
         return replace(
             track, hits=track.hits + 1, misses=0, last=self._remember(one.detection),
             times=_push(track.times, float(frame.index)), locations=locations, poses=poses,
-            texture=texture,
+            texture=texture, placed=True,
         )  # fmt: skip
 
     def _predict(self, tracks: Sequence[Track]) -> list[Track]:
@@ -249,6 +276,8 @@ class PhalpTracker:
         ]
 
     def _lives(self, track: Track) -> bool:
+        if not track.placed and (self.comparison is None or track.texture is None):
+            return False
         return track.hits >= self.n_init and track.misses <= self.max_age
 
     def _suppose(self, track: Track, frame: FrameInfo) -> Unseen:
@@ -280,6 +309,16 @@ def observe(detection: PersonDetection, frame: FrameInfo) -> Observation:
     if len(shape) != 3 or shape[0] != 4 or shape[1] != shape[2] or shape[1] % ALIGN:
         raise BadInput(f"a texture has the shape {shape}: pass 4 channels of a square, 256 x 256")
     return Observation(detection, location, pose, pack(_read(detection.features, "texture", shape)))
+
+
+def _is_known(track: Track, one: Observation) -> bool:
+    """Return whether a track knows enough of what a detection shows to tell who it is."""
+    old, new = track.texture, one.texture
+    if old is None or new is None or old.shape != new.shape:
+        return False
+    shown = list_seen(new)
+    both = list_seen(old) & shown
+    return bool(both.any()) and float(both.sum()) >= _ENOUGH * float(shown.sum())
 
 
 def _read(values: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Floats:
