@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from filmgate.errors import BadInput, BadSetting, FilmgateError, JobConflict, QueueFull, UnknownJob
+from filmgate.errors import (
+    BadInput,
+    BadSetting,
+    FilmgateError,
+    JobConflict,
+    KeyReused,
+    QueueFull,
+    UnknownJob,
+)
 from filmgate.jobs.queue.job_queue import QueueLimits
 from filmgate.jobs.queue.values import Demand, JobClass, JobState
 from tests.jobs.queue.queues import (
@@ -283,3 +291,59 @@ def test_rows_that_no_queue_wrote_are_refused(tmp_path: Path, column: str, value
             change.change(f"UPDATE job SET {column} = ?", value)
         with pytest.raises(BadInput, match=r"the queue's database is damaged: .*restore a copy"):
             queue.list_jobs()
+
+
+def test_waiting_jobs_that_were_read_before_are_read_again_when_they_change(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with open_queue(tmp_path, clock) as queue:
+        first, second = (queue.submit(make_job()).job.id for _ in range(2))
+        before = queue.read_waiting()
+        assert queue.read_waiting() == before
+        assert queue.read_waiting()[0] is before[0], "it is not checked again"
+        queue.leases.connect("w", "gpu")
+        lease = queue.leases.claim(first, "w")
+        assert [job.id for job in queue.read_waiting()] == [second]
+        queue.leases.fail(lease, "flaky", "text", may_retry=True)
+        clock.wait(10)
+        again = queue.read_waiting()
+        assert [job.id for job in again] == [first, second]
+        assert (again[0].epoch, again[0].failures) == (1, 1)
+        assert again == [queue.get(first), queue.get(second)]
+
+
+def test_watcher_learns_of_events_after_they_are_stored(tmp_path: Path) -> None:
+    seen: list[tuple[str, tuple[str, str] | None]] = []
+    with open_queue(tmp_path) as queue:
+
+        def note(job_id: str, final: tuple[str, str] | None) -> None:
+            assert queue.read_events(job_id), "it can be read"
+            seen.append((job_id, final))
+
+        queue.watch_events(note)
+        job = queue.submit(make_job(key="k")).job
+        queue.submit(make_job(key="k"))
+        queue.cancel(job.id)
+        queue.cancel(job.id)
+        assert seen == [(job.id, None), (job.id, ("cancelled", ""))]
+        assert queue.count_active() == dict.fromkeys(queue.count_active(), 0)
+
+
+def test_context_is_stored_and_does_not_make_another_request(tmp_path: Path) -> None:
+    with open_queue(tmp_path) as queue:
+        job = queue.submit(make_job(key="k", context={"who": "a"})).job
+        assert queue.find_earlier(make_job(key="k", context={"who": "b"})) == job
+        assert queue.read_context(job.id) == {"who": "a"}
+        assert queue.find_earlier(make_job(key="other")) is None
+        with pytest.raises(KeyReused):
+            queue.find_earlier(make_job(key="k", priority=3))
+        with pytest.raises(BadSetting, match="context"):
+            queue.submit(make_job(context={"size": float("nan")}))
+
+
+def test_latest_jobs_come_first_in_pages(tmp_path: Path) -> None:
+    with open_queue(tmp_path) as queue:
+        ids = [queue.submit(make_job(tenant)).job.id for tenant in ("ann", "bob", "ann", "ann")]
+        page = queue.list_latest("ann", limit=2)
+        assert [job.id for job in page] == [ids[3], ids[2]]
+        assert [job.id for job in queue.list_latest("ann", page[-1].number)] == [ids[0]]
+        assert len(queue.list_latest()) == 4

@@ -142,8 +142,8 @@ def test_only_progress_is_a_sign_of_life(tmp_path: Path) -> None:
     clock = ManualClock()
     with open_queue(tmp_path, clock) as queue:
         lease, leases = start_job(queue), queue.leases
-        clock.wait(59)
-        assert leases.find_silent(60, 10) == [], "it loads its model"
+        clock.wait(5)
+        assert leases.find_silent(60, 1) == [], "it loads its model"
         assert leases.report_progress(lease, 5)
         assert queue.get(lease.job_id).state is JobState.RUNNING
         clock.wait(9)
@@ -158,6 +158,55 @@ def test_only_progress_is_a_sign_of_life(tmp_path: Path) -> None:
         clock.wait(9)
         assert leases.find_silent(60, 10) == []
         assert list_kinds(queue, lease.job_id) == ["queued", "leased", "running", "segment"]
+
+
+def test_steps_that_take_long_are_not_taken_for_a_hang(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with open_queue(tmp_path, clock) as queue:
+        lease, leases = start_job(queue), queue.leases
+        clock.wait(40)
+        assert leases.report_progress(lease, 0)
+        clock.wait(79)
+        assert leases.find_silent(100, 10) == [], "twice as long as the first step may take"
+        assert leases.report_progress(lease, 1)
+        clock.wait(789)
+        assert leases.find_silent(100, 10) == [], "ten times the longest step so far"
+        clock.wait(2)
+        assert leases.find_silent(100, 10) == [lease]
+        leases.expect_long_step(lease)
+        clock.wait(999)
+        assert leases.find_silent(1000, 10) == [], "all segments are joined"
+        clock.wait(1)
+        assert leases.find_silent(1000, 10) == [lease]
+
+
+def test_segments_that_are_damaged_are_made_again(tmp_path: Path) -> None:
+    with open_queue(tmp_path) as queue:
+        lease, leases = start_job(queue), queue.leases
+        for number in range(3):
+            leases.commit_segment(lease, make_segment(number))
+        with pytest.raises(JobConflict, match="has 3 segments, not 4"):
+            leases.rewind(lease, 4)
+        leases.rewind(lease, 1)
+        assert [one.number for one in queue.read_segments(lease.job_id)] == [0]
+        leases.commit_segment(lease, make_segment(1, digit="1"))
+        leases.finish(lease, 2, {})
+        assert list_kinds(queue, lease.job_id)[-3:] == ["rewound", "segment", "done"]
+
+
+def test_job_waits_for_the_disk_as_often_as_it_takes(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with open_queue(tmp_path, clock) as queue:
+        lease = start_job(queue)
+        for _ in range(20):
+            queue.leases.postpone(lease, "disk_full", "no space", 30.0)
+            assert queue.read_waiting() == []
+            clock.wait(30)
+            lease = queue.leases.claim(lease.job_id, lease.worker)
+        queue.cancel(lease.job_id)
+        queue.leases.postpone(lease, "disk_full", "no space", 30.0)
+        assert queue.get(lease.job_id).state is JobState.CANCELLED
+        assert queue.read_events(lease.job_id)[2].data["reason"] == "disk_full"
 
 
 def let_crash(

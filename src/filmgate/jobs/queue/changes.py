@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from filmgate.errors import UnknownJob
+from filmgate.errors import BadSetting, UnknownJob
 from filmgate.jobs.queue import checks
 from filmgate.jobs.queue.database import Transaction
 from filmgate.jobs.queue.rows import JOB_COLUMNS, read_job
-from filmgate.jobs.queue.values import ACTIVE_STATES, JobClass, JobRecord, JobState
+from filmgate.jobs.queue.values import ACTIVE_STATES, AttemptEnd, JobClass, JobRecord, JobState
 
 # Whether the account `other` has jobs that wait or run.
 IS_ACTIVE = (
@@ -34,6 +34,7 @@ def add_event(change: Transaction, job: JobRecord, kind: str, **data: object) ->
     """Add an event to a job; it gets the next number."""
     checks.check_text(kind, checks.WORD, "kind of the event")
     text = checks.dump_json(data, checks.MAX_DATA_BYTES, "data of the event")
+    change.jobs_with_events.setdefault(job.id, None)
     change.change("UPDATE job SET events = events + 1 WHERE number = ?", job.number)
     change.change(
         "INSERT INTO event SELECT number, events, ?, ?, ? FROM job WHERE number = ?",
@@ -59,6 +60,32 @@ def end_job(
     )  # fmt: skip
     details = {"reason": reason, "message": message} if reason else {}
     add_event(change, job, str(state), **details)
+    change.jobs_with_events[job.id] = str(state), reason
+
+
+def end_attempt(
+    change: Transaction, job: JobRecord, end: AttemptEnd, crash: Mapping[str, Any] | None
+) -> None:
+    """Record how the latest attempt at a job ended, with its crash report."""
+    text = checks.dump_json(crash or {}, checks.MAX_DATA_BYTES, "crash report")
+    change.change(
+        "UPDATE attempt SET ended_ms = ?, end = ?, crash = ? WHERE job = ? AND epoch = ?",
+        change.now_ms, end, text, job.number, job.epoch,
+    )  # fmt: skip
+
+
+def make_storable(
+    crash: Mapping[str, Any] | None, device_s: float
+) -> tuple[Mapping[str, Any], float]:
+    """Return a crash report and a time that can be stored: a dead worker's may be anything."""
+    try:
+        checks.dump_json(crash or {}, checks.MAX_DATA_BYTES, "crash report")
+    except BadSetting as error:
+        crash = {"unreadable": str(error)}
+    try:
+        return crash or {}, checks.check_number(device_s, checks.MAX_SECONDS, "device_s")
+    except BadSetting:
+        return crash or {}, 0.0
 
 
 def requeue(change: Transaction, job: JobRecord, delay_s: float, **why: object) -> None:

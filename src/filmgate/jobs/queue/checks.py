@@ -112,6 +112,7 @@ def encode_request(request: JobRequest) -> tuple[str, str]:
     if request.expires_after_s is not None:
         check_number(request.expires_after_s, MAX_SECONDS, "expires_after_s")
     check_demand(request.demand)
+    dump_json(request.context, MAX_DATA_BYTES, "context")
     text = dump_json(request.job, MAX_REQUEST_BYTES, "job")
     return text, hash_request(
         request.tenant, str(request.job_class), request.priority, request.expires_after_s, text

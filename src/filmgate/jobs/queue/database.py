@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from filmgate.jobs.queue.owner import hold_database
 from filmgate.storage.atomic import fsync_directory, fsync_file
 from filmgate.storage.file_kind import describe_other_kind
 
+# Called with the id of a job that got an event, and state and reason if it has ended.
+EventWatcher = Callable[[str, tuple[str, str] | None], None]
 _HEADER = b"SQLite format 3\0"
 _OLDEST_SQLITE = (3, 37)  # STRICT tables
 _LOG_SUFFIX = "-wal"
@@ -49,6 +51,7 @@ class Database:
         """
         self.path = path.resolve()
         self._vfs, self._broken, self._process = vfs, "", os.getpid()
+        self.on_event: EventWatcher | None = None
         self._lock = threading.RLock()
         _check_library()
         _check_file(self.path)  # so that no lock file is written next to a foreign one
@@ -79,14 +82,18 @@ class Database:
         with self._lock, self._translate():
             now_ms = self.clock.now_ms()
             self._connection.execute("BEGIN IMMEDIATE")
+            change = Transaction(self._connection, now_ms)
             try:
-                yield Transaction(self._connection, now_ms)
+                yield change
                 self._connection.execute("UPDATE clock SET now_ms = ?", (now_ms,))
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+        if self.on_event is not None:
+            for job_id, final in change.jobs_with_events.items():
+                self.on_event(job_id, final)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -232,10 +239,15 @@ class Database:
 
 
 class Transaction:
-    """What may be done between the begin and the end of a change; `now_ms` is its time."""
+    """What may be done between the begin and the end of a change; `now_ms` is its time.
+
+    `jobs_with_events`: the ids of jobs that got an event in it, with state and reason if it is
+    their last one.
+    """
 
     def __init__(self, connection: sqlite3.Connection, now_ms: int) -> None:
         self._connection, self.now_ms = connection, now_ms
+        self.jobs_with_events: dict[str, tuple[str, str] | None] = {}
 
     def change(self, statement: str, *values: object) -> int:
         """Run a statement and return how many rows it changed."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filmgate.errors import BadInput, FilmgateError, JobConflict, QueueFull
+from filmgate.errors import BadInput, FilmgateError, JobConflict, KeyReused, QueueFull
 from filmgate.jobs.queue import checks
 from filmgate.jobs.queue.backoff import Uniform
 from filmgate.jobs.queue.changes import (
@@ -23,7 +23,7 @@ from filmgate.jobs.queue.changes import (
     read_class_usage,
 )
 from filmgate.jobs.queue.clock import Clock, SystemClock
-from filmgate.jobs.queue.database import Database, Transaction
+from filmgate.jobs.queue.database import Database, EventWatcher, Transaction
 from filmgate.jobs.queue.files import JobFiles
 from filmgate.jobs.queue.leases import HELD_JOBS, Leases
 from filmgate.jobs.queue.rows import (
@@ -35,6 +35,7 @@ from filmgate.jobs.queue.rows import (
     read_segment,
 )
 from filmgate.jobs.queue.values import (
+    ACTIVE_STATES,
     FINAL_STATES,
     PRIORITY_MS,
     Account,
@@ -91,12 +92,26 @@ class JobQueue:
         clock = clock or SystemClock()
         self._database = Database(path, clock, vfs)
         self._new_id, self._limits = new_id, limits or QueueLimits()
+        self._waiting: dict[tuple[int, int], JobRecord] = {}  # as read last, by number and events
         try:
             self.leases = Leases(self._database, clock.monotonic_s, uniform)
         except BaseException:
             self._database.close()
             raise
         self.files = JobFiles(self._database)
+
+    def watch_events(self, on_event: EventWatcher) -> None:
+        """Call `on_event` with the id of each job that got an event, after that is durable.
+
+        Also with state and reason if the job has ended, else None. Any thread that changes the
+        queue calls it.
+        """
+        self._database.on_event = on_event
+
+    def check_writable(self) -> None:
+        """Raise DiskFull or FilmgateError if nothing can be written."""
+        with self._database.write():
+            pass
 
     def close(self) -> None:
         """Close the database; workers lose their leases when it is opened again."""
@@ -116,24 +131,32 @@ class JobQueue:
     def submit(self, request: JobRequest) -> Submission:
         """Add a job, or return the one with the same idempotency key.
 
-        Raises BadSetting for values out of bounds; JobConflict if the key was used for another
+        Raises BadSetting for values out of bounds; KeyReused if the key was used for another
         request; QueueFull; DiskFull.
         """
         text, sha256 = checks.encode_request(request)
         with self._database.write() as change:
-            if request.key is not None and (earlier := _find_key(change, request)):
-                number, earlier_sha256 = earlier
-                if earlier_sha256 != sha256:
-                    raise JobConflict(
-                        f"the idempotency key {request.key!r} was used for another request: pass "
-                        "a new key, or the same request"
-                    )
-                return Submission(_read_number(change, number), False)
+            if earlier := _find_earlier(change, request, sha256):
+                return Submission(earlier, False)
             self._check_limits(change, request.tenant)
             enter_account(change, request.tenant, request.job_class)
             number = self._insert(change, request, text, sha256)
             add_event(change, _read_number(change, number), "queued")
             return Submission(_read_number(change, number), True)
+
+    def find_earlier(self, request: JobRequest) -> JobRecord | None:
+        """Return the job of an earlier request with the same key, None if there is none.
+
+        Raises BadSetting; KeyReused if it was another request.
+        """
+        _, sha256 = checks.encode_request(request)
+        with self._database.read() as view:
+            return _find_earlier(view, request, sha256)
+
+    def check_room(self, tenant: str) -> None:
+        """Raise QueueFull if no more jobs of the tenant may wait now."""
+        with self._database.read() as view:
+            self._check_limits(view, tenant)
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel a job: at once if it waits, else when its worker has stopped.
@@ -174,6 +197,13 @@ class JobQueue:
             )
         return checks.load_json(row["request"], checks.MAX_REQUEST_BYTES, "request")
 
+    def read_context(self, job_id: str) -> dict[str, Any]:
+        """Return what was stored with the request of a job. Raises UnknownJob, BadSetting."""
+        with self._database.read() as view:
+            job = find_job(view, job_id)
+            text = view.value("SELECT context FROM job WHERE number = ?", job.number)
+        return checks.load_json(text, checks.MAX_DATA_BYTES, "context")
+
     def read_result(self, job_id: str) -> dict[str, Any]:
         """Return what the worker reported as the result, {} if the job is not done."""
         with self._database.read() as view:
@@ -194,6 +224,25 @@ class JobQueue:
             )  # fmt: skip
         return [read_job(row) for row in rows]
 
+    def list_latest(
+        self, tenant: str | None = None, before: int = checks.MAX_COUNT, limit: int = 100
+    ) -> list[JobRecord]:
+        """Return a page of jobs, the latest first, those with a number below `before`."""
+        with self._database.read() as view:
+            rows = view.rows(
+                f"SELECT {JOB_COLUMNS} FROM job WHERE number < ? AND (? IS NULL OR tenant = ?) "
+                "ORDER BY number DESC LIMIT ?",
+                before, tenant, tenant, _check_page(limit),
+            )  # fmt: skip
+        return [read_job(row) for row in rows]
+
+    def count_active(self) -> dict[JobState, int]:
+        """Return how many jobs are in each state that is not final."""
+        query = "SELECT state, count(*) FROM job WHERE finished_ms IS NULL GROUP BY state"
+        with self._database.read() as view:
+            counts = {JobState(state): count for state, count in view.rows(query)}
+        return dict.fromkeys(ACTIVE_STATES, 0) | counts
+
     def read_events(self, job_id: str, after: int = 0, limit: int = 100) -> list[JobEvent]:
         """Return a page of a job's events, those with a number above `after`. Raises UnknownJob."""
         query = "SELECT * FROM event WHERE job = ? AND number > ? ORDER BY number LIMIT ?"
@@ -212,11 +261,11 @@ class JobQueue:
     def expire_due(self) -> list[str]:
         """End the jobs that did not start in time; return their ids."""
         with self._database.read() as view:
-            is_due = view.row(f"SELECT 1 FROM job WHERE {_IS_DUE}", view.now_ms)
+            is_due = view.row(f"SELECT 1 FROM {_EXPIRING} WHERE {_IS_DUE}", view.now_ms)
         if is_due is None:
             return []
         with self._database.write() as change:
-            query = f"SELECT {JOB_COLUMNS} FROM job WHERE {_IS_DUE} LIMIT ?"
+            query = f"SELECT {JOB_COLUMNS} FROM {_EXPIRING} WHERE {_IS_DUE} LIMIT ?"
             jobs = [read_job(row) for row in change.rows(query, change.now_ms, MAX_PAGE)]
             for job in jobs:
                 end_job(change, job, JobState.EXPIRED)
@@ -230,18 +279,24 @@ class JobQueue:
         most = most or Demand(checks.MAX_BYTES, checks.MAX_BYTES)
         with self._database.read() as view:
             accounts = view.rows(f"SELECT tenant, class FROM account AS other WHERE {IS_ACTIVE}")
-            rows = [
-                row
+            heads = [
+                tuple(row)
                 for tenant, job_class in accounts
                 for row in view.rows(
-                    f"SELECT {JOB_COLUMNS} FROM job WHERE finished_ms IS NULL AND "
+                    "SELECT number, events FROM job WHERE finished_ms IS NULL AND "
                     "state = 'queued' AND tenant = ? AND class = ? AND not_before_ms <= ? "
                     "AND device_bytes <= ? AND host_bytes <= ? ORDER BY rank_ms, number LIMIT ?",
                     tenant, job_class, view.now_ms, most.device_bytes, most.host_bytes,
                     per_account,
                 )
             ]  # fmt: skip
-        return [read_job(row) for row in rows]
+            # Every change of a job comes with an event, so a record with as many is the same.
+            known = self._waiting
+            self._waiting = {
+                head: known[head] if head in known else _read_number(view, head[0])
+                for head in heads
+            }
+            return list(self._waiting.values())
 
     def read_accounts(self) -> list[Account]:
         """Return the accounts with jobs that wait or run."""
@@ -278,16 +333,18 @@ class JobQueue:
         expires_s, demand = request.expires_after_s, request.demand
         expires_ms = None if expires_s is None else change.now_ms + round(expires_s * 1000)
         rank_ms = change.now_ms - request.priority * PRIORITY_MS
+        context = checks.dump_json(request.context, checks.MAX_DATA_BYTES, "context")
         for _ in range(_ID_ATTEMPTS):
             job_id = checks.check_text(self._new_id(), checks.ID, "id")
             taken = change.row("SELECT 1 FROM removed WHERE job = ?", job_id)
             if taken is None and change.change(
                 "INSERT OR IGNORE INTO job (id, tenant, class, priority, rank_ms, key, request, "
-                "sha256, device_bytes, host_bytes, seconds, state, not_before_ms, expires_ms, "
-                "submitted_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
+                "sha256, context, device_bytes, host_bytes, seconds, state, not_before_ms, "
+                "expires_ms, submitted_ms) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
                 job_id, request.tenant, request.job_class, request.priority, rank_ms, request.key,
-                text, sha256, demand.device_bytes, demand.host_bytes, float(demand.seconds),
-                change.now_ms, expires_ms, change.now_ms,
+                text, sha256, context, demand.device_bytes, demand.host_bytes,
+                float(demand.seconds), change.now_ms, expires_ms, change.now_ms,
             ):  # fmt: skip
                 return int(change.value("SELECT last_insert_rowid()"))
         raise FilmgateError(f"{_ID_ATTEMPTS} new ids of jobs exist already: the source of random "
@@ -298,7 +355,7 @@ class JobQueue:
         of_tenant = change.value(f"{query} AND tenant = ?", tenant)
         if of_tenant >= self._limits.waiting_per_tenant:
             raise QueueFull(f"{of_tenant} jobs of {tenant} wait, which is the most: try again when "
-                            "some are done")  # fmt: skip
+                            "some are done", of_tenant=True)  # fmt: skip
         waiting = change.value(query)
         if waiting >= self._limits.waiting:
             raise QueueFull(f"{waiting} jobs wait, which is the most: try again later")
@@ -310,14 +367,22 @@ class JobQueue:
             return view.rows(query, number, after, _check_page(limit))
 
 
+_EXPIRING = "job INDEXED BY job_expiring"  # SQLite would look at each job that waits
 _IS_DUE = "state = 'queued' AND finished_ms IS NULL AND epoch = 0 AND expires_ms <= ?"
 
 
-def _find_key(change: Transaction, request: JobRequest) -> tuple[int, str] | None:
-    row = change.row(
+def _find_earlier(view: Transaction, request: JobRequest, sha256: str) -> JobRecord | None:
+    row = request.key is not None and view.row(
         "SELECT number, sha256 FROM job WHERE tenant = ? AND key = ?", request.tenant, request.key
     )
-    return None if row is None else (row["number"], row["sha256"])
+    if not row:
+        return None
+    if row["sha256"] != sha256:
+        raise KeyReused(
+            f"the idempotency key {request.key!r} was used for another request: pass a new key, or "
+            "the same request"
+        )
+    return _read_number(view, row["number"])
 
 
 def _read_number(change: Transaction, number: int) -> JobRecord:

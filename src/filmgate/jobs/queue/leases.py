@@ -10,7 +10,16 @@ from typing import Any
 from filmgate.errors import BadSetting, JobConflict, LeaseLost, UnknownJob
 from filmgate.jobs.queue import checks
 from filmgate.jobs.queue.backoff import Uniform, compute_backoff_s
-from filmgate.jobs.queue.changes import add_event, charge, end_job, find_job, requeue
+from filmgate.jobs.queue.changes import (
+    add_event,
+    charge,
+    end_attempt,
+    end_job,
+    find_job,
+    make_storable,
+    requeue,
+)
+from filmgate.jobs.queue.connections import Connection
 from filmgate.jobs.queue.database import Database, Transaction
 from filmgate.jobs.queue.rows import JOB_COLUMNS, read_job, read_segment
 from filmgate.jobs.queue.values import (
@@ -34,18 +43,6 @@ HELD_JOBS = (
 MAX_CRASHES = 3  # without a segment between them: another worker would die as well
 MAX_LOSSES = 10  # of connections, whose cause may be the network, without a segment between them
 MAX_FAILURES = 3  # that were worth another try, without a segment between them
-
-
-@dataclass(slots=True)
-class _Worker:
-    """A connected worker: its lease, its latest progress and when that was."""
-
-    device: str
-    lease: Lease | None = None
-    step: int = -1
-    beat_s: float = 0.0
-    started_s: float = 0.0
-    charged_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class Leases:
         self, database: Database, monotonic_s: Callable[[], float], uniform: Uniform
     ) -> None:
         self._database, self._monotonic_s, self._uniform = database, monotonic_s, uniform
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, Connection] = {}
         self._unwritten: list[_Ending] = []
         self._recover()
 
@@ -82,7 +79,7 @@ class Leases:
         checks.check_text(device, checks.NAME, "device")
         if worker in self._workers:
             raise BadSetting(f"worker {worker} is connected already: give each connection a name")
-        self._workers[worker] = _Worker(device)
+        self._workers[worker] = Connection(device)
 
     def disconnect(
         self,
@@ -100,7 +97,7 @@ class Leases:
             raise BadSetting(f"a connection cannot end as {end}: report that before it ends")
         gone = self._workers.pop(worker, None)
         if gone and gone.lease:
-            report, seconds = _make_storable(crash, device_s)
+            report, seconds = make_storable(crash, device_s)
             self._unwritten.append(_Ending(gone.lease, end, seconds, report))
         self.settle()
 
@@ -138,7 +135,7 @@ class Leases:
             )  # fmt: skip
             add_event(change, job, "leased", epoch=lease.epoch, device=state.device)
         now_s = self._monotonic_s()
-        self._workers[worker] = _Worker(state.device, lease, -1, now_s, now_s, now_s)
+        self._workers[worker] = Connection.for_lease(state.device, lease, now_s)
         return lease
 
     def report_progress(self, lease: Lease, step: int) -> bool:
@@ -155,8 +152,16 @@ class Leases:
                 job = self._find_held(change, lease)
                 change.change("UPDATE job SET state = 'running' WHERE number = ?", job.number)
                 add_event(change, job, "running", epoch=lease.epoch)
-        worker.step, worker.beat_s = step, self._monotonic_s()
+        worker.beat(step, self._monotonic_s())
         return True
+
+    def expect_long_step(self, lease: Lease) -> None:
+        """Allow the next step as much time as loading, such as joining all segments.
+
+        Raises LeaseLost.
+        """
+        worker = self._require(lease)
+        worker.is_in_long_step, worker.beat_s = True, self._monotonic_s()
 
     def record_event(self, lease: Lease, kind: str, **data: object) -> None:
         """Add an event that the worker reports, such as progress to show. Raises LeaseLost."""
@@ -194,6 +199,20 @@ class Leases:
             add_event(change, job, "segment", number=segment.number, frames=segment.frames)
         worker.beat_s = worker.charged_s = self._monotonic_s()
 
+    def rewind(self, lease: Lease, segments: int) -> None:
+        """Remove the segments from number `segments` on: their files are damaged or gone.
+
+        Raises LeaseLost; JobConflict if there are fewer.
+        """
+        self._require(lease)
+        with self._database.write() as change:
+            job = self._find_held(change, lease)
+            if not 0 <= segments <= job.segments:
+                raise JobConflict(f"job {job.id} has {job.segments} segments, not {segments}")
+            change.change("DELETE FROM segment WHERE job = ? AND number >= ?", job.number, segments)
+            change.change("UPDATE job SET segments = ? WHERE number = ?", segments, job.number)
+            add_event(change, job, "rewound", segments=segments)
+
     def finish(
         self, lease: Lease, segments: int, result: Mapping[str, Any], device_s: float = 0.0
     ) -> None:
@@ -210,7 +229,7 @@ class Leases:
             if segments != job.segments:
                 raise JobConflict(f"the result of job {job.id} has {segments} segments, and "
                                   f"{job.segments} are stored: add them first")  # fmt: skip
-            _end_attempt(change, job, AttemptEnd.DONE, None)
+            end_attempt(change, job, AttemptEnd.DONE, None)
             charge(change, job, device_s)
             end_job(change, job, JobState.DONE, result=result)
         self._release(lease)
@@ -225,6 +244,25 @@ class Leases:
         self._require(lease)
         checks.check_text(reason, checks.WORD, "reason")
         self._end(_Ending(lease, AttemptEnd.FAILED, device_s, None, reason, message, may_retry))
+        self._release(lease)
+
+    def postpone(
+        self, lease: Lease, reason: str, message: str, delay_s: float, device_s: float = 0.0
+    ) -> None:
+        """End the attempt without fault of the job, such as on a full disk; it waits `delay_s`.
+
+        Raises LeaseLost.
+        """
+        self._require(lease)
+        checks.check_text(reason, checks.WORD, "reason")
+        with self._database.write() as change:
+            job = self._find_held(change, lease)
+            end_attempt(change, job, AttemptEnd.YIELDED, None)
+            charge(change, job, device_s)
+            if job.is_cancel_requested:
+                end_job(change, job, JobState.CANCELLED)
+            else:
+                requeue(change, job, delay_s, reason=reason, message=message[: checks.MAX_TEXT])
         self._release(lease)
 
     def give_back(self, lease: Lease, device_s: float = 0.0) -> None:
@@ -266,8 +304,7 @@ class Leases:
         return [
             worker.lease
             for worker in self._workers.values()
-            if worker.lease
-            and now_s - worker.beat_s >= (loading_s if worker.step < 0 else running_s)
+            if worker.lease and worker.is_silent(now_s, loading_s, running_s)
         ]
 
     def _is_finished(self, lease: Lease) -> bool:
@@ -276,7 +313,7 @@ class Leases:
             return job.state is JobState.DONE and job.epoch == lease.epoch
         return False
 
-    def _require(self, lease: Lease) -> _Worker:
+    def _require(self, lease: Lease) -> Connection:
         worker = self._workers.get(lease.worker)
         if worker is None or worker.lease != lease:
             raise _explain_lost(lease)
@@ -290,7 +327,7 @@ class Leases:
 
     def _release(self, lease: Lease) -> None:
         worker = self._workers[lease.worker]
-        self._workers[lease.worker] = _Worker(worker.device)
+        self._workers[lease.worker] = Connection(worker.device)
 
     def _end(self, ending: _Ending) -> None:
         with self._database.write() as change:
@@ -300,7 +337,7 @@ class Leases:
     def _end_held(self, change: Transaction, job: JobRecord, ending: _Ending) -> None:
         """End an attempt that did not finish its job, and choose what the job does next."""
         end = ending.end
-        _end_attempt(change, job, end, ending.crash)
+        end_attempt(change, job, end, ending.crash)
         charge(change, job, ending.device_s)
         if job.is_cancel_requested:
             end_job(change, job, JobState.CANCELLED)
@@ -334,30 +371,6 @@ class Leases:
             for job in map(read_job, change.rows(HELD_JOBS)):
                 lease = Lease(job.id, job.epoch, job.worker or "")
                 self._end_held(change, job, _Ending(lease, AttemptEnd.STOPPED))
-
-
-def _end_attempt(
-    change: Transaction, job: JobRecord, end: AttemptEnd, crash: Mapping[str, Any] | None
-) -> None:
-    text = checks.dump_json(crash or {}, checks.MAX_DATA_BYTES, "crash report")
-    change.change(
-        "UPDATE attempt SET ended_ms = ?, end = ?, crash = ? WHERE job = ? AND epoch = ?",
-        change.now_ms, end, text, job.number, job.epoch,
-    )  # fmt: skip
-
-
-def _make_storable(
-    crash: Mapping[str, Any] | None, device_s: float
-) -> tuple[Mapping[str, Any], float]:
-    """Return a crash report and a time that can be stored: a dead worker's may be anything."""
-    try:
-        checks.dump_json(crash or {}, checks.MAX_DATA_BYTES, "crash report")
-    except BadSetting as error:
-        crash = {"unreadable": str(error)}
-    try:
-        return crash or {}, checks.check_number(device_s, checks.MAX_SECONDS, "device_s")
-    except BadSetting:
-        return crash or {}, 0.0
 
 
 def _is_stored(change: Transaction, job: JobRecord, segment: Segment) -> bool:

@@ -95,5 +95,7 @@ _FIRST = (
     "CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), now_ms INTEGER NOT NULL) STRICT",
     "INSERT INTO clock VALUES (1, 0)",
 )
+# What is stored with a request and is no part of it: its plan, who asked.
+_CONTEXT = ("ALTER TABLE job ADD COLUMN context TEXT NOT NULL DEFAULT '{}'",)
 # Step N leads from version N to N + 1. A step that was released is never changed.
-STEPS = (_FIRST,)
+STEPS = (_FIRST, _CONTEXT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -71,6 +71,7 @@ class JobRequest:
     `job`: its definition, as JSON. `key`: the client's idempotency key; the same key and request
     is the same job. `priority`: among the tenant's own jobs, larger first; each step is worth a
     minute of waiting. `expires_after_s`: how long it may wait for its first start; None: for ever.
+    `context`: stored with it, and like `demand` not part of what makes two requests the same.
     """
 
     tenant: str
@@ -80,6 +81,7 @@ class JobRequest:
     key: str | None = None
     expires_after_s: float | None = None
     demand: Demand = Demand()
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

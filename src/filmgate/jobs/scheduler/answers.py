@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from filmgate.jobs.queue.values import Demand, JobRecord
@@ -51,7 +51,19 @@ def answer(
     return _estimate(policy, situation, job)
 
 
+def estimate_starts(policy: Policy, situation: Situation) -> dict[str, Later]:
+    """Return position and predicted start of each waiting job in the situation, by its id."""
+    return {job.id: later for job, later in _iter_starts(policy, situation)}
+
+
 def _estimate(policy: Policy, situation: Situation, job: JobRecord) -> Later:
+    for head, later in _iter_starts(policy, situation):
+        if head.id == job.id:
+            return later
+    return Later(len(situation.waiting), None)
+
+
+def _iter_starts(policy: Policy, situation: Situation) -> Iterator[tuple[JobRecord, Later]]:
     """Let the jobs run in their order, each for its predicted seconds on the first free worker.
 
     Memory is not part of it, nor what comes later: it is an estimate.
@@ -65,10 +77,8 @@ def _estimate(policy: Policy, situation: Situation, job: JobRecord) -> Later:
         head = lines.pop()
         if head is None:
             break
-        if head.id == job.id:
-            return Later(position, free_s[0] if free_s else None)
+        yield head, Later(position, free_s[0] if free_s else None)
         seconds = head.demand.seconds or policy.quantum_s
         lines.charge(head, seconds)
         if free_s:
             heapq.heapreplace(free_s, free_s[0] + seconds)
-    return Later(len(situation.waiting), free_s[0] if free_s else None)

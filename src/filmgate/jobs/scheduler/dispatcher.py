@@ -61,8 +61,11 @@ class Dispatcher:
         silence: Silence | None = None,
         decide: Callable[[Machine, Policy, Situation, frozenset[str]], Decisions] = decide,
     ) -> None:
-        """`decide` makes the decisions; others are for comparison."""
-        self._queue, self._machine, self._executor = queue, machine, executor
+        """`decide` makes the decisions; others are for comparison.
+
+        `machine` may be set again later, as what is resident changes.
+        """
+        self._queue, self.machine, self._executor = queue, machine, executor
         self._policy, self._silence = policy or Policy(), silence or Silence()
         self._decide = decide
         self._asked: dict[str, set[Lease]] = {"yield": set(), "cancel": set(), "kill": set()}
@@ -76,7 +79,7 @@ class Dispatcher:
         if self._stop_workers(situation):
             situation = self.read_situation()
         yielding = frozenset(lease.job_id for lease in self._asked["yield"])
-        decisions = self._decide(self._machine, self._policy, situation, yielding)
+        decisions = self._decide(self.machine, self._policy, situation, yielding)
         for job_id in decisions.yields:
             self._ask("yield", situation.held[job_id].lease, self._executor.ask_to_yield)
         for start in decisions.starts:
@@ -84,7 +87,7 @@ class Dispatcher:
 
     def read_situation(self, per_account: int = 4) -> Situation:
         """Return the queue as the scheduler sees it."""
-        queue, machine = self._queue, self._machine
+        queue, machine = self._queue, self.machine
         usable = max((device.usable_bytes for device in machine.devices), default=0)
         most = Demand(usable, machine.usable_host_bytes)
         return Situation(

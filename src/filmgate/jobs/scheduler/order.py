@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -62,6 +63,12 @@ class WaitingLines:
             self._lines.setdefault((job.tenant, job.job_class), deque()).append(job)
         self._accounts = {(a.tenant, a.job_class): a for a in situation.accounts}
         self._usage = dict.fromkeys(JobClass, 0.0) | dict(situation.class_usage)
+        # Lines by rank. What is charged is pushed again, and its older rank is dropped when met.
+        self._ranked: dict[JobClass, list[tuple[tuple[float, int], Line]]] = {
+            job_class: [] for job_class in JobClass
+        }
+        for line in self._lines:
+            self._push(line)
         self._live, self._workers = 0, len(situation.idle)
         for job, held in situation.pair_running():
             self._workers += 1
@@ -78,18 +85,22 @@ class WaitingLines:
         self._accounts[job.tenant, job.job_class] = replace(
             account, virtual_s=account.virtual_s + device_s / account.weight
         )
+        self._push((job.tenant, job.job_class))
         self._usage[job.job_class] += device_s
         self._live += job.job_class is JobClass.LIVE
 
     def pop(self) -> JobRecord | None:
         """Remove and return the job whose turn it is, None if no job waits."""
         for job_class in self.order_classes():
-            lines = [line for line in self._lines if line[1] is job_class]
-            if lines:
-                line = min(lines, key=self._rank)
+            ranked = self._ranked[job_class]
+            while ranked:
+                rank, line = heapq.heappop(ranked)
+                if line not in self._lines or rank != self._rank(line):
+                    continue
                 job = self._lines[line].popleft()
                 if not self._lines[line]:
                     del self._lines[line]
+                self._push(line)
                 return job
         return None
 
@@ -117,6 +128,10 @@ class WaitingLines:
     def is_overdue(self, job: JobRecord) -> bool:
         """Return whether the job's account has waited too long for a turn."""
         return self._find_late_s(job) > 0
+
+    def _push(self, line: Line) -> None:
+        if line in self._lines:
+            heapq.heappush(self._ranked[line[1]], (self._rank(line), line))
 
     def _rank(self, line: Line) -> tuple[float, int]:
         """Return what the line with the lowest one is next by.

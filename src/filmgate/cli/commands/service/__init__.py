@@ -1,0 +1,1 @@
+"""Commands for clients of a service."""

@@ -1,0 +1,1 @@
+"""Files that clients upload: stored, checked and removed."""

@@ -1,0 +1,57 @@
+"""What a worker does before its first job: try its device, load the networks that are pinned."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from filmgate.core.frame import StreamSpec
+from filmgate.core.model_cache import ModelCache
+from filmgate.errors import BadSetting, FilmgateError, NotLoaded
+from filmgate.service.worker.warm_models import WarmModels
+from filmgate.tasks.job_config import task_from
+from filmgate.tasks.model_task import ModelTask
+
+_SOME_STREAM = StreamSpec(
+    width=640, height=480, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p"
+)
+
+
+def try_device(device: str) -> None:
+    """Compute something on a GPU. Raises NotLoaded if that fails or is wrong.
+
+    On the CPU nothing is tried: torch is loaded by the first job that needs it, or by a pin.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    kind = "cuda" if device.startswith("cuda") else device
+    try:
+        ones = torch.ones((64, 64), device=kind)
+        total = float((ones @ ones).sum())
+    except RuntimeError as error:
+        raise NotLoaded(f"{device} cannot be used: {error!s:.300}") from error
+    if total != 64.0**3:
+        raise NotLoaded(f"{device} computes wrongly: the sum of a product is {total}, wanted "
+                        f"{64.0**3}. Check the GPU and its driver")  # fmt: skip
+
+
+def load_pins(pins: tuple[str, ...], models: WarmModels) -> tuple[str, ...]:
+    """Load the networks of tasks such as upscale or upscale:diffvsr; return what failed."""
+    failed = []
+    for pin in pins:
+        try:
+            with models.pin():
+                _load(pin, models)
+        except FilmgateError as error:
+            failed.append(f"{pin} could not be loaded: {error}")
+    return tuple(failed)
+
+
+def _load(pin: str, models: ModelCache) -> None:
+    """Build the stages of a task for some stream: that loads its networks into the cache."""
+    name, _, model = pin.partition(":")
+    task = task_from({"task": name, **({"model": model} if model else {})})
+    if not isinstance(task, ModelTask):
+        raise BadSetting(f"{name} has no model: omit it, or name a task with one")
+    task.stages(_SOME_STREAM, models)

@@ -1,0 +1,69 @@
+"""Loaded networks that a worker keeps from job to job, with those that it never drops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from filmgate.core.instrumentation.memory import get_loaded_cuda, list_used_devices
+from filmgate.core.model_cache import ModelCache
+
+T = TypeVar("T")
+
+
+class WarmModels(ModelCache):
+    """A cache that knows which networks were used last, and which are pinned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._order: dict[Hashable, None] = {}  # of use, the latest last
+        self._pinned: set[Hashable] = set()
+        self._is_pinning = False
+        self.pinned_bytes = 0
+
+    def load(
+        self,
+        loader: Callable[..., T],
+        path: Path,
+        *settings: Hashable,
+        files: Iterable[Path] | None = None,
+    ) -> T:
+        """Return a network, loaded once; see `ModelCache.load`."""
+        files = None if files is None else tuple(files)
+        network = super().load(loader, path, *settings, files=files)
+        key = self.make_key(loader, path, settings, files)
+        self._order.pop(key, None)
+        self._order[key] = None
+        if self._is_pinning:
+            self._pinned.add(key)
+        return network
+
+    @contextmanager
+    def pin(self) -> Iterator[None]:
+        """Keep for ever what is loaded inside the `with`."""
+        before, self._is_pinning = measure_device_bytes(), True
+        try:
+            yield
+        finally:
+            self._is_pinning = False
+            self.pinned_bytes += max(0, measure_device_bytes() - before)
+
+    def release(self, most_bytes: int) -> int:
+        """Drop networks that are not pinned, the longest unused first, until the device's memory
+        in use is at most `most_bytes`; return how many were dropped."""
+        dropped = 0
+        for key in [key for key in self._order if key not in self._pinned]:
+            if measure_device_bytes() <= most_bytes:
+                break
+            self._order.pop(key)
+            self.drop(key)
+            dropped += 1
+        return dropped
+
+
+def measure_device_bytes() -> int:
+    """Return what torch has allocated on the CUDA devices of this process; 0 without one."""
+    cuda = get_loaded_cuda()
+    return sum(int(cuda.memory_allocated(k)) for k in list_used_devices(cuda)) if cuda else 0

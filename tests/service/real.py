@@ -1,0 +1,147 @@
+"""A service with real worker processes, for tests of what can go wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from filmgate.core.instrumentation.fault_injection import VARIABLE
+from filmgate.jobs.queue.values import FINAL_STATES
+from filmgate.service.job_service import JobService
+from filmgate.service.schema import JobDefinition
+from filmgate.service.settings import ServiceSettings
+from filmgate.service.supervisor.worker_handle import WorkerHandle
+from filmgate.service.views import JobView
+from tests.service.fakes import PLAN, FixedPlanner
+from tests.videos import Video, make
+
+FRAMES, SEGMENT = 96, "1"  # of the clip, 24 frames each
+WAIT_S = 60.0
+
+
+@cache
+def _read_clip(frames: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return make(Video(frames=frames), Path(folder) / "clip.mp4").read_bytes()
+
+
+def make_clip(folder: Path, frames: int = FRAMES) -> Path:
+    """Write a clip of 64 x 48 pixels, 25 frames per second, always the same bytes."""
+    path = folder / f"clip-{frames}.mp4"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_read_clip(frames))
+    return path
+
+
+def make_job(clip: Path, **fields: Any) -> JobDefinition:
+    """Return a job that re-encodes the clip in segments of a second."""
+    limits = {"segment": SEGMENT, "threads": 1, "chunk": 4, **fields.pop("limits", {})}
+    return JobDefinition.from_json({"source": {"path": str(clip)}, "limits": limits, **fields})
+
+
+@contextmanager
+def open_service(folder: Path, **settings: Any) -> Iterator[JobService]:
+    """Run a service with one worker process on the CPU; nothing is planned."""
+    own = ServiceSettings(folder=folder, devices=("cpu",), **settings)
+    planner = FixedPlanner(replace(PLAN, host_bytes=50_000_000))
+    with JobService(own, planner=planner) as service:
+        yield service
+
+
+def wait_until(service: JobService, job_id: str, is_done: Callable[[JobView], bool]) -> JobView:
+    """Return the job when the condition holds. Fails after a minute."""
+    end_s = monotonic() + WAIT_S
+    while monotonic() < end_s:
+        view = service.get(job_id)
+        if is_done(view):
+            return view
+        service.wait_for_change(job_id, view.events, 1.0)
+    raise AssertionError(
+        f"{view.state} {view.reason} {view.message}\n{list_events(service, job_id)}"
+    )
+
+
+def finish(service: JobService, job_id: str) -> JobView:
+    """Wait for the end of a job."""
+    return wait_until(service, job_id, lambda view: view.state in FINAL_STATES)
+
+
+def list_events(service: JobService, job_id: str, kind: str = "") -> list[Any]:
+    """Return the events of a job as (kind, data), or the data of those of one kind."""
+    events = service.read_events(job_id, 0, 1000)
+    if kind:
+        return [dict(event.data) for event in events if event.kind == kind]
+    return [(event.kind, dict(event.data)) for event in events]
+
+
+def hash_result(service: JobService, job_id: str) -> str:
+    """Return the SHA-256 of a result as it is on the disk."""
+    result = service.open_result(job_id)
+    found = hashlib.sha256(result.path.read_bytes()).hexdigest()
+    assert found == result.sha256
+    return found
+
+
+@cache
+def _find_undisturbed(folder: Path, frames: int) -> str:
+    with open_service(folder) as service:
+        job = service.submit("ann", make_job(make_clip(folder, frames))).job
+        finish(service, job.id)
+        return hash_result(service, job.id)
+
+
+def find_undisturbed(tmp_path_factory: pytest.TempPathFactory, frames: int = FRAMES) -> str:
+    """Return the hash of the result that nothing disturbed; it is made once."""
+    return _find_undisturbed(tmp_path_factory.getbasetemp() / "undisturbed", frames)
+
+
+def set_faults(monkeypatch: pytest.MonkeyPatch, *faults: str) -> None:
+    """Give the first workers, in their order, a fault each; later ones have none."""
+    left, spawn = list(faults), WorkerHandle.spawn
+
+    def spawn_with_fault(*arguments: Any) -> WorkerHandle:
+        fault = left.pop(0) if left else ""
+        with pytest.MonkeyPatch.context() as patch:
+            if fault:
+                patch.setenv(VARIABLE, fault)
+            return spawn(*arguments)
+
+    monkeypatch.setattr(WorkerHandle, "spawn", spawn_with_fault)
+
+
+def pause(seconds: float) -> None:
+    """Let time pass."""
+    threading.Event().wait(seconds)
+
+
+def check_nothing_left(service_folder: Path) -> None:
+    """Fail if a stopped service has left processes, temporary files or runs of jobs that ended."""
+    import psutil
+
+    children = [
+        child for child in psutil.Process().children(recursive=True)
+        if "resource_tracker" not in " ".join(child.cmdline())
+    ]  # fmt: skip
+    _, alive = psutil.wait_procs(children, 5)
+    assert not alive, f"processes are left: {alive}"
+    files = [path for path in service_folder.rglob("*") if path.is_file()]
+    hidden = [path for path in files if path.name.startswith(".")]
+    assert not hidden, f"hidden files are left: {hidden}"
+    runs = [path for path in service_folder.rglob("run") if path.is_dir()]
+    assert not runs, f"runs are left: {runs}"
+
+
+IS_POSIX = sys.platform != "win32" and os.name == "posix"

@@ -1,0 +1,1 @@
+"""Tests of what starts, watches and ends the processes of a service."""
