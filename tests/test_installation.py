@@ -10,7 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from filmgate.errors import Exit
-from filmgate.installation import advise_install, explain_system_error
+from filmgate.installation import advise_install, explain_system_error, read_version
+
+
+@pytest.mark.parametrize("name", ["filmgate", "av", "numpy", "pydantic", "torch", "safetensors"])
+def test_version_is_that_of_the_metadata(name: str) -> None:
+    assert read_version(name) == metadata.version(name)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
+    from filmgate.backends.spawn import Workers
     from filmgate.core.events import (
         Committed,
         Died,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from filmgate.core.job import Job, SinkFile, SourceFile, Task
     from filmgate.core.model_cache import ModelCache
     from filmgate.core.plan import Plan
+    from filmgate.core.run import FrameWatch
     from filmgate.core.snapshot import Snapshot
     from filmgate.errors import FilmgateError
     from filmgate.jobs.options import ResumeOptions
@@ -140,23 +142,26 @@ def events(
     resume_options: ResumeOptions | None = None,
     limits: Limits | None = None,
     trace: Path | None = None,
-    worker: bool = False,
+    worker: bool | Workers = False,
     skip_bad: bool = False,
     models: ModelCache | None = None,
+    watch: FrameWatch | None = None,
 ) -> Generator[Event, None, None]:
     """Run a job, or resume it, and yield its events; closing the generator stops the run cleanly.
 
     `limits` choose the plan if none is given. `trace` is a file for ui.perfetto.dev. With `worker`
-    the job runs in a child process, whose crash does not end the run; `skip_bad` replaces frames
-    that crash it repeatedly. Networks are taken from `models`, except in a worker, and stay in it
-    for the next job. Raises FilmgateError.
+    the job runs in a child process, whose crash does not end the run (`Workers` can start it before
+    the job is known); `skip_bad` replaces frames that crash it repeatedly. Networks are taken from
+    `models`, except in a worker, and stay in it for the next job; `watch`, which sees the frames,
+    is not called in a worker. Raises FilmgateError.
     """
     from functools import partial
 
     run_here = partial(_run_here, resume_options=resume_options, limits=limits, trace=trace)
     if not worker:
-        return run_here(job, plan, models=models)
-    return _run_in_worker(job, plan, run_here, resume_options, skip_bad)
+        return run_here(job, plan, models=models, watch=watch)
+    workers = None if worker is True else worker
+    return _run_in_worker(job, plan, run_here, resume_options, skip_bad, workers)
 
 
 def _run_in_worker(
@@ -165,6 +170,7 @@ def _run_in_worker(
     run_here: Any,
     resume_options: ResumeOptions | None,
     skip_bad: bool,
+    workers: Workers | None,
 ) -> Generator[Event, None, None]:
     """Run a job in a child process; remove what one that dies after its run has left."""
     from contextlib import suppress
@@ -175,7 +181,9 @@ def _run_in_worker(
     from filmgate.jobs.options import ResumeOptions, explain_not_resumable
 
     resumable = explain_not_resumable(job) is None
-    run = worker.run(job, plan, runner=run_here, resumable=resumable, skip_bad=skip_bad)
+    run = worker.run(
+        job, plan, runner=run_here, resumable=resumable, skip_bad=skip_bad, workers=workers
+    )
     ended = yield from run
     if resumable and not ended:
         directory = (resume_options or ResumeOptions()).find_directory(Path(job.sink.path))

@@ -3,17 +3,23 @@
     FilmgateError                      3  internal: a bug, or the machine failed
     ├── UserError                      2  settings or files that the user can change
     │   ├── BadSetting                    an invalid value, or two that contradict each other
+    │   │   └── BadField               2  one in a JSON document; `pointer` says where
     │   ├── BadInput                      not a video, damaged, or it ends too early
     │   ├── Unsupported                   a valid video, but not for what was asked
     │   ├── OutputExists                  the result would overwrite a file
     │   ├── DoesNotFit                    no plan keeps the memory budget
     │   ├── BadWeights                    a weights file is missing, damaged or another model's
     │   ├── JobConflict                   the job is in another state, or another one, than assumed
-    │   └── UnknownJob                    the queue has no such job, or not any more
+    │   │   └── KeyReused              2  an idempotency key came with another request before
+    │   ├── UnknownJob                    the queue has no such job, or not any more
+    │   ├── UnknownUpload                 a service has no such upload
+    │   └── UploadQuota                   a client's uploads take all the space that it may use
     ├── Busy                          75  another process works on the same result or queue
     ├── QueueFull                     75  the queue takes no more jobs at this moment
     ├── LeaseLost                      3  a worker's lease has ended: what it reports is refused
+    ├── NotPlanned                     3  what a job takes could not be predicted
     ├── NotFetched                     3  a download did not finish; what arrived is kept
+    ├── NotConnected                   3  a service cannot be reached, or failed
     ├── NotLoaded                      3  a library cannot be loaded, or the system gives no memory
     ├── OutOfMemory                    3  one stage's batch did not fit; its state is still valid
     ├── DiskFull                       3  the disk is full or failed; committed work is kept
@@ -74,6 +80,14 @@ class BadSetting(UserError):
     """A setting is invalid, or contradicts another."""
 
 
+class BadField(BadSetting):
+    """A setting in a JSON document is invalid; `pointer` (RFC 6901) says where, "": everywhere."""
+
+    def __init__(self, message: str, pointer: str) -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
 class BadInput(UserError):
     """The input is not a video, is damaged, or ends too early."""
 
@@ -102,12 +116,24 @@ class JobConflict(UserError):
     """A job of the queue is not in a state, or not the request, that the caller assumed."""
 
 
+class KeyReused(JobConflict):
+    """An idempotency key was used for another request before."""
+
+
 class UnknownJob(UserError):
     """The queue has no job of this name; `was_removed`: it had one, which was removed."""
 
     def __init__(self, message: str, was_removed: bool = False) -> None:
         super().__init__(message)
         self.was_removed = was_removed
+
+
+class UnknownUpload(UserError):
+    """A service has no upload of this id, or it is another client's."""
+
+
+class UploadQuota(UserError):
+    """A client's uploads take all the space, or are as many, as it may have."""
 
 
 class Busy(FilmgateError):
@@ -117,17 +143,32 @@ class Busy(FilmgateError):
 
 
 class QueueFull(FilmgateError):
-    """The queue takes no more jobs now, of one tenant or at all; trying later can succeed."""
+    """The queue takes no more jobs now, of one tenant or at all.
+
+    Trying again in `retry_after_s` can succeed. `of_tenant`: it is the tenant's own limit.
+    """
 
     exit_code = Exit.BUSY
+
+    def __init__(self, message: str, retry_after_s: float = 30.0, of_tenant: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after_s, self.of_tenant = retry_after_s, of_tenant
 
 
 class LeaseLost(FilmgateError):
     """A worker's lease on a job has ended: its segments and its result are refused."""
 
 
+class NotPlanned(FilmgateError):
+    """What a job takes could not be predicted: it took too long, or the process for it died."""
+
+
 class NotFetched(FilmgateError):
     """A download did not finish: network, disk, or offline; what arrived is kept."""
+
+
+class NotConnected(FilmgateError):
+    """A service cannot be reached, failed, or is none; trying later can succeed."""
 
 
 class NotLoaded(FilmgateError):

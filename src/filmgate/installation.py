@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,18 @@ def advise_install(extra: str = "") -> str:
         commit = f"@{version['commit_id']}" if version.get("commit_id") else ""
         return f"pip install 'filmgate{part} @ {version['vcs']}+{url}{commit}'"
     return f"pip install 'filmgate{part}{' @ ' + url if url else ''}'"
+
+
+def read_version(name: str) -> str:
+    """Return the version of an installed library, without parsing all that its metadata say.
+
+    Raises importlib.metadata.PackageNotFoundError.
+    """
+    from importlib.metadata import distribution
+
+    installed = distribution(name)
+    found = re.match(r"(?:[^\n]+\n)*?Version: *(\S+)", installed.read_text("METADATA") or "")
+    return found[1] if found else installed.version
 
 
 def explain_system_error(error: BaseException) -> FilmgateError | None:

@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import psutil
 import pytest
 
 import filmgate as fg
-from filmgate.backends import spawn, worker
+from filmgate.backends import worker
+from filmgate.backends.spawn import Workers
 from filmgate.core.job import Job
 from tests.backends.test_worker import JOB, collect, die_once, scripted
 from tests.house.tree import ROOT
-from tests.processes import KILL, KILLED
+from tests.processes import KILL, KILLED, NEW_GROUP
 
 
 def report_pid(
@@ -34,51 +36,52 @@ def fail() -> None:
     raise ImportError("no such library")
 
 
-def run() -> tuple[int, bool]:
-    """Run a job; return the number of its process, and whether that had called `load`."""
-    events, error = collect(job=JOB, runner=report_pid)
+def run(workers: Workers) -> tuple[int, bool]:
+    """Return the number of the process that ran a job, and whether it had called `load`."""
+    events, error = collect(job=JOB, runner=report_pid, workers=workers)
     assert error is None
     (warned,) = [event for event in events if isinstance(event, fg.Warned)]
     pid, loaded = warned.message.split()
     return int(pid), loaded == "True"
 
 
-def started_pid() -> int:
-    (child,) = spawn._started_early
-    assert child.process.pid is not None
-    return child.process.pid
+def start(workers: Workers, preload: Callable[[], object]) -> int:
+    """Start a process early and return its number."""
+    workers.start_early(preload)
+    assert workers._early is not None
+    assert workers._early.process.pid is not None
+    return workers._early.process.pid
 
 
 def test_first_job_runs_in_it_and_the_next_in_another() -> None:
-    with spawn.start_early(load):
-        early = started_pid()
-        assert run() == (early, True)
-        other, loaded = run()
+    with Workers() as workers:
+        early = start(workers, load)
+        assert run(workers) == (early, True)
+        other, loaded = run(workers)
     assert other != early
     assert not loaded
     assert not psutil.pid_exists(early)
 
 
 def test_without_a_job_it_is_killed() -> None:
-    with spawn.start_early(load):
-        early = started_pid()
+    with Workers() as workers:
+        early = start(workers, load)
     assert not psutil.pid_exists(early)
-    assert spawn._started_early == []
 
 
 @pytest.mark.slow
 def test_preload_that_fails_is_left_to_the_job() -> None:
-    with spawn.start_early(fail):
-        early = started_pid()
-        assert run() == (early, False)
+    with Workers() as workers:
+        early = start(workers, fail)
+        assert run(workers) == (early, False)
 
 
 @pytest.mark.slow
 def test_killed_before_its_job_it_is_replaced() -> None:
-    with spawn.start_early(load):
-        os.kill(started_pid(), KILL)
-        spawn._started_early[0].process.join(10)
-        events, error = collect(job=JOB, runner=die_once, resumable=True)
+    with Workers() as workers:
+        early = start(workers, load)
+        os.kill(early, KILL)
+        events, error = collect(job=JOB, runner=die_once, resumable=True, workers=workers)
     assert error is None
     assert isinstance(events[0], fg.Died)
     assert isinstance(events[-1], fg.Done)
@@ -86,32 +89,81 @@ def test_killed_before_its_job_it_is_replaced() -> None:
 
 @pytest.mark.slow
 def test_job_that_cannot_be_sent_leaves_no_process() -> None:
-    with spawn.start_early(load):
-        early = started_pid()
+    with Workers() as workers:
+        early = start(workers, load)
         with pytest.raises(Exception, match=r"pickle|local object"):
-            list(worker.run(JOB, runner=lambda *_, **__: None))  # type: ignore[arg-type]
+            list(worker.run(JOB, runner=lambda *_, **__: None, workers=workers))  # type: ignore[arg-type]
         assert not psutil.pid_exists(early)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("preload", ["load", "wait_long"])
-def test_it_ends_with_a_killed_parent(preload: str, tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(f"""
-import os
-from filmgate.backends import spawn
-from tests.backends.test_spawn import {preload}
-if __name__ == "__main__":
-    with spawn.start_early({preload}):
-        print(spawn._started_early[0].process.pid, flush=True)
+# What the parent does; it prints the number of its child first.
+DEATHS = {
+    "before its child knows what to do": """
+    before = silent_process._start
+    def start_and_die(*arguments):
+        print(before(*arguments), flush=True)
         os.kill(os.getpid(), 9)
-""")
-    result = subprocess.run(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    silent_process._start = start_and_die
+    Workers().start_early(load)
+""",
+    "while its child starts": "die(load, 0)",
+    "while its child imports": "die(wait_long, 0.3)",
+    "while its child waits": "die(load, 0.5)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("death", DEATHS)
+def test_killed_parent_leaves_neither_a_process_nor_a_traceback(death: str, tmp_path: Path) -> None:
+    result = run_parent(DEATHS[death], tmp_path)
     assert result.returncode == KILLED
-    child = int(result.stdout)
+    assert result.stderr == ""
+    check_end(int(result.stdout))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no signal for a group of processes")
+@pytest.mark.parametrize("delay", [0, 0.01, 0.03, 0.1, 0.3])
+def test_ctrl_c_while_a_child_starts_is_left_to_its_parent(delay: float, tmp_path: Path) -> None:
+    code = f"""
+    signal.signal(signal.SIGINT, lambda *_: None)  # a child does not inherit it
+    workers = Workers()
+    print(start(workers, load))
+    time.sleep({delay})
+    os.killpg(0, signal.SIGINT)
+    collect(job=JOB, runner=report_pid, workers=workers)
+"""
+    result = run_parent(code, tmp_path)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    check_end(int(result.stdout))
+
+
+def run_parent(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program that starts a child; it and its child have their own group of processes."""
+    script = folder / "parent.py"
+    script.write_text(
+        "import os, signal, time\n"
+        "from filmgate.backends import silent_process\n"
+        "from filmgate.backends.spawn import Workers\n"
+        "from tests.backends.test_spawn import *\n"
+        f'if __name__ == "__main__":\n    {code.strip()}\n'
+    )
+    return subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=NEW_GROUP,
+    )  # fmt: skip
+
+
+def die(preload: Callable[[], object], delay: float) -> None:
+    """Start a child, and be killed some seconds later."""
+    print(start(Workers(), preload), flush=True)
+    time.sleep(delay)
+    os.kill(os.getpid(), KILL)
+
+
+def check_end(child: int) -> None:
+    """Fail if a process does not end."""
     with suppress(psutil.NoSuchProcess):
         psutil.Process(child).wait(timeout=20)
     assert not psutil.pid_exists(child)
@@ -119,6 +171,4 @@ if __name__ == "__main__":
 
 def wait_long() -> None:
     """Import for a second."""
-    import time
-
     time.sleep(1)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +111,7 @@ def find_death(events: list[fg.Event]) -> fg.Died:
 
 @pytest.fixture(autouse=True)
 def check_nothing_is_left() -> Generator[None, None, None]:
-    """Check that no process, descriptor or thread is left, except the tracker of Python."""
-    if sys.platform != "win32":
-        resource_tracker.ensure_running()
+    """Check that no process, descriptor or thread is left."""
     me = psutil.Process()
     before, threads = processes.count_descriptors(me), threading.active_count()
     children = {child.pid for child in me.children(recursive=True)}

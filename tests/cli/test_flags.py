@@ -35,15 +35,15 @@ def test_every_field_of_task_model_input_and_output_is_a_flag(
     words = ("interpolate in.mp4 out.mkv --factor 5/2 --slow 2 --sound drop --ends drop "
              "--model film --device cpu --weights w --dtype bfloat16 --tile 64 --stream 3 "
              "--start 1.5 --end 3 --max-frames 9 --deinterlace --tonemap --keep-going "
-             "--max-pixels 5 --codec hevc --crf 20 --preset fast --pix-fmt gray --container mkv "
-             "--fit pad --overwrite --drop data --drop audio:1 --audio encode --subtitles drop "
-             "--seed 7 --quiet")  # fmt: skip
+             "--in-fps 30 --max-pixels 5 --codec hevc --crf 20 --preset fast --pix-fmt gray "
+             "--container mkv --fit pad --overwrite --drop data --drop audio:1 --audio encode "
+             "--subtitles drop --seed 7 --quiet")  # fmt: skip
     assert main(words.split()) == Exit.DONE
     output = VideoOutput(Path("out.mkv"), codec="hevc", crf=20, preset="fast", pix_fmt="gray",
                          container="mkv", fit="pad", overwrite=True,
                          drop=("data", "audio:1"), audio="encode", subtitles="drop")  # fmt: skip
     source = VideoFile(Path("in.mp4"), 3, True, True, True, start=Fraction(3, 2), end=Fraction(3),
-                       max_frames=9, max_pixels=5)  # fmt: skip
+                       max_frames=9, max_pixels=5, in_fps=Fraction(30))  # fmt: skip
     options = find_family("film").options
     values = {"weights": Path("w"), "dtype": "bfloat16", "tile": 64}
     known = {name: value for name, value in values.items() if name in field_names(options)}
@@ -52,7 +52,7 @@ def test_every_field_of_task_model_input_and_output_is_a_flag(
                        device="cpu", options=options(**values))  # fmt: skip
     assert runs.jobs == [Job(source, output, (task,), 7)]
     classes = (Interpolate, options, VideoFile, VideoOutput)
-    names = {name for cls in classes for name in field_names(cls)} - {"path", "fps"}
+    names = {name for cls in classes for name in field_names(cls)} - {"path", "fps", "join"}
     assert all(to_flag(name) in words for name in names)
 
 
@@ -156,8 +156,15 @@ def test_option_of_another_family_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize("task", load_tasks())
-def test_every_task_has_a_device(task: str, runs: FakeEvents) -> None:
-    assert main([task, "in.mp4", "out.mp4", "--device", "cpu", "--quiet"]) == Exit.DONE
+def test_every_task_has_a_device(
+    task: str, runs: FakeEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_tasks()[task], "check_weights", lambda _: None)
+    inputs = getattr(load_tasks()[task], "inputs", ("in",))
+    paths = [f"{name}.mp4" for name in (*inputs, "out")]
+    for path in paths[:-1]:
+        Path(path).touch()
+    assert main([task, *paths, "--device", "cpu", "--quiet"]) == Exit.DONE
     (job,) = runs.jobs
     assert job.tasks[0].device == "cpu"  # type: ignore[attr-defined]
 

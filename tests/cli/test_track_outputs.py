@@ -54,6 +54,17 @@ def test_records_an_overlay_and_a_page_are_written_in_one_pass(video: Path) -> N
         assert [stream.type for stream in container.streams] == ["video", "audio"]
 
 
+def test_records_are_written_in_several_formats_at_once(video: Path) -> None:
+    names = [str(video.with_name(name)) for name in ("out.jsonl", "out.txt", "coco.json")]
+    assert track(video, names[0], "--also", names[1], "--also", names[2]) == Exit.DONE
+    lines = video.with_name("out.txt").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines] == [[f"{n}", "1"] for n in range(1, 21)]
+    assert len(json.loads(video.with_name("coco.json").read_text())["annotations"]) == 20
+    alone = video.with_name("alone.txt")
+    assert track(video, str(alone)) == Exit.DONE
+    assert alone.read_bytes() == video.with_name("out.txt").read_bytes()
+
+
 def test_a_video_as_the_only_result_shows_what_was_found(video: Path) -> None:
     out = video.with_name("out.mkv")
     assert track(video, str(out), "--codec", "ffv1") == Exit.DONE
@@ -71,6 +82,9 @@ def test_results_in_a_folder_are_records(video: Path) -> None:
     [
         ("track IN OUT.jsonl --report page.txt", "pass a name that ends in .html"),
         ("track IN OUT.jsonl --overlay o.jsonl", "wanted at most one video"),
+        ("track IN OUT.jsonl --also o.mkv", "also is o.mkv: pass a name that ends in one of"),
+        ("track IN OUT.jsonl --also OUT.jsonl", "and one file of each kind of records"),
+        ("track IN IN -o D --also o.txt", "--also names one file and there are 2 videos"),
         ("track IN OUT.jsonl --crf 20", "crf is a setting for a video"),
         ("track IN OUT.mkv --overlay o.mkv", "wanted at most one video"),
         ("track IN IN -o D --overlay o.mkv", "--overlay names one file and there are 2 videos"),

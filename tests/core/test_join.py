@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction as F
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -126,3 +127,44 @@ def test_a_key_without_a_family_is_refused() -> None:
     source = Counted(1, F(1), [])
     with pytest.raises(KeyError, match="family"):
         read_all(JoinedSource(source, ((Join("other", source), source),)))
+
+
+@dataclass(frozen=True)
+class Reread(Counted):
+    """A source of a file."""
+
+    @property
+    def metadata(self) -> SourceMetadata:
+        return SourceMetadata(path=Path("file"))
+
+
+def list_back_and_forth(count: int, total: int) -> list[int]:
+    """Return which frame of the source each frame is."""
+    passes = [*range(count), *reversed(range(count))]
+    return [passes[n % (2 * count)] for n in range(total)]
+
+
+@pytest.mark.parametrize("count", [1, 5, 31, 32, 33, 70])
+@pytest.mark.parametrize("size", [1, 4, 16])
+def test_a_source_that_is_too_short_runs_back_and_forth(count: int, size: int) -> None:
+    total = 3 * count + 7
+    join = Join(KEY, Counted(9, F(1), []), end=F(total, 25))
+    source = JoinedSource(Reread(count, F(1, 25), []), ((join, Counted(9, F(1), [])),))
+    assert source.spec.frames == total
+    read, starts = list[Frame](), [None, *(after for _, after in source.read(None, size))]
+    for frames, _ in source.read(None, size):
+        read += frames
+    assert [frame.image for frame in read] == list_back_and_forth(count, total)
+    assert [(frame.index, frame.time) for frame in read] == [(n, F(n, 25)) for n in range(total)]
+    again = starts[:: max(1, len(starts) // 6)]  # resumed anywhere
+    for cursor in again:
+        at = cursor.index if cursor else 0
+        rest = [frame for frames, _ in source.read(cursor, size) for frame in frames]
+        assert [frame.image for frame in rest] == [frame.image for frame in read[at:]]
+        assert [frame.time for frame in rest] == [frame.time for frame in read[at:]]
+
+
+def test_a_pipe_that_is_too_short_ends() -> None:
+    join = Join(KEY, Counted(9, F(1), []), end=F(1))
+    source = JoinedSource(Counted(5, F(1, 25), []), ((join, Counted(9, F(1), [])),))
+    assert sum(len(frames) for frames, _ in source.read(None, 4)) == 5

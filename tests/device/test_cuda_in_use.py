@@ -19,7 +19,7 @@ from tests import videos
 
 @pytest.fixture
 def job(tmp_path: Path) -> fg.Job:
-    source = videos.make(videos.Video(frames=4), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=4, size=(16, 16)), tmp_path / "in.mp4")
     return fg.Job(fg.VideoFile(source), fg.VideoOutput(tmp_path / "out.mp4"),
                   (fg.Upscale(device="cpu"),))  # fmt: skip
 

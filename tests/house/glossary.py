@@ -68,6 +68,11 @@ ALLOWED = (
     (r"tests/(models/test_registry|pipeline/test_wrapping|tasks)", ("film",)),
     (r"people|pose|face_mesh|hog|hmr2|phalp|bytetrack|track|follow|torchvision", (A_PERSON,)),
     (r"docs/gpu", ("film",)),
+    (
+        r"deinterlace|media/(fields|timing)/|open_video|old_video|test_broadcasts|media/sources",
+        ("film",),
+    ),
+    (r"docs/(old-videos|formats|cli|time)|CHANGELOG", ("film",)),
     (r"families/test_raft\.py", ("picture",)),  # in the name of recorded values
     (r"tests/house/(test_)?glossary\.py|bench/results/|tests/golden/|LICENSE", tuple(WORDS)),
 )

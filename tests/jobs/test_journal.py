@@ -1,20 +1,25 @@
 """A slow run that is stopped between two commits resumes there, and its result is the same."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import filmgate as fg
+from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.errors import Interrupted
 from filmgate.jobs import journal
+from filmgate.jobs.journal import FrameJournal
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.media.sinks import RecordOutput
 from tests import videos
+from tests.cases import mark_slow_cases
 
 PLAN = fg.Plan(chunk=4, segment_frames=8)
 STORED = {journal.FRAMES, journal.PROGRESS}
@@ -23,7 +28,7 @@ STORED = {journal.FRAMES, journal.PROGRESS}
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return videos.make(
-        videos.Video(frames=20, sounds=("aac",)), tmp_path_factory.mktemp("in") / "in.mp4"
+        videos.Video(frames=11, sounds=("aac",)), tmp_path_factory.mktemp("in") / "in.mp4"
     )
 
 
@@ -65,7 +70,7 @@ def read_all(path: Path) -> dict[str, bytes]:
 
 @pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize(
-    "name", ["out.mp4", pytest.param("frames/%04d.png", marks=pytest.mark.slow), "out.jsonl"]
+    "name", mark_slow_cases(["out.jsonl"], ["out.jsonl", "out.mp4", "frames/%04d.png"])
 )
 def test_run_stopped_between_commits_resumes_there(name: str, source: Path, tmp_path: Path) -> None:
     """The encoder gets the frames since the last commit again: the file is the same, byte for
@@ -76,7 +81,8 @@ def test_run_stopped_between_commits_resumes_there(name: str, source: Path, tmp_
     again = job_of(source, tmp_path / "other" / name)
     (tmp_path / "other").mkdir()
     starts = list(run_and_pause(again))
-    assert starts == [0, 4, 8, 12, 16, 20]
+    assert starts[:12] == list(range(12))
+    assert {*starts[12:]} == {11}, "the calls at the end"
     assert read_all(tmp_path / "one" / name) == read_all(tmp_path / "other" / name)
     assert os.listdir(tmp_path / "other") == [name.partition("/")[0]]
 
@@ -101,7 +107,7 @@ def test_damaged_journal_costs_time_and_nothing_else(
     reference = (tmp_path / "out.mp4").read_bytes()
     (tmp_path / "out.mp4").unlink()
     runs = run_and_pause(job)
-    assert [next(runs) for _ in range(3)] == [0, 4, 8]
+    assert [next(runs) for _ in range(10)] == list(range(10))
     file = RunDirectory.for_result(tmp_path / "out.mp4").path / name
     data = file.read_bytes()
     file.unlink()
@@ -109,7 +115,7 @@ def test_damaged_journal_costs_time_and_nothing_else(
         middle = len(data) // 2
         file.write_bytes(data[:middle] + (b"" if way == "truncated" else b"?" + data[middle + 1 :]))
     assert next(runs) == 8, "the last commit"
-    assert list(runs)[-1] == 20
+    assert list(runs)[-1] == 11
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
 
@@ -120,6 +126,66 @@ def test_fast_run_stores_no_frames(source: Path, tmp_path: Path) -> None:
         if isinstance(event, fg.Progress) and event.read > 8:
             stored |= STORED & set(os.listdir(tmp_path / "out.mp4.filmgate"))
     assert not stored
+
+
+def write_frames(log: FrameJournal, moments: Sequence[tuple[float, int, int]]) -> list[bool]:
+    """Write frames at times in seconds: (time, source frames, frames that come out).
+
+    Return whether frames are stored after each.
+    """
+    frame = fg.Frame(0, Fraction(0), Fraction(1, 25), np.zeros((2, 2, 3), np.float32))
+    stored = []
+    for time, read, count in moments:
+        clock.now = time
+        log.write([frame] * count, read)
+        stored.append(log._file is not None)
+    return stored
+
+
+clock = SimpleNamespace(now=0.0)
+# Of segments of 100 frames: what is written, and whether the run is stored after each.
+SEGMENTS: dict[str, tuple[list[tuple[float, int, int]], list[bool]]] = {
+    "fast": ([(0.5, 8, 8), (1, 16, 8)], [False, False]),
+    "slow": ([(8, 8, 8), (16, 16, 8)], [True, True]),
+    "fast, after it was loaded": ([(8, 8, 8), (8.5, 64, 56)], [True, False]),
+    "a clip that is long": ([(0.1, 8, 0), (0.2, 16, 0), (300, 24, 24)], [True, True, True]),
+}
+
+
+@pytest.mark.parametrize("kind", SEGMENTS)
+def test_first_segment_is_stored_until_it_is_known_to_be_fast(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments, expected = SEGMENTS[kind]
+    clock.now = 0.0
+    monkeypatch.setattr(journal, "monotonic", lambda: clock.now)
+    log = FrameJournal(RunDirectory(tmp_path))
+    log.restore(None, 100)
+    assert write_frames(log, moments) == expected
+    log.close()
+
+
+def test_segment_after_a_slow_one_is_stored_from_its_start_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.now = 0.0
+    monkeypatch.setattr(journal, "monotonic", lambda: clock.now)
+    log = FrameJournal(RunDirectory(tmp_path))
+    log.restore(None, 100)
+    write_frames(log, [(20, 100, 100)])
+    log.commit(Snapshot(Cursor(100, 0), (), (), 1))
+    fast = [(20.1, 108, 8), (20.2, 116, 8)]
+    assert write_frames(log, fast) == [True, True]
+    log.save(Snapshot(Cursor(116, 0), (), (), 1))
+    log.close()
+
+    resumed = FrameJournal(RunDirectory(tmp_path))
+    assert resumed.restore(Snapshot(Cursor(100, 0), (), (), 1), 100) is not None
+    resumed.commit(Snapshot(Cursor(200, 0), (), (), 2))  # soon: most was done before
+    assert write_frames(resumed, [(20.3, 208, 8)]) == [True]
+    clock.now = 21
+    resumed.commit(Snapshot(Cursor(300, 0), (), (), 3))
+    assert write_frames(resumed, [(21.1, 308, 8)]) == [False], "a fast segment was the last one"
 
 
 @pytest.mark.usefixtures("slow")
@@ -140,4 +206,4 @@ def open_full(self: journal.FrameJournal, mode: str) -> None:
 def test_frames_to_replace_need_the_start_of_their_segment(source: Path, tmp_path: Path) -> None:
     """They show the last good image since then, which a later point does not have."""
     plan = replace(PLAN, bad_frames=((3, 5),))
-    assert list(run_and_pause(job_of(source, tmp_path / "out.mp4"), plan)) == [0, 8, 16]
+    assert list(run_and_pause(job_of(source, tmp_path / "out.mp4"), plan)) == [0, 8]

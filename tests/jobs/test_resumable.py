@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -50,7 +51,7 @@ def truncate(path: Path) -> None:
 
 def flip_bit(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
+    data[0 if path.suffix == ".json" else len(data) // 2] ^= 4
     path.write_bytes(bytes(data))
 
 
@@ -127,7 +128,7 @@ def test_other_settings_videos_and_versions_are_refused_with_their_names(
         list(fg.events(job, replace(PLAN, chunk=4)))
     with pytest.raises(BadSetting, match=r"limits.threads was not set, is 1"):
         list(fg.events(job, limits=fg.Limits(threads=1)))
-    monkeypatch.setattr(identity, "version", lambda name: "0.0.1")
+    monkeypatch.setattr(identity, "read_version", lambda name: "0.0.1")
     with pytest.raises(BadSetting, match=r'versions.av was "[\d.]+", is "0.0.1"'):
         list(fg.events(job, PLAN))
     monkeypatch.undo()
@@ -167,7 +168,8 @@ def test_run_with_other_weights_is_refused(source: Path, tmp_path: Path) -> None
     with pytest.raises(BadSetting, match=r"files.0.sha256_of_samples was"):
         list(fg.events(job, PLAN))
     flip_bit(weights)
-    assert resume(job)[0] == 8
+    with closing(fg.events(job, PLAN)) as events:
+        assert next(event.read for event in events if isinstance(event, fg.Started)) == 8
 
 
 def test_second_run_at_the_same_time_is_refused(source: Path, tmp_path: Path) -> None:

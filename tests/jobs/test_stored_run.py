@@ -100,9 +100,11 @@ def test_list_of_commits_that_no_run_wrote_is_refused(
 def test_result_outside_the_directory_is_not_taken_for_the_complete_one(
     directory: RunDirectory,
 ) -> None:
-    complete = {"name": "../in.mp4", "fingerprint": {}}
-    edit(directory.path / "commits.json", lambda commits: commits.update(complete=complete))
-    assert Checkpoints(directory).read_complete() is None
+    result = {"output": 0, "name": "result.mp4", "fingerprint": {}}
+    for name, is_read in (("result.mp4", True), ("../in.mp4", False)):
+        complete = [result | {"name": name}]
+        edit(directory.path / "commits.json", lambda commits: commits.update(complete=complete))  # noqa: B023
+        assert (Checkpoints(directory).read_completion() is not None) is is_read
 
 
 def test_checkpoints_choose_the_latest_commit_whose_files_are_intact(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import filmgate as fg
 from filmgate.core.instrumentation.memory import (
     make_memory_meter,
     measure_parent_memory,
-    predict_parent_memory,
 )
 from filmgate.planning.fit import fit
 from filmgate.planning.limits import Budget
@@ -26,8 +25,6 @@ MB = 10**6
 
 def test_a_process_without_a_parent_of_multiprocessing_is_the_entire_program() -> None:
     assert measure_parent_memory() == 0
-    own = make_memory_meter()()
-    assert own < predict_parent_memory() < own + 40 * MB
 
 
 def test_the_parent_of_a_worker_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +50,7 @@ def test_a_worker_measures_its_parent(tmp_path: Path) -> None:
     worker.start()
     worker.join()
     own = make_memory_meter()()
-    assert own * 0.9 < int((tmp_path / "bytes").read_text()) < own * 1.1 + 40 * MB
+    assert own * 0.9 < int((tmp_path / "bytes").read_text()) < own * 1.1
 
 
 def test_the_parent_counts_against_the_budget(tmp_path: Path) -> None:

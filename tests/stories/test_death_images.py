@@ -18,7 +18,7 @@ from tests.processes import KILL, KILLED
 
 pytestmark = pytest.mark.slow
 STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # kill before every so manyth operation
-VIDEO = videos.Video(frames=48)
+VIDEO = videos.Video(frames=24)  # three commits: the first, one in the middle, the last
 SEGMENT = 8  # source frames
 PLAN = fg.Plan(chunk=4, segment_frames=SEGMENT)
 # What Python reports to an audit hook before it touches a file.
@@ -51,7 +51,7 @@ def start_and_kill(source: Path, output: Path) -> int:
     """Kill a run while it works after its second commit; return the frames that it committed."""
     command = [sys.executable, "-m", "filmgate.cli.main", "convert", str(source), str(output),
                "--segment", "0.3", "--json", "--in-process"]  # fmt: skip
-    environment = os.environ | {"FILMGATE_FAULT": f"encode.before_write=hang@{2 * SEGMENT + 2}"}
+    environment = os.environ | {"FILMGATE_FAULT": "encode.before_commit=hang@3"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     committed, commits = 0, 0

@@ -38,13 +38,14 @@ def run(
     models: ModelCache | None = None,
     run_name: str = "",
     journal: Journal | None = None,
+    watch: core_run.FrameWatch | None = None,
 ) -> Generator[Event, None, None]:
     """Run the job and yield its events; the result is complete at the end.
 
     Default plan: by rule, with the settings in `limits`. With `checkpoints` the run, and its
     `trace`, continue an earlier one, from a later frame if a `journal` has some. Closing the
     generator, or an error, leaves only checkpoints. Networks come from `models`; `run_name`
-    is in the names of hidden files. Raises FilmgateError.
+    is in the names of hidden files; `watch` sees the frames. Raises FilmgateError.
     """
     limits = limits or Limits()
     threads = plan.decode_threads if plan else limits.threads
@@ -69,11 +70,11 @@ def run(
             resume = resume or sink.resume
             video = CaptionDropper(source) if job.tasks else source
             if trace is None:
-                yield from _run(video, chain, sink, plan, resume, journal)
+                yield from _run(video, chain, sink, plan, resume, journal, watch)
                 return
             with Trace(trace, append=resume is not None) as file:
                 chain = replace(chain, clock=Clock(span=file.add_span, level=file.add_level))
-                for event in _run(video, chain, sink, plan, resume, journal):
+                for event in _run(video, chain, sink, plan, resume, journal, watch):
                     file.add_event(event)
                     yield event
 
@@ -85,17 +86,18 @@ def _run(
     plan: Plan,
     resume: Snapshot | None,
     journal: Journal | None,
+    watch: core_run.FrameWatch | None,
 ) -> Generator[Event, None, None]:
     """Run, and report what the outputs leave out as soon as they know."""
     yield from (Warned(message) for message in sink.dropped)
     reported = set(sink.dropped)
-    for event in core_run.run(source, chain, sink, plan, resume, journal):
-        if isinstance(event, Done):
-            event = replace(event, is_complete=sink.is_complete)
-        yield event
+    for event in core_run.run(source, chain, sink, plan, resume, journal, watch):
         new = [message for message in sink.dropped if message not in reported]
         yield from (Warned(message) for message in new)
         reported.update(new)
+        if isinstance(event, Done):  # nothing follows it
+            event = replace(event, is_complete=sink.is_complete)
+        yield event
 
 
 def iter_frames(

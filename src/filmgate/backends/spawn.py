@@ -6,19 +6,20 @@ This module imports little, so that the process starts while its parent still re
 from __future__ import annotations
 
 import faulthandler
-import multiprocessing
 import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import Pipe
 from typing import TYPE_CHECKING
 
+from filmgate.backends.silent_process import SilentProcess
 from filmgate.backends.text_pipe import open_text_pipe
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
+    from typing import Self
 
     from filmgate.backends.text_pipe import Connection, TextEnd
 
@@ -31,11 +32,11 @@ class ChildProcess:
     """A process, and the parent's ends of its pipes.
 
     Its job is sent to `control` as (function, arguments ...); the function gets the other ends of
-    `messages` and `control` as well.
+    `messages` and `control` as well, and the descriptor of `stacks`.
     """
 
     def __init__(
-        self, process: BaseProcess, messages: Connection, control: Connection,
+        self, process: SilentProcess, messages: Connection, control: Connection,
         stderr: Connection, stacks: Connection,
     ) -> None:  # fmt: skip
         self.process, self.messages, self.control = process, messages, control
@@ -51,40 +52,44 @@ class ChildProcess:
             pipe.close()
 
 
-_started_early: list[ChildProcess] = []
-_stacks: list[int] = []  # in the child: the descriptor to write stacks to
+class Workers:
+    """Starts child processes. The first may wait for its job before anyone knows it.
 
-
-@contextmanager
-def start_early(preload: Callable[[], object]) -> Iterator[None]:
-    """Start a process that calls `preload`, for the first `take_child` inside the `with`.
-
-    If none takes it, it is killed at the end: it has done nothing.
+    Leaving the `with` kills a process that was started early and got no job: it has done nothing.
     """
-    _started_early.append(_start(preload))
-    try:
-        yield
-    finally:
-        close_early()
 
+    def __init__(self) -> None:
+        self._early: ChildProcess | None = None
 
-def close_early() -> None:
-    """Kill the process that was started early, if it has no job yet."""
-    while _started_early:
-        _started_early.pop().close()
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-def take_child() -> ChildProcess:
-    """Return the process that was started early, or a new one. The caller closes it."""
-    return _started_early.pop() if _started_early else _start(None)
+    def start_early(self, preload: Callable[[], object]) -> None:
+        """Start the process that the next `take` returns; it calls `preload` meanwhile."""
+        self.close()
+        self._early = _start(preload)
+
+    def take(self) -> ChildProcess:
+        """Return the process that was started early, or a new one. The caller closes it."""
+        early, self._early = self._early, None
+        return early or _start(None)
+
+    def close(self) -> None:
+        """Kill the process that was started early, if it has no job yet."""
+        if self._early is not None:
+            self.take().close()
 
 
 def _start(preload: Callable[[], object] | None) -> ChildProcess:
-    spawn = multiprocessing.get_context("spawn")
-    (messages, sender), (receiver, control) = spawn.Pipe(duplex=False), spawn.Pipe(duplex=False)
+    (messages, sender), (receiver, control) = Pipe(duplex=False), Pipe(duplex=False)
     (stderr, to_stderr), (stacks, to_stacks) = open_text_pipe(), open_text_pipe()
     child_ends = (sender, receiver, to_stderr, to_stacks)
-    process = spawn.Process(target=_wait, args=(preload, *child_ends), name=WORKER, daemon=True)
+    process = SilentProcess(
+        target=_wait, args=(preload, *child_ends), name=WORKER, daemon=True, stderr=to_stderr
+    )
     try:
         process.start()
     except BaseException:
@@ -97,12 +102,6 @@ def _start(preload: Callable[[], object] | None) -> ChildProcess:
     return ChildProcess(process, messages, control, stderr, stacks)
 
 
-def show_stacks() -> None:
-    """Send the stack of every thread of this child to its parent."""
-    for descriptor in _stacks:
-        faulthandler.dump_traceback(descriptor)
-
-
 def _wait(
     preload: Callable[[], object] | None,
     sender: Connection, receiver: Connection, stderr: TextEnd, stacks: TextEnd,
@@ -112,10 +111,10 @@ def _wait(
     os.dup2(stderr.fileno(), 2)
     stderr.close()
     faulthandler.enable(stacks.fileno())
-    _stacks.append(stacks.fileno())
     if sys.platform == "win32":
         signal.signal(signal.SIGBREAK, signal.SIG_IGN)
     else:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         faulthandler.register(signal.SIGUSR1, stacks.fileno(), all_threads=True)
     if preload is not None:
         with suppress(Exception):  # the job raises it again, where it is reported
@@ -127,5 +126,5 @@ def _wait(
     job = pickle.loads(message)
     if job != STOP:
         function, *arguments = job
-        function(*arguments, sender, receiver)
+        function(*arguments, sender, receiver, stacks.fileno())
     os._exit(0)  # all files are closed, and unloading the libraries would take a while

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from fractions import Fraction
 
+from filmgate.backends.spawn import Workers
 from filmgate.backends.worker_process import Runner, WorkerTimeouts, start_child
 from filmgate.core.events import Committed, Died, Done, Event, Started, Warned
 from filmgate.core.job import Job
@@ -24,22 +25,23 @@ def run(
     resumable: bool = False,
     skip_bad: bool = False,
     timeouts: WorkerTimeouts | None = None,
+    workers: Workers | None = None,
 ) -> Generator[Event, None, bool]:
     """Run `runner` in a child process: yields the same events, raises the same errors.
 
     If the child dies, Died is yielded. With a `resumable` job it is not final: another child
     continues from the last commit, at most MAX_DEATHS times without a commit; then FilmgateError
     is raised, or with `skip_bad` the chunks near that position are replaced, one at a time. Closing
-    the generator stops the child and leaves nothing behind. It returns whether the child ended by
-    itself: one that dies after Done may have left its run directory.
+    the generator stops the child and leaves nothing behind. `workers` may have started a child. It
+    returns whether the child ended by itself: one that dies after Done may leave its directory.
     """
     deaths, last, reached, committed = 0, resume, Fraction(0), 0
     suspects: Iterator[tuple[int, int]] | None = None
     done = False
+    runner, timeouts = runner or run_inline, timeouts or WorkerTimeouts()
+    workers = workers or Workers()
     while True:
-        with start_child(
-            runner or run_inline, job, plan, last, timeouts or WorkerTimeouts()
-        ) as child:
+        with start_child(runner, job, plan, last, timeouts, workers) as child:
             for event in child.events():
                 if isinstance(event, Committed):
                     deaths, last, suspects = 0, event.snapshot, None

@@ -1,13 +1,14 @@
 """A run in a child process, and how its parent talks to it."""
 
+from __future__ import annotations
+
+import faulthandler
 import os
 import secrets
-import signal
 import sys
 import threading
 import traceback
-from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,22 +16,16 @@ from multiprocessing.connection import wait
 from time import monotonic
 from typing import Protocol
 
-from filmgate.backends.death_causes import (
-    OUT_OF_RAM,
-    count_oom_kills,
-    explain_exit_code,
-    explain_signal,
-)
-from filmgate.backends.spawn import SHOW_STACKS, STOP, ChildProcess, show_stacks, take_child
-from filmgate.backends.text_pipe import Connection, read_text
+from filmgate.backends.child_text import ChildText
+from filmgate.backends.death_causes import OUT_OF_RAM
+from filmgate.backends.spawn import SHOW_STACKS, STOP, ChildProcess, Workers
+from filmgate.backends.text_pipe import Connection
 from filmgate.core.events import Committed, CrashReport, Event, Progress, Started
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Snapshot
 from filmgate.errors import FilmgateError
 from filmgate.installation import explain_system_error
-
-KEPT_LINES = 50  # of standard error, for crash reports
 
 
 class Runner(Protocol):
@@ -64,6 +59,17 @@ class RemoteError:
     out_of_memory: bool
     attributes: Mapping[str, object]  # of a FilmgateError those that are plain
 
+    @classmethod
+    def describe(cls, error: BaseException) -> RemoteError:
+        """Return an error that is being handled, for the parent."""
+        out_of_memory = isinstance(error, MemoryError)
+        if not out_of_memory:  # whose traceback says where it happened
+            error = explain_system_error(error) or error
+        kind = type(error) if isinstance(error, FilmgateError) else None
+        message = str(error) if kind else f"{type(error).__name__}: {error}"
+        plain = {k: v for k, v in vars(error).items() if isinstance(v, int | float | str)}
+        return cls(kind, message, traceback.format_exc(), out_of_memory, plain if kind else {})
+
     def to_error(self) -> FilmgateError:
         """Return the same error in the parent."""
         if self.kind is None:
@@ -73,6 +79,11 @@ class RemoteError:
         error.args = (self.message,)
         vars(error).update(self.attributes)
         return error
+
+
+def _show(text: bytes) -> None:
+    sys.stderr.write(text.decode(errors="replace"))
+    sys.stderr.flush()
 
 
 @dataclass
@@ -89,10 +100,10 @@ class _Run:
     read: int = 0
     segment: int = 0
     time: Fraction = Fraction(0)
-    lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
-    last_line: bytes = b""
-    stack: bytes = b""
-    oom_kills: int | None = field(default_factory=count_oom_kills)
+    text: ChildText = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.text = ChildText(self.child, _show)
 
     def events(self) -> Iterator[Event]:
         """Yield its events until it ends or dies. Raises what was raised in it."""
@@ -113,8 +124,8 @@ class _Run:
         limits = self.timeouts
         limit = limits.loading if self.loading else max(limits.running, 10 * self.longest_silence)
         while (left := start + limit - monotonic()) > 0:
-            ready = wait([self.child.messages, *self._list_text_pipes()], left)
-            self._read_text(ready)
+            ready = wait([self.child.messages, *self.text.pipes], left)
+            self.text.read(ready)
             if self.child.messages not in ready:
                 continue
             try:
@@ -127,65 +138,19 @@ class _Run:
             self.ended = message is None
             return message  # type: ignore[no-any-return]
         self.kill_reason = f"it was silent for {limit:.1f} s, so it was killed"
-        self._request_stack()
+        self.text.request_stack()
         self.child.process.kill()
         self.child.process.join()
         return None
 
-    def _list_text_pipes(self) -> list[Connection]:
-        return [pipe for pipe in (self.child.stderr, self.child.stacks) if not pipe.closed]
-
-    def _read_text(self, ready: Sequence[object]) -> None:
-        """Read what is in the two pipes of text; standard error is shown as well."""
-        for pipe in self._list_text_pipes():
-            if pipe not in ready:
-                continue
-            text = read_text(pipe)
-            if not text:
-                pipe.close()
-            elif pipe is self.child.stacks:
-                self.stack += text
-            else:
-                sys.stderr.write(text.decode(errors="replace"))
-                sys.stderr.flush()
-                *complete, self.last_line = (self.last_line + text).split(b"\n")
-                self.lines += [
-                    line.decode(errors="replace").removesuffix("\r") for line in complete
-                ]
-
-    def _read_remaining_text(self) -> None:
-        while ready := wait(self._list_text_pipes(), 0.0):
-            self._read_text(ready)
-
-    def _request_stack(self) -> None:
-        """Ask for the stack of every thread.
-
-        The handler of the signal is C code: it works if Python hangs. On Windows a thread of the
-        child answers, so it does not.
-        """
-        if sys.platform == "win32":
-            with suppress(OSError):
-                self.child.control.send(SHOW_STACKS)
-        elif self.child.process.pid:
-            with suppress(ProcessLookupError):
-                os.kill(self.child.process.pid, signal.SIGUSR1)
-        while not self.child.stacks.closed and self.child.stacks.poll(1.0):
-            self._read_text([self.child.stacks])
-            if self.stack.count(b"\n") and not self.child.stacks.poll(0.1):
-                break
-
     def describe_crash(self) -> CrashReport:
         """Return how it died; the process has ended."""
-        self._read_remaining_text()
-        code = self.child.process.exitcode
-        cause, hint = self.kill_reason or explain_exit_code(code), ""
-        if not self.kill_reason and code is not None and code < 0:
-            cause = signal.Signals(-code).name
-            hint = explain_signal(cause, self.oom_kills, count_oom_kills())
-        last = [self.last_line.decode(errors="replace")] if self.last_line else []
-        stack = self.stack.decode(errors="replace")
-        lines = (*self.lines, *last)
-        return CrashReport(cause, self.read, self.time, self.segment, lines, stack, hint)
+        cause, hint = self.text.explain_end()
+        if self.kill_reason:
+            cause, hint = self.kill_reason, ""
+        return CrashReport(
+            cause, self.read, self.time, self.segment, self.text.lines, self.text.stack, hint
+        )
 
     def stop(self) -> None:
         """Ask it to stop; kill it if it does not in time, or at a second Ctrl-C."""
@@ -195,9 +160,9 @@ class _Run:
                     self.child.control.send(STOP)
                 end = monotonic() + self.timeouts.stopping
                 while self.child.process.is_alive() and (left := end - monotonic()) > 0:
-                    pipes = (self.child.messages, *self._list_text_pipes())
+                    pipes = (self.child.messages, *self.text.pipes)
                     ready = wait([self.child.process.sentinel, *pipes], left)
-                    self._read_text(ready)
+                    self.text.read(ready)
                     if self.child.messages in ready:
                         with suppress(EOFError, OSError):
                             self.child.messages.recv()  # it may be blocked while sending
@@ -207,7 +172,7 @@ class _Run:
             if self.child.process.is_alive():
                 self.child.process.kill()
             self.child.process.join()
-            self._read_remaining_text()
+            self.text.read_rest()
 
 
 @contextmanager
@@ -217,13 +182,14 @@ def start_child(
     plan: Plan | None,
     resume: Snapshot | None,
     timeouts: WorkerTimeouts,
+    workers: Workers,
 ) -> Generator[_Run, None, None]:
-    """Give a job to the child that was started early, or to a new one.
+    """Give a job to one of `workers`.
 
     It lives as long as the `with`; its hidden files are removed after it.
     """
     run_name = secrets.token_hex(4)
-    process = take_child()
+    process = workers.take()
     try:
         run = _Run(process, timeouts)
         try:
@@ -241,7 +207,7 @@ def start_child(
 
 def _run_job(
     runner: Runner, job: Job, plan: Plan | None, resume: Snapshot | None, run_name: str,
-    sender: Connection, receiver: Connection,
+    sender: Connection, receiver: Connection, stacks: int,
 ) -> None:  # fmt: skip
     """Run the job in the child and send its events, then an error or None."""
     stopped, finished = threading.Event(), threading.Event()
@@ -249,7 +215,7 @@ def _run_job(
     def wait_for_parent() -> None:
         with suppress(EOFError, OSError):
             while receiver.recv() == SHOW_STACKS:
-                show_stacks()
+                faulthandler.dump_traceback(stacks)
             stopped.set()
             receiver.recv()
         stopped.set()  # the parent is gone
@@ -266,16 +232,7 @@ def _run_job(
                 if stopped.is_set():
                     break
     except BaseException as raised:  # noqa: BLE001 - it is raised again in the parent
-        error = raised
-        if not isinstance(raised, MemoryError):  # whose traceback says where it happened
-            error = explain_system_error(raised) or raised
-        kind = type(error) if isinstance(error, FilmgateError) else None
-        message = str(error) if kind else f"{type(error).__name__}: {error}"
-        plain = {k: v for k, v in vars(error).items() if isinstance(v, int | float | str)}
-        out_of_memory = isinstance(error, MemoryError)
-        last = RemoteError(
-            kind, message, traceback.format_exc(), out_of_memory, plain if kind else {}
-        )
+        last = RemoteError.describe(raised)
     _remove_leftovers(job, run_name)  # the parent does it too, unless it was killed
     with suppress(OSError):
         sender.send(last)

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-_JOB_COMMANDS = ("convert", "run", "resume")  # besides the tasks
+from filmgate.cli.commands import JOB_COMMANDS, SUMMARIES
+
+if TYPE_CHECKING:
+    from filmgate.backends.spawn import Workers
+
 _WITHOUT = frozenset({"--in-process", "--sample", "--help", "-h", "-"})  # a pipe needs no worker
 
 
-def start_worker_early(words: Sequence[str]) -> AbstractContextManager[None]:
-    """Return a `with` in which a worker waits for a job, if the command line probably runs one.
+@contextmanager
+def start_worker_early(words: Sequence[str]) -> Iterator[Workers | None]:
+    """Yield workers of which one waits for a job, if the command line probably runs one.
 
     A wrong guess costs time and nothing else: a worker without a job is killed, and a job without
     a worker starts one.
     """
     if not _runs_worker(words):
-        return nullcontext()
-    from filmgate.backends.spawn import start_early
+        yield None
+        return
+    from filmgate.backends.spawn import Workers
 
-    return start_early(import_libraries)
+    with Workers() as workers:
+        workers.start_early(import_libraries)
+        yield workers
 
 
 def import_libraries() -> None:
@@ -29,11 +38,10 @@ def import_libraries() -> None:
     gc.disable()  # nothing of it is garbage
     try:
         import psutil  # noqa: F401 - it is ready when it is needed, as the others
-        import pydantic_core.core_schema  # noqa: F401
         import safetensors.numpy  # noqa: F401
 
         import filmgate.jobs.resumable
-        import filmgate.media.reading.video_reader
+        import filmgate.media.reading.open_video
         import filmgate.media.writing.segment_writer  # noqa: F401
     finally:
         gc.freeze()
@@ -46,8 +54,8 @@ def _runs_worker(words: Sequence[str]) -> bool:
         return False
     if not any(os.path.exists(word) for word in words[1:]):  # a wrong name, or `convert` alone
         return False
-    if words[0] in _JOB_COMMANDS:
-        return True
+    if words[0] in SUMMARIES:
+        return words[0] in JOB_COMMANDS
     from filmgate.tasks.registry import load_tasks
 
     return words[0] in load_tasks()

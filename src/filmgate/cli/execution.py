@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import filmgate as fg
-from filmgate.backends.spawn import close_early
+from filmgate.backends.spawn import Workers
 from filmgate.cli.paths import check_paths
 from filmgate.cli.request import DisplayOptions, Request
 from filmgate.cli.signals import stop_on_signals
@@ -23,7 +23,7 @@ from filmgate.planning.limits import Limits
 from filmgate.tasks.model_task import ModelTask
 
 
-def run_request(request: Request) -> Exit:
+def run_request(request: Request, workers: Workers | None = None) -> Exit:
     """Run every job of a request and return the first exit code that is not 0.
 
     The error of one of several jobs is printed, and the next job runs; that of a single job is
@@ -31,16 +31,16 @@ def run_request(request: Request) -> Exit:
     """
     jobs = request.build_jobs()
     if len(jobs) == 1:
-        return _run_or_sample(next(iter(jobs.values())), request)
+        return _run_or_sample(next(iter(jobs.values())), request, workers)
     work, trace = request.resume_options.work, request.display.trace
     for flag, place in (("--work", work), ("--trace", trace)):
         if place is not None and not request.sample.sample:
             raise BadSetting(f"{flag} names one place and there are {len(jobs)} videos: omit it")
     if request.sample.sample is not None or request.display.json or request.display.quiet:
-        return _run_all(jobs, request, None)
+        return _run_all(jobs, request, workers)
     batch = Batch.of(jobs)
     try:
-        return _run_all(jobs, request, batch)
+        return _run_all(jobs, request, workers, batch)
     finally:
         if batch.rows:
             from rich.console import Console
@@ -50,7 +50,9 @@ def run_request(request: Request) -> Exit:
             console.print(batch.summarize(), markup=False)
 
 
-def _run_all(jobs: Mapping[str, Job], request: Request, batch: Batch | None) -> Exit:
+def _run_all(
+    jobs: Mapping[str, Job], request: Request, workers: Workers | None, batch: Batch | None = None
+) -> Exit:
     """Run jobs one after another; the error of one is printed, and the next runs."""
     codes = []
     for name, job in jobs.items():
@@ -58,7 +60,7 @@ def _run_all(jobs: Mapping[str, Job], request: Request, batch: Batch | None) -> 
             print(batch.heading if batch else name, file=sys.stderr)
         failure = ""
         try:
-            codes.append(_run_or_sample(job, request, batch))
+            codes.append(_run_or_sample(job, request, workers, batch))
         except Interrupted:
             failure = "stopped"
             raise
@@ -78,8 +80,9 @@ def run_job(
     resume_options: ResumeOptions,
     display: DisplayOptions,
     batch: Batch | None = None,
+    workers: Workers | None = None,
 ) -> Exit:
-    """Run one job, perhaps of a batch, and show its events.
+    """Run one job, perhaps of a batch, and show its events; `workers` may have started a process.
 
     Raises FilmgateError; no half-written result is left.
     """
@@ -89,15 +92,16 @@ def run_job(
     for task in job.tasks:
         if isinstance(task, ModelTask):
             task.check_weights()
+    workers = workers or Workers()
     in_worker = not display.in_process and explain_not_resumable(job) is None
     if not in_worker:
-        close_early()
+        workers.close()
     stream = fg.events(
         job,
         limits=limits,
         resume_options=resume_options,
         trace=display.trace,
-        worker=in_worker,
+        worker=workers if in_worker else False,
         skip_bad=display.skip_bad,
     )
     read, committed, code = 0, 0, Exit.DONE  # `committed`: in this run or an earlier one
@@ -167,9 +171,11 @@ def _show_events(
         yield show
 
 
-def _run_or_sample(job: Job, request: Request, batch: Batch | None = None) -> Exit:
+def _run_or_sample(
+    job: Job, request: Request, workers: Workers | None, batch: Batch | None = None
+) -> Exit:
     if request.sample.sample is not None:
         from filmgate.cli.sample import run_sample
 
         return run_sample(job, request.sample.sample, request)
-    return run_job(job, request.limits, request.resume_options, request.display, batch)
+    return run_job(job, request.limits, request.resume_options, request.display, batch, workers)

@@ -120,7 +120,7 @@ def _iter_commands() -> Iterator[tuple[str, set[str]]]:
     from filmgate.cli.commands import find_command, list_commands
 
     for name in list_commands():
-        if name not in ("plan", "bench"):  # they have the flags of the tasks
+        if name not in ("plan", "bench", "submit", "prepare"):  # they have the flags of the tasks
             yield from _iter_below(name, find_command(name)([name]))
 
 

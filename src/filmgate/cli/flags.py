@@ -15,10 +15,12 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from cyclopts import Group, Parameter, Token
 
 from filmgate.errors import BadSetting, Exit
-from filmgate.tasks.settings import exact, field_names, list_input_kinds, shorten
+from filmgate.tasks.settings import exact, field_names, list_input_kinds, read_help, shorten
 
 _SECONDS = ("start", "end", "segment", "pause_after", "sample")  # "5s" is allowed
-_ENVIRONMENT = MappingProxyType({"in_process": "FILMGATE_IN_PROCESS"})
+_ENVIRONMENT = MappingProxyType(
+    {"in_process": "FILMGATE_IN_PROCESS", "server": "FILMGATE_SERVER", "key": "FILMGATE_KEY"}
+)
 # What people need first is first.
 _ORDER = ("Paths", "Task", "Model", "Input", "Output", "Run", "Resources", "Display")
 T = TypeVar("T")
@@ -85,13 +87,15 @@ def add_flags(
     function: Callable[..., Exit], *owners: Owner, documented: bool = True
 ) -> Callable[..., Exit]:
     """Return `function` with a flag for each field of its last parameters, one class an owner."""
-    own = list(signature(function, eval_str=True).parameters.values())[: -len(owners)]
+    arguments = list(signature(function, eval_str=True).parameters.values())
+    own, last = arguments[: -len(owners)], arguments[-len(owners) :]
     names = {argument.name for argument in own}
 
     def call(*positional: Any, **values: Any) -> Exit:
-        filled = [owner.classes[0](**owner.select(values)) for owner in owners]
         keyword = {name: value for name, value in values.items() if name in names}
-        return function(*positional, *filled, **keyword)
+        for argument, owner in zip(last, owners, strict=True):
+            keyword[argument.name] = owner.classes[0](**owner.select(values))
+        return function(*positional, **keyword)
 
     call.__name__ = function.__name__
     return set_flags(call, [*own, *build_flags(owners, documented)], function.__doc__)
@@ -130,7 +134,7 @@ def _build_flag(name: str, owner: Owner, documented: bool) -> Argument:
         name=flag,
         group=to_group(owner.title),
         show=name not in owner.hidden,
-        help=_read_help(cls).get(own) if documented else None,  # type: ignore[arg-type]  # as above
+        help=read_help(cls).get(own) if documented else None,  # type: ignore[arg-type]  # as above
         negative=f"--no-{flag[2:]}" if field.default is True else (),
         converter=converter,
         accepts_keys=False if list_input_kinds(hint) else None,
@@ -149,18 +153,6 @@ def _find_hints(cls: type[Any]) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
-@cache
-def _read_help(cls: type[Any]) -> dict[str, str | None]:
-    """Return the text below each field of a class."""
-    from docstring_parser import parse_from_object
-
-    return {
-        text.arg_name: text.description
-        for base in reversed(cls.__mro__[:-1])
-        for text in parse_from_object(base).params
-    }
-
-
 def _find_converter(name: str, hint: Any) -> Callable[[object, Sequence[Token]], Any] | None:
     kinds = get_args(hint) or (hint,)
     if inputs := list_input_kinds(hint):
@@ -173,6 +165,8 @@ def _find_converter(name: str, hint: Any) -> Callable[[object, Sequence[Token]],
 def _find_metavar(name: str, hint: Any) -> str | None:
     if list_input_kinds(hint):
         return "FILE"
+    if bool in get_args(hint):  # a choice that may also be given as True or False in Python
+        return "CHOICE"
     if Fraction not in (get_args(hint) or (hint,)):
         return None
     return "SECONDS" if name in _SECONDS else "NUMBER"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from filmgate.backends.spawn import Workers
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code, one of `filmgate.errors.Exit`.
@@ -68,26 +70,29 @@ def _choose_command(words: Sequence[str]) -> int:
         return 0
     from filmgate.cli.early_worker import start_worker_early
 
-    with start_worker_early(words):
-        return _run_command(words)
+    with start_worker_early(words) as workers:
+        return _run_command(words, workers)
 
 
-def _run_command(words: Sequence[str]) -> int:
+def _run_command(words: Sequence[str], workers: Workers | None) -> int:
     from filmgate.cli.commands import find_command
 
-    command = find_command(words[0])(words)
+    command = find_command(words[0], workers)(words)
 
     from cyclopts import CycloptsError
 
     from filmgate.cli.app import build_app
-    from filmgate.cli.explain import explain_error
+    from filmgate.cli.bare_flags import fill_bare_flags
 
     app = build_app(command)
 
     named = ["./-" if word == "-" else word for word in words]  # "-" is a pipe, not a flag
+    named = fill_bare_flags(named)
     try:
         return int(app(named, exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
+        from filmgate.cli.explain import explain_error
+
         raise explain_error(error, words) from error
 
 

@@ -12,10 +12,13 @@ from filmgate.cli.paths import pair_paths
 from filmgate.core.job import Job, Task
 from filmgate.errors import BadSetting
 from filmgate.jobs.options import ResumeOptions
+from filmgate.media.disc_titles import find_title
 from filmgate.media.frame_counter import FrameCounter
 from filmgate.media.options import SUFFIXES
 from filmgate.media.rates import check_fraction
+from filmgate.media.records.formats import SUFFIXES as RECORD_SUFFIXES
 from filmgate.planning.limits import Limits
+from filmgate.storage.file_names import extend_long_path
 from filmgate.tasks.job_config import (
     make_sink,
     make_sinks,
@@ -62,6 +65,10 @@ class SampleOptions:
 class MoreOutputs:
     """Outputs of a task that makes records, next to its result; each field is a flag."""
 
+    also: tuple[Path, ...] = ()
+    """Write the records to this file too, in the same pass and in the format of its suffix. Can be
+    given several times."""
+
     overlay: Path | None = None
     """Write a video with what was found drawn on it, in the same pass; audio is kept."""
 
@@ -69,12 +76,28 @@ class MoreOutputs:
     """Write a page (.html) with a timeline, images of everyone and counts, in the same pass."""
 
     @property
-    def given(self) -> dict[str, Path]:
-        """The outputs that are wanted, by their flags. Raises BadSetting for another name."""
+    def given(self) -> list[tuple[str, Path]]:
+        """The outputs that are wanted, each with its flag. Raises BadSetting for another name."""
         if self.report is not None and self.report.suffix.lower() != ".html":
             raise BadSetting(f"report is {self.report}: pass a name that ends in .html")
-        given = {"--overlay": self.overlay, "--report": self.report}
-        return {flag: path for flag, path in given.items() if path is not None}
+        for path in self.also:
+            if path.suffix.lower() not in RECORD_SUFFIXES:
+                raise BadSetting(f"also is {path}: pass a name that ends in one of "
+                                 f"{', '.join(RECORD_SUFFIXES)}; --overlay writes a "
+                                 "video")  # fmt: skip
+        given = [("--overlay", self.overlay), ("--report", self.report)]
+        return [("--also", path) for path in self.also] + [
+            (flag, path) for flag, path in given if path is not None
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinOptions:
+    """Inputs that are one video; each field is a flag."""
+
+    join: bool = False
+    """The inputs are parts of one video, in this order: chapters of a camera, files of a disc,
+    pieces of a recording. A folder VIDEO_TS needs no flag: its longest title is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +105,7 @@ class Request:
     """The paths of a command line, and the settings of each owner of flags.
 
     `generates`: there is no input, only a result; `input` has the settings of a frame counter.
+    `values`: those of all flags, for commands with flags of their own.
     """
 
     paths: tuple[Path, ...]
@@ -96,6 +120,7 @@ class Request:
     resume_options: ResumeOptions = field(default_factory=ResumeOptions)
     display: DisplayOptions = field(default_factory=DisplayOptions)
     sample: SampleOptions = field(default_factory=SampleOptions)
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def build_jobs(self) -> dict[str, Job]:
         """Return every job, by "input -> result". Raises BadSetting."""
@@ -109,17 +134,35 @@ class Request:
             raise BadSetting(f"-o names a folder for several results, and {self.out} is the name "
                              "of a video: pass it as the last path, without -o")  # fmt: skip
         container = self.output.get("container") or ("jsonl" if _make_records(self.tasks) else None)
-        pairs = pair_paths(self.paths, self.out, str(container) if container else None)
+        paths = self._list_parts() if self.values.get("join") else self.paths
+        pairs = pair_paths(paths, self.out, str(container) if container else None)
         if len(pairs) > 1:
-            for flag in self.more_outputs.given:
+            for flag, _ in self.more_outputs.given:
                 raise BadSetting(
                     f"{flag} names one file and there are {len(pairs)} videos: omit it"
                 )
         return {f"{path} -> {result}": self._build_job(path, result) for path, result in pairs}
 
+    def _list_parts(self) -> tuple[Path, ...]:
+        """Return the first of the parts to join, and the result. Raises BadSetting."""
+        if self.out is not None or len(self.paths) < 3:
+            raise BadSetting(
+                f"join is for parts of one video and there are {len(self.paths)} paths: pass all "
+                "parts and then the result, without -o"
+            )
+        return self.paths[0], self.paths[-1]
+
+    def _find_parts(self, path: Path) -> tuple[Path, ...]:
+        """Return the files of an input: itself, all parts to join, or those of a disc's title."""
+        if self.values.get("join"):
+            return tuple(extend_long_path(part) for part in self.paths[:-1])
+        return find_title(path) or (path,)
+
     def _build_job(self, path: Path, result: Path) -> Job:
-        paths = [result, *self.more_outputs.given.values()]
-        source, sinks = make_source(path, self.input), make_sinks(paths, self.output)
+        paths = [result, *(path for _, path in self.more_outputs.given)]
+        first, *rest = self._find_parts(path)
+        joined = {"join": tuple(rest)} if rest else {}
+        source, sinks = make_source(first, {**self.input, **joined}), make_sinks(paths, self.output)
         for sink in sinks:
             refuse_existing_folder(sink, path.stem)
         tasks = self.tasks

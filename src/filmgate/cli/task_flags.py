@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from cyclopts import Parameter, Token
 
 from filmgate.cli.flags import Owner, build_flags, set_flags, to_flag, to_group, to_integer
-from filmgate.cli.request import DisplayOptions, MoreOutputs, Request, SampleOptions
+from filmgate.cli.request import DisplayOptions, JoinOptions, MoreOutputs, Request, SampleOptions
 from filmgate.errors import BadSetting, Exit
 from filmgate.jobs.options import ResumeOptions
 from filmgate.media.frame_counter import FrameCounter
@@ -19,7 +19,7 @@ from filmgate.media.images.numbering import parse_output
 from filmgate.planning.limits import Limits
 from filmgate.tasks.job_config import SINKS, SOURCES, fill_task, find_default, resolve_model
 from filmgate.tasks.model_task import ModelRole, ModelTask
-from filmgate.tasks.settings import field_names
+from filmgate.tasks.settings import field_names, list_input_kinds
 
 if TYPE_CHECKING:
     from filmgate.core.job import Task
@@ -36,11 +36,12 @@ _RESOURCES = Owner("Resources", (Limits,))
 _WITHOUT_MODEL = Owner("Resources", (Limits,), hidden=("cache", "guard"))  # they are for models
 _DISPLAY = Owner("Display", (DisplayOptions,))
 _SAMPLE = Owner("Run", (SampleOptions,))
-_INPUT, _OUTPUT = Owner("Input", SOURCES), Owner("Output", SINKS)
+_INPUT, _OUTPUT = Owner("Input", SOURCES, without=("join",)), Owner("Output", SINKS)
+_JOIN = Owner("Paths", (JoinOptions,))
 _MORE_OUTPUTS = Owner("Output", (MoreOutputs,))  # of tasks that make records
 
 
-SHARED = (_INPUT, _OUTPUT, _SAMPLE, _RUN, _RESOURCES, _DISPLAY)
+SHARED = (_JOIN, _INPUT, _OUTPUT, _SAMPLE, _RUN, _RESOURCES, _DISPLAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,8 @@ class TaskFlags:
         hints = get_type_hints(self.task)
         places = dict(zip(names, paths, strict=False))
         video = tuple(path for name, path in places.items() if name not in own)
-        further = {name: hints[name](path) for name, path in places.items() if name in own}
+        kinds = {name: list_input_kinds(hints[name])[0] for name in places if name in own}
+        further = {name: kind(path=places[name]) for name, kind in kinds.items()}
         return (*video, paths[-1]), further
 
     def check_options(self, words: Sequence[str]) -> None:
@@ -149,26 +151,27 @@ def build_task_command(
     run: Callable[[Request], Exit],
     words: Sequence[str],
     shared: Sequence[Owner] = SHARED,
+    result: Path | None = None,
 ) -> Callable[..., Exit]:
     """Return a command that turns its flags into a request and passes it to `run`.
 
     `words` are those of the command line: they name the model, whose options are flags too.
+    `result`: where the result goes if no path is given for it.
     """
     chosen = TaskFlags.choose(task, words)
     chosen.check_options(words)
     inputs = chosen.inputs
     own_input = _INPUT if inputs else Owner("Input", (FrameCounter,))
-    own_resources = _RESOURCES if task else _WITHOUT_MODEL
-    replaced = {_INPUT: own_input, _RESOURCES: own_resources}
-    owners = [replaced.get(owner, owner) for owner in shared]
+    replaced = {_INPUT: own_input, _RESOURCES: _RESOURCES if task else _WITHOUT_MODEL}
+    owners = [replaced.get(owner, owner) for owner in shared if owner != _JOIN or len(inputs) == 1]
     makes_records = bool(task and issubclass(task, ModelTask) and task.makes_records)
     if makes_records and _OUTPUT in shared:
         owners.insert(owners.index(_OUTPUT), _MORE_OUTPUTS)
 
     def call(*names: str, **values: Any) -> Exit:
         paths = tuple(map(Path, names))
-        if names and values.get("out") is None:
-            paths = (*paths[:-1], parse_output(names[-1]))
+        if values.get("out") is None:
+            paths = _complete_paths(names, len(inputs), result)
         if len(inputs) > 1:
             paths, further = chosen.split_paths(paths)
             values |= further
@@ -186,13 +189,13 @@ def build_task_command(
                 resume_options=ResumeOptions(**_RUN.select(values)),
                 display=DisplayOptions(**_DISPLAY.select(values)),
                 sample=SampleOptions(**_SAMPLE.select(values)),
+                values=values,
             )
         )
 
-    documented = bool({"--help", "-h"} & set(words))
     arguments = [
         *_build_paths(inputs, makes_records),
-        *build_flags((*chosen.owners, *owners), documented),
+        *build_flags((*chosen.owners, *owners), bool({"--help", "-h"} & set(words))),
         Argument("seed", Argument.KEYWORD_ONLY, default=0,
                  annotation=Annotated[int, Parameter(help=SEED, show_default=True,
                                                      converter=to_integer,
@@ -200,6 +203,14 @@ def build_task_command(
                                                      group=to_group("Run"))]),
     ]  # fmt: skip
     return set_flags(call, arguments, help)
+
+
+def _complete_paths(names: Sequence[str], inputs: int, result: Path | None) -> tuple[Path, ...]:
+    """Return the paths that were named, the last one as an output; `result` if there is none."""
+    paths = tuple(map(Path, names))
+    if result is not None and len(paths) == inputs:
+        return (*paths, result)
+    return (*paths[:-1], parse_output(names[-1])) if names else ()
 
 
 def _build_paths(inputs: Sequence[str], makes_records: bool) -> list[Argument]:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 class ModelCache:
     """Loaded networks by the files they came from. A process owns one and passes it down.
 
-    Nothing is evicted: whoever owns the cache decides how long it lives. Stages never write to
+    Nothing is evicted by itself: whoever owns the cache drops networks. Stages never write to
     their weights, so pipelines share networks safely, also across threads.
     """
 
@@ -30,12 +30,27 @@ class ModelCache:
 
         `files` are those that the loader opens (default: `path` alone).
         """
-        key = (loader, path, settings, tuple(map(_identity, files or (path,))))
+        key = self.make_key(loader, path, settings, files)
         with self._lock:
             if key not in self._loaded:
                 self._loaded[key] = loader(path, *settings)
             network: T = self._loaded[key]
         return network
+
+    @staticmethod
+    def make_key(
+        loader: Callable[..., object],
+        path: Path,
+        settings: tuple[Hashable, ...],
+        files: Iterable[Path] | None,
+    ) -> Hashable:
+        """Return what tells networks apart."""
+        return (loader, path, settings, tuple(map(_identity, files or (path,))))
+
+    def drop(self, key: Hashable) -> None:
+        """Forget a network; it is freed when nothing uses it any more."""
+        with self._lock:
+            self._loaded.pop(key, None)
 
 
 def _identity(path: Path) -> tuple[object, ...]:

@@ -59,7 +59,7 @@ class Outputs:
         if ended:
             parts = [sink.complete() for sink in self._sinks]
             if self._checkpoints is not None:
-                self._checkpoints.mark_complete(parts)
+                self._checkpoints.mark_complete(parts, self.dropped, is_complete=self.is_complete)
             for sink in self._sinks:
                 sink.publish()
                 inject_fault("join.named")

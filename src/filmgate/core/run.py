@@ -1,10 +1,11 @@
 """The run loop: decode ahead, compute, encode behind, commit."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from time import monotonic, perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from filmgate.core.chain import Chain, ChainState
 from filmgate.core.events import Committed, Done, Event, Progress, Replanned, Started, Warned
@@ -18,7 +19,9 @@ from filmgate.core.snapshot import Cursor, Journal, Snapshot
 from filmgate.core.values import count_bytes, flatten_image
 from filmgate.errors import BadSetting, FilmgateError, OutOfMemory, StageContractError
 
-Chunk = tuple[list[Frame], Cursor]
+_STEP_S = 5.0  # a slow chain gets so few frames at a time that a step takes about that long
+
+Chunk = tuple[list[Frame], list[Cursor]]  # with the cursor after each frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,14 @@ class JournalPoint:
     snapshot: Snapshot
 
 
+class FrameWatch(Protocol):
+    """Sees the frames of a run, such as to show some. It must be fast, and change nothing."""
+
+    def see(self, inputs: Sequence[Frame], outputs: Sequence[Frame]) -> None:
+        """Take note of frames that went into the chain, and of those that came out of it then."""
+        ...
+
+
 Item = ChainOutput | Snapshot | JournalPoint | Replanned | Warned
 
 
@@ -48,12 +59,14 @@ def run(
     plan: Plan,
     resume: Snapshot | None = None,
     journal: Journal | None = None,
+    watch: FrameWatch | None = None,
 ) -> Generator[Event, None, None]:
     """Run the source through the chain into the sink; yield events.
 
     Three threads: decode, compute, and the caller's, which encodes. A snapshot travels behind the
     frames before it, so when the sink gets it, all of them are written. A `journal` stores a slow
-    run's frames between two commits, and may have some after `resume`.
+    run's frames between two commits, and may have some after `resume`. `watch` sees all frames, in
+    the thread that computes.
     """
     started, clock, spec = perf_counter(), chain.clock, source.spec
     if plan.bad_frames:  # their replacement depends on the frames since the start of the segment
@@ -68,12 +81,11 @@ def run(
     here = resume or Snapshot(Cursor(0, 0), None, (), 0)
     read, written, concealed = here.cursor.index, here.written, here.concealed
     yield Started(spec, chain.output(spec), chain.names, plan, read)
-    cursor = resume.cursor if resume else None
     # No variable for the inner generator: it would keep the source open after an error.
-    chunks = clock.time_items("decode", _read_chunks(source, cursor, plan.chunk))
+    chunks = clock.time_items("decode", _read_chunks(source, resume, plan.chunk))
     with (
         prefetch(chunks, plan.queue_bytes, count_bytes, "decode", clock.level) as decoded,
-        prefetch(_compute(decoded, spec, chain, plan, resume, interval_s),
+        prefetch(_compute(decoded, spec, chain, plan, resume, interval_s, watch),
                  plan.queue_bytes, count_bytes, "compute", clock.level) as items,
     ):  # fmt: skip
         for item in items:
@@ -96,8 +108,7 @@ def run(
                     sink.write(item.frames)
                 if journal:
                     journal.write(item.frames, item.read)
-                read, written = item.read, written + len(item.frames)
-                concealed = item.concealed
+                read, written, concealed = item.read, written + len(item.frames), item.concealed
                 seconds, busy = perf_counter() - started, dict(clock.seconds)
                 yield Progress(read, written, item.time, seconds, resident_bytes(), busy)
     yield Done(read, written, perf_counter() - started, dict(clock.seconds), concealed)
@@ -107,7 +118,7 @@ def iter_frames(
     source: Source, chain: Chain, plan: Plan, resume: Snapshot | None = None
 ) -> Generator[Frame, None, None]:
     """Yield the result's frames as they are computed, for Python code instead of a sink."""
-    chunks = source.read(resume.cursor if resume else None, plan.chunk)
+    chunks = _read_chunks(source, resume, plan.chunk)
     with prefetch(chunks, plan.queue_bytes, count_bytes, "decode") as decoded:
         for item in _compute(decoded, source.spec, chain, plan, resume):
             if isinstance(item, ChainOutput):
@@ -143,11 +154,58 @@ def _write_again(journal: Journal, sink: Sink) -> None:
         ) from error
 
 
-def _read_chunks(source: Source, cursor: Cursor | None, size: int) -> Iterator[Chunk]:
-    for chunk in source.read(cursor, size):
+def _read_chunks(source: Source, resume: Snapshot | None, size: int) -> Iterator[Chunk]:
+    """Yield chunks that end at multiples of `size`."""
+    cursor = resume.cursor if resume else None
+    for chunk in _join_frames(source.read(cursor, 1), size):
         inject_fault("decode.chunk")
         yield chunk
         del chunk  # or it stays alive here while the next one is decoded
+
+
+def _join_frames(singles: Iterator[tuple[list[Frame], Cursor]], size: int) -> Iterator[Chunk]:
+    frames, cursors = list[Frame](), list[Cursor]()
+    for single, after in singles:
+        frames += single
+        cursors.append(after)
+        del single
+        if after.index % size == 0:
+            yield frames, cursors
+            frames, cursors = [], []
+    if frames:
+        yield frames, cursors
+
+
+@dataclass
+class _Pace:
+    """Splits chunks where a batch was reduced, and those of a slow run that can be stored between.
+
+    Frames give the same results however they arrive.
+    """
+
+    plan: Plan
+    is_stored: bool
+    frame_s: float = _STEP_S  # the time of a frame, at most: at first they go one by one
+
+    def split(
+        self, frames: list[Frame], cursors: list[Cursor]
+    ) -> Iterator[tuple[list[Frame], Cursor]]:
+        """Yield parts of a chunk, with the cursor after each."""
+        while frames:
+            first, count = frames[0].index, len(frames)
+            if self.is_stored:
+                count = min(count, max(1, int(_STEP_S / max(self.frame_s, 1e-6))))
+            cuts = (reduced.index - first for reduced in self.plan.reduced_batches)
+            count = min(count, *(cut for cut in cuts if cut > 0), count)
+            yield frames[:count], cursors[count - 1]
+            frames, cursors = frames[count:], cursors[count:]
+
+    @contextmanager
+    def measure(self, count: int) -> Iterator[None]:
+        """Measure a step of `count` frames."""
+        start = monotonic()
+        yield
+        self.frame_s = max((monotonic() - start) / count, self.frame_s / 2)  # most fill a batch
 
 
 def _compute(
@@ -157,6 +215,7 @@ def _compute(
     plan: Plan,
     resume: Snapshot | None,
     interval_s: float | None = None,
+    watch: FrameWatch | None = None,
 ) -> Generator[Item, None, None]:
     """Yield the chain's output, a snapshot whenever one is due, and messages.
 
@@ -165,47 +224,57 @@ def _compute(
     stored_s = monotonic()
     here = resume or Snapshot(Cursor(0, 0), None, (), 0)
     cursor, state, due, segment, time = here.cursor, here.state, here.due, here.segment, Fraction(0)
-    concealed, row = here.concealed, False  # `row`: the previous frame was concealed
-    stored = state is not None  # and nothing came out of it yet
-    ended = resume is not None and resume.state is None and resume.segment > 0
-    for inputs, cursor in _replace_bad_frames(chunks, plan):
-        if ended:
-            raise BadSetting(
-                f"the stored run ended before frame {inputs[0].index}, and the source has more: it "
-                "is damaged, or of another video. Run the same command with --restart to start "
-                "again"
-            )
-        for frame in inputs:
-            yield from _make_warnings(frame, row)
-            row = "concealed" in frame.extras
-            concealed += row
+    concealed, moves = here.concealed, here.moves
+    row, stored = False, state is not None  # the frame before was concealed; nothing came out yet
+    pace = _Pace(plan, is_stored=interval_s is not None)
+    for inputs, cursors in _replace_bad_frames(chunks, plan):
+        if here.moves or (here.state is None and here.segment):
+            raise _refuse_more_frames(inputs[0].index)
         inject_fault("compute.step")
         state = state or chain.start(spec, inputs[0].position)
-        index, time = inputs[0].index, inputs[-1].end
-        chain = _apply_reduced_batches(chain, plan, index)
-        move = _make_step(state, inputs)
-        chain, (state, outputs) = yield from _run_move(
-            chain, index, _explain_failure(move, due) if stored else move
-        )
-        due, stored = _advance(due, outputs, chain), stored and not outputs
-        yield ChainOutput(outputs, cursor.index, time, concealed)
-        if cursor.index % plan.segment_frames == 0:
-            segment, stored_s = segment + 1, monotonic()
-            yield Snapshot(cursor, state, due, segment, concealed)
-        elif interval_s is not None and monotonic() - stored_s >= interval_s:
-            stored_s = monotonic()
-            yield JournalPoint(Snapshot(cursor, state, due, segment, concealed))
-    index = cursor.index
+        for frames, cursor in pace.split(inputs, cursors):
+            yield from _make_warnings(frames, row)
+            row = "concealed" in frames[-1].extras
+            concealed += sum("concealed" in frame.extras for frame in frames)
+            index, time = frames[0].index, frames[-1].end
+            chain = _apply_reduced_batches(chain, plan, index)
+            move = _make_step(state, frames)
+            with pace.measure(len(frames)):
+                chain, (state, outputs) = yield from _run_move(
+                    chain, index, _explain_failure(move, due) if stored else move
+                )
+            due, stored = _advance(due, outputs, chain), stored and not outputs
+            if watch is not None:
+                watch.see(frames, outputs)
+            yield ChainOutput(outputs, cursor.index, time, concealed)
+            if cursor.index % plan.segment_frames == 0:
+                segment, stored_s = segment + 1, monotonic()
+                yield Snapshot(cursor, state, due, segment, concealed)
+            elif interval_s is not None and monotonic() - stored_s >= interval_s:
+                stored_s = monotonic()
+                yield JournalPoint(Snapshot(cursor, state, due, segment, concealed))
     while state:  # moves at the end count as frames, so that each has its own index
+        index = cursor.index + moves
         chain = _apply_reduced_batches(chain, plan, index)
         move = _make_finish(state)
         chain, (state, outputs) = yield from _run_move(
             chain, index, _explain_failure(move, due) if stored else move
         )
-        due, index = _advance(due, outputs, chain), index + 1
-        stored = stored and not outputs
+        due, stored, moves = _advance(due, outputs, chain), stored and not outputs, moves + 1
+        if watch is not None:
+            watch.see((), outputs)
         yield ChainOutput(outputs, cursor.index, time, concealed)
+        if state and interval_s is not None and monotonic() - stored_s >= interval_s:
+            stored_s = monotonic()
+            yield JournalPoint(Snapshot(cursor, state, due, segment, concealed, moves))
     yield Snapshot(cursor, None, due, segment + 1, concealed)
+
+
+def _refuse_more_frames(index: int) -> BadSetting:
+    return BadSetting(
+        f"the stored run ended before frame {index}, and the source has more: it is damaged, or of "
+        "another video. Run the same command with --restart to start again"
+    )
 
 
 def _replace_bad_frames(chunks: Iterator[Chunk], plan: Plan) -> Iterator[Chunk]:
@@ -215,7 +284,7 @@ def _replace_bad_frames(chunks: Iterator[Chunk], plan: Plan) -> Iterator[Chunk]:
     one the frame's own mean is shown.
     """
     last: Frame | None = None
-    for inputs, cursor in chunks:
+    for inputs, cursors in chunks:
         frames = []
         for frame in inputs:
             last = None if frame.index % plan.segment_frames == 0 else last
@@ -226,15 +295,20 @@ def _replace_bad_frames(chunks: Iterator[Chunk], plan: Plan) -> Iterator[Chunk]:
             else:
                 last = frame
             frames.append(frame)
-        yield frames, cursor
+        yield frames, cursors
 
 
-def _make_warnings(frame: Frame, row: bool) -> Iterator[Warned]:
-    """Yield what the source reports about a frame; of concealed ones in a row, only the first."""
-    if "notice" in frame.extras:
-        yield Warned(str(frame.extras["notice"]))
-    if "concealed" in frame.extras and not row:
-        yield Warned(str(frame.extras["concealed"]))
+def _make_warnings(frames: Sequence[Frame], row: bool) -> Iterator[Warned]:
+    """Yield what the source reports about frames; of concealed ones in a row, only the first.
+
+    `row`: the frame before them was concealed.
+    """
+    for frame in frames:
+        if "notice" in frame.extras:
+            yield Warned(str(frame.extras["notice"]))
+        if "concealed" in frame.extras and not row:
+            yield Warned(str(frame.extras["concealed"]))
+        row = "concealed" in frame.extras
 
 
 Move = Callable[[Chain], tuple[Any, list[Frame]]]

@@ -29,7 +29,7 @@ class Snapshot:
 
     `state` is the chain's, None at the end of the video. `due` is the position that the next
     output frame must have (empty before the first). `segment` counts earlier commits, `concealed`
-    the replacement frames in the source so far.
+    the replacement frames in the source so far, `moves` the calls after the last source frame.
     """
 
     cursor: Cursor
@@ -37,6 +37,7 @@ class Snapshot:
     due: tuple[Position, ...]
     segment: int
     concealed: int = 0
+    moves: int = 0
 
     @property
     def written(self) -> int:
@@ -111,9 +112,12 @@ class CheckpointStore(Protocol):
         """Store a commit durably. Its files must be durable already. Raises FilmgateError."""
         ...
 
-    def mark_complete(self, parts: Sequence[Path | None]) -> None:
+    def mark_complete(
+        self, parts: Sequence[Path | None], dropped: Sequence[str], *, is_complete: bool
+    ) -> None:
         """Record that the result of every output is complete and durable.
 
-        `parts` are their hidden files, which only need their names; None: it has its name.
+        `parts` are their hidden files, which only need their names; None: it has its name. A run
+        that only gives them their names reports `dropped` and `is_complete` as this one does.
         """
         ...

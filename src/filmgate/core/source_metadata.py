@@ -12,10 +12,11 @@ MAX_PIXELS = 8192 * 6144
 class SourceMetadata:
     """Where other streams, chapters and metadata are copied from, and properties of the video.
 
-    `path` None: nothing is copied. Video time 0 is at `offset` seconds on the container's timeline;
-    what is at `until` or later was trimmed (None: nothing was). `aspect` is that of a pixel,
-    `display_matrix` FFmpeg's 9 integers. `hdr_side_data` is FFmpeg's mastering display and content
-    light level. `images` are the files of an image sequence, and `images_path` names them all.
+    `path` None: nothing is copied. `audio`: its audio replaces that of `path` (`is_audio`: `path`
+    is audio itself). Video time 0 is at `offset` seconds on the container's timeline; what is at
+    `until` or later was trimmed (None: nothing was). `aspect` is that of a pixel, `display_matrix`
+    FFmpeg's 9 integers, `hdr_side_data` its mastering display and content light level. `images` are
+    the files of an image sequence, and `images_path` names them all.
     """
 
     path: Path | None = None
@@ -29,6 +30,9 @@ class SourceMetadata:
     max_pixels: int = MAX_PIXELS
     images: tuple[Path, ...] = ()
     images_path: Path | None = None
+    audio: Path | None = None
+    is_audio: bool = False
+    parts: tuple[Path, ...] = ()
 
     @property
     def output_offset(self) -> Fraction:

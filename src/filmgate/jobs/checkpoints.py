@@ -20,6 +20,8 @@ from filmgate.jobs.inputs import InputWatch
 from filmgate.jobs.run_directory import (
     COMMITS,
     MAX_JSON_BYTES,
+    MAX_MESSAGE,
+    MAX_MESSAGES,
     MAX_SNAPSHOTS,
     RunDirectory,
     is_own_name,
@@ -57,6 +59,17 @@ class _CommitList:
 
     snapshots: tuple[_Entry, ...] = ()
     complete: tuple[CompleteResult, ...] = ()  # of all outputs, or of none
+    dropped: tuple[str, ...] = ()  # what the complete results lack
+    is_complete: bool = True  # as `Done` reports it
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A run of which every result is complete, and what it reports at its end."""
+
+    results: tuple[CompleteResult, ...]
+    dropped: tuple[str, ...]
+    done: Done
 
 
 @dataclass
@@ -149,10 +162,13 @@ class Checkpoints:
             if file.stem.isdecimal() and file.name not in listed:
                 file.unlink()
 
-    def mark_complete(self, parts: Sequence[Path | None]) -> None:
+    def mark_complete(
+        self, parts: Sequence[Path | None], dropped: Sequence[str], *, is_complete: bool
+    ) -> None:
         """Record the hidden files that are the complete, durable results, by output.
 
-        Raises BadInput if an input was changed: other streams are copied from it at the end.
+        `dropped` and `is_complete` are what the run reports of them. Raises BadInput if an input
+        was changed: other streams are copied from it at the end.
         """
         if self.inputs:
             self.inputs.check()
@@ -162,16 +178,19 @@ class Checkpoints:
             if part is not None
         )
         if complete:
-            self._write_list(replace(self._read_list(), complete=complete))
+            messages = tuple(message[:MAX_MESSAGE] for message in dropped[:MAX_MESSAGES])
+            self._write_list(replace(self._read_list(), complete=complete, dropped=messages,
+                                     is_complete=is_complete))  # fmt: skip
             inject_fault("join.complete")
 
-    def read_complete(self) -> tuple[tuple[CompleteResult, ...], Done] | None:
-        """Return the recorded results and the event that reports them; None if there are none."""
+    def read_completion(self) -> Completion | None:
+        """Return the recorded results and what is reported of them; None if there are none."""
         commits = self._read_list()
         if not (commits.complete and commits.snapshots):
             return None
         last = commits.snapshots[0]
-        return commits.complete, Done(last.frames, last.written, 0.0, {}, last.concealed)
+        done = Done(last.frames, last.written, 0.0, {}, last.concealed, commits.is_complete)
+        return Completion(commits.complete, commits.dropped, done)
 
     def _load(self, entry: _Entry) -> Commit:
         """Return a commit. Raises FilmgateError if its snapshot is damaged."""
@@ -236,5 +255,9 @@ def _parse_list(path: Path) -> _CommitList | None:
         stored = StoredCommits.model_validate_json(data)
     except ValidationError:
         return None
-    complete = tuple(CompleteResult(**one.model_dump()) for one in stored.complete)
-    return _CommitList(tuple(_Entry(**one.model_dump()) for one in stored.snapshots), complete)
+    return _CommitList(
+        snapshots=tuple(_Entry(**one.model_dump()) for one in stored.snapshots),
+        complete=tuple(CompleteResult(**one.model_dump()) for one in stored.complete),
+        dropped=tuple(stored.dropped),
+        is_complete=stored.is_complete,
+    )

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.errors import BadSetting, BadWeights
+from filmgate.installation import read_version
 from filmgate.jobs.inputs import identify_input, without_place
 from filmgate.jobs.options import RepeatableSource
 from filmgate.jobs.run_directory import RunDirectory
@@ -123,7 +124,7 @@ def _list_versions(job: Job) -> dict[str, str]:
     versions = {}
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
-            versions[name] = version(name)
+            versions[name] = read_version(name)
     placements = [task.place(None) for task in job.tasks if isinstance(task, ModelTask)]
     if names := {placement.gpu_name for placement in placements} - {""}:
         versions["device"] = ", ".join(sorted(names))

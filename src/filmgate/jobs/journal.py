@@ -50,6 +50,7 @@ class FrameJournal:
         self._file: BinaryIO | None = None
         self._base, self._start, self._start_s = (0, 0), 0, monotonic()
         self._segment_frames = 1
+        self._is_slow = False  # the segment before this one was
 
     def restore(self, base: Snapshot | None, segment_frames: int) -> Snapshot | None:
         """Begin after the commit `base`; return the later point up to which frames are stored."""
@@ -63,7 +64,7 @@ class FrameJournal:
         if self._file is not None:
             self._file.truncate(progress.size_bytes)
             self._file.seek(progress.size_bytes)
-        self._start = progress.snapshot.cursor.index
+        self._start, self._is_slow = progress.snapshot.cursor.index, True
         return progress.snapshot
 
     def read_frames(self) -> Iterator[list[Frame]]:
@@ -83,9 +84,12 @@ class FrameJournal:
         except OSError:
             self._drop()
             return
-        done = max(1, read - self._start)
-        predicted_s = (monotonic() - self._start_s) / done * self._segment_frames
-        if predicted_s < self.interval_s or self._file.tell() > _MOST_BYTES:
+        is_fast = False
+        if frames and not self._is_slow:  # until frames come out, a clip may wait to be complete
+            done = max(1, read - self._start)
+            predicted_s = (monotonic() - self._start_s) / done * self._segment_frames
+            is_fast = predicted_s < self.interval_s
+        if is_fast or self._file.tell() > _MOST_BYTES:
             self._drop()  # the next commit is near, or out of reach
 
     def save(self, snapshot: Snapshot) -> bool:
@@ -108,10 +112,11 @@ class FrameJournal:
 
     def commit(self, snapshot: Snapshot) -> None:
         """Forget the frames before a commit, which are durable elsewhere now."""
-        was_slow = monotonic() - self._start_s >= self.interval_s
+        if self._start == self._base[0]:  # else only a part of the segment was computed here
+            self._is_slow = monotonic() - self._start_s >= self.interval_s
         self._drop()
         self._begin(snapshot)
-        if was_slow and snapshot.state is not None:
+        if self._is_slow and snapshot.state is not None:
             self._open("wb")
 
     def close(self) -> None:
@@ -123,12 +128,14 @@ class FrameJournal:
 
     def _continues(self, progress: _Progress) -> bool:
         """Whether what is stored is of the segment that begins now."""
-        snapshot, first = progress.snapshot, self._base[0]
+        snapshot = progress.snapshot
+        done = snapshot.cursor.index - self._base[0]
         return (
             progress.base == self._base
             and snapshot.segment == self._base[1]
             and snapshot.state is not None
-            and first < snapshot.cursor.index < first + self._segment_frames
+            and (done > 0 or snapshot.moves > 0)
+            and 0 <= done < self._segment_frames
         )
 
     def _begin(self, base: Snapshot | None) -> None:

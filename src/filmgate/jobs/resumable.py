@@ -11,12 +11,13 @@ from pathlib import Path
 from time import perf_counter
 
 from filmgate.backends import inline
-from filmgate.core.events import Committed, Done, Event, Replanned, Started, Warned
+from filmgate.core.events import Committed, Event, Replanned, Started, Warned
 from filmgate.core.instrumentation.fault_injection import inject_fault
 from filmgate.core.job import Job
 from filmgate.core.model_cache import ModelCache
 from filmgate.core.outputs import select_output
 from filmgate.core.plan import Plan, ReducedBatch
+from filmgate.core.run import FrameWatch
 from filmgate.core.snapshot import Snapshot
 from filmgate.errors import FULL_DISK, DiskFull, FilmgateError, Paused
 from filmgate.jobs.checkpoints import Checkpoints
@@ -30,7 +31,6 @@ from filmgate.jobs.stored_run import write_stored_job, write_stored_plan
 from filmgate.media.sinks import ImageOutput
 from filmgate.planning.device_memory import explain_unused_vram
 from filmgate.planning.disk import check_remaining_space, check_space
-from filmgate.planning.fit import plan_within
 from filmgate.planning.limits import Limits
 from filmgate.storage.atomic import replace_durably
 from filmgate.storage.fingerprint import sample_fingerprint
@@ -51,12 +51,13 @@ def run(
     trace: Path | None = None,
     models: ModelCache | None = None,
     run_name: str = "",
+    watch: FrameWatch | None = None,
 ) -> Generator[Event, None, None]:
     """Run the job, or the rest of it if an earlier run of the same job was stopped.
 
     Default plan: the fastest within `limits`. The run's directory decides where to resume; a
-    `resume` only prevents a restart. Raises FilmgateError: Busy; BadSetting if the directory is of
-    a run with other settings; Interrupted for a pause.
+    `resume` only prevents a restart. `watch` sees the frames. Raises FilmgateError: Busy;
+    BadSetting if the directory is of a run with other settings; Interrupted for a pause.
     """
     options, limits = resume_options or ResumeOptions(), limits or Limits()
     models = models or ModelCache()
@@ -64,9 +65,9 @@ def run(
         yield Warned(notice)
     if reason := explain_not_resumable(job):
         yield Warned(reason)
-        plan = plan or plan_within(job, limits, models)
+        plan = plan or _find_plan(job, limits, models)
         yield from inline.run(job, plan, resume, limits=limits, trace=trace, models=models,
-                              run_name=run_name)  # fmt: skip
+                              run_name=run_name, watch=watch)  # fmt: skip
         return
     directory = options.find_directory(Path(job.sink.path))
     with directory.lock() as created, InputWatch(find_inputs(job)) as inputs:
@@ -82,9 +83,8 @@ def run(
                 if has_moved_inputs(directory, described):
                     yield Warned(_MOVED)
             if checkpoints.has_commits:
-                if done := _finish_naming(checkpoints, job):
-                    yield Warned(f"{job.sink.path} is complete: a run was stopped after its end")
-                    yield done
+                if ending := _finish_naming(checkpoints, job):
+                    yield from ending
                     _remove(directory)
                     return
             elif not has_journal(directory):
@@ -92,14 +92,23 @@ def run(
                 _start_over(checkpoints, job)
                 given = not created and options.work is not None
                 write_stored_job(directory, described | {"given": given})
-                plan = plan or plan_within(job, limits, models)
+                plan = plan or _find_plan(job, limits, models)
             yield from _run_logged(job, plan, checkpoints, options.pause_after, limits, trace,
-                                   models)  # fmt: skip
+                                   models, watch)  # fmt: skip
             _remove(directory)
         finally:
             kept = checkpoints.has_commits or has_journal(directory)
             if is_new and not kept and directory.is_run:
                 directory.remove()
+
+
+def _find_plan(job: Job, limits: Limits, models: ModelCache) -> Plan | None:
+    """Return the plan that keeps the budget in `limits`, None if they have none."""
+    if not limits.needs_measuring:
+        return None
+    from filmgate.planning.fit import plan_within
+
+    return plan_within(job, limits, models)
 
 
 def _remove(directory: RunDirectory) -> None:
@@ -117,11 +126,12 @@ def _run_logged(
     limits: Limits,
     trace: Path | None,
     models: ModelCache,
+    watch: FrameWatch | None,
 ) -> Generator[Event, None, None]:
     """Run the job with its events in the directory's log; everything is closed at the end."""
     journal = FrameJournal(checkpoints.directory)
     events = inline.run(job, plan, limits=limits, checkpoints=checkpoints, trace=trace,
-                        models=models, journal=journal)  # fmt: skip
+                        models=models, journal=journal, watch=watch)  # fmt: skip
     recorded = _record(events, job, plan, checkpoints, pause_after)
     with (
         closing(journal),
@@ -191,22 +201,22 @@ def _start_over(checkpoints: Checkpoints, job: Job) -> None:
     checkpoints.directory.clear()
 
 
-def _finish_naming(checkpoints: Checkpoints, job: Job) -> Done | None:
-    """Give complete results their names, if that is all that is left to do."""
-    complete = checkpoints.read_complete()
-    if complete is None:
-        return None
-    results, done = complete
+def _finish_naming(checkpoints: Checkpoints, job: Job) -> list[Event]:
+    """Give complete results their names, if that is all that is left to do; return its events."""
+    completion = checkpoints.read_completion()
+    if completion is None:
+        return []
     parts = {}
-    for result in results:
+    for result in completion.results:
         part, path = checkpoints.path / result.name, Path(job.sinks[result.output].path)
         if part.exists() and sample_fingerprint(part) == result.fingerprint:
             parts[part] = path
         elif not (path.exists() and sample_fingerprint(path) == result.fingerprint):
-            return None
+            return []
     for part, path in parts.items():
         replace_durably(part, path)
-    return done
+    notice = f"{job.sink.path} is complete: a run was stopped after its end"
+    return [*map(Warned, (notice, *completion.dropped)), completion.done]
 
 
 def _find_fullest(folders: list[Path]) -> Path:

@@ -26,6 +26,7 @@ SUFFIX = ".filmgate"
 COMMITS = "commits.json"  # the list of commits that count
 JOURNAL = "progress.journal"  # where to resume between two commits
 MAX_SNAPSHOTS = 2  # the latest, and the one before it in case that is damaged
+MAX_MESSAGES, MAX_MESSAGE = 200, 2000  # about what a result lacks; characters of one
 MAX_JSON_BYTES = 16 << 20
 MAX_JSON_DEPTH = 32
 # Every name that a run gives to a file here. Nothing else is ever opened for writing or deleted.

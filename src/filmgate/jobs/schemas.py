@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from filmgate.core.plan import Plan
-from filmgate.jobs.run_directory import MAX_SNAPSHOTS
+from filmgate.jobs.run_directory import MAX_MESSAGE, MAX_MESSAGES, MAX_SNAPSHOTS
 
 MAX_OUTPUTS = 16  # of one run
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
@@ -40,6 +40,10 @@ class StoredCommits(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     snapshots: Annotated[list[StoredEntry], Field(min_length=1, max_length=MAX_SNAPSHOTS)]
     complete: Annotated[list[StoredResult], Field(max_length=MAX_OUTPUTS)] = []
+    dropped: Annotated[
+        list[Annotated[str, Field(max_length=MAX_MESSAGE)]], Field(max_length=MAX_MESSAGES)
+    ] = []
+    is_complete: bool = True
 
 
 class StoredJob(BaseModel):

@@ -1,12 +1,14 @@
 """Disk space of a run: predicted, checked before the first frame and at every commit."""
 
+from __future__ import annotations
+
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filmgate.core.events import Started
 from filmgate.core.job import Job
@@ -14,8 +16,10 @@ from filmgate.errors import DiskFull, DoesNotFit
 from filmgate.media.images.image_files import resolve_pattern
 from filmgate.media.sinks import ImageOutput, VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile
-from filmgate.planning.fit import Fit
 from filmgate.planning.output_size import bound_frame_bytes, estimate_frame_bytes
+
+if TYPE_CHECKING:
+    from filmgate.planning.fit import Fit
 
 SEGMENTS = 1.1  # times the result: segments in the run's folder before the join
 JOINED = 1.0  # times the result: what the join adds
@@ -31,7 +35,7 @@ class DiskUse:
     folder: Path
 
     @classmethod
-    def of(cls, sink: Any, result: float, snapshot: int) -> "DiskUse":
+    def of(cls, sink: Any, result: float, snapshot: int) -> DiskUse:
         """Return the use for a result of so many bytes; images and pipes have no segments."""
         folder = Path(sink.path).absolute().parent
         if not isinstance(sink, VideoOutput) or sink.to_pipe:

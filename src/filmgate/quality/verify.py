@@ -73,9 +73,12 @@ class ResultPair:
     wanted: StreamSpec
 
     @classmethod
-    def of(cls, out: Path, against: Path, job: Provenance | None) -> "ResultPair":
+    def of(
+        cls, out: Path, against: Path, job: Provenance | None, parts: tuple[Path, ...] = ()
+    ) -> "ResultPair":
         """Open both videos. The result's stream is at the same place among the tracks."""
-        source = source_from({**(job.input if job else {}), "path": against})
+        joined = {"join": parts} if parts else {}
+        source = source_from({**(job.input if job else {}), "path": against, **joined})
         if isinstance(source, VideoPipe):
             raise BadSetting(
                 "the source was a pipe, which cannot be read again: pass the file it came from"
@@ -85,7 +88,9 @@ class ResultPair:
         sink = sink_from({**(job.output if job else {}), "path": out})
         if isinstance(reader, VideoReader):
             options = sink.stream_options if isinstance(sink, VideoOutput) else StreamOptions()
-            source_info = _remove_dropped(probe(against), reader.metadata.stream, options)
+            source_info = _remove_dropped(
+                probe(against, parts=parts), reader.metadata.stream, options
+            )
         source_track = result_track = None
         if source_info:
             index = reader.metadata.stream
@@ -110,15 +115,15 @@ class ResultPair:
         return self.result_track.time_base or Fraction(1, 1000)
 
 
-def check(out: Path, against: Path) -> CheckReport:
-    """Check the result `out` against its source. Raises BadInput if one cannot be read.
+def check(out: Path, against: Path, parts: tuple[Path, ...] = ()) -> CheckReport:
+    """Check the result `out` against its source, a file and its `parts`. Raises BadInput.
 
     Always checked: duration, sync of each audio track, streams, chapters, metadata. With a job tag
     in `out` also the number of frames and each time, within half a tick of the container.
     """
     job, note = _read_provenance(probe(out, header=True))
     tasks = job.tasks if job else None
-    pair = ResultPair.of(out, against, job)
+    pair = ResultPair.of(out, against, job, parts)
     kinds = (set[str](), set[str]())  # of side data, in the source and in the result
     findings = list(_check_times(pair, tasks, *kinds))
     if pair.source and pair.source_track:

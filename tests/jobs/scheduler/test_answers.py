@@ -3,7 +3,7 @@
 import pytest
 
 from filmgate.jobs.queue.values import Demand, JobRecord
-from filmgate.jobs.scheduler.answers import Answer, Later, Now, answer
+from filmgate.jobs.scheduler.answers import Answer, Later, Now, answer, estimate_starts
 from filmgate.jobs.scheduler.capacity import Device, Machine, NeverFits, explain_misfit
 from filmgate.jobs.scheduler.order import Policy, Situation
 from tests.jobs.scheduler.situations import INTERACTIVE, make_machine, make_record, make_situation
@@ -66,3 +66,12 @@ def test_what_is_resident_counts_and_exactly_what_is_free_fits() -> None:
     none = explain_misfit(Machine((), 1000), Demand())
     assert none is not None
     assert "a device, and this machine has none" in none.message
+
+
+def test_all_starts_are_predicted_in_one_pass_as_each_alone() -> None:
+    waiting = [make_record(f"{tenant}{n}", seconds=10 + n) for n in range(3) for tenant in "xyz"]
+    situation = make_situation(waiting, [(make_record("r", seconds=100), "a", 40.0)])
+    starts = estimate_starts(Policy(), situation)
+    assert sorted(one.position for one in starts.values()) == list(range(1, 10))
+    for job in waiting:
+        assert ask(situation, job) == starts[job.id]

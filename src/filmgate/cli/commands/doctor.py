@@ -23,9 +23,15 @@ from filmgate.units import GIB
 _EXTRAS = (
     ("image", ("spandrel",), "upscale --model image"),
     ("diffusion", ("diffusers", "transformers"), "upscale --model diffvsr"),
-    ("detection", ("torchvision", "transformers"), "track --detector torchvision or detr"),
+    (
+        "detection",
+        ("torchvision", "transformers"),
+        "track --detector torchvision or detr, --pose vitpose",
+    ),
     ("parquet", ("pyarrow",), "records as .parquet"),
     ("people", ("ai_edge_litert",), "people and faces"),
+    ("client", ("httpx2",), "filmgate submit, watch, get and cancel"),
+    ("serve", ("fastapi", "prometheus_client", "structlog", "uvicorn"), "filmgate serve"),
 )
 Json = Annotated[bool, Parameter(help="Print JSON on standard output.")]
 

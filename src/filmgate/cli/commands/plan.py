@@ -40,9 +40,9 @@ def build_group(name: str, help: str, run: Callable[[Request], Exit], words: Seq
 
 def run(request: Request) -> Exit:
     """Show the plan of each job of a request."""
-    from filmgate.core.instrumentation.memory import predict_parent_memory
+    from filmgate.core.instrumentation.memory import make_memory_meter
 
-    parent_bytes = 0 if request.display.in_process else predict_parent_memory()
+    parent_bytes = 0 if request.display.in_process else make_memory_meter()()
     from filmgate.cli.views.plan_view import print_plan
     from filmgate.planning import device_memory
     from filmgate.planning.disk import predict_disk_use

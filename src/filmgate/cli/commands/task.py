@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 
 from filmgate.cli.task_flags import build_task_command
 from filmgate.tasks.registry import load_tasks
 
+if TYPE_CHECKING:
+    from filmgate.backends.spawn import Workers
 
-def build_app(name: str, words: Sequence[str]) -> App:
+
+def build_app(name: str, words: Sequence[str], workers: Workers | None = None) -> App:
     """Return the command of the task `name`, with the flags of the model that `words` name."""
     from filmgate.cli.execution import run_request
 
     task = load_tasks()[name]
-    command = build_task_command(task, str(task.__doc__), run_request, words)
-    usage = f"Usage: filmgate {name} IN OUT [OPTIONS], or IN ... -o DIR [OPTIONS]\n"
+    run = partial(run_request, workers=workers)
+    command = build_task_command(task, str(task.__doc__), run, words)
+    inputs: tuple[str, ...] = getattr(task, "inputs", ("in",))
+    paths = " ".join([*(one.upper() for one in inputs), "OUT"])
+    several = ", or IN ... -o DIR [OPTIONS]" if len(inputs) == 1 else ""
+    usage = f"Usage: filmgate {name} {paths} [OPTIONS]{several}\n"
     return App(name=name, usage=usage, default_command=command)

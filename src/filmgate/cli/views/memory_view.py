@@ -49,16 +49,17 @@ def draw(
     if gpu_bytes:
         lines.append(f"no: {RESERVED:g} times that, since the allocator may reserve more, exceeds "
                      f"the GPU's {gpu_bytes / 1e9:g} GB; the largest part is named.")  # fmt: skip
-    lines.append("ours: one frame at a time, whatever --batch is. plain: the usual loop, with "
-                 "complete feature maps, all pairs of RAFT computed first, and a batch through the "
-                 "networks at once.")  # fmt: skip
+    lines.append("ours: in parts, whatever --batch is. plain: the usual loop, with complete "
+                 "feature maps, all pairs of RAFT computed first where there is flow, and a batch "
+                 "through the networks at once.")  # fmt: skip
     title = f"{spec.width}x{spec.height}, predicted: {reason}"
     return Group(Text(title), "", _build_table(rows, gpu_bytes), "", *map(Text, lines))
 
 
 def _build_table(rows: Sequence[MemoryPrediction], gpu_bytes: int | None) -> Table:
     options = sorted({row.option for row in rows}, key=lambda option: option[1], reverse=True)
-    heads = [f">{name if n == 0 else ''} {_format_share(value)}"
+    are_shares = all(0 < value <= 1 for _, value in options)
+    heads = [f">{name if n == 0 else ''} {_format_share(value) if are_shares else value}"
              for n, (name, value) in enumerate(options)]  # fmt: skip
     table = build_table("dtype x batch", *heads)
     cells = {(row.way, row.dtype, row.batch, row.option): row for row in rows}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json as json_
+from dataclasses import astuple
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filmgate.cli.views.tables import build_plain_console, escape_text
-from filmgate.tasks.settings import plain
 
 if TYPE_CHECKING:
     from filmgate.media.probe import MediaInfo, StreamInfo
+    from filmgate.quality.combs import CombReport
     from filmgate.quality.seams.score import SeamReport
     from filmgate.quality.verify import CheckReport
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 def print_contents(info: MediaInfo, json: bool) -> None:
     """Print what is in a file."""
     if json:
+        from filmgate.tasks.settings import plain
+
         print(json_.dumps(plain(info)))
         return
     from rich.filesize import decimal
@@ -42,11 +45,16 @@ def print_contents(info: MediaInfo, json: bool) -> None:
         console.print("* the stream that is processed; --stream selects another")
 
 
-def print_check(report: CheckReport, json: bool) -> None:
+def print_combs(report: CombReport, out: Path) -> None:
+    """Print how many frames are combed."""
+    text = f"{out}: {report.combed} of {report.moving} moving frames are combed"
+    if report.first is not None and report.last is not None:
+        text += f", from {_format_seconds(report.first)} to {_format_seconds(report.last)}"
+    build_plain_console().print(f"{text} ({report.frames} frames in all)")
+
+
+def print_check(report: CheckReport) -> None:
     """Print what `check` found."""
-    if json:
-        print(json_.dumps({"ok": report.ok, **plain(report)}))
-        return
     from rich.table import Table
 
     console = build_plain_console()
@@ -93,7 +101,7 @@ def _describe_track(track: StreamInfo) -> list[str]:
             f"{float(image.rate):.3f} fps" if image.rate else "",
             f"rotated {image.rotation} degrees" if image.rotation else "",
             f"pixel aspect {image.aspect}" if image.aspect not in (None, 1) else "",
-            "/".join(v for v in plain(image.colour).values() if v != "unknown"),
+            "/".join(v for v in astuple(image.colour) if v != "unknown"),
         ]
     if track.sample_rate:
         plural = "" if track.channels == 1 else "s"

@@ -2,8 +2,6 @@
 
 import ctypes
 import gc
-import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +12,6 @@ from typing import Any
 
 _MMAP_THRESHOLD = -3  # malloc.h
 _MAPPED_BYTES = 1 << 20  # it takes longer to map smaller pieces again than they are worth
-_TRACKER_BYTES = 13_000_000  # of multiprocessing's process that cleans up after a parent, measured
 _SAMPLE_SECONDS = 0.001  # between two samples, if the system keeps no peak
 
 
@@ -27,28 +24,17 @@ def make_memory_meter() -> Callable[[], int]:
 
 
 def measure_parent_memory() -> int:
-    """Return the memory of the process that started this worker; 0 if this is no worker.
+    """Return the memory of the process that started this worker; 0 if this is no worker."""
+    import multiprocessing
 
-    With multiprocessing's process that cleans up after it.
-    """
     parent = multiprocessing.parent_process()
     if parent is None or parent.pid is None:
         return 0
     import psutil
 
-    total = 0
     with suppress(psutil.Error):
-        process = psutil.Process(parent.pid)
-        total = int(process.memory_info().rss)
-        for child in process.children():
-            if "multiprocessing.resource_tracker" in " ".join(child.cmdline()):
-                total += int(child.memory_info().rss)
-    return total
-
-
-def predict_parent_memory() -> int:
-    """Return what this process will hold as the parent of a worker, if it loads nothing more."""
-    return make_memory_meter()() + (_TRACKER_BYTES if os.name == "posix" else 0)
+        return int(psutil.Process(parent.pid).memory_info().rss)
+    return 0
 
 
 def measure_available_memory() -> int:
@@ -124,7 +110,7 @@ def measure_peak() -> Iterator[Peak]:
     """
     peak, resident_bytes = Peak(), make_memory_meter()
     gc.collect()
-    _trim_heap()
+    trim_heap()
     before = resident_bytes()
     if _reset_peak():
         yield peak
@@ -165,13 +151,14 @@ def return_freed_memory() -> None:
 
     By default glibc soon keeps pieces of up to 32 MiB for later, in a heap for each thread.
     """
-    _trim_heap()
+    trim_heap()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
-def _trim_heap() -> None:
+def trim_heap() -> None:
+    """Return what is freed in the heap to the system now (glibc only)."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -17,7 +17,7 @@ class ModelStage(StageWrapper):
 
     `settings` and `weights` are all that affects its results besides its frames (see `cached`).
     `checks` and `time_scale` are for `check_outputs`; no checks for code without a network.
-    `label` is its name, if not the stage's.
+    `label` is its name, if not the stage's. `stores`: whether a cache may store its results.
     """
 
     settings: str
@@ -25,6 +25,7 @@ class ModelStage(StageWrapper):
     checks: tuple[str, ...] = ()
     time_scale: Fraction = Fraction(1)
     label: str = ""
+    stores: bool = True
 
     @property
     def name(self) -> str:
