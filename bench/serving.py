@@ -10,7 +10,6 @@ that do nothing and the same failures there; they keep no job.
 import argparse
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from time import perf_counter, sleep
 from typing import Any
 
 import httpx
+import psutil
 from _common import make_video, write_result
 
 FAILURES = ("raise", "crash", "kill", "hang")
@@ -40,9 +40,7 @@ def find_port() -> int:
 def start(words: Sequence[str], url: str, **environment: str) -> Iterator[None]:
     """Run a server until the end of the `with`; it has answered `url` before."""
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            words, env={**os.environ, **environment}, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(words, env={**os.environ, **environment}, stdout=log, stderr=log)
         try:
             wait_for(process, url)
             yield
@@ -51,13 +49,19 @@ def start(words: Sequence[str], url: str, **environment: str) -> Iterator[None]:
             print(log.read().decode(errors="replace")[-4000:], file=sys.stderr)
             raise
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            stop_with_children(process)
+
+
+def stop_with_children(process: "subprocess.Popen[bytes]") -> None:
+    """End a server and what it started, by force after ten seconds."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    for child in (*children, process):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.wait()
 
 
 def wait_for(process: "subprocess.Popen[bytes]", url: str) -> None:

@@ -22,6 +22,7 @@ from filmgate.errors import BadSetting, Exit
 from filmgate.service.api.settings import ServerSettings
 from filmgate.service.keys import KeyStore, Scope
 from filmgate.service.server import check_installed, check_keys, open_socket
+from tests.processes import KILLED
 
 # A server whose jobs finish at once, without worker processes.
 PROGRAM = """
@@ -183,7 +184,7 @@ def test_a_job_whose_answer_was_lost_is_found_by_its_key(tmp_path: Path) -> None
     with start(tmp_path, DIES_AFTER_COMMIT) as (process, address):
         with pytest.raises(httpx.TransportError):
             httpx.post(f"{address}/v1/jobs", json=JOB, headers=headers)
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(10) == KILLED
     with start(tmp_path) as (_, address):
         answer = httpx.post(f"{address}/v1/jobs", json=JOB, headers=headers)
         assert (answer.status_code, answer.headers["idempotency-replayed"]) == (200, "true")

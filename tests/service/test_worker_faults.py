@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from filmgate.jobs.queue.values import AttemptEnd, JobState
@@ -111,15 +111,13 @@ def test_hung_step_is_killed_with_its_stack(
     wanted = find_undisturbed(tmp_path_factory, 960)
     if how == "hang":
         set_faults(monkeypatch, "compute.step=hang@40")
-    elif os.name == "nt":
-        pytest.skip("Windows has no signal that stops a process")
     with open_service(tmp_path / "service", step_s=1.0, loading_s=20.0) as service:
         job = service.submit("ann", make_job(make_clip(tmp_path, 960))).job
         if how == "stop":
             wait_until(service, job.id, lambda view: view.segments > 0)
             pid = service.report_readiness().workers[0].pid
             assert pid is not None
-            os.kill(pid, signal.SIGSTOP)
+            psutil.Process(pid).suspend()
         view = finish(service, job.id)
         assert view.state is JobState.DONE
         assert hash_result(service, job.id) == wanted
@@ -237,20 +235,18 @@ def test_worker_that_lost_its_lease_adds_nothing(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """A worker that is stopped, declared dead, and wakes up again is fenced."""
-    if os.name == "nt":
-        pytest.skip("Windows has no signal that stops a process")
     wanted = find_undisturbed(tmp_path_factory, 960)
     with open_service(tmp_path / "service", workers=2) as service:
         job = service.submit("ann", make_job(make_clip(tmp_path, 960))).job
         view = wait_until(service, job.id, lambda view: view.segments > 0)
         busy = next(w for w in service.report_readiness().workers if w.job_id == job.id)
         assert busy.pid is not None
-        os.kill(busy.pid, signal.SIGSTOP)
+        psutil.Process(busy.pid).suspend()
         with service._lock:
             service._queue.leases.disconnect(busy.name)  # as if its connection were lost
         pause(1.0)
-        with suppress(ProcessLookupError):  # what it had sent before was refused already
-            os.kill(busy.pid, signal.SIGCONT)
+        with suppress(psutil.NoSuchProcess):  # what it had sent before was refused already
+            psutil.Process(busy.pid).resume()
         view = finish(service, job.id)
         assert view.state is JobState.DONE
         assert view.attempts[0].end is AttemptEnd.LOST
