@@ -50,7 +50,8 @@ def test_lock_ends_with_a_killed_process(folder: RunDirectory) -> None:
 
 
 @pytest.mark.parametrize(
-    "left", [b"process 12345 on a-host", b"process 12", b"process 12\0\0\0", b"\0" * 30]
+    "left",
+    [b"process 12345 on a-host", b"process 12", b"process 12\0\0\0", b"process \0\0", b"\0" * 30],
 )
 def test_lock_that_a_power_cut_left_is_taken(folder: RunDirectory, left: bytes) -> None:
     """It is not synced: a run whose lock held zero bytes was refused, also with --restart."""

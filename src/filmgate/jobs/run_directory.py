@@ -35,9 +35,8 @@ _OWN_NAMES = re.compile(
     r"|\.?\d{6,}\.(nut|mov|jsonl?|parquet|txt|pkl|html|png|jpe?g|webp|tiff?)|(result|playable)\.\w+|\.playable\.[0-9a-f]{8}\.part\.\w+"
 )
 _DELETES_OPEN_FILES = sys.platform != "win32"  # which the lock is while a run works here
-# After a power cut its end may be zero bytes, as it is not synced.
 _LOOKS, _LOOK_S = 5, 0.02  # how often a directory that is not a run's is looked at again
-_HOLDER = re.compile(rb"(process \d.*)?\0*", re.DOTALL)
+_HOLDER = b"process "  # what the text of a lock begins with
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ class RunDirectory:
                 if not stat.S_ISREG(os.lstat(self.path / name).st_mode):
                     return f"{name}, which is no regular file"
                 own.add(name)
-        if "lock" in own and not _HOLDER.fullmatch(_read_start(self.path / "lock")):
+        if "lock" in own and not _is_lock(_read_start(self.path / "lock")):
             return "lock, which no run wrote"
         if ("job.json" in own and self._has_job()) or ("lock" in own and not others):
             return ""
@@ -266,6 +265,12 @@ def _refuse_constant(name: str) -> None:
 def _read_start(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(1000)
+
+
+def _is_lock(start: bytes) -> bool:
+    """Return whether a run wrote it; a power cut leaves its beginning, or zeros."""
+    text = start.rstrip(b"\0")
+    return _HOLDER.startswith(text) or re.match(_HOLDER + rb"\d", text) is not None
 
 
 def _decode_holder(text: bytes) -> str:
