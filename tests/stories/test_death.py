@@ -198,7 +198,7 @@ def test_second_process_is_refused_and_two_signals_pause(
     source: Path, tmp_path: Path, reference: bytes
 ) -> None:
     run, again = (Run(source, tmp_path / "out.mp4") for _ in range(2))
-    with run.process("encode.before_write=hang@4") as first:
+    with run.process("encode.before_write=hang@6") as first:
         assert first.stdout is not None
         while "Committed" not in first.stdout.readline():
             assert first.poll() is None
