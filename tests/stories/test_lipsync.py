@@ -17,7 +17,7 @@ from filmgate.errors import BadInput, BadSetting, BadWeights
 from filmgate.media.audio.audio_file import AudioFile
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.records.record_file import RecordFile
-from filmgate.models.families.latentsync import loading
+from filmgate.models.diffusion import weights_files
 from filmgate.models.families.latentsync.sampler import Sampler
 from filmgate.storage import result_cache
 from filmgate.tasks.lipsync import LipSync
@@ -41,7 +41,7 @@ def save_tone(path: Path, seconds: float) -> Path:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put means in place of the autoencoder, and compute on one thread."""
     average = tiny.Average()
-    monkeypatch.setattr(loading, "open_autoencoder", lambda *_: average)
+    monkeypatch.setattr(weights_files, "open_autoencoder", lambda *_: average)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import TypeVar
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from filmgate.errors import BadWeights
 from filmgate.storage.file_kind import describe_other_kind
 
+N = TypeVar("N", bound=nn.Module)
 PICKLED = (".pt", ".pth", ".ckpt", ".pkl")
 # keys under which training code stores the tensors; a dictionary that is the only entry counts too
 _WRAPPED = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
@@ -113,6 +115,20 @@ def check_tensors(
         raise BadWeights(f"{path} holds {len(found)} tensors, of another model or another version: "
                          f"{mismatch}; pass the file that filmgate models names")  # fmt: skip
     return found
+
+
+def list_shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a network, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+
+
+def fill(net: N, tensors: Mapping[str, Tensor], path: Path) -> N:
+    """Return the network with the tensors of a file, which must be exactly its own.
+
+    A network on the meta device takes them as they are. Raises BadWeights.
+    """
+    net.load_state_dict(check_tensors(tensors, list_shapes(net), path), assign=True)
+    return net
 
 
 def _unwrap(path: Path, held: object) -> dict[str, Tensor]:

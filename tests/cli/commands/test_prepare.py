@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from filmgate.cli.main import main
-from filmgate.models.families.latentsync import loading
+from filmgate.models.diffusion import weights_files
 from filmgate.storage import result_cache
 from tests.models.families.latentsync import tiny
 from tests.videos import Video, make
@@ -17,7 +17,7 @@ from tests.videos import Video, make
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A video, and the flags of a tiny model with means in place of the autoencoder."""
     average = tiny.Average()
-    monkeypatch.setattr(loading, "open_autoencoder", lambda *_: average)
+    monkeypatch.setattr(weights_files, "open_autoencoder", lambda *_: average)
     monkeypatch.setenv(result_cache.FOLDER, str(tmp_path / "cache"))
     make(Video(frames=18, size=(192, 128)), tmp_path / "in.mp4")
     options = tiny.build_options()

@@ -16,8 +16,8 @@ from filmgate.models.families.torchvision import WEIGHTS, TorchvisionOptions
 from filmgate.models.families.torchvision.detector import (
     TorchvisionDetector,
     build_network,
-    list_shapes,
 )
+from filmgate.weights.state_dict import list_shapes
 from tests.models.people.figures import COLOUR
 
 

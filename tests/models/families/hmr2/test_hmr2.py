@@ -17,7 +17,7 @@ from filmgate.errors import BadInput, BadSetting, BadWeights
 from filmgate.media.pixels.planes import Planes
 from filmgate.models import registry
 from filmgate.models.families.hmr2 import Hmr2Options, memory
-from filmgate.models.families.hmr2.net import MEAN, STD, Hmr2, Shape, list_shapes, to_rotations
+from filmgate.models.families.hmr2.net import MEAN, STD, Hmr2, Shape, to_rotations
 from filmgate.models.families.hmr2.pose import (
     FOCAL,
     PoseEstimator,
@@ -28,6 +28,7 @@ from filmgate.models.families.hmr2.pose import (
     read_crop,
 )
 from filmgate.testing.fake_cuda import fake_cuda
+from filmgate.weights.state_dict import list_shapes
 from tests.models.families.hmr2.tiny import BOXES, HMR2, draw, hmr2_tensors, make_image, weights
 
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from filmgate.errors import BadWeights
+from filmgate.models.diffusion import weights_files
 from filmgate.models.families.latentsync import loading
 from filmgate.models.families.latentsync.sampler import Clip, Sampler, list_steps, remove_noise
 from filmgate.models.families.latentsync.unet import UNet
@@ -188,7 +189,7 @@ def test_files_of_weights_are_opened_at_their_size(tmp_path: Path) -> None:
     assert unet is not None and whisper is not None and vae is not None  # noqa: PT018
     assert loading.open_unet(unet, torch.float32, "cpu").shape == tiny.SMALL
     assert loading.open_whisper(whisper, torch.float32, "cpu").shape == tiny.WHISPER
-    wanted = loading.open_autoencoder(vae, torch.float32, "cpu").state_dict()
+    wanted = weights_files.open_autoencoder(vae, torch.float32, "cpu").state_dict()
     older = {}
     for name, tensor in wanted.items():
         for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"),
@@ -197,9 +198,9 @@ def test_files_of_weights_are_opened_at_their_size(tmp_path: Path) -> None:
         older[name] = tensor[..., None, None] if ".query.weight" in name else tensor
     assert older.keys() != wanted.keys()
     save_file(older, tmp_path / "old.safetensors")
-    found = loading.open_autoencoder(tmp_path / "old.safetensors", torch.float32, "cpu")
+    found = weights_files.open_autoencoder(tmp_path / "old.safetensors", torch.float32, "cpu")
     assert all(torch.equal(found.state_dict()[name], tensor) for name, tensor in wanted.items())
     for opener, path in ((loading.open_unet, vae), (loading.open_whisper, unet),
-                         (loading.open_autoencoder, unet)):  # fmt: skip
+                         (weights_files.open_autoencoder, unet)):  # fmt: skip
         with pytest.raises(BadWeights, match="which are not those of a"):
             opener(path, torch.float32, "cpu")

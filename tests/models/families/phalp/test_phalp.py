@@ -17,9 +17,10 @@ from filmgate.models.families.phalp import PhalpOptions, loading
 from filmgate.models.families.phalp.appearance import TextureComparison, blend, pack, unpack
 from filmgate.models.families.phalp.cost import Terms, combine, compute_costs
 from filmgate.models.families.phalp.location import locate, predict_location
-from filmgate.models.families.phalp.predictor import PosePredictor, list_shapes
+from filmgate.models.families.phalp.predictor import PosePredictor
 from filmgate.models.families.phalp.tracker import PhalpTracker
 from filmgate.testing.fake_cuda import fake_cuda
+from filmgate.weights.state_dict import list_shapes
 from tests.models.families.hmr2.tiny import draw
 from tests.models.families.phalp import tiny as tiny_phalp
 

@@ -23,6 +23,7 @@ from filmgate.models.families.compact.grouped import (
     group_weights,
     shuffle_columns,
 )
+from filmgate.weights.state_dict import list_shapes
 
 LOBES = 3  # of Lanczos: samples on each side of a new one
 SCALES = (2, 4)
@@ -136,11 +137,6 @@ def _lanczos(x: float) -> float:
 
 def _crop(x: Tensor, edge: int) -> Tensor:
     return x[..., edge : x.shape[-2] - edge, edge : x.shape[-1] - edge]
-
-
-def list_shapes(net: Compact) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of the network, by name."""
-    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
 
 
 def has_compact_shapes(shapes: Mapping[str, Sequence[int]]) -> bool:

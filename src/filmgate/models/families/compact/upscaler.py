@@ -26,9 +26,8 @@ from filmgate.models.families.compact.net import (
     Shape,
     build_kernel,
     group_lanczos,
-    list_shapes,
 )
-from filmgate.weights.state_dict import check_tensors, load_tensors
+from filmgate.weights.state_dict import check_tensors, list_shapes, load_tensors
 
 CPU_TILE = 128, 256  # rows and columns, about: results of a convolution stay in the cache
 GPU_SAMPLES = 1 << 19  # of the input in a strip, about: they keep a GPU busy

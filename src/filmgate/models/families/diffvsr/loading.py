@@ -25,7 +25,7 @@ from filmgate.models.families.diffvsr.stage import PROMPT_TOKENS, Networks
 from filmgate.models.families.diffvsr.vae import TinyVae
 from filmgate.storage.atomic import write_atomic
 from filmgate.weights.repository import verify_folder
-from filmgate.weights.state_dict import check_tensors, load_tensors
+from filmgate.weights.state_dict import fill, load_tensors
 from filmgate.weights.store import WeightsStore
 
 PROMPT = "no_words.safetensors"  # embedding of the empty prompt: "prompt", (1, 77, C)
@@ -122,9 +122,7 @@ def _load_network(
         raise BadWeights(_describe_missing(folder / FILES[0]))
     with torch.device("meta"):
         net = build(settings)
-    shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    net.load_state_dict(check_tensors(load_tensors(file), shapes, file), assign=True)
-    return net
+    return fill(net, load_tensors(file), file)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def build_interpolator(
 
 def tensor_shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
     """Return the 82 tensors of the published network."""
-    from filmgate.models.families.film.net import Film, Shape, list_shapes
+    from filmgate.models.families.film.net import Film, Shape
+    from filmgate.weights.state_dict import list_shapes
 
     return list_shapes(Film(Shape(), "meta"))
 

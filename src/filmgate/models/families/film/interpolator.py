@@ -14,8 +14,8 @@ from torch.nn import functional
 from filmgate.errors import Unsupported
 from filmgate.media.pixels import rgb as colour
 from filmgate.media.pixels.planes import Planes
-from filmgate.models.families.film.net import Film, Pyramid, Shape, list_shapes
-from filmgate.weights.state_dict import check_tensors, load_tensors
+from filmgate.models.families.film.net import Film, Pyramid, Shape
+from filmgate.weights.state_dict import check_tensors, list_shapes, load_tensors
 
 MAX_DENOMINATOR = 16  # positions k/2, k/4, k/8, k/16 are midpoints of midpoints
 # Larger images are processed in bands by default, of about so many pixels. Small bands take less

@@ -20,6 +20,7 @@ from torch.nn import functional
 from filmgate.core.wrappers.tiled import Tile, tiled
 from filmgate.errors import BadWeights
 from filmgate.flow.warp_torch import warp
+from filmgate.weights.state_dict import list_shapes
 
 FUSION_HALO = 48  # rows around a band that fusion reads: 3 (1 + 2 + 4 + 8) = 45, on its grid of 16
 EXTRACTOR_HALO = 32  # rows around a row that the extractor reads: 2 (1 + 2 + 4 + 8) = 30
@@ -278,11 +279,6 @@ class Film(nn.Module):
             del aligned, net
             net = third(second(joint))
         return self.fuse.output_conv(net)  # type: ignore[no-any-return]
-
-
-def list_shapes(net: Film) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of the network, by name."""
-    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
 
 
 def has_film_shapes(shapes: Mapping[str, Sequence[int]]) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from filmgate.errors import BadWeights
+from filmgate.weights.state_dict import list_shapes
 
 JOINTS = 23  # of the body, without the root
 BETAS = 10
@@ -331,11 +332,6 @@ class Hmr2(nn.Module):
         margin = self.shape.margin
         inner = crops[..., margin : crops.shape[-1] - margin].to(self.dtype)
         return self.smpl_head(self.backbone(inner))  # type: ignore[no-any-return]
-
-
-def list_shapes(net: Hmr2) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of the network, by name."""
-    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
 
 
 def select_names(names: Sequence[str]) -> list[str]:

@@ -24,11 +24,10 @@ from filmgate.models.families.hmr2.net import (
     Estimate,
     Hmr2,
     Shape,
-    list_shapes,
     select_names,
 )
 from filmgate.models.people.regions import Region, crop
-from filmgate.weights.state_dict import check_tensors, load_tensors
+from filmgate.weights.state_dict import check_tensors, list_shapes, load_tensors
 
 Box = tuple[float, float, float, float]  # left, top, right and bottom in pixels
 Array = npt.NDArray[np.float32]

@@ -110,6 +110,7 @@ def build_lip_sync(
 ) -> tuple[AnyStage, ...]:
     """See `Family.build_lip_sync`."""
     from filmgate.core.wrappers.model_stage import ModelStage
+    from filmgate.models.diffusion import weights_files
     from filmgate.models.families.latentsync import loading, stages
     from filmgate.models.families.latentsync.alignment import Crop
     from filmgate.models.families.latentsync.sampler import Sampler
@@ -120,7 +121,7 @@ def build_lip_sync(
     store, dtype = WeightsStore.open_default(), placement.choose_dtype(options.dtype)
     paths = [store.verify(weights, place) for weights, place in options.files]
     crop = Crop(options.chosen_side)
-    vae = placement.load(loading.open_autoencoder, paths[2], dtype)
+    vae = placement.load(weights_files.open_autoencoder, paths[2], dtype)
     prepared = _build_prepare(request, options, placement, stages.Prepare(vae, crop))
     if speech is None:
         return (prepared,)
@@ -207,9 +208,10 @@ def describe_tensors(weights: Weights) -> Mapping[str, tuple[int, ...]]:
     import torch
 
     from filmgate.models.families.latentsync.unet import UNet
+    from filmgate.weights.state_dict import list_shapes
 
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in UNet().state_dict().items()}
+        return list_shapes(UNet())
 
 
 FAMILY = Family(

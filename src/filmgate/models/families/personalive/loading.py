@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from filmgate.errors import BadSetting, BadWeights, FilmgateError
-from filmgate.models.families.latentsync.loading import open_autoencoder
+from filmgate.models.diffusion.weights_files import open_autoencoder
 from filmgate.models.families.personalive.extractor import HeadExtractor, PoseGuider
 from filmgate.models.families.personalive.layers import MODULE_GROUPS
 from filmgate.models.families.personalive.motion import MotionEncoder
@@ -32,7 +32,7 @@ from filmgate.models.families.personalive.published import (
     find_files,
 )
 from filmgate.models.families.personalive.unet import DenoisingUnet, ReferenceUnet, Shape
-from filmgate.weights.state_dict import check_tensors, load_tensors
+from filmgate.weights.state_dict import fill, load_tensors
 
 # Settings that the networks rely on; others of the file are those of Stable Diffusion 1.5.
 _WANTED = {
@@ -87,9 +87,7 @@ def open_networks(folder: Path, dtype: torch.dtype, device: str) -> Networks:
 
 def _fill(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
     """Return a network, built on the meta device, with the tensors of a file."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    net.load_state_dict(check_tensors(tensors, shapes, path), assign=True)
-    return _freeze(net)
+    return _freeze(fill(net, tensors, path))
 
 
 def _freeze(net: nn.Module) -> nn.Module:

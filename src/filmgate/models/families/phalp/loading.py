@@ -21,10 +21,9 @@ from filmgate.models.families.phalp.predictor import (
     POSE,
     Predictor,
     Shape,
-    list_shapes,
     select_used,
 )
-from filmgate.weights.state_dict import check_tensors, load_tensors
+from filmgate.weights.state_dict import check_tensors, list_shapes, load_tensors
 
 
 def open_encoder(path: Path, device: str) -> TextureEncoder:

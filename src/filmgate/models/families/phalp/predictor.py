@@ -200,11 +200,6 @@ def _make_location_head(width: int) -> nn.Sequential:
                          nn.Linear(width, 3))  # fmt: skip
 
 
-def list_shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor by name."""
-    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-
-
 def select_used(names: Mapping[str, Tensor], wanted: Mapping[str, object]) -> dict[str, Tensor]:
     """Return the tensors of a file that the network has, by its names for them.
 

@@ -76,7 +76,8 @@ def build_flow(model: str, options: RaftOptions, placement: Placement) -> RaftEs
 
 def tensor_shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
     """Return the tensors of the published network: 169 in the large one, 106 in the small."""
-    from filmgate.models.families.raft.net import LARGE, SMALL, Raft, list_shapes
+    from filmgate.models.families.raft.net import LARGE, SMALL, Raft
+    from filmgate.weights.state_dict import list_shapes
 
     return list_shapes(Raft(LARGE if weights.name == "raft_large" else SMALL, "meta"))
 

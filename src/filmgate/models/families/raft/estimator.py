@@ -16,9 +16,8 @@ from filmgate.models.families.raft.net import (
     EncodedFrame,
     Raft,
     Shape,
-    list_shapes,
 )
-from filmgate.weights.state_dict import check_tensors, load_tensors
+from filmgate.weights.state_dict import check_tensors, list_shapes, load_tensors
 
 BANDED_PIXELS = 1 << 20  # larger frames are encoded in bands
 BAND_ROWS = 64  # of a convolution's result per band

@@ -383,8 +383,3 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _remove_channels(weight: Tensor, begin: int, count: int) -> Tensor:
     return torch.cat([weight[:, :begin], weight[:, begin + count :]], 1)
-
-
-def list_shapes(net: Raft) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of the network, by name."""
-    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}

@@ -14,8 +14,8 @@ from torch.nn import functional
 from filmgate.errors import Unsupported
 from filmgate.media.pixels import rgb as colour
 from filmgate.media.pixels.planes import Planes
-from filmgate.models.families.rife.net import ALIGN, Rife, Shape, list_shapes, strip_names
-from filmgate.weights.state_dict import check_tensors, load_tensors
+from filmgate.models.families.rife.net import ALIGN, Rife, Shape, strip_names
+from filmgate.weights.state_dict import check_tensors, list_shapes, load_tensors
 
 
 @dataclass(frozen=True)

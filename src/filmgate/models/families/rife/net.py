@@ -208,11 +208,6 @@ def _resize(x: Tensor, factor: float) -> Tensor:
     return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-def list_shapes(net: Rife) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor by name."""
-    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-
-
 def list_stored_shapes() -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor of the published file, by its name there."""
     with torch.device("meta"):

@@ -90,7 +90,8 @@ def list_weight_files(options: TorchvisionOptions) -> Iterator[Path]:
 
 def tensor_shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
     """Return the tensors of the published network."""
-    from filmgate.models.families.torchvision.detector import build_network, list_shapes
+    from filmgate.models.families.torchvision.detector import build_network
+    from filmgate.weights.state_dict import list_shapes
 
     return list_shapes(build_network(weights.name))
 

@@ -13,7 +13,7 @@ from torch import nn
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import to_rgb
 from filmgate.models.people.association import PersonDetection
-from filmgate.weights.state_dict import check_tensors, load_tensors
+from filmgate.weights.state_dict import check_tensors, list_shapes, load_tensors
 
 _PERSON = 1  # of COCO's classes
 _LOWEST = 0.05  # score
@@ -41,11 +41,6 @@ def build_network(name: str) -> nn.Module:
     build = getattr(detection, name)
     network: nn.Module = build(weights=None, weights_backbone=None)
     return network.eval().requires_grad_(False)
-
-
-def list_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return name and shape of the tensors of a network."""
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
 def open_network(path: Path, name: str, device: str) -> nn.Module:
