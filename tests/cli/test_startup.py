@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import videos
 
 HEAVY = {"torch", "av", "cv2", "numpy", "pydantic", "rich", "PIL"}
@@ -95,3 +97,17 @@ def test_module_runs_as_a_program(tmp_path: Path) -> None:
     from filmgate import __version__
 
     assert subprocess.check_output(command, text=True, cwd=tmp_path) == f"{__version__}\n"
+
+
+def test_program_that_loaded_triton_ends_without_a_word(tmp_path: Path) -> None:
+    """Its classes were reported as leaked at the end of `plan animate`, on many lines."""
+    pytest.importorskip("triton")
+    script = """
+import sys, triton
+from filmgate.cli.main import main
+sys.argv = ["filmgate", "--version"]
+main()
+"""
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert result.stderr == ""

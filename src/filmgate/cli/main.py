@@ -20,7 +20,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if words is None else words)
     finally:
-        if words is None:  # the interpreter looks for garbage in all that was imported
+        # The interpreter looks for garbage in all that was imported. Triton reports what is left.
+        if words is None and "triton" not in sys.modules:
             gc.freeze()
 
 

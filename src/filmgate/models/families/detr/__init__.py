@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filmgate.device.placement import Dtype, Placement
-from filmgate.errors import BadSetting, BadWeights
-from filmgate.installation import advise_install
 from filmgate.media.settings import check_settings
 from filmgate.models.contracts import Family
+from filmgate.models.people.transformers_folder import (
+    FILES,
+    list_files,
+    require_transformers,
+)
 from filmgate.weights.definitions import WeightsRepository
 from filmgate.weights.store import WeightsStore
 
 if TYPE_CHECKING:
     from filmgate.models.families.detr.detector import DetrDetector
 
-FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 REPOSITORY = WeightsRepository(
     name="rtdetr_r18vd",
     family="detr",
@@ -56,12 +58,7 @@ class DetrOptions:
 
 def build_detector(options: DetrOptions, placement: Placement) -> DetrDetector:
     """See `Family.build_detector`. Raises BadSetting without transformers, BadWeights."""
-    from importlib.util import find_spec
-
-    missing = [name for name in ("transformers", "torchvision") if find_spec(name) is None]
-    if missing:
-        raise BadSetting(f"the detector detr needs {' and '.join(missing)}, not installed here: "
-                         f"run {advise_install('detection')}")  # fmt: skip
+    require_transformers("the detector detr")
     from filmgate.models.families.detr.detector import DetrDetector, open_network
     from filmgate.weights.repository import verify_folder
 
@@ -74,12 +71,7 @@ def build_detector(options: DetrOptions, placement: Placement) -> DetrDetector:
 
 def list_weight_files(options: DetrOptions) -> Iterator[Path]:
     """See `Family.weight_files`."""
-    for name in FILES:
-        path = options.folder / name
-        if not path.is_file():
-            cure = f"run filmgate models pull {REPOSITORY.name}, or pass --weights FOLDER"
-            raise BadWeights(f"{path} does not exist, wanted weights of detr: {cure}")
-        yield path
+    return list_files(options.folder, REPOSITORY, "detr", "--weights")
 
 
 FAMILY = Family(

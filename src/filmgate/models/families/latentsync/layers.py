@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from filmgate.models.diffusion.attention import Attention, FeedForward, KeysValues
+
 GROUPS = 32
 _PART = 1 << 23  # numbers that a feed-forward layer takes at a time
 MAX_FRAMES = 24  # of a clip: as many as there are positions
-KeysValues = tuple[Tensor, Tensor]  # (B * F, heads, tokens, width of a head), each
 
 
 class Audio(NamedTuple):
@@ -63,28 +64,8 @@ class Resnet(nn.Module):
         return hidden.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))  # type: ignore[no-any-return]
 
 
-class Attention(nn.Module):
-    """Attention of tokens (N, T, C) to themselves, or to those of another width."""
-
-    def __init__(self, width: int, heads: int, context: int | None = None) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_k = nn.Linear(context or width, width, bias=False)
-        self.to_v = nn.Linear(context or width, width, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(width, width), nn.Identity()])
-
-    def project(self, tokens: Tensor) -> KeysValues:
-        """Return keys and values of tokens (N, T, C)."""
-        return self._split(self.to_k(tokens)), self._split(self.to_v(tokens))
-
-    def attend(self, x: Tensor, to: KeysValues) -> Tensor:
-        """Return the result for x (N, T, C) and keys and values of N rows."""
-        seen = functional.scaled_dot_product_attention(self._split(self.to_q(x)), *to)
-        return self.to_out[0](seen.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.attend(x, self.project(x))
+class AudioAttention(Attention):
+    """Attention of tokens to what is heard."""
 
     def listen(self, x: Tensor, audio: Audio) -> Tensor:
         """Return the result for x (N, T, C); the first `silent` rows hear nothing."""
@@ -95,34 +76,12 @@ class Attention(nn.Module):
         bias = bias.expand(audio.silent, x.shape[1], -1)
         return torch.cat([bias, heard])
 
-    def _split(self, tokens: Tensor) -> Tensor:
-        return tokens.reshape(*tokens.shape[:2], self.heads, -1).transpose(1, 2)
 
+class PartwiseFeedForward(FeedForward):
+    """A feed-forward layer that computes so many numbers at a time, whatever their shape."""
 
-class FeedForward(nn.Module):
-    """Two linear layers around a gated GELU (Shazeer, "GLU Variants Improve Transformer", 2020)."""
-
-    net: Any
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        first = nn.Module()
-        first.proj = nn.Linear(width, 8 * width)
-        self.net = nn.ModuleList([first, nn.Identity(), nn.Linear(4 * width, width)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the result for x (N, T, C), a part at a time: inside it is 12 times as wide."""
-        rows = max(1, _PART // (x.shape[1] * x.shape[2]))
-        if rows >= len(x):
-            return self._run(x)
-        result = torch.empty_like(x)
-        for k in range(0, len(x), rows):
-            result[k : k + rows] = self._run(x[k : k + rows])
-        return result
-
-    def _run(self, x: Tensor) -> Tensor:
-        values, gates = self.net[0].proj(x).chunk(2, -1)
-        return self.net[2](values * functional.gelu(gates))  # type: ignore[no-any-return]
+    def count_rows(self, x: Tensor) -> int:
+        return max(1, _PART // (x.shape[1] * x.shape[2]))
 
 
 class SpatialBlock(nn.Module):
@@ -131,8 +90,8 @@ class SpatialBlock(nn.Module):
     def __init__(self, width: int, heads: int, context: int) -> None:
         super().__init__()
         self.norm1, self.attn1 = nn.LayerNorm(width), Attention(width, heads)
-        self.norm2, self.attn2 = nn.LayerNorm(width), Attention(width, heads, context)
-        self.norm3, self.ff = nn.LayerNorm(width), FeedForward(width)
+        self.norm2, self.attn2 = nn.LayerNorm(width), AudioAttention(width, heads, context)
+        self.norm3, self.ff = nn.LayerNorm(width), PartwiseFeedForward(width)
 
     def forward(self, x: Tensor, audio: Audio) -> Tensor:
         x = self.attn1(self.norm1(x)).add_(x)
@@ -175,8 +134,8 @@ class TemporalAttention(Attention):
         super().__init__(width, heads)
         self.pos_encoder = Positions(width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x + self.pos_encoder.pe[:, : x.shape[1]])
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return super().forward(x + self.pos_encoder.pe[:, : x.shape[1]], context)
 
 
 class TemporalBlock(nn.Module):
@@ -186,7 +145,7 @@ class TemporalBlock(nn.Module):
         super().__init__()
         self.attention_blocks = nn.ModuleList([TemporalAttention(width, heads) for _ in range(2)])
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(2)])
-        self.ff, self.ff_norm = FeedForward(width), nn.LayerNorm(width)
+        self.ff, self.ff_norm = PartwiseFeedForward(width), nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):

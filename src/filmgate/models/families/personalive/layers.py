@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-KeysValues = tuple[Tensor, Tensor]  # (N, heads, tokens, width of a head), each
+from filmgate.models.diffusion.attention import Attention, FeedForward, KeysValues
+
 MODULE_GROUPS, MODULE_HEADS = 32, 8  # of motion and temporal modules of any size
 MOTION_WIDTH = 16  # of a motion token
 MAX_FRAMES = 32  # of a stack: as many as there are positions
@@ -69,28 +70,8 @@ class Resnet(nn.Module):
         return hidden.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))  # type: ignore[no-any-return]
 
 
-class Attention(nn.Module):
-    """Attention of tokens (N, T, C) to themselves, or to those of another width."""
-
-    def __init__(self, width: int, heads: int, context: int | None = None) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_k = nn.Linear(context or width, width, bias=False)
-        self.to_v = nn.Linear(context or width, width, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(width, width), nn.Identity()])
-
-    def project(self, tokens: Tensor) -> KeysValues:
-        """Return keys and values of tokens (N, T, C)."""
-        return self._split(self.to_k(tokens)), self._split(self.to_v(tokens))
-
-    def attend(self, x: Tensor, to: KeysValues) -> Tensor:
-        """Return the result for x (N, T, C) and keys and values of N rows."""
-        seen = functional.scaled_dot_product_attention(self._split(self.to_q(x)), *to)
-        return self.to_out[0](seen.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.attend(x, self.project(x if context is None else context))
+class PortraitAttention(Attention):
+    """Attention of tokens to themselves, and to those of the portrait."""
 
     def attend_with(self, x: Tensor, bank: KeysValues) -> Tensor:
         """Return the result for x (N, T, C), which attends to itself and to `bank` (of 1 row)."""
@@ -102,28 +83,12 @@ class Attention(nn.Module):
             parts.append(self.attend(some, (both[0], both[1])))
         return torch.cat(parts)
 
-    def _split(self, tokens: Tensor) -> Tensor:
-        return torch.unflatten(tokens, 2, (self.heads, -1)).transpose(1, 2)
 
+class QuarteredFeedForward(FeedForward):
+    """A feed-forward layer that computes a quarter of its rows at a time."""
 
-class FeedForward(nn.Module):
-    """Two linear layers around a gated GELU (Shazeer, "GLU Variants Improve Transformer", 2020)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        first = nn.Module()
-        first.proj = nn.Linear(width, 8 * width)
-        self.net = nn.ModuleList([first, nn.Identity(), nn.Linear(4 * width, width)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the result for x (N, T, C), computed in quarters of N."""
-        return torch.cat(
-            [self._run(some) for some in torch.split(x, max(1, len(x) // FRAMES_AT_ONCE))]
-        )
-
-    def _run(self, x: Tensor) -> Tensor:
-        values, gates = self.net[0].proj(x).chunk(2, -1)  # type: ignore[operator]
-        return self.net[2](functional.gelu(gates).mul_(values))  # type: ignore[no-any-return]
+    def count_rows(self, x: Tensor) -> int:
+        return max(1, len(x) // FRAMES_AT_ONCE)
 
 
 class SpatialBlock(nn.Module):
@@ -131,9 +96,9 @@ class SpatialBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, context: int) -> None:
         super().__init__()
-        self.norm1, self.attn1 = nn.LayerNorm(width), Attention(width, heads)
+        self.norm1, self.attn1 = nn.LayerNorm(width), PortraitAttention(width, heads)
         self.norm2, self.attn2 = nn.LayerNorm(width), Attention(width, heads, context)
-        self.norm3, self.ff = nn.LayerNorm(width), FeedForward(width)
+        self.norm3, self.ff = nn.LayerNorm(width), QuarteredFeedForward(width)
         self.place = 0  # among the spatial blocks of its UNet
 
     def look(self, clip: Tensor) -> Tensor:
@@ -208,7 +173,7 @@ class ModuleBlock(nn.Module):
         super().__init__()
         self.attention_blocks = nn.ModuleList(attentions)
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in attentions])
-        self.ff, self.ff_norm = FeedForward(width), nn.LayerNorm(width)
+        self.ff, self.ff_norm = QuarteredFeedForward(width), nn.LayerNorm(width)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):

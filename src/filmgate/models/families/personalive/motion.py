@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from filmgate.models.diffusion.attention import Attention
 from filmgate.models.families.personalive.layers import (
     MODULE_GROUPS,
     MODULE_HEADS,
-    Attention,
     ModuleBlock,
 )
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from filmgate.models.diffusion.attention import KeysValues
 from filmgate.models.diffusion.autoencoder import SCALE, Autoencoder
 from filmgate.models.families.personalive.extractor import VIEW, Head, HeadExtractor, PoseGuider
 from filmgate.models.families.personalive.keypoints import GRID, Box, draw_points
-from filmgate.models.families.personalive.layers import KeysValues, Portrait
+from filmgate.models.families.personalive.layers import Portrait
 from filmgate.models.families.personalive.motion import FACE, MotionEncoder
 from filmgate.models.families.personalive.unet import DenoisingUnet, ReferenceUnet
 

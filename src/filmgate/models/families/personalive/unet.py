@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from filmgate.models.diffusion.attention import KeysValues
 from filmgate.models.families.personalive.layers import (
-    KeysValues,
     MotionModule,
     Pass,
     Portrait,

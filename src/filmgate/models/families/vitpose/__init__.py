@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filmgate.device.placement import Dtype, Placement
-from filmgate.errors import BadSetting, BadWeights
-from filmgate.installation import advise_install
+from filmgate.errors import BadSetting
 from filmgate.media.settings import check_settings
 from filmgate.models.contracts import Family, PersonPoses
+from filmgate.models.people.transformers_folder import (
+    FILES,
+    list_files,
+    require_transformers,
+)
 from filmgate.weights.definitions import WeightsRepository
 from filmgate.weights.store import WeightsStore
 
 MOST = 256  # people at a time
-FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 REPOSITORY = WeightsRepository(
     name="vitpose_base_simple",
     family="vitpose",
@@ -57,12 +60,7 @@ class VitPoseOptions:
 
 def build_pose(options: VitPoseOptions, placement: Placement) -> PersonPoses:
     """See `Family.build_pose`. Raises BadSetting without transformers, BadWeights."""
-    from importlib.util import find_spec
-
-    missing = [name for name in ("transformers", "torchvision") if find_spec(name) is None]
-    if missing:
-        raise BadSetting(f"the pose vitpose needs {' and '.join(missing)}, not installed here: "
-                         f"run {advise_install('detection')}")  # fmt: skip
+    require_transformers("the pose vitpose")
     files = list(list_weight_files(options))
     from filmgate.models.families.vitpose.estimator import VitPoseEstimator, open_network
     from filmgate.weights.repository import verify_folder
@@ -75,12 +73,7 @@ def build_pose(options: VitPoseOptions, placement: Placement) -> PersonPoses:
 
 def list_weight_files(options: VitPoseOptions) -> Iterator[Path]:
     """See `Family.weight_files`."""
-    for name in FILES:
-        path = options.folder / name
-        if not path.is_file():
-            cure = f"run filmgate models pull {REPOSITORY.name}, or pass --pose-weights FOLDER"
-            raise BadWeights(f"{path} does not exist, wanted weights of vitpose: {cure}")
-        yield path
+    return list_files(options.folder, REPOSITORY, "vitpose", "--pose-weights")
 
 
 FAMILY = Family(
