@@ -52,6 +52,8 @@ HEADINGS = MappingProxyType(
         "over_start_mb": "above its start (MB)",
         "over_start_x": "above its start, relative",
         "peak_mb": "peak (MB)",
+        "half_mb": "second half (MB)",
+        "records_kb": "records (kB)",
         "per_sample": "bytes per padded sample",
         "pixels_apart": "distance (pixels)",
         "predicted_gb": "predicted GB",
