@@ -17,11 +17,16 @@ def main(words: Sequence[str] | None = None) -> int:
 
     Default: the words of this process, which then ends.
     """
+    if words is not None:
+        from filmgate.cli.signals import keep_handlers
+
+        with keep_handlers():
+            return _run(words)
     try:
-        return _run(sys.argv[1:] if words is None else words)
+        return _run(sys.argv[1:])
     finally:
         # The interpreter looks for garbage in all that was imported. Triton reports what is left.
-        if words is None and "triton" not in sys.modules:
+        if "triton" not in sys.modules:
             gc.freeze()
 
 
