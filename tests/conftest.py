@@ -14,6 +14,7 @@ from hypothesis import settings
 SAME = "FILMGATE_SAME_EXAMPLES" in os.environ
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=SAME)
 settings.register_profile("laws", max_examples=1400, deadline=None, derandomize=SAME)
+settings.register_profile("faults", settings.get_profile("quick"))  # with `make faults-long`
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # idle threads of torch spin
 os.environ.setdefault("FILMGATE_IN_PROCESS", "1")  # a child process for each run takes a second
 PROFILE = os.environ.get("FILMGATE_PROFILE", "quick")

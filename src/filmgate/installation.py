@@ -1,9 +1,10 @@
-"""What is installed: how to get an optional part, and why a library cannot be loaded."""
+"""What is installed, how to get an optional part as a command, why a library cannot be loaded."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,16 +31,27 @@ def advise_install(extra: str = "") -> str:
 
         origin = json.loads(distribution("filmgate").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):  # run from a folder without being installed
-        return f"pip install '.{part}' in the folder of its source"
+        return f"pip install {quote_argument(f'.{part}')} in the folder of its source"
     url = str(origin.get("url", ""))
     if "dir_info" in origin:
         folder = _to_path(url)
         editable = "-e " if origin["dir_info"].get("editable") else ""
-        return f"pip install {editable}'{folder}{part}'"
+        return f"pip install {editable}{quote_argument(f'{folder}{part}')}"
     if version := origin.get("vcs_info"):
         commit = f"@{version['commit_id']}" if version.get("commit_id") else ""
-        return f"pip install 'filmgate{part} @ {version['vcs']}+{url}{commit}'"
-    return f"pip install 'filmgate{part}{' @ ' + url if url else ''}'"
+        url = f"{version['vcs']}+{url}{commit}"
+    source = f" @ {url}" if url else ""
+    return f"pip install {quote_argument(f'filmgate{part}{source}')}"
+
+
+def quote_argument(text: str) -> str:
+    """Return a word of a command to show, as the shells of this system read it.
+
+    cmd.exe knows double quotes only.
+    """
+    if sys.platform == "win32":
+        return text if re.fullmatch(r"[\w.:\\/-]+", text) else f'"{text}"'
+    return shlex.quote(text)
 
 
 def read_version(name: str) -> str:

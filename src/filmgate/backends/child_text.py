@@ -77,9 +77,9 @@ class ChildText:
         elif child.process.pid:
             with suppress(ProcessLookupError):
                 os.kill(child.process.pid, signal.SIGUSR1)
-        while not child.stacks.closed and child.stacks.poll(1.0):
+        while not child.stacks.closed and wait([child.stacks], 1.0):
             self.read([child.stacks])
-            if self._stack.count(b"\n") and not child.stacks.poll(0.1):
+            if self._stack.count(b"\n") and not wait([child.stacks], 0.1):
                 break
 
     def explain_end(self) -> tuple[str, str]:

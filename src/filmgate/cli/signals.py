@@ -35,7 +35,7 @@ def stop_on_signals() -> Iterator[None]:
 
 @contextmanager
 def keep_handlers() -> Iterator[None]:
-    """Leave the signal handlers as they are now: for a command within a process that goes on."""
+    """Leave the signal handlers as they are now: for a command in a process with other work."""
     handlers = _get_handlers()
     try:
         yield
