@@ -27,6 +27,8 @@ import psutil
 from _common import make_video, write_result
 
 FAILURES = ("raise", "crash", "kill", "hang")
+PEERS = {"litserve": "LitServe", "ray": "Ray Serve"}
+OURS = "filmgate serve"
 CLIENT_S, STEP_S = 25.0, 8.0  # a client waits so long; a step may take so long
 LIMITS = {"segment": "6/25", "chunk": 4, "threads": 1}  # segments of 8 frames
 
@@ -154,7 +156,8 @@ def measure_ours(folder: Path, rate: float, seconds: float) -> dict[str, Any]:
             lambda n, c=clients: client.finish(client.submit(f"job-{c}-{n}")),  # type: ignore[misc]
             clients, 40) for clients in (1, 16)}  # fmt: skip
         took = send_at_rate(lambda n: client.submit(f"rate-{n}"), rate, seconds)
-    return {"submit": {"rate_per_s": rate, "count": len(took), **describe(took)}, "job": jobs}
+    clients = {f"{OURS}: small job to its result, {n}": row for n, row in jobs.items()}
+    return {"rate": {f"{OURS}: job on the disk": describe(took)}, "clients": clients}
 
 
 def serve(folder: Path, port: int, allowed: Path) -> list[str]:
@@ -183,8 +186,8 @@ def fail_ours(folder: Path, kind: str) -> dict[str, Any]:
         attempts = job["metadata"]["attempts"]
         return {
             "known_s": news_s, "seen": "done" if "response" in job else str(job["error"])[:80],
-            "after_s": total_s, "attempts": len(attempts), "next_s": perf_counter() - begin,
-            "next": "done" if is_next_done else "failed",
+            "after_s": total_s, "attempts": len(attempts),
+            "next": "done" if is_next_done else "failed", "next_s": perf_counter() - begin,
         }  # fmt: skip
 
 
@@ -200,7 +203,7 @@ def measure_peer(python: str, name: str, rate: float, seconds: float) -> dict[st
             answer = client.post(url, json={"do": what})
         except httpx.HTTPError as error:
             return type(error).__name__
-        return f"{answer.status_code} {answer.text[:60]}"
+        return f"{answer.status_code} {' '.join(answer.text[:60].split())}"
 
     with start(words, url.replace("/predict", "/")):
         ask("nothing")
@@ -214,9 +217,15 @@ def measure_peer(python: str, name: str, rate: float, seconds: float) -> dict[st
             begin = perf_counter()
             seen = ask(kind)
             known_s, begin = perf_counter() - begin, perf_counter()
-            failures[kind] = {"known_s": known_s, "seen": seen, "next": ask("nothing"),
-                              "next_s": perf_counter() - begin}  # fmt: skip
-    return {"request": {"rate_per_s": rate, **describe(took)}, "clients": clients,
+            following = ask("nothing")
+            failures[f"{PEERS[name]}: {kind}"] = {
+                "known_s": known_s, "seen": seen, "after_s": known_s, "attempts": 1,
+                "next": "done" if following.startswith("200") else following,
+                "next_s": perf_counter() - begin,
+            }  # fmt: skip
+    title = f"{PEERS[name]}: request that does nothing"
+    return {"rate": {title: describe(took)},
+            "clients": {f"{title}, {n}": row for n, row in clients.items()},
             "failures": failures}  # fmt: skip
 
 
@@ -229,13 +238,14 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        result = {"filmgate": measure_ours(folder, options.rate, options.seconds)}
-        result["filmgate"]["failures"] = {kind: fail_ours(folder, kind) for kind in FAILURES}
-    for peer in ("litserve", "ray") if options.peers else ():
-        result[peer] = measure_peer(options.peers, peer, options.rate, options.seconds)
+        result = measure_ours(folder, options.rate, options.seconds)
+        result["failures"] = {f"{OURS}: {kind}": fail_ours(folder, kind) for kind in FAILURES}
+    for peer in PEERS if options.peers else ():
+        for key, rows in measure_peer(options.peers, peer, options.rate, options.seconds).items():
+            result[key] |= rows
     print(json.dumps(result, indent=1))
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    write_result("serving", result, load_average=load)
+    write_result("serving", result, load_average=load, rate_per_s=f"{options.rate:g}")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def test_signal_pauses_the_run(
         for event in events(job, PLAN, **said):
             yield event
             if isinstance(event, fg.Committed):
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(fg, "events", signalled)
     said = ["interpolate", str(source), "out.mp4", "--preset", "veryfast", "--factor", "2"]

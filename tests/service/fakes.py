@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filmgate.errors import LeaseLost
+from filmgate.errors import DoesNotFit, LeaseLost
 from filmgate.jobs.queue.values import AttemptEnd, Lease, Segment
 from filmgate.jobs.scheduler.capacity import Device, Machine
 from filmgate.service.contracts import Preview, Reports, Result
@@ -27,13 +27,21 @@ PLAN = JobPlan(
 
 
 class FixedPlanner:
-    """Predicts the same for every job, or raises."""
+    """Predicts the same for every job, or raises; with `is_known` False not at once."""
 
     def __init__(self, plan: JobPlan = PLAN, error: Exception | None = None) -> None:
         self.result, self.error, self.calls = plan, error, 0
+        self.is_known = True
+
+    def find_known(self, definition: JobDefinition, machine: Machine) -> JobPlan | None:
+        is_error = self.error is not None and not isinstance(self.error, DoesNotFit)
+        return self._answer() if self.is_known and not is_error else None
 
     def plan(self, definition: JobDefinition, machine: Machine) -> JobPlan:
         self.calls += 1
+        return self._answer()
+
+    def _answer(self) -> JobPlan:
         if self.error is not None:
             raise self.error
         return self.result

@@ -119,9 +119,10 @@ ROWS = (
     Row(
         11,
         "the kernel kills a worker for lack of memory",
-        "the report says that it was the kernel; the server is spared (`oom_score_adj`)",
-        ("tests/backends/test_death_causes.py",),
-        "the job is tried again with the same settings, not with smaller ones",
+        "the report says that it was the kernel, and the attempt ended as `out_of_memory`; the job "
+        "continues once with the smallest settings, event `degraded`, and gives the same result; "
+        "then it fails, reason `out_of_memory`. The server is spared (`oom_score_adj`)",
+        ("tests/backends/test_death_causes.py", "tests/service/worker/test_reduced_plan.py"),
     ),
     Row(
         12,

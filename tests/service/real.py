@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,13 +22,15 @@ from filmgate.jobs.queue.values import FINAL_STATES
 from filmgate.service.job_service import JobService
 from filmgate.service.schema import JobDefinition
 from filmgate.service.settings import ServiceSettings
+from filmgate.service.supervisor import worker_handle
 from filmgate.service.supervisor.worker_handle import WorkerHandle
-from filmgate.service.views import JobView
+from filmgate.service.views import JobView, WorkerView
 from tests.service.fakes import PLAN, FixedPlanner
 from tests.videos import Video, make
 
 FRAMES, SEGMENT = 96, "1"  # of the clip, 24 frames each
 WAIT_S = 60.0
+GATE = "FILMGATE_TEST_GATE"  # the environment variable with the path of a gate
 
 
 @cache
@@ -120,6 +122,73 @@ def set_faults(monkeypatch: pytest.MonkeyPatch, *faults: str) -> None:
             return spawn(*arguments)
 
     monkeypatch.setattr(WorkerHandle, "spawn", spawn_with_fault)
+
+
+class Gate:
+    """Holds one run of a job, the first to finish a segment, until it is asked to stop or `open`.
+
+    A clip of any length may be done before a test has looked; a run that is held is not.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._free, self._taken = folder / "gate", folder / "gate.taken"
+
+    def close(self) -> None:
+        """Hold the next run."""
+        self._taken.unlink(missing_ok=True)
+        self._free.touch()
+
+    def wait(self) -> None:
+        """Wait until a run is held: it has reported its first segment. Fails after a minute."""
+        end_s = monotonic() + WAIT_S
+        while not self._taken.exists():
+            assert monotonic() < end_s, "no run has finished a segment"
+            pause(0.02)
+
+    def open(self) -> None:
+        """Let the run continue, and hold no other."""
+        self._free.unlink(missing_ok=True)
+        self._taken.unlink(missing_ok=True)
+
+
+@contextmanager
+def make_gate(folder: Path) -> Iterator[Gate]:
+    """Yield a gate that is closed, of the workers that start, also those of child processes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(GATE, str(folder / "gate"))
+        patch.setattr(worker_handle, "work", work_at_gate)
+        gate = Gate(folder)
+        gate.close()
+        yield gate
+
+
+def work_at_gate(*arguments: Any) -> None:
+    """Work; the run that takes the gate waits there after its first segment."""
+    from filmgate.service.worker.job_run import JobRun
+    from filmgate.service.worker.main import work
+
+    free = Path(os.environ[GATE])
+    taken, report = free.with_name("gate.taken"), JobRun._report_segments
+
+    def report_and_wait(self: JobRun, *words: Any) -> None:
+        report(self, *words)
+        with suppress(OSError):  # it is open, or another run is held
+            free.rename(taken)
+            while taken.exists() and not self.orders.give_back and not self.orders.cancel:
+                pause(0.01)
+
+    JobRun._report_segments = report_and_wait  # type: ignore[method-assign, assignment]
+    work(*arguments)
+
+
+def wait_for_worker(service: JobService) -> WorkerView:
+    """Return the first worker when it is ready. Fails after a minute."""
+    end_s = monotonic() + WAIT_S
+    while not (ready := service.report_readiness()).is_ready:
+        assert monotonic() < end_s, ready.reasons
+        pause(0.05)
+    return ready.workers[0]
 
 
 def pause(seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def test_a_key_is_found_by_its_text_only(tmp_path: Path) -> None:
         assert store.find(wrong) is None
     secret = text.rpartition("_")[2]
     assert secret not in (tmp_path / "keys.json").read_text()
-    assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
+    if sys.platform != "win32":  # there a file has the rights of its folder
+        assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
     assert store.remove(key.id) == key
     assert other.find(text) is None
     assert other.find(second) is not None

@@ -27,14 +27,13 @@ from tests.service.real import (
     hash_result,
     list_events,
     make_clip,
+    make_gate,
     make_job,
     open_service,
     pause,
     wait_until,
 )
 from tests.service.test_job_service import wait_for_run
-
-LONG = 1500  # frames: a clip that takes some seconds
 
 
 @contextmanager
@@ -70,29 +69,19 @@ def read_ids(process: subprocess.Popen[str]) -> list[str]:
     return ids
 
 
-def wait_for_segment(folder: Path) -> None:
-    """Wait until a worker has written a segment."""
-    for _ in range(1200):
-        if list(folder.glob("queue.db.files/*/run/*.nut")):
-            return
-        pause(0.05)
-    raise AssertionError("no segment was written")
-
-
 @pytest.mark.slow
 @pytest.mark.fault(4)
 def test_server_killed_while_jobs_run_continues_them_after_its_restart(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    wanted = find_undisturbed(tmp_path_factory, LONG)
-    folder, clip = tmp_path / "service", make_clip(tmp_path, LONG)
+    wanted = find_undisturbed(tmp_path_factory)
+    folder, clip = tmp_path / "service", make_clip(tmp_path)
     ids: list[str] = []
-    for kill in range(3):
-        with start_server(folder, clip, 2) as server:
+    for _ in range(3):  # at the first segment of the first job, at its second, at its third
+        with make_gate(tmp_path / "gate") as gate, start_server(folder, clip, 2) as server:
             ids = read_ids(server)
             assert len(ids) == 2
-            wait_for_segment(folder)
-            pause(0.2 * kill)
+            gate.wait()
             workers = psutil.Process(server.pid).children(recursive=True)
             os.kill(server.pid, KILL)
             server.wait()
@@ -135,11 +124,11 @@ def test_client_that_got_no_answer_finds_its_job_by_the_key(tmp_path: Path) -> N
 def test_server_that_is_stopped_gives_jobs_back_at_a_segment(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    wanted = find_undisturbed(tmp_path_factory, LONG)
-    folder, clip = tmp_path / "service", make_clip(tmp_path, LONG)
-    with start_server(folder, clip, 1) as server:
+    wanted = find_undisturbed(tmp_path_factory)
+    folder, clip = tmp_path / "service", make_clip(tmp_path)
+    with make_gate(tmp_path / "gate") as gate, start_server(folder, clip, 1) as server:
         [job_id] = read_ids(server)
-        wait_for_segment(folder)
+        gate.wait()
         server.send_signal(signal.SIGTERM)
         assert server.wait(20) == 0
     with open_service(folder) as service:
@@ -153,10 +142,10 @@ def test_server_that_is_stopped_gives_jobs_back_at_a_segment(
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that stops a process")
 def test_stopped_worker_of_a_killed_server_is_ended_by_the_next_one(tmp_path: Path) -> None:
     """It holds the lock of its run and cannot notice that its server is gone."""
-    folder, clip = tmp_path / "service", make_clip(tmp_path, LONG)
-    with start_server(folder, clip, 1) as server:
+    folder, clip = tmp_path / "service", make_clip(tmp_path)
+    with make_gate(tmp_path / "gate") as gate, start_server(folder, clip, 1) as server:
         [job_id] = read_ids(server)
-        wait_for_segment(folder)
+        gate.wait()
         children = psutil.Process(server.pid).children()
         worker = next(c for c in children if "resource_tracker" not in " ".join(c.cmdline()))
         worker.suspend()

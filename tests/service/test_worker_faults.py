@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,19 @@ from filmgate.service.schema import JobDefinition
 from tests.processes import CRASH_CAUSE, KILL, KILL_CAUSE
 from tests.service.fakes import make_service
 from tests.service.real import (
+    IS_POSIX,
     check_nothing_left,
     find_undisturbed,
     finish,
     hash_result,
     list_events,
     make_clip,
+    make_gate,
     make_job,
     open_service,
     pause,
     set_faults,
+    wait_for_worker,
     wait_until,
 )
 
@@ -101,6 +105,51 @@ def test_job_that_kills_three_workers_is_poison_and_others_run(
         assert finish(service, other.id).state is JobState.DONE
 
 
+def let_kernel_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every SIGKILL look like the kernel's for lack of memory."""
+    kills = itertools.count()
+    monkeypatch.setattr("filmgate.backends.child_text.count_oom_kills", lambda: next(kills))
+
+
+@pytest.mark.slow
+@pytest.mark.fault(11)
+@pytest.mark.skipif(not IS_POSIX, reason="Windows has no SIGKILL")
+def test_job_that_took_all_memory_is_tried_with_less_and_gives_the_same(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = find_undisturbed(tmp_path_factory)
+    let_kernel_kill(monkeypatch)
+    set_faults(monkeypatch, "encode.before_commit=kill@2")
+    with open_service(tmp_path / "service") as service:
+        job = service.submit("ann", make_job(make_clip(tmp_path))).job
+        view = finish(service, job.id)
+        assert [one.end for one in view.attempts] == [AttemptEnd.OUT_OF_MEMORY, AttemptEnd.DONE]
+        [died] = list_events(service, job.id, "worker_died")
+        assert (died["end"], died["cause"]) == ("out_of_memory", "SIGKILL")
+        assert died["hint"].startswith("the kernel killed it")
+        [reduced] = list_events(service, job.id, "degraded")
+        assert reduced["message"].endswith("the job continues with one frame at a time")
+        assert list_events(service, job.id, "resumed") == [{"segments": 1}], "it continues"
+        assert hash_result(service, job.id) == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.fault(11)
+@pytest.mark.skipif(not IS_POSIX, reason="Windows has no SIGKILL")
+def test_job_that_takes_all_memory_again_fails_and_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_kernel_kill(monkeypatch)
+    set_faults(monkeypatch, *["compute.step=kill@2"] * 2)
+    with open_service(tmp_path / "service") as service:
+        job = service.submit("ann", make_job(make_clip(tmp_path))).job
+        view = finish(service, job.id)
+        assert (view.state, view.reason) == (JobState.FAILED, "out_of_memory")
+        assert [one.end for one in view.attempts] == [AttemptEnd.OUT_OF_MEMORY] * 2
+        other = service.submit("ann", make_job(make_clip(tmp_path))).job
+        assert finish(service, other.id).state is JobState.DONE
+
+
 @pytest.mark.slow
 @pytest.mark.fault(15)
 @pytest.mark.parametrize("how", ["hang", "stop"])
@@ -108,16 +157,22 @@ def test_hung_step_is_killed_with_its_stack(
     how: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    wanted = find_undisturbed(tmp_path_factory, 960)
-    if how == "hang":
-        set_faults(monkeypatch, "compute.step=hang@40")
-    with open_service(tmp_path / "service", step_s=1.0, loading_s=20.0) as service:
-        job = service.submit("ann", make_job(make_clip(tmp_path, 960))).job
+    wanted = find_undisturbed(tmp_path_factory)
+    with ExitStack() as stack:
+        if how == "hang":
+            set_faults(monkeypatch, "compute.step=hang@9")
+        else:
+            gate = stack.enter_context(make_gate(tmp_path / "gate"))
+        service = stack.enter_context(
+            open_service(tmp_path / "service", step_s=3.0, loading_s=20.0)
+        )
+        job = service.submit("ann", make_job(make_clip(tmp_path))).job
         if how == "stop":
-            wait_until(service, job.id, lambda view: view.segments > 0)
+            gate.wait()
             pid = service.report_readiness().workers[0].pid
             assert pid is not None
-            psutil.Process(pid).suspend()
+            with suppress(psutil.NoSuchProcess):  # held for so long that it was killed
+                psutil.Process(pid).suspend()
         view = finish(service, job.id)
         assert view.state is JobState.DONE
         assert hash_result(service, job.id) == wanted
@@ -177,9 +232,9 @@ def test_bad_input_fails_at_once_with_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.fault(26)
 def test_running_job_is_cancelled_when_its_worker_has_stopped(tmp_path: Path) -> None:
-    with open_service(tmp_path / "service") as service:
-        job = service.submit("ann", make_job(make_clip(tmp_path, 3000))).job
-        wait_until(service, job.id, lambda view: view.segments > 1)
+    with make_gate(tmp_path / "gate") as gate, open_service(tmp_path / "service") as service:
+        job = service.submit("ann", make_job(make_clip(tmp_path))).job
+        gate.wait()
         assert service.cancel(job.id).is_cancel_requested
         service.cancel(job.id)
         view = finish(service, job.id)
@@ -212,6 +267,7 @@ def test_worker_that_does_not_start_is_tried_again_and_readiness_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("filmgate.service.supervisor.worker_handle.work", _exit)
+    monkeypatch.setattr("random.uniform", lambda low, high: high / 10)  # short pauses
     with open_service(tmp_path / "service") as service:
         job = service.submit("ann", make_job(make_clip(tmp_path))).job
         for _ in range(600):
@@ -235,18 +291,21 @@ def test_worker_that_lost_its_lease_adds_nothing(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """A worker that is stopped, declared dead, and wakes up again is fenced."""
-    wanted = find_undisturbed(tmp_path_factory, 960)
-    with open_service(tmp_path / "service", workers=2) as service:
-        job = service.submit("ann", make_job(make_clip(tmp_path, 960))).job
-        view = wait_until(service, job.id, lambda view: view.segments > 0)
+    wanted = find_undisturbed(tmp_path_factory)
+    with (
+        make_gate(tmp_path / "gate") as gate,
+        open_service(tmp_path / "service", workers=2) as service,
+    ):
+        job = service.submit("ann", make_job(make_clip(tmp_path))).job
+        gate.wait()
+        wait_until(service, job.id, lambda view: view.segments > 0)
         busy = next(w for w in service.report_readiness().workers if w.job_id == job.id)
         assert busy.pid is not None
         psutil.Process(busy.pid).suspend()
         with service._lock:
             service._queue.leases.disconnect(busy.name)  # as if its connection were lost
-        pause(1.0)
-        with suppress(psutil.NoSuchProcess):  # what it had sent before was refused already
-            psutil.Process(busy.pid).resume()
+        gate.open()
+        psutil.Process(busy.pid).resume()
         view = finish(service, job.id)
         assert view.state is JobState.DONE
         assert view.attempts[0].end is AttemptEnd.LOST
@@ -260,12 +319,11 @@ def test_batch_job_yields_to_an_interactive_one_and_continues(
 ) -> None:
     from filmgate.jobs.queue.values import JobClass
 
-    wanted = find_undisturbed(tmp_path_factory, 3000)
-    with open_service(tmp_path / "service") as service:
+    wanted = find_undisturbed(tmp_path_factory)
+    with make_gate(tmp_path / "gate") as gate, open_service(tmp_path / "service") as service:
         service._dispatcher._policy = service._dispatcher._policy.__class__(quantum_s=0.5)
-        batch = service.submit("ann", make_job(make_clip(tmp_path, 3000))).job
-        wait_until(service, batch.id, lambda view: view.segments > 1)
-        pause(0.6)
+        batch = service.submit("ann", make_job(make_clip(tmp_path))).job
+        gate.wait()
         quick = service.submit(
             "bob", make_job(make_clip(tmp_path)), job_class=JobClass.INTERACTIVE
         ).job
@@ -296,11 +354,7 @@ def test_worker_that_holds_too_much_is_replaced_without_a_failed_job(tmp_path: P
 @pytest.mark.fault(1)
 def test_idle_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
     with open_service(tmp_path / "service") as service:
-        for _ in range(200):
-            if service.report_readiness().is_ready:
-                break
-            pause(0.05)
-        pid = service.report_readiness().workers[0].pid
+        pid = wait_for_worker(service).pid
         assert pid is not None
         os.kill(pid, KILL)
         job = service.submit("ann", make_job(make_clip(tmp_path))).job

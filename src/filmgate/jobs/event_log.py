@@ -2,9 +2,10 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from filmgate.core.events import Committed, Event, Progress
+from filmgate.core.events import Committed, Event, Prepared, Progress
 from filmgate.tasks.settings import plain
 
 PROGRESS_INTERVAL_S = 10.0  # between two lines of progress in the file
@@ -19,6 +20,9 @@ def format_event(event: Event) -> str:
             "segment": snapshot.segment,
             "ended": snapshot.state is None,
         }
+    elif isinstance(event, Prepared):  # without the preview, which is bytes
+        fields = plain(replace(event, preview=None))
+        del fields["preview"]
     else:
         fields = plain(event)
     return json.dumps({"event": type(event).__name__} | fields)
@@ -35,7 +39,8 @@ class EventLog:
 
     def write(self, event: Event) -> None:
         """Write an event at once."""
-        if isinstance(event, Progress):
+        is_last = isinstance(event, Prepared) and event.done == event.total
+        if isinstance(event, Progress | Prepared) and not is_last:
             if event.seconds - self._last_s < PROGRESS_INTERVAL_S:
                 return
             self._last_s = event.seconds

@@ -3,6 +3,7 @@
 An encoder's state cannot be stored: a segment that ends early would change the result. So between
 two commits the frames that went to the encoder are stored as they are, and every few seconds the
 state of the chain. A later run gives the same frames to a new encoder, and resumes after them.
+What stages did before the first frame is stored apart: it stays until the next commit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from filmgate.core import serialization
 from filmgate.core.frame import Frame
 from filmgate.core.snapshot import Snapshot
 from filmgate.errors import FilmgateError
-from filmgate.jobs.run_directory import JOURNAL, RunDirectory
+from filmgate.jobs.run_directory import JOURNAL, PREPARED, RunDirectory
 
 FRAMES, PROGRESS = "frames.journal", JOURNAL
 INTERVAL_S = 15.0  # between two stored states; a segment that takes less needs none
@@ -36,6 +37,23 @@ class _Progress(NamedTuple):
     size_bytes: int  # of the frames so far
     snapshot: Snapshot
 
+    @classmethod
+    def read(cls, path: Path) -> _Progress | None:
+        """Return what a file holds, None if it is missing or damaged."""
+        try:
+            data = path.read_bytes()
+            if data[:16] != _checksum(data[16:]):
+                return None
+            base, size, snapshot = serialization.loads(data[16:])
+        except (OSError, FilmgateError, TypeError, ValueError):
+            return None
+        return cls(base, size, snapshot) if isinstance(snapshot, Snapshot) else None
+
+    def encode(self) -> bytes:
+        """Return what `read` takes."""
+        data = serialization.dumps(tuple(self))
+        return _checksum(data) + data
+
 
 class FrameJournal:
     """A `Journal` in a run's directory. It is only kept while the run is slow.
@@ -47,6 +65,7 @@ class FrameJournal:
         self.interval_s = INTERVAL_S
         self._directory = directory
         self._frames, self._progress = directory.path / FRAMES, directory.path / PROGRESS
+        self._prepared = directory.path / PREPARED
         self._file: BinaryIO | None = None
         self._base, self._start, self._start_s = (0, 0), 0, monotonic()
         self._segment_frames = 1
@@ -59,7 +78,8 @@ class FrameJournal:
         progress = self._read_progress()
         if progress is None or not self._continues(progress):
             self._open("wb")
-            return None
+            prepared = _Progress.read(self._prepared)
+            return prepared.snapshot if prepared and self._follows(prepared) else None
         self._open("r+b")
         if self._file is not None:
             self._file.truncate(progress.size_bytes)
@@ -92,8 +112,19 @@ class FrameJournal:
         if is_fast or self._file.tell() > _MOST_BYTES:
             self._drop()  # the next commit is near, or out of reach
 
-    def save(self, snapshot: Snapshot) -> bool:
-        """Make the frames so far and the state after them durable; return whether they are."""
+    def save(self, snapshot: Snapshot, *, is_prepared: bool = False) -> bool:
+        """Make the frames so far and the state after them durable; return whether they are.
+
+        With `is_prepared` there are no frames: see `core.snapshot.Journal`.
+        """
+        if is_prepared:
+            prepared = _Progress(self._base, 0, snapshot)
+            try:
+                self._directory.write(PREPARED, prepared.encode())
+            except (OSError, FilmgateError):
+                return False
+            self._start_s = monotonic()
+            return True
         if self._file is None:
             return False
         try:
@@ -103,8 +134,8 @@ class FrameJournal:
                 self._drop()  # the result needs the space
                 return False
             os.fsync(self._file.fileno())
-            data = serialization.dumps((self._base, size, snapshot))
-            self._directory.write(PROGRESS, _checksum(data) + data)
+            progress = _Progress(self._base, size, snapshot)
+            self._directory.write(PROGRESS, progress.encode())
         except (OSError, FilmgateError):
             self._drop()
             return False
@@ -115,6 +146,8 @@ class FrameJournal:
         if self._start == self._base[0]:  # else only a part of the segment was computed here
             self._is_slow = monotonic() - self._start_s >= self.interval_s
         self._drop()
+        with suppress(OSError):
+            self._prepared.unlink(missing_ok=True)
         self._begin(snapshot)
         if self._is_slow and snapshot.state is not None:
             self._open("wb")
@@ -128,14 +161,17 @@ class FrameJournal:
 
     def _continues(self, progress: _Progress) -> bool:
         """Whether what is stored is of the segment that begins now."""
+        done = progress.snapshot.cursor.index - self._base[0]
+        return self._follows(progress) and (done > 0 or progress.snapshot.moves > 0)
+
+    def _follows(self, progress: _Progress) -> bool:
+        """Whether a state is after the commit that the run resumes from, and before the next."""
         snapshot = progress.snapshot
-        done = snapshot.cursor.index - self._base[0]
         return (
             progress.base == self._base
             and snapshot.segment == self._base[1]
             and snapshot.state is not None
-            and (done > 0 or snapshot.moves > 0)
-            and 0 <= done < self._segment_frames
+            and 0 <= snapshot.cursor.index - self._base[0] < self._segment_frames
         )
 
     def _begin(self, base: Snapshot | None) -> None:
@@ -154,22 +190,20 @@ class FrameJournal:
 
     def _read_progress(self) -> _Progress | None:
         """Return what is stored, None if it is damaged or nothing is."""
+        progress = _Progress.read(self._progress)
+        if progress is None:
+            return None
         try:
-            data = self._progress.read_bytes()
-            if data[:16] != _checksum(data[16:]):
-                return None
-            base, size, snapshot = serialization.loads(data[16:])
-            progress = _Progress(base, size, snapshot)
-            sizes = [_HEAD.size + len(data) for data in _read_records(self._frames, size)]
-            is_complete = isinstance(snapshot, Snapshot) and sum(sizes) == size
-        except (OSError, FilmgateError, TypeError, ValueError):
+            records = _read_records(self._frames, progress.size_bytes)
+            is_complete = sum(_HEAD.size + len(data) for data in records) == progress.size_bytes
+        except (OSError, TypeError):
             return None
         return progress if is_complete else None
 
 
 def has_journal(directory: RunDirectory) -> bool:
-    """Whether a run in the directory stored frames after its last commit."""
-    return (directory.path / PROGRESS).exists()
+    """Whether a run in the directory stored frames, or work before them, after its last commit."""
+    return any((directory.path / name).exists() for name in (PROGRESS, PREPARED))
 
 
 def _read_records(path: Path, size: int | None = None) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 
 from filmgate.backends import inline
-from filmgate.core.events import Committed, Event, Replanned, Started, Warned
+from filmgate.core.events import Committed, Event, Prepared, Replanned, Started, Warned
 from filmgate.core.instrumentation.fault_injection import inject_fault
 from filmgate.core.job import Job
 from filmgate.core.model_cache import ModelCache
@@ -155,6 +155,7 @@ def _record(
     directory, start = checkpoints.directory, perf_counter()
     names: tuple[str, ...] = ()
     frames: int | None = None
+    move = ""  # the last one before the first frame
     bad_frames = plan.bad_frames if plan and checkpoints.has_commits else ()  # that are stored
     try:
         for event in events:
@@ -166,6 +167,8 @@ def _record(
                     write_stored_plan(directory, plan, frames)
                 if not event.read:
                     check_space(directory.path, job, event)
+            elif isinstance(event, Prepared):
+                move = f"{event.what} {event.done} of {event.total}"
             elif isinstance(event, Replanned) and plan:
                 reduced = ReducedBatch(event.index, names.index(event.stage), event.batch)
                 plan = replace(plan, reduced_batches=(*plan.reduced_batches, reduced))
@@ -181,8 +184,9 @@ def _record(
                     if plan and snapshot.cursor.index % plan.segment_frames == 0:
                         check_remaining_space(directory.path, snapshot.cursor.index, frames)
                     if pause_after is not None and perf_counter() - start >= pause_after:
-                        raise Paused(f"paused at frame {snapshot.cursor.index}: the same "
-                                          "command resumes from there")  # fmt: skip
+                        index = snapshot.cursor.index
+                        at = move if move and not index else f"frame {index}"
+                        raise Paused(f"paused at {at}: the same command resumes from there")
             else:
                 yield event
     except (FilmgateError, OSError) as error:

@@ -25,13 +25,14 @@ from filmgate.storage.file_lock import is_same_file, try_lock
 SUFFIX = ".filmgate"
 COMMITS = "commits.json"  # the list of commits that count
 JOURNAL = "progress.journal"  # where to resume between two commits
+PREPARED = "prepared.journal"  # what was done before the first frame after a commit
 MAX_SNAPSHOTS = 2  # the latest, and the one before it in case that is damaged
 MAX_MESSAGES, MAX_MESSAGE = 200, 2000  # about what a result lacks; characters of one
 MAX_JSON_BYTES = 16 << 20
 MAX_JSON_DEPTH = 32
 # Every name that a run gives to a file here. Nothing else is ever opened for writing or deleted.
 _OWN_NAMES = re.compile(
-    r"lock|events\.jsonl|(job|plan|commits)\.json|(frames|progress)\.journal|\d{6,}\.snapshot|\.filmgate-[0-9a-f]{8}\.new"
+    r"lock|events\.jsonl|(job|plan|commits)\.json|(frames|progress|prepared)\.journal|\d{6,}\.snapshot|\.filmgate-[0-9a-f]{8}\.new"
     r"|\.?\d{6,}\.(nut|mov|jsonl?|parquet|txt|pkl|html|png|jpe?g|webp|tiff?)|(result|playable)\.\w+|\.playable\.[0-9a-f]{8}\.part\.\w+"
 )
 _DELETES_OPEN_FILES = sys.platform != "win32"  # which the lock is while a run works here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from filmgate.jobs.queue.values import AttemptEnd, Lease, Segment
 from filmgate.jobs.scheduler.capacity import Machine
 from filmgate.jobs.scheduler.dispatcher import Executor
 from filmgate.service.schema import JobDefinition
+from filmgate.service.telemetry.traces import Span
 from filmgate.service.views import JobPlan, JobProgress, WorkerView
 
 
@@ -66,6 +68,10 @@ class Reports(Protocol):
 
     def noticed(self, lease: Lease, kind: str, data: Mapping[str, Any]) -> None:
         """Something happened that becomes an event of the job, such as a warning."""
+        ...
+
+    def timed(self, lease: Lease, span: Span) -> None:
+        """A part of the attempt took this time; only of jobs that are traced."""
         ...
 
     def previewed(self, lease: Lease, preview: Preview) -> None:
@@ -126,13 +132,22 @@ class WorkerPool(Executor, Protocol):
 class Planner(Protocol):
     """Predicts what jobs take. Any thread may call it."""
 
+    def find_known(self, definition: JobDefinition, machine: Machine) -> JobPlan | None:
+        """Return what was predicted before, at once; None if nothing was. Raises DoesNotFit."""
+        ...
+
     def plan(self, definition: JobDefinition, machine: Machine) -> JobPlan:
         """Return what the job takes on this machine. Raises UserError, NotPlanned."""
         ...
 
     def close(self) -> None:
-        """End the process that predicts, if there is one."""
+        """End the process that predicts, if there is one; a prediction ends as NotPlanned."""
         ...
+
+
+def name_reason(error: BaseException) -> str:
+    """Return the word that an error is as the reason of a failed job: bad_input of BadInput."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

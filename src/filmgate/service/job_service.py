@@ -6,13 +6,12 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from filmgate.errors import (
     BadSetting,
     DoesNotFit,
     FilmgateError,
-    NotPlanned,
     QueueFull,
 )
 from filmgate.jobs.queue.clock import Clock
@@ -26,7 +25,6 @@ from filmgate.jobs.queue.values import (
     JobRequest,
 )
 from filmgate.jobs.scheduler.answers import Later, Now, answer
-from filmgate.jobs.scheduler.capacity import explain_misfit
 from filmgate.jobs.scheduler.dispatcher import Dispatcher, Silence
 from filmgate.jobs.scheduler.order import Policy, Situation
 from filmgate.service.ballast import Ballast
@@ -41,6 +39,10 @@ from filmgate.service.reporting import QueueReports
 from filmgate.service.schema import JobDefinition
 from filmgate.service.settings import ServiceSettings
 from filmgate.service.starts import JobStarter
+from filmgate.service.supervisor.late_plans import LatePlans, find_known_plan
+from filmgate.service.telemetry.job_spans import PLACE, JobSpans
+from filmgate.service.telemetry.opening import open_traces
+from filmgate.service.telemetry.traces import Traces, measure_span
 from filmgate.service.views import (
     JobPlan,
     JobView,
@@ -52,10 +54,7 @@ from filmgate.service.views import (
     Submitted,
 )
 
-if TYPE_CHECKING:
-    from filmgate.jobs.scheduler.capacity import Machine
-
-_MANY_WAIT = 100  # jobs, from which on the answer to a new one is an estimate
+_MANY_WAIT = 8  # jobs, from which on the answer to a new one is an estimate
 
 
 class JobService:
@@ -68,12 +67,13 @@ class JobService:
         workers: WorkerPool | None = None,
         planner: Planner | None = None,
         clock: Clock | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """Open the queue in the folder of the settings, which is created.
 
         `workers` run the jobs (default: processes of this machine); `planner` predicts what they
-        take (default: a process as well). Raises Busy if another server owns the folder; BadInput,
-        BadSetting, DiskFull, NotLoaded.
+        take (default: a process as well); `traces` get spans (default: what the settings say).
+        Raises Busy if another server owns the folder; BadInput, BadSetting, DiskFull, NotLoaded.
         """
         self.settings = settings
         try:
@@ -86,13 +86,17 @@ class JobService:
         self.log = ServiceLog(settings.logs)
         self._lock, self._changes = threading.RLock(), Changes()
         self._live, self._tally = LiveJobs(), Tally()
+        self.traces = traces or open_traces(settings.traces, self.log)
+        self._spans = JobSpans(self._queue, self.traces)
         self._queue.watch_events(self._note_event)
-        reports = QueueReports(self._queue, self._lock, self._live, self._tally, self.log)
-        self._reports = reports
+        self._reports = QueueReports(
+            self._queue, self._lock, self._live, self._tally, self.log, self._spans
+        )
         self._workers, self._planner = (
             workers or _make_workers(settings, self.log),
             planner or _make_planner(settings, self.log),
         )
+        self._late = LatePlans(self._queue, self._planner, self._workers, self.traces, self.log)
         self._dispatcher = Dispatcher(
             self._queue,
             self._workers.describe_machine(),
@@ -109,6 +113,7 @@ class JobService:
         """Start the workers; jobs of an earlier server continue after their latest segment."""
         self.log.info("service_started", folder=str(self.settings.folder))
         self._loop.start(self._reports)
+        self._late.start()
 
     def stop(self, grace_s: float = 30.0) -> None:
         """Let running jobs reach the end of their segment, at most `grace_s`, and close the queue.
@@ -116,9 +121,10 @@ class JobService:
         Jobs that have not ended continue at the next start. Calling it again does nothing.
         """
         self._loop.stop(grace_s)
-        self._planner.close()
+        self._late.stop()
         self._changes.close()
         self._queue.close()
+        self.traces.close()
         self.log.close()
 
     def __enter__(self) -> JobService:
@@ -153,39 +159,44 @@ class JobService:
         priority: int = 0,
         expires_after_s: float | None = None,
         correlation_id: str = "",
+        place: str = "",
     ) -> Submitted:
         """Add a job; when this returns, a power cut does not lose it.
 
-        The same `key` and request is the same job. Raises DoesNotFit if it can never run here,
-        with what would fit; KeyReused; QueueFull with `retry_after_s`; UserError of the input.
+        The same `key` and request is the same job. `place`: where in a trace it belongs. What the
+        job takes is predicted later, if such a job was not predicted before: it fails then if it
+        can never run here. Raises DoesNotFit if that is known already, with what would fit;
+        KeyReused; QueueFull with `retry_after_s`.
         """
         request = JobRequest(
             tenant=tenant, job=definition.to_json(), job_class=job_class, priority=priority,
             key=key, expires_after_s=expires_after_s,
         )  # fmt: skip
-        if earlier := self._queue.find_earlier(request):
-            return self._make_answer(earlier, is_new=False)
         try:
-            self._queue.check_room(tenant)
             machine = self._workers.describe_machine()
-            plan = self._find_plan(definition, machine)
-            demand = plan.demand if plan else _take_all(machine)
-            if misfit := explain_misfit(machine, demand):
-                raise DoesNotFit(misfit.message, demand.device_bytes or demand.host_bytes)
-            context = {"correlation_id": correlation_id, **write_plan(plan)}
-            done = self._queue.submit(replace(request, demand=demand, context=context))
+            plan = find_known_plan(self._planner, definition, machine)
+        except DoesNotFit:
+            if earlier := self._queue.find_earlier(request):
+                return self._make_answer(earlier)
+            self._tally.refused["never_fits"] += 1
+            raise
+        context = {"correlation_id": correlation_id, **write_plan(plan)}
+        context |= {PLACE: place} if place else {}
+        demand = plan.demand if plan else Demand()
+        request = replace(request, demand=demand, context=context, is_planned=plan is not None)
+        try:
+            with measure_span(self.traces, place, "store"):
+                done = self._queue.submit(request)
         except QueueFull as error:
             self._tally.refused["queue_full"] += 1
             error.retry_after_s = self._estimate_room_s()
             raise
-        except DoesNotFit:
-            self._tally.refused["never_fits"] += 1
-            raise
         self._tally.submitted += done.is_new
         self.log.info("job_submitted", job=done.job.id, tenant=tenant, is_new=done.is_new,
                       correlation_id=correlation_id)  # fmt: skip
-        self._workers.wake()
-        return self._make_answer(done.job, is_new=done.is_new)
+        if done.is_new:
+            (self._workers if plan else self._late).wake()
+        return self._make_answer(done.job, request if done.is_new else None)
 
     def get(self, job_id: str) -> JobView:
         """Return a job. Raises UnknownJob (`was_removed`: it existed)."""
@@ -293,22 +304,18 @@ class JobService:
     def _note_event(self, job_id: str, final: tuple[str, str] | None) -> None:
         if final is not None:
             self._tally.finished[final] += 1
+            self._spans.end(job_id)
         self._changes.notify(job_id)
 
-    def _find_plan(self, definition: JobDefinition, machine: Machine) -> JobPlan | None:
-        """Return the plan of a new job, None if it cannot be predicted: it then runs alone."""
-        try:
-            return self._planner.plan(definition, machine)
-        except NotPlanned as error:
-            self.log.warning("not_planned", message=str(error))
-            return None
+    def _make_answer(self, job: JobRecord, request: JobRequest | None = None) -> Submitted:
+        """Return a submitted job, and when it starts: exact if few wait, else an estimate.
 
-    def _make_answer(self, job: JobRecord, *, is_new: bool) -> Submitted:
-        """Return a submitted job, and when it starts: exact if few wait, else an estimate."""
-        view = self._views.make(job)
+        `request`: of a new job.
+        """
+        view, is_new = self._views.make(job, request), request is not None
         if job.state in FINAL_STATES:
             return Submitted(view, is_new, None)
-        if view.position is None or view.position < _MANY_WAIT:
+        if job.is_planned and (view.position is None or view.position < _MANY_WAIT):
             situation, machine = self._read_situation(), self._dispatcher.machine
             found = answer(machine, Policy(), situation, job)
             if isinstance(found, Now):
@@ -327,12 +334,6 @@ class JobService:
         times = [job.demand.seconds for job in situation.running if job.demand.seconds]
         workers = max(1, len(situation.idle) + len(situation.running))
         return max(1.0, min(300.0, sum(times) / max(1, len(times)) / workers)) if times else 30.0
-
-
-def _take_all(machine: Machine) -> Demand:
-    """Return the demand of a job that runs alone, as nothing is known about it."""
-    device = min((device.usable_bytes for device in machine.devices), default=0)
-    return Demand(device, machine.usable_host_bytes)
 
 
 def _make_workers(settings: ServiceSettings, log: ServiceLog) -> WorkerPool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from filmgate.errors import FilmgateError, JobConflict
 from filmgate.jobs.queue.job_queue import JobQueue
-from filmgate.jobs.queue.values import JobRecord, JobState
+from filmgate.jobs.queue.values import JobRecord, JobRequest, JobState
 from filmgate.jobs.scheduler.answers import Later, estimate_starts
 from filmgate.jobs.scheduler.order import Policy, Situation
 from filmgate.service.changes import Changes
@@ -21,7 +21,7 @@ from filmgate.service.job_folder import JobFolder
 from filmgate.service.live_jobs import LiveJobs
 from filmgate.service.views import JobPlan, JobView, ResultFile
 
-_FEW_JOBS = 100  # that wait, whose starts are predicted again after each change
+_FEW_JOBS = 32  # that wait, whose starts are predicted again after each change
 _ESTIMATED_S, _ESTIMATED_JOBS = 5.0, 300  # how long estimates count; jobs of each account
 _MEDIA_TYPES = MappingProxyType(
     {
@@ -51,14 +51,18 @@ class JobViews:
         self._newest, self._count = 0, -1  # number of the latest job then, and changes so far
         self._estimated_s = float("-inf")
 
-    def make(self, record: JobRecord) -> JobView:
-        """Return the view of a job. Raises UnknownJob."""
+    def make(self, record: JobRecord, request: JobRequest | None = None) -> JobView:
+        """Return the view of a job; of a new one with its request, which is not read then.
+
+        Raises UnknownJob.
+        """
         queue = self._queue
-        context, attempts = queue.read_context(record.id), queue.read_attempts(record.id)
+        context = request.context if request else queue.read_context(record.id)
+        attempts = queue.read_attempts(record.id) if record.epoch else []
         is_held = record.state in (JobState.LEASED, JobState.RUNNING)
         later = self._find_start(record) if record.state is JobState.QUEUED else None
         try:
-            definition: Mapping[str, Any] = queue.read_request(record.id)
+            definition = request.job if request else queue.read_request(record.id)
         except FilmgateError:  # it was changed in the database, and fails when it starts
             definition = {}
         return JobView(
@@ -70,10 +74,11 @@ class JobViews:
             priority=record.priority,
             correlation_id=str(context.get("correlation_id", "")),
             definition=definition,
+            is_planned=record.is_planned,
             plan=read_plan(context),
             progress=self._live.peek(record.id).progress if is_held else None,
             position=later.position if later else None,
-            start_s=later.start_s if later else None,
+            start_s=later.start_s if later and record.is_planned else None,
             segments=record.segments,
             attempts=tuple(attempts),
             reason=record.reason,

@@ -16,6 +16,8 @@ from filmgate.service.contracts import Preview, Result
 from filmgate.service.job_folder import JobFolder
 from filmgate.service.live_jobs import LiveJob, LiveJobs, Tally
 from filmgate.service.logs import ServiceLog
+from filmgate.service.telemetry.job_spans import JobSpans
+from filmgate.service.telemetry.traces import Span
 from filmgate.service.views import JobProgress
 
 DISK_FULL = "disk_full"  # reason of a job that waits for space
@@ -27,10 +29,11 @@ class QueueReports:
     """Takes the reports of workers (`Reports`). Each is durable when its method returns."""
 
     def __init__(
-        self, queue: JobQueue, lock: RLock, live: LiveJobs, tally: Tally, log: ServiceLog
+        self, queue: JobQueue, lock: RLock, live: LiveJobs, tally: Tally, log: ServiceLog,
+        spans: JobSpans,
     ) -> None:  # fmt: skip
         self._queue, self._lock, self._live = queue, lock, live
-        self._tally, self._log = tally, log
+        self._tally, self._log, self._spans = tally, log, spans
 
     def connected(self, worker: str, device: str) -> None:
         """A worker is ready for jobs."""
@@ -117,6 +120,10 @@ class QueueReports:
         with self._lock:
             self._queue.leases.record_event(lease, kind, **data)
         self._log.info(kind, job=lease.job_id, worker=lease.worker, **self._own(lease), **data)
+
+    def timed(self, lease: Lease, span: Span) -> None:
+        """A part of the attempt took this time."""
+        self._spans.add(lease, span)
 
     def previewed(self, lease: Lease, preview: Preview) -> None:
         """There is a newer frame to show."""

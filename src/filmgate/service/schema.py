@@ -39,6 +39,7 @@ from filmgate.tasks.registry import load_tasks
 from filmgate.tasks.settings import check_names, fill, find_inputs, list_settings, shorten
 
 MAX_TASKS = 16
+MAX_FILES = 256  # of one setting
 RESULT_NAME = "result"  # of the file in its job's folder, before the suffix
 OUTPUT_SUFFIXES = (*VIDEO_SUFFIXES, *RECORD_SUFFIXES)
 REFERENCE_FIELDS = ("upload", "path")
@@ -184,7 +185,11 @@ def _parse_task(entry: object, pointer: str, resolve: Resolve) -> Task:
 
 
 def _resolve_field(value: object, pointer: str, resolve: Resolve) -> object:
-    """Return the path of a field; an input may have settings besides its reference."""
+    """Return the path of a field, or the paths of a list; an input may have further settings."""
+    if isinstance(value, list):
+        listed = require_list(value, pointer, MAX_FILES)
+        return [_resolve_field(one, extend_pointer(pointer, str(n)), resolve)
+                for n, one in enumerate(listed)]  # fmt: skip
     if isinstance(value, str):
         with locate_errors(pointer):
             return resolve({"path": value})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filmgate.errors import BadSetting
+from filmgate.service.telemetry.traces import find_endpoint
 from filmgate.units import parse_bytes
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -63,6 +64,10 @@ class ServiceSettings:
     recycle_percent: int = 90
     """A worker is replaced when it holds so much of the RAM between jobs."""
 
+    traces: str | None = None
+    """Address of a collector that gets traces by OTLP over HTTP: http://127.0.0.1:4318. Default:
+    nothing is traced."""
+
     def __post_init__(self) -> None:
         if not self.devices or any(not _DEVICE.fullmatch(name) for name in self.devices):
             raise BadSetting(f"devices is {', '.join(self.devices) or 'empty'}: pass auto, cpu, "
@@ -78,6 +83,8 @@ class ServiceSettings:
         _check("keep_finished_s", self.keep_finished_s, 1, 10 * 366 * 86_400)
         for size in filter(None, (self.ram, self.vram)):
             parse_bytes(size)
+        if self.traces is not None:
+            find_endpoint(self.traces)
 
     @property
     def queue_path(self) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 from filmgate.errors import FilmgateError
 from filmgate.jobs.queue.job_queue import JobQueue
-from filmgate.jobs.queue.values import Lease
+from filmgate.jobs.queue.values import AttemptEnd, JobRecord, Lease
 from filmgate.jobs.scheduler.dispatcher import DAMAGED
 from filmgate.service.contracts import WorkerPool
 from filmgate.service.job_folder import JobFolder
@@ -15,6 +15,7 @@ from filmgate.service.live_jobs import LiveJobs, Tally
 from filmgate.service.logs import ServiceLog
 from filmgate.service.schema import JobDefinition
 from filmgate.service.settings import ServiceSettings
+from filmgate.service.telemetry.job_spans import PLACE
 
 
 class JobStarter:
@@ -53,8 +54,13 @@ class JobStarter:
         self._workers.start(lease, {
             "definition": dict(request), "folder": str(folder.path), "plan": context.get("plan"),
             "correlation_id": live.correlation_id, "demand": job.demand,
-            "samples": self._settings.keep_samples,
+            "samples": self._settings.keep_samples, "is_traced": bool(context.get(PLACE)),
+            "is_reduced": self._has_run_out_of_memory(job),
         })  # fmt: skip
+
+    def _has_run_out_of_memory(self, job: JobRecord) -> bool:
+        attempts = self._queue.read_attempts(job.id) if job.epoch > 1 else []
+        return any(one.end is AttemptEnd.OUT_OF_MEMORY for one in attempts)
 
     def ask_to_yield(self, lease: Lease) -> None:
         """Ask the worker to give the job back after its current segment."""

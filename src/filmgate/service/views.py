@@ -68,11 +68,11 @@ class JobProgress:
 class JobView:
     """A job as clients see it; times are ms since 1970 UTC by the queue's clock.
 
-    `definition`: the JSON of its JobDefinition. `plan`: None if the prediction was not known when
-    it was submitted. `position` (1: next) and `start_s` (seconds from now, predicted) while it
-    waits. `segments`: finished pieces of the result. `attempts`: each with its crash report, {} if
-    there was no crash. `reason` (one word) and `message` of a failed job. `events`: the number of
-    the latest event. `result`: size_bytes, sha256, media_type, name, frames, seconds; {} before.
+    `definition`: the JSON of its JobDefinition. `is_planned`: it was predicted what it takes, so it
+    may start. `plan`: None before, and if it cannot be predicted. `position` (1: next) and
+    `start_s` (seconds from now, predicted) while it waits. `segments`: finished pieces. `attempts`:
+    with crash reports, {} if none. `reason` (one word), `message`: of a failed job. `events`: how
+    many. `result`: size_bytes, sha256, media_type, name, frames, seconds; {} before.
     """
 
     id: str
@@ -83,6 +83,7 @@ class JobView:
     priority: int
     correlation_id: str
     definition: Mapping[str, Any]
+    is_planned: bool
     plan: JobPlan | None
     progress: JobProgress | None
     position: int | None
@@ -110,7 +111,10 @@ class StartsNow:
 
 @dataclass(frozen=True, slots=True)
 class StartsLater:
-    """The job waits. `position`: 1 is next. `start_s`: predicted, None if no worker is there."""
+    """The job waits. `position`: 1 is next.
+
+    `start_s`: predicted, None if no worker is there or the job itself is not predicted yet.
+    """
 
     position: int
     start_s: float | None

@@ -235,6 +235,23 @@ def test_job_that_kills_three_workers_is_poison_and_others_run(tmp_path: Path) -
         assert [job.id for job in queue.read_waiting()] == [other.id]
 
 
+def test_job_that_takes_all_memory_twice_without_a_segment_between_fails(tmp_path: Path) -> None:
+    clock, memory = ManualClock(), AttemptEnd.OUT_OF_MEMORY
+    with open_queue(tmp_path, clock) as queue:
+        job = queue.submit(make_job()).job
+        let_crash(queue, clock, job.id, memory, 0)
+        assert queue.get(job.id).state is JobState.QUEUED, "it is tried with smaller settings"
+        clock.wait(1000)
+        queue.leases.connect("good", "gpu")
+        lease = queue.leases.claim(job.id, "good")
+        queue.leases.commit_segment(lease, make_segment(0))
+        queue.leases.disconnect("good", memory)
+        assert queue.get(job.id).state is JobState.QUEUED, "something else took the memory"
+        let_crash(queue, clock, job.id, memory, 1)
+        failed = queue.get(job.id)
+        assert (failed.state, failed.reason, failed.segments) == (JobState.FAILED, str(memory), 1)
+
+
 def test_job_whose_workers_are_lost_again_and_again_fails(tmp_path: Path) -> None:
     clock = ManualClock()
     with open_queue(tmp_path, clock) as queue:

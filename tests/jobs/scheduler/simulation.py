@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from filmgate.errors import JobConflict
-from filmgate.jobs.queue.leases import MAX_CRASHES, MAX_FAILURES
 from filmgate.jobs.queue.values import (
     FINAL_STATES,
     POISON,
@@ -22,6 +21,7 @@ from filmgate.jobs.queue.values import (
     JobRequest,
     JobState,
 )
+from filmgate.jobs.queue.verdicts import MAX_CRASHES, MAX_FAILURES
 from filmgate.jobs.scheduler.capacity import Machine, Room
 from filmgate.jobs.scheduler.decisions import Decisions, Start, decide
 from filmgate.jobs.scheduler.order import Policy, Situation

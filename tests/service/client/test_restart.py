@@ -14,7 +14,7 @@ from filmgate.media.sources import VideoFile
 from filmgate.planning.limits import Limits
 from filmgate.service.client import Client
 from filmgate.tasks.upscale import Upscale
-from tests.service.page.server_process import Server
+from tests.service.page.server_process import HELD, Server
 from tests.videos import Video, make
 
 
@@ -24,7 +24,7 @@ def test_a_watch_survives_that_the_server_is_killed(tmp_path: Path) -> None:
     clip = make(Video(frames=75, size=(96, 64)), tmp_path / "clip.mp4")
     job = Job(VideoFile(clip), VideoOutput(tmp_path / "out.mp4"), (Upscale(),))
     server = Server(tmp_path, os.environ)
-    server.start()
+    server.start(HELD)
     try:
         with Client(server.address) as client:
             job_id = client.submit(job, limits=Limits(segment=Fraction(1))).id

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 _DROP = """([text, name]) => {
     const bytes = Uint8Array.from(atob(text), (character) => character.codePointAt(0));
@@ -46,22 +48,39 @@ def measure_overflow(page: Page) -> int:
     return width
 
 
-def limit_upload(page: Page, bytes_per_s: int) -> None:
-    """Let the page send at most so many bytes a second; -1: as many as it can."""
-    network = page.context.new_cdp_session(page)
-    rates = {"downloadThroughput": -1, "uploadThroughput": bytes_per_s}
-    network.send("Network.emulateNetworkConditions", {"offline": False, "latency": 0, **rates})
+@contextmanager
+def hold_upload(page: Page, chunks: int) -> Iterator[Callable[[], None]]:
+    """Let the server have so many chunks of an upload; those after them go when the `with` ends.
+
+    Yields what waits until the next one is held: those before it are answered then.
+    """
+    held: list[Route] = []
+
+    def take(route: Route) -> None:
+        nonlocal chunks
+        if route.request.method != "PATCH":
+            route.continue_()
+        elif chunks > 0:
+            chunks -= 1
+            route.continue_()
+        else:
+            held.append(route)
+
+    def wait() -> None:
+        end_s = time.monotonic() + 60
+        while not held:
+            assert time.monotonic() < end_s
+            page.wait_for_timeout(20)
+
+    page.route("**/v1/tus/*", take)
+    yield wait
+    for route in held:
+        with suppress(Exception):  # the page that sent it is gone
+            route.continue_()
+    page.unroute("**/v1/tus/*", take)
 
 
 def read_value(page: Page, selector: str) -> float:
     """Return the value of a bar of progress."""
     value: float = page.eval_on_selector(selector, "(bar) => bar.value")
     return value
-
-
-def wait_for_value(page: Page, selector: str, value: float) -> None:
-    """Wait until a bar of progress has at least this value."""
-    end_s = time.monotonic() + 60
-    while read_value(page, selector) < value:
-        assert time.monotonic() < end_s
-        page.wait_for_timeout(20)

@@ -9,7 +9,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from filmgate.core.instrumentation.fault_injection import VARIABLE
 from tests.processes import NEW_GROUP, kill_group
+
+# The run waits for ever when it is to store its second segment: whatever a test does with the
+# server when there is a first one, it does in the middle of a job.
+HELD = "encode.before_commit=hang@2"
 
 
 class Server:
@@ -20,15 +25,15 @@ class Server:
         self._port, self.address = 0, ""
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
-        """Start it, at the address that it had before."""
+    def start(self, fault: str = "") -> None:
+        """Start it, at the address that it had before; its workers have this fault."""
         words = [sys.executable, "-m", "filmgate", "serve", str(self._folder / "service"),
                  "--port", str(self._port), "--devices", "cpu"]  # fmt: skip
         log = (self._folder / "log.txt").open("a")
         with log:
             self._process = subprocess.Popen(
                 words, stdout=subprocess.PIPE, stderr=log, text=True,
-                env=dict(self._environment), start_new_session=NEW_GROUP,
+                env={**self._environment, VARIABLE: fault}, start_new_session=NEW_GROUP,
             )  # fmt: skip
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

@@ -15,10 +15,9 @@ from tests.service.page.conftest import OpenPage
 from tests.service.page.helpers import (
     download,
     drop,
-    limit_upload,
+    hold_upload,
     measure_overflow,
     wait_for_state,
-    wait_for_value,
 )
 from tests.videos import Video, make
 
@@ -175,10 +174,10 @@ def test_an_upload_continues_after_a_reload(
     large = tmp_path / "large.mp4"
     large.write_bytes(bytes(30 << 20))
     page = open_page(server)
-    limit_upload(page, 16 << 20)
-    page.set_input_files("#file", large)
-    wait_for_value(page, "#chosen progress", 10e6)
-    page.reload()
+    with hold_upload(page, 1) as wait_until_held:
+        page.set_input_files("#file", large)
+        wait_until_held()
+        page.reload()
     page.wait_for_selector("#settings .field")
     sent: list[int] = []
     page.on("request", lambda request: sent.append(int(request.headers.get("upload-offset", "-1"))))

@@ -8,19 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from filmgate.core.instrumentation.fault_injection import VARIABLE
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.sources import VideoFile
 from tests.service.page.conftest import OpenPage
 from tests.service.page.helpers import (
     download,
     drop,
-    limit_upload,
+    hold_upload,
     read_value,
     wait_for_state,
-    wait_for_value,
 )
-from tests.service.page.server_process import Server
+from tests.service.page.server_process import HELD, Server
 from tests.videos import Video, make
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -30,9 +28,8 @@ CLIP = Video(frames=75, size=(96, 64))
 @pytest.fixture
 def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server; the parameter is the fault of its workers."""
-    environment = {**os.environ, VARIABLE: getattr(request, "param", "")}
-    server = Server(tmp_path, environment)
-    server.start()
+    server = Server(tmp_path, os.environ)
+    server.start(getattr(request, "param", ""))
     yield server
     server.kill()
 
@@ -102,14 +99,13 @@ def test_the_server_is_killed_during_the_upload_and_during_the_job(
     page = open_page(server.address)
     large = tmp_path / "clip.mp4"
     large.write_bytes(clip.read_bytes() + make_free_box(40 << 20))
-    limit_upload(page, 12 << 20)
-    page.set_input_files("#file", large)
-    wait_for_value(page, "#chosen progress", 10e6)
-    server.kill()
+    with hold_upload(page, 1) as wait_until_held:
+        page.set_input_files("#file", large)
+        wait_until_held()
+        server.kill()
     page.wait_for_selector("#chosen:has-text('cannot be reached')")
     assert read_value(page, "#chosen progress") >= 8 << 20, "the upload starts over"
-    server.start()
-    limit_upload(page, -1)
+    server.start(HELD)
     page.wait_for_selector("#chosen:has-text('uploaded')")
     page.click("summary:text('Memory and speed')")
     page.fill("#field-limits-segment", "1")

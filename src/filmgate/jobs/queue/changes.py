@@ -74,6 +74,12 @@ def end_attempt(
     )  # fmt: skip
 
 
+def has_run_out_of_memory(view: Transaction, job: JobRecord, before: int) -> bool:
+    """Return whether an attempt at the job before number `before` took all of the memory."""
+    query = "SELECT 1 FROM attempt WHERE job = ? AND epoch < ? AND end = ?"
+    return view.row(query, job.number, before, AttemptEnd.OUT_OF_MEMORY) is not None
+
+
 def make_storable(
     crash: Mapping[str, Any] | None, device_s: float
 ) -> tuple[Mapping[str, Any], float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from filmgate.errors import BadInput, BadSetting, Busy, DiskFull, FilmgateError,
 from filmgate.jobs.queue import tables
 from filmgate.jobs.queue.clock import MAX_MS, Clock, QueueClock
 from filmgate.jobs.queue.owner import hold_database
+from filmgate.jobs.queue.shared_commits import SharedCommits
 from filmgate.storage.atomic import fsync_directory, fsync_file
 from filmgate.storage.file_kind import describe_other_kind
 
@@ -41,7 +41,10 @@ _WRITER = (
 
 
 class Database:
-    """An open database. Threads may share it: one of them reads or writes at a time."""
+    """An open database. Threads may share it: one of them reads or writes at a time.
+
+    Changes of several threads that wait for their turn share one commit.
+    """
 
     def __init__(self, path: Path, clock: Clock, vfs: str = "") -> None:
         """Open or create the database; `vfs` names SQLite's access to files, "" is its own.
@@ -52,7 +55,6 @@ class Database:
         self.path = path.resolve()
         self._vfs, self._broken, self._process = vfs, "", os.getpid()
         self.on_event: EventWatcher | None = None
-        self._lock = threading.RLock()
         _check_library()
         _check_file(self.path)  # so that no lock file is written next to a foreign one
         with ExitStack() as stack:
@@ -61,7 +63,8 @@ class Database:
                 self._create()
             self._check()
             self._connection = self._connect(self.path, "rw", _WRITER)
-            stack.callback(self._close)
+            self._commits = SharedCommits(self._connection, self._explain)
+            stack.callback(self._commits.close)
             with self._translate():
                 self._migrate()
                 latest_ms = self._read_latest_ms()
@@ -79,18 +82,11 @@ class Database:
         When it returns, the change survives a power cut. Raises DiskFull: nothing is changed, and
         later calls may succeed if the disk was full; FilmgateError.
         """
-        with self._lock, self._translate():
-            now_ms = self.clock.now_ms()
-            self._connection.execute("BEGIN IMMEDIATE")
-            change = Transaction(self._connection, now_ms)
-            try:
-                yield change
-                self._connection.execute("UPDATE clock SET now_ms = ?", (now_ms,))
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self._translate(), self._commits.change():
+            self._check_usable()  # again: another thread may just have failed
+            change = Transaction(self._connection, self.clock.now_ms())
+            yield change
+            self._connection.execute("UPDATE clock SET now_ms = ?", (change.now_ms,))
         if self.on_event is not None:
             for job_id, final in change.jobs_with_events.items():
                 self.on_event(job_id, final)
@@ -98,7 +94,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Read the database. Raises FilmgateError."""
-        with self._lock, self._translate():
+        with self._commits.read(), self._translate():
             yield Transaction(self._connection, self.clock.now_ms())
 
     def _connect(self, path: Path, mode: str, settings: Sequence[str]) -> sqlite3.Connection:
@@ -187,13 +183,18 @@ class Database:
             raise self._explain_damage("it has no time")
         return int(row[0])
 
-    def _close(self) -> None:
-        with self._lock, suppress(sqlite3.Error):
-            self._connection.close()
-
     @contextmanager
     def _translate(self) -> Iterator[None]:
         """Turn SQLite's errors into ours; after a failed disk, refuse everything."""
+        self._check_usable()
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+        except UnicodeDecodeError as error:  # of SQLite's message, which quotes the damage
+            raise self._explain_damage("its tables have names that are no text") from error
+
+    def _check_usable(self) -> None:
         if self._broken:
             raise FilmgateError(self._broken)
         if os.getpid() != self._process:
@@ -201,12 +202,6 @@ class Database:
                 f"{self.path} was opened by process {self._process}, not by this one: a queue does "
                 "not cross a fork"
             )
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
-        except UnicodeDecodeError as error:  # of SQLite's message, which quotes the damage
-            raise self._explain_damage("its tables have names that are no text") from error
 
     def _explain(self, error: sqlite3.Error) -> FilmgateError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -26,6 +26,7 @@ from filmgate.jobs.queue.clock import Clock, SystemClock
 from filmgate.jobs.queue.database import Database, EventWatcher, Transaction
 from filmgate.jobs.queue.files import JobFiles
 from filmgate.jobs.queue.leases import HELD_JOBS, Leases
+from filmgate.jobs.queue.predictions import Predictions
 from filmgate.jobs.queue.rows import (
     JOB_COLUMNS,
     read_account,
@@ -71,7 +72,8 @@ class JobQueue:
     """A queue in a SQLite database that this process owns.
 
     Everything that a method returned survives a power cut. What raises changes nothing. Clients
-    use the methods here, workers those of `leases`; `files` are those that the queue wrote.
+    use the methods here, workers those of `leases`; `predictions` of what jobs take may come after
+    them; `files` are those that the queue wrote.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class JobQueue:
         except BaseException:
             self._database.close()
             raise
+        self.predictions = Predictions(self._database)
         self.files = JobFiles(self._database)
 
     def watch_events(self, on_event: EventWatcher) -> None:
@@ -152,11 +155,6 @@ class JobQueue:
         _, sha256 = checks.encode_request(request)
         with self._database.read() as view:
             return _find_earlier(view, request, sha256)
-
-    def check_room(self, tenant: str) -> None:
-        """Raise QueueFull if no more jobs of the tenant may wait now."""
-        with self._database.read() as view:
-            self._check_limits(view, tenant)
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel a job: at once if it waits, else when its worker has stopped.
@@ -274,7 +272,8 @@ class JobQueue:
     def read_waiting(self, per_account: int = 8, most: Demand | None = None) -> list[JobRecord]:
         """Return the jobs that may start: the first few of each tenant and class, in their order.
 
-        Jobs that take more bytes than `most` are left out: they wait for another machine.
+        Jobs that take more bytes than `most` are left out: they wait for another machine. So are
+        those whose prediction is not there yet.
         """
         most = most or Demand(checks.MAX_BYTES, checks.MAX_BYTES)
         with self._database.read() as view:
@@ -284,7 +283,8 @@ class JobQueue:
                 for tenant, job_class in accounts
                 for row in view.rows(
                     "SELECT number, events FROM job WHERE finished_ms IS NULL AND "
-                    "state = 'queued' AND tenant = ? AND class = ? AND not_before_ms <= ? "
+                    "state = 'queued' AND is_planned AND tenant = ? AND class = ? AND "
+                    "not_before_ms <= ? "
                     "AND device_bytes <= ? AND host_bytes <= ? ORDER BY rank_ms, number LIMIT ?",
                     tenant, job_class, view.now_ms, most.device_bytes, most.host_bytes,
                     per_account,
@@ -340,23 +340,25 @@ class JobQueue:
             if taken is None and change.change(
                 "INSERT OR IGNORE INTO job (id, tenant, class, priority, rank_ms, key, request, "
                 "sha256, context, device_bytes, host_bytes, seconds, state, not_before_ms, "
-                "expires_ms, submitted_ms) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
+                "expires_ms, submitted_ms, is_planned) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
                 job_id, request.tenant, request.job_class, request.priority, rank_ms, request.key,
                 text, sha256, context, demand.device_bytes, demand.host_bytes,
                 float(demand.seconds), change.now_ms, expires_ms, change.now_ms,
+                int(request.is_planned),
             ):  # fmt: skip
                 return int(change.value("SELECT last_insert_rowid()"))
         raise FilmgateError(f"{_ID_ATTEMPTS} new ids of jobs exist already: the source of random "
                             "numbers of this system is broken")  # fmt: skip
 
     def _check_limits(self, change: Transaction, tenant: str) -> None:
-        query = "SELECT count(*) FROM job WHERE state = 'queued' AND finished_ms IS NULL"
-        of_tenant = change.value(f"{query} AND tenant = ?", tenant)
+        row = change.row("SELECT count(*), total(tenant = ?) FROM job WHERE state = 'queued' AND "
+                         "finished_ms IS NULL", tenant)  # fmt: skip
+        assert row is not None
+        waiting, of_tenant = int(row[0]), int(row[1])
         if of_tenant >= self._limits.waiting_per_tenant:
             raise QueueFull(f"{of_tenant} jobs of {tenant} wait, which is the most: try again when "
                             "some are done", of_tenant=True)  # fmt: skip
-        waiting = change.value(query)
         if waiting >= self._limits.waiting:
             raise QueueFull(f"{waiting} jobs wait, which is the most: try again later")
 

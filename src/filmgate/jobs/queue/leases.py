@@ -16,6 +16,7 @@ from filmgate.jobs.queue.changes import (
     end_attempt,
     end_job,
     find_job,
+    has_run_out_of_memory,
     make_storable,
     requeue,
 )
@@ -25,8 +26,6 @@ from filmgate.jobs.queue.rows import JOB_COLUMNS, read_job, read_segment
 from filmgate.jobs.queue.values import (
     CRASHES,
     HELD_STATES,
-    POISON,
-    WORKER_LOST,
     AttemptEnd,
     Held,
     JobRecord,
@@ -34,15 +33,13 @@ from filmgate.jobs.queue.values import (
     Lease,
     Segment,
 )
+from filmgate.jobs.queue.verdicts import Troubles, judge
 
 HELD_JOBS = (
     f"SELECT {JOB_COLUMNS} FROM job WHERE finished_ms IS NULL AND state IN ("
     + ", ".join(f"'{state}'" for state in HELD_STATES)
     + ") ORDER BY number"
 )
-MAX_CRASHES = 3  # without a segment between them: another worker would die as well
-MAX_LOSSES = 10  # of connections, whose cause may be the network, without a segment between them
-MAX_FAILURES = 3  # that were worth another try, without a segment between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +114,8 @@ class Leases:
             raise JobConflict(f"worker {worker} has job {state.lease.job_id}: wait for its end")
         with self._database.write() as change:
             job = find_job(change, job_id)
-            if job.state is not JobState.QUEUED or job.not_before_ms > change.now_ms:
+            is_due = job.is_planned and job.not_before_ms <= change.now_ms
+            if job.state is not JobState.QUEUED or not is_due:
                 raise JobConflict(f"job {job_id} is {job.state}, wanted one that may start")
             lease = Lease(job.id, job.epoch + 1, worker)
             change.change(
@@ -348,17 +346,13 @@ class Leases:
             "UPDATE job SET crashes = ?, failures = ?, losses = ? WHERE number = ?",
             crashes, failures, losses, job.number,
         )  # fmt: skip
-        if crashes >= MAX_CRASHES:
-            message = (
-                f"{crashes} workers ended without another segment, the last one on "
-                f"attempt {job.epoch}: {end}"
-            )
-            end_job(change, job, JobState.FAILED, POISON, message)
-        elif losses >= MAX_LOSSES:
-            message = f"the connections of {losses} workers ended without another segment"
-            end_job(change, job, JobState.FAILED, WORKER_LOST, message)
-        elif end is AttemptEnd.FAILED and (not ending.may_retry or failures >= MAX_FAILURES):
-            end_job(change, job, JobState.FAILED, ending.reason, ending.message)
+        troubles = Troubles(
+            crashes=crashes, failures=failures, losses=losses,
+            was_reduced=has_run_out_of_memory(change, job, before=job.epoch),
+        )  # fmt: skip
+        if verdict := judge(end, job.epoch, troubles, may_retry=ending.may_retry):
+            reason, message = verdict if verdict[0] else (ending.reason, ending.message)
+            end_job(change, job, JobState.FAILED, reason, message)
         else:
             is_quiet = end in (AttemptEnd.YIELDED, AttemptEnd.STOPPED)
             count = 0 if is_quiet else crashes + failures + losses

@@ -97,5 +97,11 @@ _FIRST = (
 )
 # What is stored with a request and is no part of it: its plan, who asked.
 _CONTEXT = ("ALTER TABLE job ADD COLUMN context TEXT NOT NULL DEFAULT '{}'",)
+# Jobs are accepted before it is predicted what they take.
+_PLANNED = (
+    "ALTER TABLE job ADD COLUMN is_planned INTEGER NOT NULL DEFAULT 1 CHECK (is_planned IN (0, 1))",
+    """CREATE INDEX job_unplanned ON job (tenant, class, number)
+        WHERE is_planned = 0 AND finished_ms IS NULL""",
+)
 # Step N leads from version N to N + 1. A step that was released is never changed.
-STEPS = (_FIRST, _CONTEXT)
+STEPS = (_FIRST, _CONTEXT, _PLANNED)

@@ -41,15 +41,18 @@ class AttemptEnd(StrEnum):
     CANCELLED = "cancelled"
     YIELDED = "yielded"  # given back at a segment boundary, for a job that comes first
     DIED = "died"  # the worker's process ended by itself
+    OUT_OF_MEMORY = "out_of_memory"  # the kernel ended it, as the machine had no more memory
     STALLED = "stalled"  # it made no progress and was killed
     LOST = "lost"  # its connection ended, and nothing more is known
     STOPPED = "stopped"  # the server ended
 
 
-CRASHES = (AttemptEnd.DIED, AttemptEnd.STALLED)  # the job may be the cause
+# The job may be the cause.
+CRASHES = (AttemptEnd.DIED, AttemptEnd.OUT_OF_MEMORY, AttemptEnd.STALLED)
 PRIORITY_MS = 60_000  # of waiting that a step of priority is worth, so that no job waits for ever
 WORKER_LOST = "worker_lost"  # reason of a job whose workers are lost again and again
 POISON = "poison"  # reason of a job that failed because it kills its workers
+OUT_OF_MEMORY = "out_of_memory"  # reason of a job that took all memory, with less as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class JobRequest:
     is the same job. `priority`: among the tenant's own jobs, larger first; each step is worth a
     minute of waiting. `expires_after_s`: how long it may wait for its first start; None: for ever.
     `context`: stored with it, and like `demand` not part of what makes two requests the same.
+    `is_planned`: whether `demand` is known; if not, the job waits for `Predictions`.
     """
 
     tenant: str
@@ -82,6 +86,7 @@ class JobRequest:
     expires_after_s: float | None = None
     demand: Demand = Demand()
     context: Mapping[str, Any] = field(default_factory=dict)
+    is_planned: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,8 @@ class JobRecord:
 
     `number`: order of arrival. `reason`: why it failed, one word. `epoch`: number of the latest
     lease. `crashes`, `failures`, `losses` (of connections): since its latest segment. `segments`,
-    `events`: how many there are. `not_before_ms`: when it may be tried again.
+    `events`: how many there are. `not_before_ms`: when it may be tried again. `is_planned`:
+    whether `demand` is known; before that it does not start.
     """
 
     id: str
@@ -114,6 +120,7 @@ class JobRecord:
     expires_ms: int | None
     submitted_ms: int
     finished_ms: int | None
+    is_planned: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,10 +73,12 @@ class JobMetadata(BaseModel):
     priority: int
     correlation_id: str
     definition: dict[str, Any]
-    plan: PlanAnswer | None
+    is_planned: bool = Field(description="Whether it is predicted what it takes; only then it can "
+                             "start.")  # fmt: skip
+    plan: PlanAnswer | None = Field(description="Null before, and if it cannot be predicted.")
     progress: ProgressAnswer | None
     position: int | None = Field(description="Place in the queue; 1 is next.")
-    start_s: float | None = Field(description="Predicted seconds until it starts.")
+    start_s: float | None = Field(description="Predicted seconds until it starts, null if unknown.")
     segments: int
     attempts: list[AttemptAnswer]
     is_cancel_requested: bool
@@ -173,6 +175,7 @@ def describe_job(job: JobView, inputs: InputFiles) -> dict[str, Any]:
             "priority": job.priority,
             "correlation_id": job.correlation_id,
             "definition": inputs.describe_definition(job.definition),
+            "is_planned": job.is_planned,
             "plan": describe_plan(job.plan) if job.plan else None,
             "progress": describe_progress(job.progress) if job.progress else None,
             "position": job.position,

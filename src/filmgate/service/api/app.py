@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,7 +27,7 @@ from filmgate.jobs.queue.values import FINAL_STATES
 from filmgate.service.api.answers import ProblemAnswer
 from filmgate.service.api.context import Api, refuse_unknown_parameters
 from filmgate.service.api.metrics import Metrics
-from filmgate.service.api.middleware import RequestBorder
+from filmgate.service.api.middleware import QUIET_PATHS, RequestBorder
 from filmgate.service.api.problems import Problem
 from filmgate.service.api.routes import events, health, jobs, results, tasks, tus, uploads
 from filmgate.service.api.routes.tasks import make_schemas
@@ -42,7 +43,10 @@ job: then a request whose answer was lost can be sent again."""
 PARTS = (jobs, events, results, uploads, tus, tasks, health)
 CLEAN_S = 600.0  # between looks for uploads that have expired
 _MAX_TRACEBACK = 4000  # characters, of its end: the log takes no more
-_QUIET = ("/livez", "/readyz", "/metrics")
+# Its own traces hold queries, and so the tokens of links; those of a service are in telemetry/.
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False, "metrics": False, "logs": False, "auto_configure": False,
+}  # fmt: skip
 _STATUSES = {404: "not-found", 405: "bad-method"}
 
 
@@ -66,6 +70,7 @@ def build_app(api: Api, hosts: frozenset[str]) -> FastAPI:
         docs_url=None,  # they load scripts from other hosts
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        telemetry=_NO_TELEMETRY,
         routes=list[BaseRoute](build_routes()),
     )
     app.state.api = api
@@ -80,6 +85,7 @@ def build_app(api: Api, hosts: frozenset[str]) -> FastAPI:
         hide=api.inputs.hide_places,
         observe=partial(_observe, api, app.state.metrics),
         report=partial(_report, api),
+        traces=api.service.traces,
     )
     app.openapi = make_document  # type: ignore[method-assign]  # as FastAPI documents
     return app
@@ -91,7 +97,7 @@ def _observe(api: Api, metrics: Metrics, scope: Scope, status: int, seconds: flo
     The query is left out: it may hold the token of a link.
     """
     metrics.observe_request(scope, status, seconds)
-    if scope["path"] not in _QUIET:
+    if scope["path"] not in QUIET_PATHS:
         api.service.log.info(
             "request",
             method=scope["method"],

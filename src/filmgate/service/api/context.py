@@ -59,6 +59,11 @@ def get_correlation_id(request: Request) -> str:
     return str(request.scope.get("correlation_id", ""))
 
 
+def get_place(request: Request) -> str:
+    """Return where in a trace a request is, "" if it is not traced."""
+    return str(request.scope.get("place", ""))
+
+
 _BEARER = HTTPBearer(auto_error=False, description="A key: fg_ID_SECRET, from filmgate keys add.")
 
 

@@ -15,9 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from filmgate.errors import FilmgateError
 from filmgate.service.api.problems import Problem, explain_error, make_response
 from filmgate.service.api.settings import LOCAL_HOSTS
+from filmgate.service.telemetry.traces import NO_TRACES, Traces, find_trace_id
 
 CORRELATION_HEADER = "X-Correlation-ID"
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+QUIET_PATHS = ("/livez", "/readyz", "/metrics")  # a machine asks every few seconds
 _SAFE = ("GET", "HEAD", "OPTIONS")
 Observe = Callable[[Scope, int, float], None]
 """Take a request, the status of its answer and the seconds until that began."""
@@ -38,24 +40,29 @@ class RequestBorder:
         hide: Callable[[str], str],
         observe: Observe,
         report: Report,
+        traces: Traces,
     ) -> None:
         """`hosts`: names that are served, empty for all. `hide` takes places out of messages."""
         self._app, self._hosts, self._hide = app, hosts, hide
-        self._observe, self._report = observe, report
+        self._observe, self._report, self._traces = observe, report, traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        correlation_id = choose_correlation_id(headers.get(CORRELATION_HEADER))
+        caller = headers.get("traceparent", "")
+        correlation_id = choose_correlation_id(headers.get(CORRELATION_HEADER), caller)
         scope["correlation_id"] = correlation_id
-        started, is_started = time.monotonic(), False
+        traces = NO_TRACES if scope["path"] in QUIET_PATHS else self._traces
+        span = traces.begin_request(scope["method"], caller, correlation_id)
+        scope["place"] = span.place
+        started, status = time.monotonic(), None
 
         async def answer(message: Message) -> None:
-            nonlocal is_started
+            nonlocal status
             if message["type"] == "http.response.start":
-                is_started = True
+                status = message["status"]
                 more = MutableHeaders(scope=message)
                 more[CORRELATION_HEADER] = correlation_id
                 more["X-Content-Type-Options"] = "nosniff"
@@ -69,10 +76,12 @@ class RequestBorder:
             return
         except Exception as error:  # noqa: BLE001 - the last border
             problem = self._explain(error, correlation_id, scope)
-            if is_started:  # the answer cannot be taken back: the connection ends without its end
+            if status is not None:  # it cannot be taken back: the connection ends without its end
                 raise ConnectionAbortedError(problem.detail) from None
             problem.detail = self._hide(problem.detail)
             await make_response(problem, correlation_id)(scope, receive, answer)
+        finally:
+            span.end(getattr(scope.get("route"), "path", ""), scope["path"][:500], status)
 
     def _explain(self, error: Exception, correlation_id: str, scope: Scope) -> Problem:
         if isinstance(error, Problem):
@@ -111,9 +120,11 @@ class RequestBorder:
                           "this server")  # fmt: skip
 
 
-def choose_correlation_id(given: str | None) -> str:
-    """Return the client's id if it is one, else a new one."""
-    return given if given and _ID.fullmatch(given) else secrets.token_hex(16)
+def choose_correlation_id(given: str | None, place: str = "") -> str:
+    """Return the client's id if it is one, else that of the client's trace, else a new one."""
+    if given and _ID.fullmatch(given):
+        return given
+    return find_trace_id(place) or secrets.token_hex(16)
 
 
 def list_hosts(host: str, names: tuple[str, ...], *, is_local: bool) -> frozenset[str]:

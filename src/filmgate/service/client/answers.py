@@ -90,6 +90,7 @@ class RemoteJob:
     events: int
     submitted_ms: int
     attempts: tuple[RemoteAttempt, ...]
+    is_planned: bool = True
     plan: RemotePlan | None = None
     progress: RemoteProgress | None = None
     result: RemoteResult | None = None

@@ -31,6 +31,7 @@ export function readFraction(job) {
 export function describeJob(job) {
   const { progress } = job;
   if (job.is_cancel_requested && !job.isFinal) return "Stopping…";
+  if (job.state === "queued" && !job.is_planned) return "Predicting time and memory";
   if (job.state === "queued") {
     const start = job.start_s === null ? "" : job.start_s < 1 ? ", starts now" : `, starts in about ${formatDuration(job.start_s)}`;
     return job.position ? `Number ${formatCount(job.position)} in the queue${start}` : "Waits for its turn";
@@ -55,6 +56,7 @@ export function describeSpeed(job) {
 export function describeEvent({ kind, data }) {
   switch (kind) {
     case "queued": return "Submitted";
+    case "planned": return data.host_bytes ? `Predicted: ${formatBytes(data.host_bytes)} of memory${data.seconds === null ? "" : `, about ${formatDuration(data.seconds)}`}` : "It cannot be predicted: it runs alone";
     case "leased": return `Given to a worker on ${data.device || "this machine"}`;
     case "segment": return `Part ${data.number + 1} is finished: ${plural(data.frames, "frame")}`;
     case "rewound": return `Continues after part ${data.segments}`;

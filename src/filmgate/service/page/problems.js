@@ -11,7 +11,8 @@ const REASONS = {
   damaged: ["The stored request cannot be read any more.", "Submit the job again."],
 };
 const ENDS = {
-  died: "The process that ran it ended unexpectedly", stalled: "It made no progress and was stopped",
+  died: "The process that ran it ended unexpectedly", out_of_memory: "The machine ran out of memory",
+  stalled: "It made no progress and was stopped",
   lost: "The connection to the process was lost", failed: "It raised an error",
 };
 

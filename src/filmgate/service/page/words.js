@@ -20,8 +20,9 @@ export function formatDuration(seconds) {
 
 export const formatCount = (count) => count.toLocaleString("en-GB");
 export const plural = (count, word) => `${formatCount(count)} ${word}${count === 1 ? "" : "s"}`;
-/** A name of code as words: "pix_fmt" -> "Pix fmt". */
-export const toWords = (name) => (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
+const ACRONYMS = new Set(["crf", "fps", "gop", "ram", "vram"]);
+/** A name of code as words: "pix_fmt" -> "Pix fmt", "ram" -> "RAM". */
+export const toWords = (name) => ACRONYMS.has(name) ? name.toUpperCase() : (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
 export const formatTime = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 export function formatMoment(ms) {

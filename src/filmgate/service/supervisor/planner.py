@@ -16,7 +16,7 @@ from typing import Any
 from filmgate.backends.child_text import ChildText
 from filmgate.backends.spawn import ChildProcess, Workers
 from filmgate.backends.worker_process import RemoteError
-from filmgate.errors import NotPlanned
+from filmgate.errors import DoesNotFit, NotPlanned
 from filmgate.jobs.scheduler.capacity import Machine
 from filmgate.service.logs import ServiceLog
 from filmgate.service.schema import JobDefinition
@@ -37,32 +37,47 @@ class PlannerProcess:
         self._child: ChildProcess | None = None
         self._text: ChildText | None = None
         self._count = 0
-        self._plans: OrderedDict[Hashable, JobPlan] = OrderedDict()
+        self._is_closed = False
+        self._plans: OrderedDict[Hashable, JobPlan | DoesNotFit] = OrderedDict()
+
+    def find_known(self, definition: JobDefinition, machine: Machine) -> JobPlan | None:
+        """Return what was predicted before, at once; None if nothing was. Raises DoesNotFit."""
+        return _check(self._plans.get(_identify(definition, machine)))
 
     def plan(self, definition: JobDefinition, machine: Machine) -> JobPlan:
         """Return what the job takes on this machine. Raises UserError, NotPlanned."""
         key = _identify(definition, machine)
         end_s = monotonic() + self._settings.plan_s
-        found = self._plans.get(key)
+        found = _check(self._plans.get(key))
         if found is not None:
             return found
         if not self._lock.acquire(timeout=self._settings.plan_s):
             raise NotPlanned(f"other jobs were planned for {self._settings.plan_s:g} s: try again")
         try:
-            found = self._plans.get(key)
+            found = _check(self._plans.get(key))
             if found is None:
-                found = self._ask(definition, machine, end_s)
-                self._plans[key] = found
-                while len(self._plans) > _KEPT_PLANS:
-                    self._plans.popitem(last=False)
+                try:
+                    found = self._ask(definition, machine, end_s)
+                except DoesNotFit as error:
+                    self._keep(key, error)
+                    raise
+                self._keep(key, found)
             return found
         finally:
             self._lock.release()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; a prediction that it makes ends as NotPlanned."""
+        self._is_closed = True
+        if child := self._child:
+            child.process.kill()
         with self._lock:
             self._end_child()
+
+    def _keep(self, key: Hashable, found: JobPlan | DoesNotFit) -> None:
+        self._plans[key] = found
+        while len(self._plans) > _KEPT_PLANS:
+            self._plans.popitem(last=False)
 
     def _ask(self, definition: JobDefinition, machine: Machine, end_s: float) -> JobPlan:
         device = max((device.usable_bytes for device in machine.devices), default=0)
@@ -70,6 +85,8 @@ class PlannerProcess:
             definition=definition.to_json(), folder=self._settings.folder.absolute(),
             host_bytes=machine.usable_host_bytes, device_bytes=device or None,
         )  # fmt: skip
+        if self._is_closed:
+            raise NotPlanned("the service ends: ask the next one")
         child = self._take_child()
         with suppress(OSError):
             child.control.send(request)
@@ -120,6 +137,13 @@ class PlannerProcess:
         if self._child is not None:
             self._child.close()
             self._child = self._text = None
+
+
+def _check(found: JobPlan | DoesNotFit | None) -> JobPlan | None:
+    """Return a plan that was found. Raises DoesNotFit, if that was found."""
+    if isinstance(found, DoesNotFit):
+        raise DoesNotFit(str(found), found.needed_bytes)
+    return found
 
 
 def _identify(definition: JobDefinition, machine: Machine) -> Hashable:

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from filmgate.backends.death_causes import is_out_of_memory
 from filmgate.core.instrumentation.memory import make_memory_meter
 from filmgate.errors import DiskFull, FilmgateError, LeaseLost
 from filmgate.jobs.queue.backoff import compute_backoff_s
@@ -166,6 +167,7 @@ class WorkerProcesses:
             worker.run(RunJob(
                 lease=lease, definition=request["definition"], folder=Path(request["folder"]),
                 plan=request["plan"], demand=request["demand"], keep_samples=request["samples"],
+                is_traced=request["is_traced"], is_reduced=request["is_reduced"],
             ))  # fmt: skip
 
     def ask_to_yield(self, lease: Lease) -> None:
@@ -295,6 +297,8 @@ class WorkerProcesses:
                 worker.lease_s = monotonic()
             case messages.Notice():
                 reports.noticed(lease, message.kind, message.data)
+            case messages.Timed():
+                reports.timed(lease, message.span)
             case messages.NewPreview():
                 reports.previewed(lease, message.preview)
             case messages.Finished():
@@ -348,6 +352,8 @@ class WorkerProcesses:
         slot = self._find_slot(worker)
         if worker.is_ready:
             end = AttemptEnd.STALLED if worker.has_stalled else AttemptEnd.DIED
+            if is_out_of_memory(crash["cause"], crash["hint"]):
+                end = AttemptEnd.OUT_OF_MEMORY
             try:
                 self._require_reports().disconnected(
                     worker.name, end, crash, worker.take_device_s()

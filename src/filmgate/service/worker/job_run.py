@@ -7,11 +7,20 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any
 
 import filmgate as fg
-from filmgate.core.events import Committed, Done, Event, Progress, Replanned, Started, Warned
+from filmgate.core.events import (
+    Committed,
+    Done,
+    Event,
+    Prepared,
+    Progress,
+    Replanned,
+    Started,
+    Warned,
+)
 from filmgate.core.plan import Plan
 from filmgate.errors import (
     BadOutput,
@@ -28,19 +37,23 @@ from filmgate.jobs.journal import has_journal
 from filmgate.jobs.options import ResumeOptions
 from filmgate.jobs.queue.values import Lease, Segment
 from filmgate.jobs.run_directory import COMMITS, RunDirectory
-from filmgate.service.contracts import Preview, Result
+from filmgate.service.contracts import Preview, Result, name_reason
 from filmgate.service.job_folder import RUN, remove_leftovers, remove_run
 from filmgate.service.schema import JobDefinition
+from filmgate.service.telemetry.traces import Span
 from filmgate.service.views import JobProgress
 from filmgate.service.worker import messages
 from filmgate.service.worker.frame_watcher import FrameWatcher
 from filmgate.service.worker.messages import JobMessage, RunJob
+from filmgate.service.worker.reduced_plan import reduce_run
 from filmgate.service.worker.warm_models import WarmModels
 from filmgate.storage.fingerprint import sha256_of
 
 _STEP_S = 0.02  # between two reports of progress, at least
 _SEGMENT = re.compile(r"\d{6,}\.(?!snapshot)\w+")  # a finished piece of the result
 _RETRIED = (BadOutput, Busy, DiskFull, NotFetched, NotLoaded, OutOfMemory)
+_REDUCED = "the machine ran out of memory: the job continues with one frame at a time"
+_NOT_REDUCED = "the machine ran out of memory, and the job has no settings yet to be made smaller"
 _UNCERTAIN = (NotLoaded, OutOfMemory)  # after them the state of the process is not trusted
 
 
@@ -71,6 +84,9 @@ class JobRun:
     _step: int = -1
     _sent_s: float = float("-inf")
     _charged_s: float = field(default_factory=monotonic)
+    _timed_s: float = field(default_factory=monotonic)
+    _busy: Mapping[str, float] = field(default_factory=dict)
+    _timed_busy: Mapping[str, float] = field(default_factory=dict)
     _started_s: float = 0.0
     _start: int = 0
     _frames: int | None = None
@@ -121,6 +137,9 @@ class JobRun:
         directory = RunDirectory(folder / RUN)
         is_started = (directory.path / COMMITS).exists() or has_journal(directory)
         plan = None if is_started and not restart else read_plan(self.order.plan)
+        if self.order.is_reduced:
+            plan = reduce_run(directory, plan, is_started=is_started and not restart)
+            self._notice("degraded", message=_REDUCED if plan else _NOT_REDUCED)
         options = ResumeOptions(work=directory.path, playable=True, restart=restart)
         run = fg.events(
             definition.make_job(folder), plan, resume_options=options, limits=definition.limits,
@@ -149,8 +168,12 @@ class JobRun:
                 for n, name in enumerate(self._names)
             )
             self.send(messages.Resumed(self.lease, segments))
+            self._time("load")
+        elif isinstance(event, Prepared):
+            self._beat()
         elif isinstance(event, Progress):
             self._peak_bytes = max(self._peak_bytes, event.resident_bytes)
+            self._busy = event.busy
             elapsed_s = monotonic() - self._started_s
             fps = (event.read - self._start) / elapsed_s if elapsed_s > 0 else None
             self._progress = JobProgress(
@@ -173,13 +196,19 @@ class JobRun:
 
     def _report_segments(self, event: Committed, directory: RunDirectory) -> None:
         """Report the files that this commit has added; one between two segments adds none."""
-        written, before = event.snapshot.written, self._written
+        written, before, first = event.snapshot.written, self._written, len(self._names)
         for name in _list_segments(directory)[len(self._names) :]:
             number = len(self._names)
             self._names.append(name)
             frames, self._written = written - before, written
             segment = _describe(directory, number, name, frames, self._take_device_s())
             self.send(messages.SegmentDone(self.lease, segment))
+        if len(self._names) > first:
+            busy_s = {f"filmgate.busy_s.{part}": round(seconds - self._timed_busy.get(part, 0.0), 6)
+                      for part, seconds in self._busy.items()}  # fmt: skip
+            self._timed_busy = dict(self._busy)
+            self._time("segment", **{"filmgate.segment": len(self._names) - 1,
+                                     "filmgate.frames": written - before, **busy_s})  # fmt: skip
 
     def _finish(self, result: Path, segments: int | None, done: Done) -> None:
         """Report the result; reading it all again takes a while for a large one."""
@@ -189,6 +218,7 @@ class JobRun:
         )
         self._beat(at_once=True)
         sha256 = sha256_of(result, lambda *_: self._beat())
+        self._time("finish")
         own = Result(
             name=result.name, size_bytes=result.stat().st_size, sha256=sha256,
             frames=done.written, seconds=done.seconds, concealed=done.concealed,
@@ -199,11 +229,10 @@ class JobRun:
         )
 
     def _fail(self, error: BaseException, *, ends: bool) -> None:
-        reason = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
         is_known = isinstance(error, FilmgateError)
         message = str(error) if is_known else f"{type(error).__name__}: {error}"
         self.send(messages.Failed(
-            self.lease, reason if is_known else "internal", message,
+            self.lease, name_reason(error) if is_known else "internal", message,
             not is_known or isinstance(error, _RETRIED), self._take_device_s(), ends,
         ))  # fmt: skip
 
@@ -212,6 +241,15 @@ class JobRun:
         if at_once or monotonic() - self._sent_s >= _STEP_S:
             self._step, self._sent_s = self._step + 1, monotonic()
             self.send(messages.Step(self.lease, self._step, self._progress))
+
+    def _time(self, name: str, **attributes: str | int | float) -> None:
+        """Report what took the time since this was called last, if the job is traced."""
+        now_s, end_ns = monotonic(), time_ns()
+        start_ns = end_ns - int((now_s - self._timed_s) * 1e9)
+        self._timed_s = now_s
+        if self.order.is_traced:
+            span = Span(name=name, start_ns=start_ns, end_ns=end_ns, attributes=attributes)
+            self.send(messages.Timed(self.lease, span))
 
     def _notice(self, kind: str, **data: object) -> None:
         self.send(messages.Notice(self.lease, kind, data))

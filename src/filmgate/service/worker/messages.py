@@ -9,6 +9,7 @@ from typing import Any
 
 from filmgate.jobs.queue.values import Demand, Lease, Segment
 from filmgate.service.contracts import Preview, Result
+from filmgate.service.telemetry.traces import Span
 from filmgate.service.views import JobProgress
 
 # To a worker.
@@ -26,7 +27,10 @@ class WorkerSetup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunJob:
-    """Run a job in its folder. `plan`: settings of the plan, for a run that has not started."""
+    """Run a job in its folder. `plan`: settings of the plan, for a run that has not started.
+
+    `is_reduced`: with the smallest settings, as it took all of the memory before.
+    """
 
     lease: Lease
     definition: Mapping[str, Any]
@@ -34,6 +38,8 @@ class RunJob:
     plan: Mapping[str, Any] | None
     demand: Demand
     keep_samples: bool
+    is_traced: bool = False
+    is_reduced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,14 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Timed:
+    """A part of the job took this time; of a job that is traced."""
+
+    lease: Lease
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class NewPreview:
     """There is a newer frame to show."""
 
@@ -153,9 +167,18 @@ class Cancelled:
 
 
 JobMessage = (
-    Step | Resumed | SegmentDone | Notice | NewPreview | Finished | Failed | GaveBack | Cancelled
+    Step
+    | Resumed
+    | SegmentDone
+    | Notice
+    | Timed
+    | NewPreview
+    | Finished
+    | Failed
+    | GaveBack
+    | Cancelled
 )
 JOB_MESSAGES = (
-    Step, Resumed, SegmentDone, Notice, NewPreview, Finished, Failed, GaveBack, Cancelled
+    Step, Resumed, SegmentDone, Notice, Timed, NewPreview, Finished, Failed, GaveBack, Cancelled
 )  # fmt: skip
 Message = JobMessage | Idle

@@ -77,15 +77,23 @@ def test_streams_end_when_the_server_stops(tmp_path: Path) -> None:
     with make_service(tmp_path, FakeWorkers(act=None)) as service:
         with serve(service) as address:
             place = httpx.post(f"{address}/v1/jobs", json=JOB).headers["location"]
-            seen: list[str] = []
-            read = threading.Thread(target=lambda: seen.append(httpx.get(
-                f"{address}{place}/events", timeout=20).text))  # fmt: skip
-            read.start()
-            time.sleep(0.3)
+            is_read, has_ended = threading.Event(), threading.Event()
+
+            def read() -> None:
+                with httpx.stream("GET", f"{address}{place}/events", timeout=60) as answer:
+                    lines = answer.iter_lines()
+                    wait_for(lines, "event: leased")
+                    is_read.set()
+                    assert "event: done" not in list(lines)
+                has_ended.set()
+
+            reader = threading.Thread(target=read)
+            reader.start()
+            assert is_read.wait(20)
             began = time.monotonic()
-        assert time.monotonic() - began < 3
-        read.join(10)
-        assert "event: leased" in seen[0]
+        assert time.monotonic() - began < 10, "it waits for the client"
+        assert has_ended.wait(20)
+        reader.join()
 
 
 @pytest.mark.fault(25)

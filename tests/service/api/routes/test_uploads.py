@@ -6,6 +6,7 @@ import base64
 import hashlib
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -210,13 +211,13 @@ def test_a_client_whose_connection_hangs_continues_on_another_one(tmp_path: Path
                 f"Content-Length: {len(DATA)}\r\n\r\n"
             )
             hanging.sendall(head.encode() + DATA[:4000])
-            time.sleep(0.3)
-            answer = httpx.head(f"{address}{place}", headers=TUS, timeout=20)
-            assert answer.headers["upload-offset"] == "4000"
+            wait_until(lambda: read_offset(f"{address}{place}") > 0)  # the request has arrived
             assert b"409" in hanging.recv(200)
+        offset = read_offset(f"{address}{place}")
         done = httpx.patch(
-            f"{address}{place}", content=DATA[4000:], headers={**PATCH, "Upload-Offset": "4000"}
-        )
+            f"{address}{place}", content=DATA[offset:],
+            headers={**PATCH, "Upload-Offset": str(offset)},
+        )  # fmt: skip
         assert done.headers["upload-offset"] == str(len(DATA))
         upload = httpx.get(f"{address}{place.replace('/tus/', '/uploads/')}").json()
         assert upload["sha256"] == hashlib.sha256(DATA).hexdigest()
@@ -231,9 +232,18 @@ def test_an_upload_in_one_request_that_breaks_leaves_nothing(tmp_path: Path) -> 
             with socket.create_connection((host, int(port))) as broken:
                 head = f"POST /v1/uploads HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9000\r\n\r\n"
                 broken.sendall(head.encode() + DATA[:4000])
-                time.sleep(0.1)
-        for _ in range(100):
-            if not list((tmp_path / "uploads").iterdir()):
-                break
-            time.sleep(0.05)
-        assert list((tmp_path / "uploads").iterdir()) == []
+                wait_until(lambda: any((tmp_path / "uploads").iterdir()))
+            wait_until(lambda: not any((tmp_path / "uploads").iterdir()))
+
+
+def read_offset(place: str) -> int:
+    """Ask how many bytes of an upload there are; a request that still sends some ends."""
+    return int(httpx.head(place, headers=TUS, timeout=20).headers["upload-offset"])
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so. Fails after 20 s."""
+    end_s = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)

@@ -32,6 +32,7 @@ from filmgate.service.api.context import (
     find_job,
     get_api,
     get_correlation_id,
+    get_place,
 )
 from filmgate.service.api.problems import Problem
 from filmgate.service.keys import Scope
@@ -42,7 +43,7 @@ MAX_WAIT_S = 60.0
 _TURN_S = 20.0  # in which a request's turn must come
 _OF_DOCUMENT = (
     "bad-json", "too-large", "bad-media-type", "bad-field", "bad-input", "unsupported",
-    "bad-weights", "never-fits", "not-planned", "insufficient-storage", "unknown-upload",
+    "bad-weights", "never-fits", "insufficient-storage", "unknown-upload",
 )  # fmt: skip
 
 router = APIRouter(tags=["jobs"])
@@ -56,7 +57,7 @@ def _body(name: str) -> dict[str, Any]:
 @router.post(
     "/v1/plan",
     operation_id="plan",
-    responses={200: {"model": PlanAnswer}, **describe_problems(*_OF_DOCUMENT)},
+    responses={200: {"model": PlanAnswer}, **describe_problems(*_OF_DOCUMENT, "not-planned")},
     openapi_extra=_body("JobDefinition"),
 )
 async def plan(request: Request, caller: Submitter, document: Document) -> JSONResponse:
@@ -67,7 +68,7 @@ async def plan(request: Request, caller: Submitter, document: Document) -> JSONR
         definition = parse_definition(document, api.inputs.get_resolver(caller.tenant))
         return describe_plan(api.service.plan(definition))
 
-    async with _take_turn(api.turns.plans):
+    async with _take_turn(api.turns.plans, "not-planned"):
         return JSONResponse(await run_in_threadpool(predict))
 
 
@@ -78,7 +79,9 @@ async def plan(request: Request, caller: Submitter, document: Document) -> JSONR
     responses={
         202: {"model": JobAnswer, "description": "The job is stored."},
         200: {"model": JobAnswer, "description": "An earlier request with this key stored it."},
-        **describe_problems(*_OF_DOCUMENT, "key-reused", "too-many-jobs", "queue-full"),
+        **describe_problems(
+            *_OF_DOCUMENT, "key-reused", "too-many-jobs", "queue-full", "not-ready"
+        ),
     },
     openapi_extra=_body("JobSubmission"),
 )
@@ -93,7 +96,9 @@ async def submit(
 ) -> JSONResponse:
     """Store a job. When the answer arrives, no crash and no power cut loses it.
 
-    Without an answer, send the same request with the same Idempotency-Key again.
+    Without an answer, send the same request with the same Idempotency-Key again. What a job of a
+    new kind takes is predicted after the answer (event `planned`); one that can never run here, or
+    whose input is wrong, fails then. If that is known already, it is refused.
     """
     api, correlation_id = get_api(request), get_correlation_id(request)
 
@@ -107,10 +112,11 @@ async def submit(
             priority=wanted.priority,
             expires_after_s=wanted.expires_after_s,
             correlation_id=correlation_id,
+            place=get_place(request),
         )
         return describe_submitted(submitted, api.inputs), submitted.is_new
 
-    async with _take_turn(api.turns.submissions):
+    async with _take_turn(api.turns.submissions, "not-ready"):
         answer, is_new = await run_in_threadpool(store)
     headers = {"Location": f"/v1/{answer['name']}"}
     if not is_new:
@@ -205,12 +211,12 @@ async def link_job(request: Request, caller: Reader, job_id: str) -> JSONRespons
 
 
 @asynccontextmanager
-async def _take_turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
+async def _take_turn(turns: asyncio.Semaphore, problem: str) -> AsyncIterator[None]:
     """Wait for one's turn, and hold it. Raises Problem if it does not come in time."""
     try:
         await asyncio.wait_for(turns.acquire(), _TURN_S)
     except TimeoutError as error:
-        raise Problem("not-planned", "predictions of other jobs take all the time: try again later",
+        raise Problem(problem, "other requests take all the time: try again later",
                       retry_after_s=_TURN_S) from error  # fmt: skip
     try:
         yield

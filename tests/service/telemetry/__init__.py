@@ -1,0 +1,1 @@
+"""Traces: in memory, to a collector, and from a real worker."""
