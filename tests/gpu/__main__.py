@@ -32,6 +32,7 @@ def list_parts() -> list[Part]:
     from tests.gpu import (
         compiled,
         correctness,
+        generate,
         lips,
         people,
         portraits,
@@ -40,7 +41,7 @@ def list_parts() -> list[Part]:
         tracing,
     )
 
-    modules = (correctness, runs, tracing, speed, people, lips, portraits, compiled)
+    modules = (correctness, runs, tracing, speed, people, lips, portraits, generate, compiled)
     return [part for module in modules for part in module.list_parts()]
 
 
@@ -55,14 +56,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", help="only parts whose names contain this text")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds of everything")
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)  # a name, and a folder
-    parser.add_argument("--restore", nargs=3, help=argparse.SUPPRESS)  # a folder, device, frame
+    parser.add_argument("--restore", nargs=3, help=argparse.SUPPRESS)  # folder, devices, frame
     options = parser.parse_args(words)
     make_importable()
     if options.restore:
         from tests.gpu.correctness import restore
 
-        place, device, half = options.restore
-        restore(Path(place), device, int(half), Setup(Path(place), options.dry))
+        place, devices, half = options.restore
+        restore(Path(place), devices.split(","), int(half), Setup(Path(place), options.dry))
         return 0
     if options.part:
         name, folder = options.part

@@ -102,19 +102,20 @@ def measure_calls(net: Any, crops: Any, setup: Setup, figures: dict[str, Any]) -
 
     free_memory()
     cuda, seconds, output = not setup.dry, list[float](), None
+    warm_up, count = (0, 1) if setup.dry else (WARM_UP, WARM_UP + CALLS)
     started = perf_counter()
-    for n in range(WARM_UP + (1 if setup.dry else CALLS)):
-        if n > WARM_UP and perf_counter() - started > ROW_S:
+    for n in range(count):
+        if n > warm_up and perf_counter() - started > ROW_S:
             break
         start = perf_counter()
         output = net(crops)
         if cuda:
             torch.cuda.synchronize()
         seconds.append(perf_counter() - start)
-    took = median(seconds[WARM_UP:])
+    took = median(seconds[warm_up:])
     figures["ms_per_person"] = round(1e3 * took / len(crops), 3)
     figures["people_per_second"] = round(len(crops) / took, 1)
-    figures["calls"] = len(seconds) - WARM_UP
+    figures["calls"] = len(seconds) - warm_up
     if cuda:
         figures["gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 3)
         figures["reserved_gb"] = round(torch.cuda.max_memory_reserved() / 1e9, 3)

@@ -98,21 +98,21 @@ def measure(
 
     free_memory()
     cuda, seconds, kept = not setup.dry, list[float](), list[tuple[Any, ...]]()
-    count = WARM_UP + (1 if setup.dry else FRAMES)
-    frames = list(islice(import_benchmark("_film").make_frames(size, count + 1), count + 1))
+    warm_up, count = (1, 2) if setup.dry else (WARM_UP, WARM_UP + FRAMES + 1)
+    frames = list(islice(import_benchmark("_film").make_frames(size, count), count))
     started = perf_counter()
     for n, frame in enumerate(frames):
-        if n > WARM_UP and perf_counter() - started > ROW_S:
+        if n > warm_up and perf_counter() - started > ROW_S:
             break
         start = perf_counter()
         output = method(frame)
         if cuda:
             torch.cuda.synchronize()
         seconds.append(perf_counter() - start)
-        if n == WARM_UP:
+        if n == warm_up:
             kept = [tuple(output)]
-    figures["seconds_per_frame"] = round(median(seconds[WARM_UP:]), 5)
-    figures["frames"] = len(seconds) - WARM_UP
+    figures["seconds_per_frame"] = round(median(seconds[warm_up:]), 5)
+    figures["frames"] = len(seconds) - warm_up
     if cuda:
         figures["gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 3)
         figures["reserved_gb"] = round(torch.cuda.max_memory_reserved() / 1e9, 3)

@@ -1,6 +1,7 @@
 """`python -m tests.media.formats_table`: fill the table of docs/formats.md from what is tried.
 
-Each cell is tried with a video of one second and its audio, on the command line for the last three.
+Each cell is tried with a video of one second and its audio, the last five by the command line: in
+a process of its own where it dies.
 """
 
 import hashlib
@@ -8,12 +9,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from fractions import Fraction
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
+from filmgate.cli.main import main
 from filmgate.core.frame import Frame
 from filmgate.errors import BadInput, Exit
 from filmgate.media.containers.detection import DEMUXERS
@@ -83,17 +87,24 @@ def _reads_from_anywhere(path: Path, frames: list[Frame]) -> bool:
     return [_digest(f)[1] for f in found] == [_digest(f)[1] for f in frames[len(frames) // 2 :]]
 
 
-def _run(*words: object, fault: str = "") -> int:
+def _run(*words: object) -> int:
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        return main([*map(str, words), "--in-process", "--quiet"])
+
+
+def _run_and_kill(*words: object) -> int:
+    """Run in a process that is killed before its third commit."""
     command = [sys.executable, "-m", "filmgate.cli.main", *map(str, words), "--quiet"]
-    env = {**os.environ, "FILMGATE_IN_PROCESS": "yes", "FILMGATE_FAULT": fault}
-    return subprocess.run(command, env=env, capture_output=True, check=False).returncode
+    fault = {"FILMGATE_IN_PROCESS": "yes", "FILMGATE_FAULT": "encode.before_commit=kill@3"}
+    environment = os.environ | fault
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
 
 
 def _resumes(path: Path, folder: Path) -> bool:
     """Whether a run that is killed after its second segment gives the frames of a complete one."""
     flags = ("--codec", "ffv1", "--segment", "0.1")
     out, other = folder / "killed.mkv", folder / "complete.mkv"
-    died = _run("convert", path, out, *flags, fault="encode.before_commit=kill@3")
+    died = _run_and_kill("convert", path, out, *flags)
     if died == Exit.DONE or _run("convert", path, out, *flags) != Exit.DONE:
         return False
     done = _run("convert", path, other, *flags)

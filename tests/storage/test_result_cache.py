@@ -218,7 +218,7 @@ def test_process_killed_while_it_writes_damages_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_processes_race_for_long(tmp_path: Path) -> None:
-    raced(tmp_path, 20_000 // STRIDE)
+    raced(tmp_path, 8_000 // STRIDE)  # each turn meets what another process wrote or spoilt
 
 
 @pytest.mark.slow

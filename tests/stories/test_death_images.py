@@ -18,9 +18,10 @@ from tests.processes import KILL, KILLED
 
 pytestmark = pytest.mark.slow
 STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # kill before every so manyth operation
-VIDEO = videos.Video(frames=24)  # three commits: the first, one in the middle, the last
-SEGMENT = 8  # source frames
-PLAN = fg.Plan(chunk=4, segment_frames=SEGMENT)
+# Three commits each: the first, one in the middle, the last.
+VIDEO = videos.Video(frames=24)  # segments of 8 frames
+SHORT = videos.Video(frames=12)  # killed so often that each frame counts
+PLAN = fg.Plan(chunk=2, segment_frames=4)  # of the short one
 # What Python reports to an audit hook before it touches a file.
 OPERATIONS = ("open", "os.link", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
 if sys.platform == "win32":
@@ -30,17 +31,12 @@ else:
     FORKS.set_forkserver_preload([__name__])
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return videos.make(VIDEO, tmp_path_factory.mktemp("source") / "in.mp4")
-
-
-@pytest.fixture(scope="module")
-def reference(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Return the images of an undisturbed run."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "frames"
-    list(fg.events(fg.Job(fg.VideoFile(source), fg.ImageOutput(folder)), PLAN))
-    return read_images(folder)
+def make_source(video: videos.Video, folder: Path) -> tuple[Path, dict[str, bytes]]:
+    """Return a video, and the images of an undisturbed run."""
+    folder.mkdir()
+    source = videos.make(video, folder / "in.mp4")
+    list(fg.events(fg.Job(fg.VideoFile(source), fg.ImageOutput(folder / "frames")), PLAN))
+    return source, read_images(folder / "frames")
 
 
 def read_images(folder: Path) -> dict[str, bytes]:
@@ -70,8 +66,9 @@ def start_and_kill(source: Path, output: Path) -> int:
 
 
 def test_killed_run_resumes_and_computes_no_committed_image_again(
-    source: Path, tmp_path: Path, reference: dict[str, bytes]
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    source, reference = make_source(VIDEO, tmp_path_factory.mktemp("source") / "long")
     folder, output = tmp_path / "frames", tmp_path / "frames" / "%06d.png"
     committed = start_and_kill(source, output)
     assert 0 < committed < VIDEO.frames
@@ -111,8 +108,9 @@ def run_until(number: int, job: fg.Job, here: str) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_run_killed_before_any_file_operation_resumes(
-    source: Path, tmp_path: Path, reference: dict[str, bytes], overwrite: bool
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, overwrite: bool
 ) -> None:
+    source, reference = make_source(SHORT, tmp_path_factory.mktemp("source") / "short")
     folder, number, code = tmp_path / "frames", 0, KILLED
     sink = fg.ImageOutput(folder / "%06d.png", overwrite=overwrite)
     job = fg.Job(fg.VideoFile(source), sink)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -19,6 +20,8 @@ from filmgate.errors import BadInput, BadSetting, Unsupported, UserError
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.sources import VideoFile, VideoPipe
 from tests.videos import Video, make
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /dev/fd")
 
 
 @pytest.fixture(scope="module")

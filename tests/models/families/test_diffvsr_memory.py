@@ -44,16 +44,16 @@ def test_the_predicted_peak_with_flow_at_full_size(
 
 
 @pytest.mark.slow
-def test_memory_is_the_same_after_ten_thousand_frames() -> None:
+def test_memory_is_the_same_after_two_thousand_frames() -> None:
     """The state and the live bytes of a frame, flow given; RAFT's part of it is above."""
     made, peaks = stage(steps=1)[0], []
     some = {"flow_prev": uni("flow", (2, 4, 4), -2, 2)}
     first = Frame(0, Fraction(0), Fraction(1, 25), uni("image", (3, 4, 4), 0, 1), some)
     with torch.inference_mode():
         state = made.start(video().spec, first.position)
-        for n in range(10_000):
+        for n in range(2_000):  # to the byte: what each frame adds is seen after a few
             frame = replace(first, index=n)
-            if n + 1 not in (10, 10_000):
+            if n + 1 not in (10, 2_000):
                 state, _ = made.step(state, [frame])
                 continue
             with LiveMemory() as live:
