@@ -1,6 +1,7 @@
 """Advice that works: how to get an extra, and why a library cannot be loaded."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib import import_module, metadata
@@ -10,7 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 from filmgate.errors import Exit
-from filmgate.installation import advise_install, explain_system_error, read_version
+from filmgate.installation import (
+    advise_install,
+    explain_system_error,
+    quote_argument,
+    read_version,
+)
 
 
 @pytest.mark.parametrize("name", ["filmgate", "av", "numpy", "pydantic", "torch", "safetensors"])
@@ -45,7 +51,25 @@ def test_extra_is_installed_from_where_filmgate_came(
     text = json.dumps(origin) if origin else None
     fake = SimpleNamespace(read_text=lambda name: text if name == "direct_url.json" else None)
     monkeypatch.setattr(metadata, "distribution", lambda _: fake)
+    if sys.platform == "win32":  # whose shell knows double quotes only
+        command = re.sub("'.*'", lambda found: f'"{found[0][1:-1]}"', command)
+        command = command.replace("/", "\\") if "://" not in command else command
     assert advise_install("image") == command
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("C:\\videos\\out-1.mp4", "C:\\videos\\out-1.mp4"),
+        ("C:\\my videos\\a&b.mp4", '"C:\\my videos\\a&b.mp4"'),
+        ("it's.mp4", '"it\'s.mp4"'),
+    ],
+)
+def test_words_of_commands_are_quoted_for_windows(
+    text: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert quote_argument(text) == shown
 
 
 def test_source_that_is_not_installed_is_installed_in_its_folder(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Died,
         Done,
         Event,
+        Prepared,
         Progress,
         Replanned,
         Started,
@@ -56,6 +57,7 @@ __all__ = [
     "Limits",
     "ModelCache",
     "Plan",
+    "Prepared",
     "Progress",
     "Replanned",
     "ResumeOptions",
@@ -75,7 +77,17 @@ __all__ = [
 # only asks for the version does not wait for the rest.
 _MODULES = {
     **dict.fromkeys(
-        ("Committed", "Died", "Done", "Event", "Progress", "Replanned", "Started", "Warned"),
+        (
+            "Committed",
+            "Died",
+            "Done",
+            "Event",
+            "Prepared",
+            "Progress",
+            "Replanned",
+            "Started",
+            "Warned",
+        ),
         "core.events",
     ),
     **dict.fromkeys(("Frame", "StreamSpec"), "core.frame"),

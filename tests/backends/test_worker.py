@@ -258,7 +258,11 @@ def die_at_once(
 @pytest.mark.slow
 @pytest.mark.parametrize(  # those that a run without checkpoints reaches
     "point",
-    [point for point in fault_injection.POINTS if not point.startswith(("commit", "join", "end"))],
+    [
+        point
+        for point in fault_injection.POINTS
+        if not point.startswith(("commit", "join", "end", "prepare"))
+    ],
 )
 def test_crash_at_any_point_leaves_no_file(
     point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -22,10 +22,19 @@ __all__ = ["runs"]
         ("convert in.mp4 -ss 5 out.mp4", "there is no -ss: pass --start"),
         ("convert in.mp4 -an out.mp4", "there is no -an: pass --drop audio"),
         ("convert in.mp4 -vf scale=2 out.mp4", "filters of ffmpeg cannot be used"),
-        ("convert in.mp4 -r 30 out.mp4", "it is a flag of interpolate, called --fps there"),
-        ("convert in.mp4 out.mp4 --fps 30", "convert has no --fps: it is a flag of interpolate"),
+        (
+            "convert in.mp4 -r 30 out.mp4",
+            "it is a flag of generate and interpolate, called --fps there",
+        ),
+        (
+            "convert in.mp4 out.mp4 --fps 30",
+            "convert has no --fps: it is a flag of generate and interpolate",
+        ),
         ("interpolate in.mp4 -r 30 out.mp4", "there is no -r: pass --fps"),
-        ("interpolate in.mp4 out.mp4 --scale 2", "has no --scale: it is a flag of upscale"),
+        (
+            "interpolate in.mp4 out.mp4 --scale 2",
+            "has no --scale: it is a flag of generate and upscale",
+        ),
         ("upscale in.mp4 out.mp4 --against a", "upscale has no --against: it is a flag of check"),
         ("plan upscale in.mp4 --factor 2", "plan upscale has no --factor"),
         ("upscale in.mp4 out.mp4 --scael 2", "there is no --scael: did you mean --scale?"),

@@ -111,3 +111,14 @@ main()
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert result.stderr == ""
+
+
+def test_missing_weights_of_a_large_model_are_reported_without_torch(tmp_path: Path) -> None:
+    """Before the first second is over: torch alone takes longer to load."""
+    import numpy as np
+    from PIL import Image
+
+    Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / "in.png")
+    line = ["generate", "in.png", "out.mp4", "--prompt", "a"]
+    (loaded,) = list_imports([line], 2, tmp_path)
+    assert not loaded & {"torch", "diffusers", "transformers", "cv2"}

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction as F
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,33 @@ def test_a_source_that_is_too_short_runs_back_and_forth(count: int, size: int) -
         rest = [frame for frames, _ in source.read(cursor, size) for frame in frames]
         assert [frame.image for frame in rest] == [frame.image for frame in read[at:]]
         assert [frame.time for frame in rest] == [frame.time for frame in read[at:]]
+
+
+@pytest.mark.parametrize("turn", [F(1, 25), F(7, 25), F(15, 50), F(40, 25), F(90, 25)])
+def test_a_source_turns_back_at_the_turn(turn: F) -> None:
+    """A frame that is cut short there is shown for as long in both directions."""
+    count, total = 40, 103
+    join = Join(KEY, Counted(9, F(1), []), end=F(total, 25), turn=turn)
+    source = JoinedSource(Reread(count, F(1, 25), []), ((join, Counted(9, F(1), [])),))
+    read = read_all(source, size=4)
+    limit = min(turn, F(count, 25))
+    for frame in read:
+        phase = (frame.time + frame.duration / 2) % (2 * limit)
+        assert frame.image == int(min(phase, 2 * limit - phase) * 25)
+    assert all(a.end == b.time for a, b in pairwise(read))
+    for _, after in list(source.read(None, 4))[::5]:
+        rest = read_all(source, after, 4)
+        assert [(f.time, f.image) for f in rest] == [(f.time, f.image) for f in read[after.index :]]
+
+
+def test_a_second_stream_starts_where_the_source_is_at_its_begin() -> None:
+    second = Counted(9, F(1), [])
+    join = Join(KEY, second, begin=F(2), end=F(5))
+    source = JoinedSource(Reread(130, F(1, 25), []), ((join, second),))
+    read = read_all(source)
+    assert len(read) == 125
+    assert windows(read)[:50] == [[()]] * 50
+    assert windows(read)[50:] == [[(n // 25,)] for n in range(75)]
 
 
 def test_a_pipe_that_is_too_short_ends() -> None:

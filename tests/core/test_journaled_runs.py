@@ -45,7 +45,7 @@ class MemoryJournal:
     def write(self, frames: Sequence[Frame], read: int) -> None:
         self.stored += frames
 
-    def save(self, snapshot: Snapshot) -> bool:
+    def save(self, snapshot: Snapshot, *, is_prepared: bool = False) -> bool:
         self.points.append((len(self.stored), snapshot))
         return True
 

@@ -7,7 +7,7 @@ import pytest
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.join import SOURCE
-from filmgate.flow.constant_rate import ConstantRate
+from filmgate.flow.constant_rate import ConstantRate, SkipFrames
 from filmgate.testing import SampleVideo, laws, make_sample_video
 
 
@@ -68,3 +68,15 @@ def test_laws() -> None:
     video = make_video([F(n, 600) for n in (25, 20, 40, 3, 90, 25, 24) * 2], cuts=(3,))
     outputs = list(ConstantRate(F(25)).convert_times(video.frames))
     laws.check_stage(ConstantRate(F(25)), video, total=outputs[-1].end, tries=2)
+
+
+def test_skipped_frames_leave_a_stream_that_starts_at_0() -> None:
+    video = make_sample_video(12)
+    for count in (0, 5, 12, 20):
+        outputs = laws.run_chain(Chain((SkipFrames(count),)), video)
+        kept = zip(outputs, video.frames[count:], strict=True)
+        assert all(frame.image is old.image for frame, old in kept)
+        assert [(frame.index, frame.time) for frame in outputs] == [
+            (n, n / F(25)) for n in range(12 - min(count, 12))
+        ]
+    laws.check_stage(SkipFrames(3), video, total=F(9, 25), tries=1)

@@ -6,6 +6,7 @@ import re
 import tomllib
 
 import pytest
+from hypothesis import settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -81,3 +82,11 @@ def test_the_documented_tree_of_errors_is_correct(kind: type[errors.FilmgateErro
 def test_the_documented_exit_codes_are_correct() -> None:
     listing = (errors.__doc__ or "").rpartition("Exit codes: ")[2]
     assert [int(n) for n in re.findall(r"\d+", listing)] == list(map(int, errors.Exit))
+
+
+def test_profiles_of_the_makefile_are_known() -> None:
+    """`make faults-long` named one that was not: none of its tests ran."""
+    names = re.findall(r"FILMGATE_PROFILE=(\w+)", (ROOT / "Makefile").read_text())
+    assert "faults" in names
+    for name in names:
+        settings.get_profile(name)

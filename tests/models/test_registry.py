@@ -46,7 +46,8 @@ def test_every_family_describes_itself(family: Family) -> None:
     assert family.options() == family.options(), "every option has a default"
     makes = (family.build_interpolator, family.build_upscaler, family.build_flow,
              family.build_tracker, family.build_pose, family.build_detector,
-             family.build_person_tracker, family.build_lip_sync, family.build_animator)  # fmt: skip
+             family.build_person_tracker, family.build_lip_sync, family.build_animator,
+             family.build_generator)  # fmt: skip
     assert any(makes)
     assert bool(family.flow_models) == (family.build_flow is not None)
     for published in (*family.weights, *family.repositories):
@@ -94,7 +95,7 @@ def test_without_spandrel_the_message_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "spandrel", None)
-    with pytest.raises(BadWeights, match=r"and pip install .*\[image\]' adds more"):
+    with pytest.raises(BadWeights, match=r"and pip install .*\[image\]['\"] adds more"):
         identify_weights(tiny.weights("image"))
 
 

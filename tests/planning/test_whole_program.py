@@ -30,7 +30,8 @@ def test_a_process_without_a_parent_of_multiprocessing_is_the_entire_program() -
 def test_the_parent_of_a_worker_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parent of the process that runs the tests is taken for it."""
     parent = psutil.Process().parent()
-    assert parent is not None
+    if parent is None:
+        pytest.skip("the first process under Wine has no parent")
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(pid=parent.pid))
     assert measure_parent_memory() == pytest.approx(parent.memory_info().rss, rel=0.2)
     gone = SimpleNamespace(pid=2**22 + 1)

@@ -104,7 +104,8 @@ def finish(run: Run, reference: bytes) -> None:
 
 
 @pytest.mark.parametrize(("point", "kind"), [
-    *((point, "kill") for point in fault_injection.POINTS if not point.startswith("end.")),
+    *((point, "kill") for point in fault_injection.POINTS
+      if not point.startswith(("end.", "prepare."))),
     *product(("compute.step", "commit.listed", "join.complete"), ("crash", "exit")),
 ])  # fmt: skip
 def test_run_killed_at_any_point_resumes(

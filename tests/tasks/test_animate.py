@@ -70,7 +70,8 @@ def test_missing_weights_are_refused_with_size_and_licence(
     command = ["animate", str(portrait), str(driving), str(tmp_path / "out.mp4"), "--in-process"]
     assert main(command) == Exit.USER
     said = capsys.readouterr().err
-    for part in ("denoising_unet.pth is missing", "--weights FOLDER", "6.1 GB", "Apache-2.0",
+    for part in ("denoising_unet.pth is missing", "--weights FOLDER",
+                 "models pull personalive", "6.1 GB", "Apache-2.0",
                  "research only", "TFLOP (predicted)"):  # fmt: skip
         assert part in said.replace("\n", " ")
     assert not (tmp_path / "out.mp4").exists()

@@ -93,13 +93,15 @@ def test_a_task_survives_a_round_trip(task: Interpolate) -> None:
     ("form", "message"),
     [
         ({"task": "interpolat"}, "task is 'interpolat': did you mean 'interpolate'?"),
-        ({}, "a task has no name: set `task`: known are animate, interpolate"),
+        ({}, "a task has no name: set `task`: known are animate, generate, interpolate"),
         ({"task": "interpolate", "factr": 2}, "no setting 'factr': did you mean 'factor'?"),
         ({"task": "interpolate", "zzz": 2}, "known are factor, fps, slow"),
         (
             {"task": "interpolate", "factor": "1/0"},
-            "factor is '1/0': Input is not a",
+            "factor is '1/0': pass a number such as 2, 2.5 or 30000/1001",
         ),
+        ({"task": "upscale", "scale": "x"}, "scale is 'x': pass an integer"),
+        ({"task": "upscale", "steady": "maybe"}, "steady is 'maybe': pass true or false"),
         ({"task": "interpolate", "ends": "x"}, "ends is 'x': it can be hold, drop"),
         ({"task": "interpolate", "factor": -1}, "factor is -1: wanted more than 0"),
     ],

@@ -11,7 +11,7 @@ from filmgate.errors import BadSetting
 from filmgate.models.registry import find_family
 from filmgate.tasks.interpolate import Interpolate
 from filmgate.tasks.job_config import task_from
-from filmgate.tasks.registry import find_task_name, load_tasks
+from filmgate.tasks.registry import find_task_name, list_summaries, load_tasks
 from filmgate.tasks.upscale import Upscale
 
 ANOTHER = '''
@@ -49,8 +49,10 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "do_nothing.py").write_text(ANOTHER)
     monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
     load_tasks.cache_clear()
+    list_summaries.cache_clear()
     yield
     load_tasks.cache_clear()
+    list_summaries.cache_clear()
     sys.modules.pop("filmgate.tasks.do_nothing", None)
     vars(tasks).pop("do_nothing", None)
 
@@ -62,6 +64,18 @@ def test_file_that_declares_a_task_is_all_that_a_task_needs() -> None:
     assert cls.__name__ == "Anything"
     assert find_task_name(cls) == "do_nothing"
     assert isinstance(task_from({"task": "do_nothing", "amount": 3}), cls)
+
+
+@pytest.mark.usefixtures("added")
+@pytest.mark.parametrize("header", ["class Anything:", "class Anything(\n    object\n):"])
+def test_summaries_are_those_of_the_tasks(header: str, tmp_path: Path) -> None:
+    """They are read from the source where its form is known, and else from the class."""
+    (tmp_path / "do_nothing.py").write_text(ANOTHER.replace("class Anything:", header))
+    summaries = list_summaries()
+    assert ("filmgate.tasks.do_nothing" in sys.modules) == ("\n" in header)
+    documents = {name: str(task.__doc__) for name, task in load_tasks().items()}
+    assert summaries == {name: text.partition("\n\n")[0] for name, text in documents.items()}
+    assert summaries["do_nothing"] == "Do nothing."
 
 
 def test_modules_without_a_task_are_none() -> None:

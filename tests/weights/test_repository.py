@@ -87,6 +87,26 @@ def test_optional_files_are_taken_if_they_exist(hub: Shop, store: WeightsStore) 
     assert [one.file for one in list_files(optional, store)] == WANTED[:2]
 
 
+def test_two_folders_of_a_family_have_a_folder_each(hub: Shop, store: WeightsStore) -> None:
+    small, large = (replace(TOY, name=name, folder=name, wanted=("model_index.json", "words/*"))
+                    for name in ("small", "large"))  # fmt: skip
+    assert pulled(store, small) == store.path / "fake" / "small"
+    hub.commits[ONE]["model_index.json"] = b"{1}"
+    assert pulled(store, large) == store.path / "fake" / "large"
+    for folder, contents in (("small", b"{}"), ("large", b"{1}")):
+        assert (store.path / "fake" / folder / "model_index.json").read_bytes() == contents
+    assert verify_folder(small, store, store.get_folder(small)) == store.get_folder(small)
+    (store.path / "fake" / "small" / "model_index.json").write_bytes(b"[]")
+    with pytest.raises(BadWeights, match="is damaged or not what was published"):
+        verify_folder(small, store, store.get_folder(small))
+
+
+def test_predicted_size_is_called_predicted() -> None:
+    assert TOY.description == "toy (them/toys, MIT)"
+    large = replace(TOY, predicted_bytes=22_770_000_000)
+    assert large.description == "toy (them/toys, about 22.8 GB (predicted), MIT)"
+
+
 def test_an_interrupted_pull_keeps_to_its_commit(hub: Shop, store: WeightsStore) -> None:
     hub.cuts = [10**6, 10**6, 40_000, 0, 0, 0, 0, 0]  # the listing, a file, half of the next
     with pytest.raises(NotFetched, match=r"40\.0 kB of 70\.0 kB are kept: run the same command"):
@@ -244,3 +264,15 @@ def test_stored_files_must_be_as_published(path: str, store: WeightsStore, tmp_p
         verify_folder(TOY, store, folder)
     pulled(store)
     assert (folder / path).read_bytes() == FILES[path]
+
+
+def test_a_folder_of_its_own_and_other_formats_are_taken_where_they_are_wanted(
+    hub: Shop, store: WeightsStore
+) -> None:
+    part = replace(TOY, folder="toys", wanted=(f"{NET}.bin",), suffixes=(".bin",))
+    path = pulled(store, part)
+    assert path == store.path / "fake" / "toys"
+    assert (path / f"{NET}.bin").read_bytes() == FILES[f"{NET}.bin"]
+    hub.commits = {}
+    assert [file.path for file in list_files(part, store)] == [f"{NET}.bin"]  # as it was listed
+    assert pulled(store, part) == path

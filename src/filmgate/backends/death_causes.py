@@ -56,6 +56,11 @@ def explain_exit_code(code: int | None) -> str:
     return f"exit code {code:#010X}".replace("0X", "0x") + (f" ({name})" if name else "")
 
 
+def is_out_of_memory(cause: str, hint: str) -> bool:
+    """Return whether a process ended so because the machine had no more memory."""
+    return OUT_OF_RAM in hint or cause.endswith(("(no memory)", "(commit limit)"))
+
+
 def explain_signal(name: str, before: int | None, after: int | None) -> str:
     """Return who sent a signal, as far as it is known; "" for those a process causes itself.
 

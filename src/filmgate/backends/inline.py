@@ -19,6 +19,7 @@ from filmgate.pipeline.build import (
     CaptionDropper,
     build,
     build_parts,
+    choose_source,
     compute_time_scale,
     open_source,
 )
@@ -47,7 +48,9 @@ def run(
     generator, or an error, leaves only checkpoints. Networks come from `models`; `run_name`
     is in the names of hidden files; `watch` sees the frames. Raises FilmgateError.
     """
-    limits = limits or Limits()
+    limits, job = limits or Limits(), choose_source(job)
+    models = models if models is not None else ModelCache()
+    models.device_bytes, models.host_bytes = limits.device_bytes, limits.host_bytes
     threads = plan.decode_threads if plan else limits.threads
     with open_source(job.source, job.tasks, threads) as source:
         pipeline = build(job, source.spec, models)
@@ -66,7 +69,7 @@ def run(
         )
         with pin_threads(plan, opencv=bool(chain.stages)), opened as sink:
             advice = [text for t in job.tasks if isinstance(t, WarningTask) for text in t.warnings]
-            yield from (Warned(message) for message in advice)
+            yield from (Warned(message) for message in (*advice, *pipeline.warnings))
             resume = resume or sink.resume
             video = CaptionDropper(source) if job.tasks else source
             if trace is None:

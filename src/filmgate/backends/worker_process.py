@@ -20,7 +20,7 @@ from filmgate.backends.child_text import ChildText
 from filmgate.backends.death_causes import OUT_OF_RAM
 from filmgate.backends.spawn import SHOW_STACKS, STOP, ChildProcess, Workers
 from filmgate.backends.text_pipe import Connection
-from filmgate.core.events import Committed, CrashReport, Event, Progress, Started
+from filmgate.core.events import Committed, CrashReport, Event, Prepared, Progress, Started
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Snapshot
@@ -97,6 +97,7 @@ class _Run:
     ended: bool = False
     loading: bool = True
     longest_silence: float = 0.0
+    next_s: float = 0.0  # that it predicts for its next move before the first frame
     read: int = 0
     segment: int = 0
     time: Fraction = Fraction(0)
@@ -112,6 +113,8 @@ class _Run:
                 raise message.to_error()
             if isinstance(message, Started):
                 self.plan, self.read = message.plan, message.read
+            elif isinstance(message, Prepared):
+                self.next_s = message.next_s
             elif isinstance(message, Progress):
                 self.read, self.time, self.loading = message.read, message.time, False
             elif isinstance(message, Committed):
@@ -122,7 +125,8 @@ class _Run:
         """Return its next message, None if there is none; kill it if it is silent too long."""
         start = monotonic()
         limits = self.timeouts
-        limit = limits.loading if self.loading else max(limits.running, 10 * self.longest_silence)
+        limit = max(limits.loading if self.loading else limits.running,
+                    10 * max(self.longest_silence, self.next_s))  # fmt: skip
         while (left := start + limit - monotonic()) > 0:
             ready = wait([self.child.messages, *self.text.pipes], left)
             self.text.read(ready)
@@ -133,7 +137,7 @@ class _Run:
             except (EOFError, OSError):  # also if it died in the middle of a message
                 self.child.process.join(limits.stopping)
                 return None
-            if not self.loading:
+            if not self.loading or isinstance(message, Prepared):
                 self.longest_silence = max(self.longest_silence, monotonic() - start)
             self.ended = message is None
             return message  # type: ignore[no-any-return]

@@ -56,6 +56,6 @@ def _runs_worker(words: Sequence[str]) -> bool:
         return False
     if words[0] in SUMMARIES:
         return words[0] in JOB_COMMANDS
-    from filmgate.tasks.registry import load_tasks
+    from filmgate.tasks.registry import list_summaries
 
-    return words[0] in load_tasks()
+    return words[0] in list_summaries()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import filmgate as fg
@@ -14,9 +14,10 @@ from filmgate.cli.paths import check_paths
 from filmgate.cli.request import DisplayOptions, Request
 from filmgate.cli.signals import stop_on_signals
 from filmgate.cli.views.batch import Batch
-from filmgate.core.events import Committed, Died, Done, Event, Progress, Started
+from filmgate.core.events import Committed, Died, Done, Event, Prepared, Progress, Started
 from filmgate.core.job import Job
 from filmgate.errors import BadSetting, Exit, FilmgateError, Interrupted
+from filmgate.installation import quote_argument
 from filmgate.jobs.options import ResumeOptions, explain_not_resumable
 from filmgate.media.sinks import VideoOutput
 from filmgate.planning.limits import Limits
@@ -91,7 +92,7 @@ def run_job(
     check_paths(job)
     for task in job.tasks:
         if isinstance(task, ModelTask):
-            task.check_weights()
+            task.check_job_weights(job.source)
     workers = workers or Workers()
     in_worker = not display.in_process and explain_not_resumable(job) is None
     if not in_worker:
@@ -104,44 +105,65 @@ def run_job(
         worker=workers if in_worker else False,
         skip_bad=display.skip_bad,
     )
-    read, committed, code = 0, 0, Exit.DONE  # `committed`: in this run or an earlier one
+    reached, code = _Reached(), Exit.DONE
     last: Event | None = None
     with _show_events(job, display, batch) as show:
         try:
             with stop_on_signals(), closing(stream) as events:
                 for event in events:
                     last = event
-                    if isinstance(event, Started):
-                        read = committed = event.read
-                    elif isinstance(event, Progress):
-                        read = event.read
-                    elif isinstance(event, Committed):
-                        committed = event.snapshot.cursor.index
-                    elif isinstance(event, Done) and (event.concealed or not event.is_complete):
+                    reached.take(event)
+                    if isinstance(event, Done) and (event.concealed or not event.is_complete):
                         code = Exit.REPAIRED
                     show(event)
         except KeyboardInterrupt:
             if isinstance(last, Done):  # the result is complete and has its name
                 return code
-            how = explain_resuming(job, resume_options, committed)
-            error = Interrupted(f"stopped after frame {read}; {how}")
-            show(Died("Interrupted", str(error), read))
+            how = explain_resuming(job, resume_options, reached.committed)
+            error = Interrupted(f"stopped after {reached.place}; {how}")
+            show(Died("Interrupted", str(error), reached.read))
             raise error from None
         except Exception as error:
             if not (isinstance(last, Died) and last.final):  # else it is reported already
-                show(Died(type(error).__name__, str(error), read))
+                show(Died(type(error).__name__, str(error), reached.read))
             raise
     return code
 
 
-def explain_resuming(job: Job, options: ResumeOptions, committed: int) -> str:
-    """Return how a stopped run is resumed, whose source frames before `committed` are done."""
+@dataclass
+class _Reached:
+    """How far a run is: `committed` in this run or an earlier one, "" if nothing is."""
+
+    read: int = 0  # source frames
+    committed: str = ""
+    move: str = ""  # the last one before the first frame
+
+    @property
+    def place(self) -> str:
+        """The last move or frame that was made."""
+        return self.move if self.move and not self.read else f"frame {self.read}"
+
+    def take(self, event: Event) -> None:
+        """Take note of an event."""
+        if isinstance(event, Started):
+            self.read, self.committed = event.read, f"frame {event.read}" if event.read else ""
+        elif isinstance(event, Prepared):
+            self.move = f"{event.what} {event.done} of {event.total}"
+        elif isinstance(event, Progress):
+            self.read = event.read
+        elif isinstance(event, Committed):
+            index = event.snapshot.cursor.index
+            self.committed = f"frame {index}" if index else self.move
+
+
+def explain_resuming(job: Job, options: ResumeOptions, committed: str) -> str:
+    """Return how a stopped run is resumed, of which everything up to `committed` is done."""
     if reason := explain_not_resumable(job):
         return f"no half-written result is left. The same command starts again ({reason})"
     if not committed:
         return "nothing is committed yet: the same command starts again"
     place = options.work or job.sink.path
-    return (f"the same command, or filmgate resume {shlex.quote(str(place))}, resumes from frame "
+    return (f"the same command, or filmgate resume {quote_argument(str(place))}, resumes from "
             f"{committed}")  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from cyclopts import Group, Parameter, Token
 from filmgate.errors import BadSetting, Exit
 from filmgate.tasks.settings import exact, field_names, list_input_kinds, read_help, shorten
 
-_SECONDS = ("start", "end", "segment", "pause_after", "sample")  # "5s" is allowed
+_SECONDS = ("start", "end", "begin", "turn", "segment", "pause_after", "sample")  # "5s" is allowed
 _ENVIRONMENT = MappingProxyType(
     {"in_process": "FILMGATE_IN_PROCESS", "server": "FILMGATE_SERVER", "key": "FILMGATE_KEY"}
 )
@@ -155,6 +155,8 @@ def _find_hints(cls: type[Any]) -> dict[str, Any]:
 
 def _find_converter(name: str, hint: Any) -> Callable[[object, Sequence[Token]], Any] | None:
     kinds = get_args(hint) or (hint,)
+    if Ellipsis in kinds and int in kinds:  # several times
+        return None
     if inputs := list_input_kinds(hint):
         return lambda _, tokens: inputs[0](path=Path(tokens[0].value))
     if Fraction in kinds:

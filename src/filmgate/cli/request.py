@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from filmgate.cli.paths import pair_paths
-from filmgate.core.job import Job, Task
+from filmgate.core.job import GeneratingTask, Job, SourceFile, Task
 from filmgate.errors import BadSetting
 from filmgate.jobs.options import ResumeOptions
 from filmgate.media.disc_titles import find_title
 from filmgate.media.frame_counter import FrameCounter
+from filmgate.media.images.numbering import compile_number_pattern
 from filmgate.media.options import SUFFIXES
 from filmgate.media.rates import check_fraction
 from filmgate.media.records.formats import SUFFIXES as RECORD_SUFFIXES
@@ -24,6 +25,7 @@ from filmgate.tasks.job_config import (
     make_sinks,
     make_source,
     refuse_existing_folder,
+    task_from,
 )
 from filmgate.tasks.model_task import ModelTask
 
@@ -100,11 +102,65 @@ class JoinOptions:
     pieces of a recording. A folder VIDEO_TS needs no flag: its longest title is taken."""
 
 
+@dataclass(frozen=True, slots=True)
+class LengthOptions:
+    """How long a generated video is; each field is a flag."""
+
+    frames: int | None = None
+    """How many frames to generate. Default: as many as the model was trained on."""
+
+    fps: Fraction | int | None = None
+    """Frames per second, any fraction (24, 30000/1001). Default: as the model was trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowingTasks:
+    """Tasks that follow in the same pass; each field is a flag."""
+
+    interpolate: str | None = None
+    """Make frames between the frames, by this model: dis, rife or 'film'."""
+
+    factor: Fraction | int | None = None
+    """With interpolate: output frames for each frame. Default: 2."""
+
+    upscale: str | None = None
+    """Enlarge every frame, by this model: compact or another."""
+
+    scale: int | None = None
+    """With upscale: how many times as wide and high. Default: 2."""
+
+    def build(self) -> tuple[Task, ...]:
+        """Return the tasks. Raises BadSetting for a number without its task."""
+        for number, task in (("factor", "interpolate"), ("scale", "upscale")):
+            if getattr(self, number) is not None and getattr(self, task) is None:
+                raise BadSetting(f"{number} is {getattr(self, number)} and nothing is to "
+                                 f"{task}: pass --{task} with a model too")  # fmt: skip
+        forms = []
+        if self.interpolate is not None:
+            forms.append({"task": "interpolate", "model": self.interpolate, "factor": self.factor})
+        if self.upscale is not None:
+            forms.append({"task": "upscale", "model": self.upscale, "scale": self.scale})
+        return tuple(
+            task_from({key: value for key, value in form.items() if value is not None})
+            for form in forms
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SeedOptions:
+    """Several videos of one command; each field is a flag."""
+
+    seeds: tuple[int, ...] = ()
+    """Make a video with each of these seeds; the results get their numbers: out-7.mp4. Can be given
+    several times."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """The paths of a command line, and the settings of each owner of flags.
 
-    `generates`: there is no input, only a result; `input` has the settings of a frame counter.
+    `generates`: there is no video to read, only a result; `input` says how long it is. `seeds`: a
+    video for each of them, `seed` if there are none.
     `values`: those of all flags, for commands with flags of their own.
     """
 
@@ -116,6 +172,7 @@ class Request:
     output: Mapping[str, Any] = field(default_factory=dict)
     more_outputs: MoreOutputs = field(default_factory=MoreOutputs)
     seed: int = 0
+    seeds: tuple[int, ...] = ()
     limits: Limits = field(default_factory=Limits)
     resume_options: ResumeOptions = field(default_factory=ResumeOptions)
     display: DisplayOptions = field(default_factory=DisplayOptions)
@@ -125,11 +182,7 @@ class Request:
     def build_jobs(self) -> dict[str, Job]:
         """Return every job, by "input -> result". Raises BadSetting."""
         if self.generates:
-            if len(self.paths) != 1:
-                raise BadSetting(f"there are {len(self.paths)} paths: pass OUT")
-            source: Any = FrameCounter(**self.input)
-            sink = make_sink(self.paths[0], self.output)
-            return {f"-> {self.paths[0]}": Job(source, sink, self.tasks, self.seed)}
+            return self._build_generating_jobs()
         if self.out is not None and self.out.suffix in SUFFIXES and not self.out.is_dir():
             raise BadSetting(f"-o names a folder for several results, and {self.out} is the name "
                              "of a video: pass it as the last path, without -o")  # fmt: skip
@@ -142,6 +195,28 @@ class Request:
                     f"{flag} names one file and there are {len(pairs)} videos: omit it"
                 )
         return {f"{path} -> {result}": self._build_job(path, result) for path, result in pairs}
+
+    def _build_generating_jobs(self) -> dict[str, Job]:
+        """Return a job for each seed. Raises BadSetting."""
+        if len(self.paths) != 1:
+            raise BadSetting(f"there are {len(self.paths)} paths: pass OUT")
+        first = self.tasks[0]
+        source: SourceFile
+        if isinstance(first, GeneratingTask):
+            source = first.make_source(**self.input)
+        else:
+            if self.input.get("frames") is None:
+                raise BadSetting("frames is missing: pass --frames with the number to generate")
+            source = FrameCounter(**self.input)
+        if self.seeds and self.seed:
+            raise BadSetting(f"seed is {self.seed} and there are seeds too: omit one of them")
+        out, jobs = self.paths[0], {}
+        for seed in self.seeds or (self.seed,):
+            path = _add_number(out, seed) if self.seeds else out
+            sink = make_sink(path, self.output)
+            refuse_existing_folder(sink)
+            jobs[f"seed {seed} -> {path}"] = Job(source, sink, self.tasks, seed)
+        return jobs
 
     def _list_parts(self) -> tuple[Path, ...]:
         """Return the first of the parts to join, and the result. Raises BadSetting."""
@@ -173,6 +248,13 @@ class Request:
             raise BadSetting(f"{result} is the name of a file of records, and this command makes "
                              f"none: name a video, such as {result.stem}.mp4")  # fmt: skip
         return Job(source, sinks[0], tasks, self.seed, tuple(sinks[1:]))
+
+
+def _add_number(out: Path, number: int) -> Path:
+    """Return the name of one of several results; of images that of their folder."""
+    if compile_number_pattern(out.name):
+        return _add_number(out.parent, number) / out.name
+    return out.with_name(f"{out.stem}-{number}{out.suffix}")
 
 
 def _make_records(tasks: Iterable[Task]) -> bool:

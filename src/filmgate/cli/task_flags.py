@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from cyclopts import Parameter, Token
 
 from filmgate.cli.flags import Owner, build_flags, set_flags, to_flag, to_group, to_integer
-from filmgate.cli.request import DisplayOptions, JoinOptions, MoreOutputs, Request, SampleOptions
+from filmgate.cli.request import (
+    DisplayOptions,
+    FollowingTasks,
+    JoinOptions,
+    LengthOptions,
+    MoreOutputs,
+    Request,
+    SampleOptions,
+    SeedOptions,
+)
 from filmgate.errors import BadSetting, Exit
 from filmgate.jobs.options import ResumeOptions
-from filmgate.media.frame_counter import FrameCounter
 from filmgate.media.images.numbering import parse_output
 from filmgate.planning.limits import Limits
 from filmgate.tasks.job_config import SINKS, SOURCES, fill_task, find_default, resolve_model
@@ -39,6 +47,9 @@ _SAMPLE = Owner("Run", (SampleOptions,))
 _INPUT, _OUTPUT = Owner("Input", SOURCES, without=("join",)), Owner("Output", SINKS)
 _JOIN = Owner("Paths", (JoinOptions,))
 _MORE_OUTPUTS = Owner("Output", (MoreOutputs,))  # of tasks that make records
+_LENGTH = Owner("Input", (LengthOptions,))  # of tasks that generate
+_FOLLOWING = Owner("Task", (FollowingTasks,))
+_SEEDS = Owner("Run", (SeedOptions,))
 
 
 SHARED = (_JOIN, _INPUT, _OUTPUT, _SAMPLE, _RUN, _RESOURCES, _DISPLAY)
@@ -83,6 +94,11 @@ class TaskFlags:
         """The names of the task's inputs; those that are fields of it are further inputs."""
         names: tuple[str, ...] = getattr(self.task, "inputs", ("in",))
         return names
+
+    @property
+    def generates(self) -> bool:
+        """Whether there is no video among the inputs: the task makes its own frames."""
+        return self.task is not None and set(self.inputs) <= set(field_names(self.task))
 
     @property
     def owners(self) -> tuple[Owner, ...]:
@@ -131,7 +147,7 @@ class TaskFlags:
         """Raise BadSetting for a flag that only another family of models has."""
         if self.task is None or self.family is None:
             return
-        shared = (*SHARED, _MORE_OUTPUTS)
+        shared = (*SHARED, _MORE_OUTPUTS, _LENGTH, _FOLLOWING, _SEEDS)
         own = {to_flag(name) for owner in (*self.owners, *shared) for name in owner.names}
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
         foreign = sorted(flag.removeprefix("--").replace("-", "_") for flag in given - own)
@@ -161,26 +177,24 @@ def build_task_command(
     chosen = TaskFlags.choose(task, words)
     chosen.check_options(words)
     inputs = chosen.inputs
-    own_input = _INPUT if inputs else Owner("Input", (FrameCounter,))
-    replaced = {_INPUT: own_input, _RESOURCES: _RESOURCES if task else _WITHOUT_MODEL}
-    owners = [replaced.get(owner, owner) for owner in shared if owner != _JOIN or len(inputs) == 1]
+    own_input = _LENGTH if chosen.generates else _INPUT
     makes_records = bool(task and issubclass(task, ModelTask) and task.makes_records)
-    if makes_records and _OUTPUT in shared:
-        owners.insert(owners.index(_OUTPUT), _MORE_OUTPUTS)
 
     def call(*names: str, **values: Any) -> Exit:
         paths = tuple(map(Path, names))
         if values.get("out") is None:
             paths = _complete_paths(names, len(inputs), result)
-        if len(inputs) > 1:
+        if len(inputs) > 1 or (inputs and chosen.generates):
             paths, further = chosen.split_paths(paths)
             values |= further
+        following = FollowingTasks(**_FOLLOWING.select(values) if chosen.generates else {})
         return run(
             Request(
                 paths=paths,
-                generates=not inputs,
+                generates=chosen.generates,
                 out=values.get("out"),
-                tasks=chosen.build_task(values),
+                tasks=(*chosen.build_task(values), *following.build()),
+                seeds=SeedOptions(**_SEEDS.select(values)).seeds,
                 input=own_input.select(values),
                 output=_OUTPUT.select(values),
                 more_outputs=MoreOutputs(**_MORE_OUTPUTS.select(values)),
@@ -194,8 +208,10 @@ def build_task_command(
         )
 
     arguments = [
-        *_build_paths(inputs, makes_records),
-        *build_flags((*chosen.owners, *owners), bool({"--help", "-h"} & set(words))),
+        *_build_paths(inputs, makes_records, chosen.generates),
+        *build_flags(
+            (*chosen.owners, *_list_shared(chosen, shared)), bool({"--help", "-h"} & set(words))
+        ),
         Argument("seed", Argument.KEYWORD_ONLY, default=0,
                  annotation=Annotated[int, Parameter(help=SEED, show_default=True,
                                                      converter=to_integer,
@@ -203,6 +219,18 @@ def build_task_command(
                                                      group=to_group("Run"))]),
     ]  # fmt: skip
     return set_flags(call, arguments, help)
+
+
+def _list_shared(chosen: TaskFlags, shared: Sequence[Owner]) -> list[Owner]:
+    """Return the owners of the flags that the task shares with others."""
+    task, generates = chosen.task, chosen.generates
+    replaced = {_INPUT: _LENGTH if generates else _INPUT,
+                _RESOURCES: _RESOURCES if task else _WITHOUT_MODEL}  # fmt: skip
+    unfit = (_JOIN, _SAMPLE) if generates else () if len(chosen.inputs) == 1 else (_JOIN,)
+    owners = [replaced.get(owner, owner) for owner in shared if owner not in unfit]
+    if task and issubclass(task, ModelTask) and task.makes_records and _OUTPUT in shared:
+        owners.insert(owners.index(_OUTPUT), _MORE_OUTPUTS)
+    return [_FOLLOWING, *owners, _SEEDS] if generates else owners
 
 
 def _complete_paths(names: Sequence[str], inputs: int, result: Path | None) -> tuple[Path, ...]:
@@ -213,16 +241,17 @@ def _complete_paths(names: Sequence[str], inputs: int, result: Path | None) -> t
     return (*paths[:-1], parse_output(names[-1])) if names else ()
 
 
-def _build_paths(inputs: Sequence[str], makes_records: bool) -> list[Argument]:
-    """Return the positional arguments of a task, and --out for tasks with a single input."""
+def _build_paths(inputs: Sequence[str], makes_records: bool, generates: bool) -> list[Argument]:
+    """Return the positional arguments of a task, and --out for tasks with a single video."""
     group = to_group("Paths")
     name = " ".join([*(name.upper() for name in inputs), "OUT"])
-    text = PATHS if len(inputs) == 1 else "The inputs and the result." if inputs else "The result."
+    several = len(inputs) == 1 and not generates
+    text = PATHS if several else "The inputs and the result." if inputs else "The result."
     text += f" {RECORDS}" if makes_records else ""
     paths = Parameter(name=name, help=text, show_default=False, group=group,
                       converter=_keep_text)  # fmt: skip
     arguments = [Argument("names", Argument.VAR_POSITIONAL, annotation=Annotated[Path, paths])]
-    if len(inputs) == 1:
+    if several:
         out = Parameter(name=("--out", "-o"), help=OUT, group=group)
         arguments += [Argument("out", Argument.KEYWORD_ONLY, default=None,
                                annotation=Annotated[Path | None, out])]  # fmt: skip

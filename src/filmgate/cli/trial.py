@@ -26,7 +26,7 @@ from filmgate.media.sinks import VideoOutput
 from filmgate.pipeline.build import build, open_source
 from filmgate.pipeline.threads import pin_threads
 from filmgate.planning.costs import predict_seconds
-from filmgate.planning.fit import Fit, fit
+from filmgate.planning.fit import Fit, fit, refuse_generation
 from filmgate.planning.limits import Limits
 
 DEFAULT_FRAMES = 10
@@ -83,6 +83,7 @@ class Trial:
 def run_trial(job: Job, limits: Limits) -> Trial:
     """Plan, warm up and run in this process, whose memory the plan predicted."""
     source: Any = job.source
+    refuse_generation(job)
     count = source.max_frames or DEFAULT_FRAMES
     models = fg.ModelCache()
     fitted = fit(replace(job, source=replace(source, max_frames=None)), limits, models=models)

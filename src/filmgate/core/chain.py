@@ -3,13 +3,21 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.instrumentation.memory import release_cached_memory
 from filmgate.core.instrumentation.timing import Clock
 from filmgate.core.instrumentation.torch_settings import fix_torch_settings
-from filmgate.core.stage import AnyStage, Reach, require_stage
+from filmgate.core.stage import (
+    AnyStage,
+    Preparation,
+    Reach,
+    can_prepare,
+    prepare_stage,
+    require_stage,
+)
 from filmgate.errors import BadSetting, OutOfMemory
 
 R = TypeVar("R")
@@ -104,7 +112,30 @@ class Chain:
         return self.specs(spec)[-1]
 
     def start(self, spec: StreamSpec, first: Position) -> ChainState:
-        return tuple(StageState(stage_spec) for stage_spec in self.specs(spec)[:-1])
+        state = tuple(StageState(stage_spec) for stage_spec in self.specs(spec)[:-1])
+        if not (self.stages and can_prepare(self.stages[0])):
+            return state
+        started = self._call(0, 1, lambda: self.stages[0].start(spec, first))
+        return (replace(state[0], phase="running", state=started), *state[1:])
+
+    @property
+    def prepares(self) -> bool:
+        return any(map(can_prepare, self.stages))
+
+    def prepare(self, state: ChainState) -> Preparation | None:
+        """Make one move of the first stage that has work before its next frame; None: none has."""
+        for k, (stage, own) in enumerate(zip(self.stages, state, strict=True)):
+            if own.phase != "running" or not can_prepare(stage):
+                continue
+            made = self._call(k, 1, partial(prepare_stage, stage, own.state))
+            if made is not None and made.state is own.state:
+                return replace(made, state=state, stage=self.names[k])
+            if made is not None:
+                after = replace(own, state=made.state)
+                return replace(
+                    made, state=(*state[:k], after, *state[k + 1 :]), stage=self.names[k]
+                )
+        return None
 
     def step(self, state: ChainState, frames: Sequence[Frame]) -> tuple[ChainState, list[Frame]]:
         return self._feed(state, frames, 0)

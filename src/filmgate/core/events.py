@@ -1,12 +1,13 @@
 """The events of a run: all that passes between where it runs and who watches it. Plain values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from filmgate.core.frame import StreamSpec
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Snapshot
+from filmgate.core.stage import Preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,23 @@ class Started:
     stages: tuple[str, ...]
     plan: Plan = field(default_factory=Plan)
     read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A stage has made move `done` of `total` of its work before its next frame.
+
+    `what` names such a move ("step"). `seconds`: wall time since the first of them began; `next_s`:
+    predicted for the next one, 0 if unknown. `preview`: what its work looks like so far.
+    """
+
+    stage: str
+    done: int
+    total: int
+    what: str
+    seconds: float
+    next_s: float = 0.0
+    preview: Preview | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +126,17 @@ class Done:
         return self.seconds / max(self.busy.values(), default=self.seconds or 1.0)
 
 
-Event = Started | Progress | Committed | Replanned | Warned | Died | Done
+Event = Started | Prepared | Progress | Committed | Replanned | Warned | Died | Done
+
+
+def make_warnings(frames: Sequence[Frame], row: bool) -> Iterator[Warned]:
+    """Yield what the source reports about frames; of concealed ones in a row, only the first.
+
+    `row`: the frame before them was concealed.
+    """
+    for frame in frames:
+        if "notice" in frame.extras:
+            yield Warned(str(frame.extras["notice"]))
+        if "concealed" in frame.extras and not row:
+            yield Warned(str(frame.extras["concealed"]))
+        row = "concealed" in frame.extras

@@ -120,6 +120,36 @@ class WarningTask(Protocol):
         ...
 
 
+@runtime_checkable
+class ChoosingTask(Protocol):
+    """A task that chooses what is read of its source, before it is opened."""
+
+    def choose_source(self, source: "SourceFile") -> "tuple[SourceFile, Task]":
+        """Return the source to open, and the task for it, which chooses nothing any more.
+
+        Both are determined by the settings and the files. Raises UserError.
+        """
+        ...
+
+
+@runtime_checkable
+class RecoverableTask(Protocol):
+    """A task with further inputs that its result holds, such as the audio of a speech."""
+
+    def recover_inputs(self, result: Path) -> "Task":
+        """Return the task, as read from the result's tag, with what the result holds of them."""
+        ...
+
+
+@runtime_checkable
+class StreamWarningTask(Protocol):
+    """A task that has something to say about its settings for a stream."""
+
+    def list_warnings(self, spec: StreamSpec) -> Sequence[str]:
+        """Return what is not as it was asked for, for an input like `spec`."""
+        ...
+
+
 class SourceFile(Protocol):
     """The definition of a source: where a video comes from."""
 
@@ -129,6 +159,17 @@ class SourceFile(Protocol):
 
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """Return the stages before any task. Raises UserError."""
+        ...
+
+
+@runtime_checkable
+class GeneratingTask(Protocol):
+    """A task that makes its own frames, so it is the first one."""
+
+    def make_source(
+        self, frames: int | None = None, fps: Fraction | int | None = None
+    ) -> SourceFile:
+        """Return a source that counts so many frames, so many a second; None: its defaults."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Put a window of a second stream on each frame of a source, by time."""
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -21,11 +21,11 @@ SOURCE = "source.index"  # int; which frame of the source it is, if that is not 
 class Join:
     """A second stream, and which of its frames each frame of the source gets.
 
-    A frame shown from t to t + d gets all frames of `source` that are shown at some time within
-    [t - before, t + d + after) seconds, in order, as a tuple of Frames under the extra `key`
-    ("family.name"). Both streams count time from their first frame. Memory is bounded by the
-    window. `audio` is a file whose audio the result gets in place of the source's. The source is
-    read up to `end` seconds (None: to its end), backwards and forwards again if it is shorter.
+    A frame shown from t to t + d gets all frames of `source` shown within [t - before, t + d +
+    after) seconds, in order, as a tuple under the extra `key` ("family.name"): a bounded window.
+    Time counts from the first frames, that of `source` from the other's `begin` on. `audio` is a
+    file whose audio the result gets in place of the source's. The source is read up to `end` (None:
+    to its end), backwards and forwards again if it is shorter, or from `turn` seconds on.
     """
 
     key: str
@@ -34,6 +34,8 @@ class Join:
     after: Fraction = Fraction(0)
     audio: Path | None = None
     end: Fraction | None = None
+    begin: Fraction = Fraction(0)
+    turn: Fraction | None = None
 
 
 @runtime_checkable
@@ -43,6 +45,12 @@ class JoiningTask(Protocol):
     def joins(self) -> Sequence[Join]:
         """Return which streams are joined to the source's frames, and how."""
         ...
+
+
+def replaces_audio(tasks: Iterable[object]) -> bool:
+    """Return whether one of the tasks puts other audio in place of the source's."""
+    return any(join.audio for task in tasks if isinstance(task, JoiningTask)
+               for join in task.joins())  # fmt: skip
 
 
 @contextmanager
@@ -91,7 +99,8 @@ class JoinedSource:
         """See `Source.read`."""
         starts = cursor.joined if cursor else ()
         own = replace(cursor, joined=()) if cursor else None
-        end = self._end
+        end, turn = self._end, next((join.turn for join, _ in self.others if join.turn), None)
+        source = self.source if turn is None else _ShortSource(self.source, turn)
         with ExitStack() as stack:
             windows = [
                 _Window(join, stack.enter_context(closing(_read_singly(other, start))), start)
@@ -99,7 +108,7 @@ class JoinedSource:
                     self.others, starts or (Cursor(0, 0),) * len(self.others), strict=True
                 )
             ]
-            chunks = self.source.read(own, size) if end is None else repeat(self.source, own, size)
+            chunks = source.read(own, size) if end is None else repeat(source, own, size)
             for frames, after in chunks:
                 frames = [frame for frame in frames if end is None or frame.time < end]
                 if not frames:
@@ -112,6 +121,36 @@ class JoinedSource:
 
 _BLOCK = 32  # frames that are held to be read backwards
 _LATER = -(1 << 62)  # the pts of cursors after the first pass, which are found by their index
+
+
+@dataclass(frozen=True, slots=True)
+class _ShortSource:
+    """A source up to `end` seconds."""
+
+    source: Source
+    end: Fraction
+
+    @property
+    def spec(self) -> StreamSpec:
+        return self.source.spec
+
+    @property
+    def metadata(self) -> SourceMetadata:
+        return self.source.metadata
+
+    def read(
+        self, cursor: Cursor | None, size: int
+    ) -> Generator[tuple[list[Frame], Cursor], None, None]:
+        """See `Source.read`."""
+        for frames, after in self.source.read(cursor, size):
+            kept = [frame for frame in frames if frame.time < self.end]
+            if not kept:
+                return
+            last = kept[-1]
+            kept[-1] = replace(last, duration=min(last.duration, self.end - last.time))
+            yield kept, replace(after, index=last.index + 1)
+            if last.end >= self.end:
+                return
 
 
 def repeat(
@@ -212,7 +251,8 @@ class _Window:
 
     def slide(self, frame: Frame) -> tuple[Frame, ...]:
         """Return the window of a frame; frames come in order of time."""
-        start, end = frame.time - self.join.before, frame.end + self.join.after
+        start = frame.time - self.join.begin - self.join.before
+        end = frame.end - self.join.begin + self.join.after
         while not self._held or self._held[-1][0].time < end:
             following = next(self._frames, None)
             if following is None:

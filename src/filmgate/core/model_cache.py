@@ -15,7 +15,9 @@ class ModelCache:
     their weights, so pipelines share networks safely, also across threads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device_bytes: int | None = None, host_bytes: int | None = None) -> None:
+        self.device_bytes = device_bytes  # that may be used on a device; None: all that is free
+        self.host_bytes = host_bytes  # the same of RAM
         self._loaded: dict[Hashable, Any] = {}
         self._lock = RLock()
 

@@ -1,15 +1,19 @@
 """The plan: every setting that trades memory for time, fixed before the first frame."""
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm
 from types import MappingProxyType
+from typing import TypeVar
 
-from filmgate.core.frame import StreamSpec
+from filmgate.core.frame import Frame, StreamSpec
+from filmgate.core.values import flatten_image
 from filmgate.errors import BadSetting
 from filmgate.units import MIB
 
+T = TypeVar("T")
 MAX_BATCH = 32
 OVERHEAD_BYTES = 12_000_000  # thread stacks, muxers, small objects; see bench/memory_budget.py
 QUEUE_CHUNKS = 2  # chunks in a queue; more do not even out speeds any further
@@ -118,3 +122,26 @@ def choose_chunk(frame_bytes: Fraction | int) -> int:
 def compute_queue_fill(queue_bytes: int, item_bytes: float) -> float:
     """Return the bytes a queue really holds: complete items, and at least one however large."""
     return item_bytes * max(1, int(queue_bytes / item_bytes)) if item_bytes else 0.0
+
+
+def replace_bad_frames(
+    chunks: Iterable[tuple[list[Frame], T]], plan: Plan
+) -> Iterator[tuple[list[Frame], T]]:
+    """Yield the chunks with each of the plan's bad frames replaced by the last good image.
+
+    Each chunk is frames and something that stays. Only images since the start of the segment count,
+    so that a resumed run gives the same; without one the frame's own mean is shown.
+    """
+    last: Frame | None = None
+    for inputs, rest in chunks:
+        frames = []
+        for frame in inputs:
+            last = None if frame.index % plan.segment_frames == 0 else last
+            if any(start <= frame.index < end for start, end in plan.bad_frames):
+                why = f"the frame at {float(frame.time):.3f} s crashed the worker: it is replaced"
+                image = last.image if last else flatten_image(frame.image)
+                frame = frame.with_image(image).with_extras(concealed=why)
+            else:
+                last = frame
+            frames.append(frame)
+        yield frames, rest

@@ -4,21 +4,33 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Any, Protocol
 
 from filmgate.core.chain import Chain, ChainState
-from filmgate.core.events import Committed, Done, Event, Progress, Replanned, Started, Warned
+from filmgate.core.events import (
+    Committed,
+    Done,
+    Event,
+    Prepared,
+    Progress,
+    Replanned,
+    Started,
+    Warned,
+    make_warnings,
+)
 from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.instrumentation.fault_injection import inject_fault
 from filmgate.core.instrumentation.memory import make_memory_meter
 from filmgate.core.job import Sink, Source
-from filmgate.core.plan import Plan
+from filmgate.core.plan import Plan, replace_bad_frames
 from filmgate.core.prefetch import prefetch
 from filmgate.core.snapshot import Cursor, Journal, Snapshot
-from filmgate.core.values import count_bytes, flatten_image
+from filmgate.core.values import count_bytes
 from filmgate.errors import BadSetting, FilmgateError, OutOfMemory, StageContractError
 
+_PREPARED_S = 1.0  # between two stored states before the first frame
 _STEP_S = 5.0  # a slow chain gets so few frames at a time that a step takes about that long
 
 Chunk = tuple[list[Frame], list[Cursor]]  # with the cursor after each frame
@@ -39,6 +51,7 @@ class JournalPoint:
     """A snapshot between two commits, for the journal."""
 
     snapshot: Snapshot
+    is_prepared: bool = False  # it is before the next frame, and stays until a commit
 
 
 class FrameWatch(Protocol):
@@ -49,7 +62,7 @@ class FrameWatch(Protocol):
         ...
 
 
-Item = ChainOutput | Snapshot | JournalPoint | Replanned | Warned
+Item = ChainOutput | Snapshot | JournalPoint | Prepared | Replanned | Warned
 
 
 def run(
@@ -89,7 +102,7 @@ def run(
                  plan.queue_bytes, count_bytes, "compute", clock.level) as items,
     ):  # fmt: skip
         for item in items:
-            if isinstance(item, Replanned | Warned):
+            if isinstance(item, Prepared | Replanned | Warned):
                 yield item
             elif isinstance(item, Snapshot):
                 with clock.busy("encode"):
@@ -100,7 +113,7 @@ def run(
                     journal.commit(item)
                 yield Committed(item)
             elif isinstance(item, JournalPoint):
-                if journal and journal.save(item.snapshot):
+                if journal and _save_point(journal, item):
                     yield Committed(item.snapshot)
             else:
                 with clock.busy("encode"):
@@ -123,6 +136,12 @@ def iter_frames(
         for item in _compute(decoded, source.spec, chain, plan, resume):
             if isinstance(item, ChainOutput):
                 yield from item.frames
+
+
+def _save_point(journal: Journal, point: JournalPoint) -> bool:
+    if point.is_prepared:
+        inject_fault("prepare.before_save")
+    return journal.save(point.snapshot, is_prepared=point.is_prepared)
 
 
 def _check_resume(spec: StreamSpec, chain: Chain, plan: Plan, resume: Snapshot | None) -> None:
@@ -156,7 +175,7 @@ def _write_again(journal: Journal, sink: Sink) -> None:
 
 def _read_chunks(source: Source, resume: Snapshot | None, size: int) -> Iterator[Chunk]:
     """Yield chunks that end at multiples of `size`."""
-    cursor = resume.cursor if resume else None
+    cursor = resume.cursor if resume and resume.cursor.index else None
     for chunk in _join_frames(source.read(cursor, 1), size):
         inject_fault("decode.chunk")
         yield chunk
@@ -226,23 +245,23 @@ def _compute(
     cursor, state, due, segment, time = here.cursor, here.state, here.due, here.segment, Fraction(0)
     concealed, moves = here.concealed, here.moves
     row, stored = False, state is not None  # the frame before was concealed; nothing came out yet
-    pace = _Pace(plan, is_stored=interval_s is not None)
-    for inputs, cursors in _replace_bad_frames(chunks, plan):
+    pace, prepared = _Pace(plan, is_stored=interval_s is not None), False
+    for inputs, cursors in replace_bad_frames(chunks, plan):
         if here.moves or (here.state is None and here.segment):
             raise _refuse_more_frames(inputs[0].index)
         inject_fault("compute.step")
         state = state or chain.start(spec, inputs[0].position)
+        if not prepared:
+            chain, state = yield from _prepare(chain, replace(here, state=state), stored)
+            prepared, stored_s = True, monotonic()
         for frames, cursor in pace.split(inputs, cursors):
-            yield from _make_warnings(frames, row)
+            yield from make_warnings(frames, row)
             row = "concealed" in frames[-1].extras
             concealed += sum("concealed" in frame.extras for frame in frames)
-            index, time = frames[0].index, frames[-1].end
+            index, time, move = frames[0].index, frames[-1].end, _make_step(state, frames)
             chain = _apply_reduced_batches(chain, plan, index)
-            move = _make_step(state, frames)
             with pace.measure(len(frames)):
-                chain, (state, outputs) = yield from _run_move(
-                    chain, index, _explain_failure(move, due) if stored else move
-                )
+                chain, (state, outputs) = yield from _run_move(chain, index, move, due, stored)
             due, stored = _advance(due, outputs, chain), stored and not outputs
             if watch is not None:
                 watch.see(frames, outputs)
@@ -253,13 +272,13 @@ def _compute(
             elif interval_s is not None and monotonic() - stored_s >= interval_s:
                 stored_s = monotonic()
                 yield JournalPoint(Snapshot(cursor, state, due, segment, concealed))
+    if state and not prepared:
+        chain, state = yield from _prepare(chain, here, stored)
     while state:  # moves at the end count as frames, so that each has its own index
         index = cursor.index + moves
         chain = _apply_reduced_batches(chain, plan, index)
         move = _make_finish(state)
-        chain, (state, outputs) = yield from _run_move(
-            chain, index, _explain_failure(move, due) if stored else move
-        )
+        chain, (state, outputs) = yield from _run_move(chain, index, move, due, stored)
         due, stored, moves = _advance(due, outputs, chain), stored and not outputs, moves + 1
         if watch is not None:
             watch.see((), outputs)
@@ -270,45 +289,43 @@ def _compute(
     yield Snapshot(cursor, None, due, segment + 1, concealed)
 
 
+def _prepare(
+    chain: Chain, here: Snapshot, stored: bool
+) -> Generator[Item, None, tuple[Chain, ChainState]]:
+    """Let the stages do what they do before their next frame, which `here` is before.
+
+    Each move is reported. The states are stored when enough time has passed, and the last one.
+    `stored`: the state of `here` comes from a stored run.
+    """
+    state, index, stored_s = here.state, here.cursor.index + here.moves, monotonic()
+    assert state is not None
+    started_s = stored_s
+    while chain.prepares:
+        inject_fault("prepare.move")
+        move = partial(_make_preparation, state)
+        chain, (made, _) = yield from _run_move(chain, index, move, here.due, stored)
+        if made is None:
+            break
+        if made.notice:
+            yield Warned(made.notice)
+        is_new, state = made.state is not state, made.state
+        yield Prepared(made.stage, made.done, made.total, made.what, monotonic() - started_s,
+                       made.next_s, made.preview)  # fmt: skip
+        if is_new and (made.done == made.total or monotonic() - stored_s >= _PREPARED_S):
+            yield JournalPoint(replace(here, state=state), is_prepared=True)
+            stored_s = monotonic()
+    return chain, state
+
+
+def _make_preparation(state: ChainState, chain: Chain) -> tuple[Any, list[Frame]]:
+    return chain.prepare(state), []
+
+
 def _refuse_more_frames(index: int) -> BadSetting:
     return BadSetting(
         f"the stored run ended before frame {index}, and the source has more: it is damaged, or of "
         "another video. Run the same command with --restart to start again"
     )
-
-
-def _replace_bad_frames(chunks: Iterator[Chunk], plan: Plan) -> Iterator[Chunk]:
-    """Yield the chunks with each of the plan's bad frames replaced by the last good image.
-
-    Only images since the start of the segment count, so that a resumed run gives the same; without
-    one the frame's own mean is shown.
-    """
-    last: Frame | None = None
-    for inputs, cursors in chunks:
-        frames = []
-        for frame in inputs:
-            last = None if frame.index % plan.segment_frames == 0 else last
-            if any(start <= frame.index < end for start, end in plan.bad_frames):
-                why = f"the frame at {float(frame.time):.3f} s crashed the worker: it is replaced"
-                image = last.image if last else flatten_image(frame.image)
-                frame = frame.with_image(image).with_extras(concealed=why)
-            else:
-                last = frame
-            frames.append(frame)
-        yield frames, cursors
-
-
-def _make_warnings(frames: Sequence[Frame], row: bool) -> Iterator[Warned]:
-    """Yield what the source reports about frames; of concealed ones in a row, only the first.
-
-    `row`: the frame before them was concealed.
-    """
-    for frame in frames:
-        if "notice" in frame.extras:
-            yield Warned(str(frame.extras["notice"]))
-        if "concealed" in frame.extras and not row:
-            yield Warned(str(frame.extras["concealed"]))
-        row = "concealed" in frame.extras
 
 
 Move = Callable[[Chain], tuple[Any, list[Frame]]]
@@ -352,9 +369,13 @@ def _apply_reduced_batches(chain: Chain, plan: Plan, index: int) -> Chain:
 
 
 def _run_move(
-    chain: Chain, index: int, move: Move
+    chain: Chain, index: int, move: Move, due: tuple[Position, ...], stored: bool
 ) -> Generator[Replanned, None, tuple[Chain, tuple[Any, list[Frame]]]]:
-    """Run a move, halving the batch of the stage that runs out of memory until it fits."""
+    """Run a move, halving the batch of the stage that runs out of memory until it fits.
+
+    `stored`: it is the first one of a resumed run, see `_explain_failure`.
+    """
+    move = _explain_failure(move, due) if stored else move
     while True:
         try:
             return chain, move(chain)

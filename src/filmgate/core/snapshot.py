@@ -74,8 +74,12 @@ class Journal(Protocol):
         """Store frames that went to the sink; `read`: the source frames before them."""
         ...
 
-    def save(self, snapshot: Snapshot) -> bool:
-        """Make the frames so far and the state after them durable; return whether they are."""
+    def save(self, snapshot: Snapshot, *, is_prepared: bool = False) -> bool:
+        """Make the frames so far and the state after them durable; return whether they are.
+
+        With `is_prepared` there are none: the state is before the next frame, and it stays until
+        the next commit, whatever happens to the frames.
+        """
         ...
 
     def commit(self, snapshot: Snapshot) -> None:

@@ -79,6 +79,71 @@ class Stage(Protocol[S]):
 AnyStage = Stage[Any]
 
 
+# --- work before the first frame ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A small image of unfinished work: `rgb` has 3 bytes for each of width x height pixels."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """The state of a stage after one move of its preparation: move `done` of `total`.
+
+    `what` names such a move ("step"), `stage` the stage. `notice`: what the user should know.
+    `next_s`: seconds that the next move will take, predicted; 0 if unknown.
+    """
+
+    state: Any
+    done: int
+    total: int
+    what: str
+    notice: str = ""
+    next_s: float = 0.0
+    preview: Preview | None = None
+    stage: str = ""
+
+
+@runtime_checkable
+class PreparingStage(Protocol):
+    """A stage that works before its first frame, such as one that denoises all frames at once.
+
+    A run calls `prepare` before the first frame, and again when it is resumed, until it returns
+    None. States that differ from the one before are stored, so a stopped run repeats at most a
+    move. A `step` that comes too early makes the remaining moves by itself.
+    """
+
+    @property
+    def prepares(self) -> bool:
+        """Whether there may be such work; a wrapper answers for the stage inside."""
+        ...
+
+    def prepare(self, state: Any) -> Preparation | None:
+        """Make the next move; None: nothing is left to do. One that raises has no effect."""
+        ...
+
+
+def can_prepare(stage: object) -> bool:
+    """Return whether a stage may have work before its first frame."""
+    return isinstance(stage, PreparingStage) and stage.prepares
+
+
+def prepare_stage(stage: object, state: Any) -> Preparation | None:
+    """Return what the next move of a stage's preparation makes of its state, None if none is left.
+
+    Most stages have none.
+    """
+    return stage.prepare(state) if isinstance(stage, PreparingStage) else None
+
+
+# --- wrappers -------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class StageWrapper:
     """A stage that forwards everything to another one. Subclasses override what they change."""
@@ -103,6 +168,13 @@ class StageWrapper:
 
     def finish(self, state: Any) -> tuple[Any, list[Frame]]:
         return self.stage.finish(state)
+
+    @property
+    def prepares(self) -> bool:
+        return can_prepare(self.stage)
+
+    def prepare(self, state: Any) -> Preparation | None:
+        return prepare_stage(self.stage, state)
 
 
 # --- values that are no stage ---------------------------------------------------------------------

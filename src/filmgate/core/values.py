@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
-from math import prod
+from math import isfinite, prod
 from typing import Any
-
-import numpy as np
 
 
 def flatten_image(image: Any) -> Any:
@@ -48,7 +46,9 @@ def count_nonfinite(value: object) -> int:
 
 def _count_nonfinite_leaf(leaf: Any) -> int:
     if isinstance(leaf, float):
-        return int(not np.isfinite(leaf))
+        return int(not isfinite(leaf))
+    import numpy as np  # not above: the plan of a run is made without it
+
     if isinstance(leaf, np.ndarray):
         return int(np.size(leaf) - np.isfinite(leaf).sum()) if leaf.dtype.kind in "fc" else 0
     if not hasattr(leaf, "isfinite") or not (leaf.is_floating_point() or leaf.is_complex()):

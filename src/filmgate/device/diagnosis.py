@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 
 def explain_no_gpu() -> str:
@@ -17,6 +18,20 @@ def explain_no_gpu() -> str:
         return "there is no NVIDIA driver"
     built_for = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}"
     return f"the driver shows no GPU that torch, built for {built_for}, can use"
+
+
+def has_gpu() -> bool:
+    """Return whether torch can use a GPU of NVIDIA or AMD. Without any, torch is not imported."""
+    if "torch" not in sys.modules and not may_have_gpu():
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def may_have_gpu() -> bool:
+    """Return whether a driver of NVIDIA or AMD is here; torch may still find no GPU."""
+    return Path("/dev/kfd").exists() or _has_driver()
 
 
 def _has_driver() -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from filmgate.core.chain import is_out_of_memory
 from filmgate.core.model_cache import ModelCache
+from filmgate.device.diagnosis import has_gpu
 from filmgate.errors import BadSetting, NotLoaded
 
 if TYPE_CHECKING:
@@ -53,6 +54,16 @@ class Placement:
                         "other programs that use it, or pass another --device")  # fmt: skip
 
     @property
+    def budget_bytes(self) -> int | None:
+        """Bytes that may be used on the device; None: what is free."""
+        return self.models.device_bytes
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Bytes of RAM that may be used; None: what is free."""
+        return self.models.host_bytes
+
+    @property
     def gpu_name(self) -> str:
         """What the maker calls the CUDA device; "" for others. Starts CUDA."""
         if not self.device.startswith("cuda"):
@@ -87,10 +98,10 @@ def choose_device(name: str = "auto", models: ModelCache | None = None) -> Place
 def _find_device(name: str) -> str:
     if name == "cpu":
         return name
+    if name == "auto":
+        return "cuda" if has_gpu() else "cpu"
     import torch
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "mps":
         if not torch.backends.mps.is_available():
             raise BadSetting("device is mps, and torch finds no Apple GPU here: pass --device auto")

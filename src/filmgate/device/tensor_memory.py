@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_iter
 _ROUND = 512  # bytes: the granularity of CUDA's allocator
 _CONVOLUTIONS = {
     torch.ops.aten.conv2d.default,  # in inference mode
+    torch.ops.aten.conv3d.default,
     torch.ops.aten.convolution.default,
     torch.ops.aten._convolution.default,
     torch.ops.aten.cudnn_convolution.default,

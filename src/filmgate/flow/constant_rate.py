@@ -1,4 +1,4 @@
-"""A stage that gives a video the constant rate that a network was trained at."""
+"""Stages that give a video the constant rate that a network was trained at, and its start."""
 
 from __future__ import annotations
 
@@ -69,3 +69,34 @@ class ConstantRate:
         for frame in frames:
             for k in self.list_indexes(frame):
                 yield replace(frame, index=k, time=k / self.fps, duration=1 / self.fps)
+
+
+@dataclass(frozen=True)
+class SkipFrames:
+    """Drops the first `count` frames of a video of a constant rate; those after it start at 0."""
+
+    count: int
+    name: str = "skip"
+
+    def reach(self, spec: StreamSpec) -> Reach:
+        return Reach()
+
+    def output(self, spec: StreamSpec) -> StreamSpec:
+        frames = None if spec.frames is None else max(0, spec.frames - self.count)
+        return replace(spec, frames=frames)
+
+    def start(self, spec: StreamSpec, first: Position) -> tuple[()]:
+        return ()
+
+    def step(self, state: tuple[()], frames: Sequence[Frame]) -> tuple[tuple[()], list[Frame]]:
+        return (), [*self.convert_times(frames)]
+
+    def finish(self, state: tuple[()]) -> tuple[None, list[Frame]]:
+        return None, []
+
+    def convert_times(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Yield the result's frames for the source's, by index and time."""
+        for frame in frames:
+            if frame.index >= self.count:
+                yield replace(frame, index=frame.index - self.count,
+                              time=frame.time - self.count * frame.duration)  # fmt: skip

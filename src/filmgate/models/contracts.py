@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
@@ -127,7 +127,7 @@ class LipSyncRequest:
     `audio`: the file of speech, None to prepare the faces alone. The face is found by the family
     `finder`, whose weights have the hash `hash`, unless `boxes` is a file of boxes or `box` the one
     in the first frame: left, top, width and height in pixels. `face`: its number; None: the
-    largest.
+    largest. The first `skip` frames are read to follow the face, and dropped.
     """
 
     audio: Path | None
@@ -136,11 +136,18 @@ class LipSyncRequest:
     box: tuple[float, float, float, float] | None = None
     face: int | None = None
     hash: str = ""
+    skip: int = 0
 
     @property
     def settings(self) -> str:
         """All that affects which face is found where, without the content of files."""
         return f"{self.finder if self.boxes is None else ''} {self.box} {self.face}"
+
+    @property
+    def finds_each(self) -> bool:
+        """Whether the face in a frame is found without those before it: neither followed, nor by a
+        number that the finder counts."""
+        return self.box is None and (self.boxes is not None or self.face is None)
 
 
 Face = tuple[float, float, float, float]  # left, top, width and height of a box, in pixels
@@ -164,6 +171,54 @@ class AnimationRequest:
     region: tuple[int, int, int] | None = None
     paste_back: bool = False
     find_face: FindFace | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """What a model that generates video is asked for; None: as it was published.
+
+    `image`: what the video begins with, `last`: what it ends with. `guidance`: how much the prompt
+    counts, at high noise and at low. `size`: width and height in pixels, `fit`: how images get it.
+    """
+
+    image: Planes
+    last: Planes | None = None
+    prompt: str = ""
+    negative: str | None = None
+    frames: int | None = None
+    fps: Fraction | None = None
+    steps: int | None = None
+    guidance: tuple[float | None, float | None] = (None, None)
+    size: tuple[int, int] | None = None
+    fit: Literal["crop", "pad"] = "crop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedVideo:
+    """The video that a model makes of a request. `notices`: what is not as it was asked for."""
+
+    width: int
+    height: int
+    frames: int
+    fps: Fraction
+    steps: int
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationPrediction:
+    """What generating takes under a budget, from shapes: predicted, not measured.
+
+    `parts`: peak bytes on the device while each part runs. `placement`: where weights are, `reason`
+    why. `step_s`, `total_s`: seconds of a step and of all, None if the speed is unknown.
+    """
+
+    budget: int | None
+    parts: Mapping[str, int]
+    placement: str
+    reason: str
+    step_s: float | None
+    total_s: float | None
 
 
 @runtime_checkable
@@ -291,6 +346,23 @@ class Family:
         None
     )
     """Given the stream, size, keyframes and options, predict the memory of that stage on a GPU."""
+
+    generated_length: Callable[[Any], tuple[int, Fraction]] | None = None
+    """Given the options, return how many frames, and how many a second, a generator makes unless
+    it is asked for others."""
+
+    describe_generation: Callable[[GenerationRequest, Any], GeneratedVideo] | None = None
+    """Given what is asked for and the options, return the video that a generator makes of it."""
+
+    build_generator: Callable[[GenerationRequest, int, Any, Placement], AnyStage] | None = None
+    """Given what is asked for, the seed and the options, return a stage from frames without images
+    to RGB tensors. It makes the frames that `describe_generation` says."""
+
+    predict_generation: (
+        Callable[[GenerationRequest, Any, Placement], GenerationPrediction] | None
+    ) = None
+    """Given what is asked for and the options, predict what that takes on the placement's device
+    within its budget. No weights are needed."""
 
     weights: tuple[Weights, ...] = ()
     """Published files of weights."""

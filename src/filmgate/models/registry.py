@@ -299,7 +299,7 @@ def find_together(name: str) -> tuple[Weights | WeightsRepository, ...]:
     Raises BadSetting with the nearest name.
     """
     if name in list_families() and (family := find_family(name)).needs_all_weights:
-        return family.weights
+        return (*family.weights, *family.repositories)
     return (find_weights(name),)
 
 

@@ -7,7 +7,15 @@ from fractions import Fraction
 
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, StreamSpec
-from filmgate.core.job import Job, SinkFile, Source, SourceFile, Task
+from filmgate.core.job import (
+    ChoosingTask,
+    Job,
+    SinkFile,
+    Source,
+    SourceFile,
+    StreamWarningTask,
+    Task,
+)
 from filmgate.core.join import JoiningTask, open_joined
 from filmgate.core.model_cache import ModelCache
 from filmgate.core.plan import Plan
@@ -21,12 +29,14 @@ from filmgate.pipeline.wrapping import wrap_stages
 class Pipeline:
     """The stages of a job for one stream, with their networks loaded.
 
-    `input` is the source's stream. `chain` has no plan applied yet.
+    `input` is the source's stream. `chain` has no plan applied yet. `warnings`: what tasks say
+    about their settings for it.
     """
 
     source: SourceFile
     input: StreamSpec
     chain: Chain
+    warnings: tuple[str, ...] = ()
 
     @property
     def output(self) -> StreamSpec:
@@ -36,6 +46,21 @@ class Pipeline:
     def apply(self, plan: Plan) -> Chain:
         """Return the chain to run: with the plan's batches, cache and output checks."""
         return Chain(wrap_stages(self.chain, self.input, plan, self.source), plan.batches)
+
+
+def choose_source(job: Job) -> Job:
+    """Return the job with the source that its tasks choose; nothing is left to be chosen."""
+    source, tasks = _choose(job.source, job.tasks)
+    return replace(job, source=source, tasks=tasks)
+
+
+def _choose(source: SourceFile, tasks: Sequence[Task]) -> tuple[SourceFile, tuple[Task, ...]]:
+    settled = list[Task]()
+    for task in tasks:
+        if isinstance(task, ChoosingTask):
+            source, task = task.choose_source(source)
+        settled.append(task)
+    return source, tuple(settled)
 
 
 def build(job: Job, spec: StreamSpec, models: ModelCache | None = None) -> Pipeline:
@@ -60,20 +85,24 @@ def build_parts(
     Only the sink that takes images has stages.
     """
     seeded, models = replace(spec, seed=seed), models or ModelCache()
-    chain = Chain(source.stages(seeded))
+    source, tasks = _choose(source, tasks)
+    chain, warnings = Chain(source.stages(seeded)), list[str]()
     for task in tasks:
+        if isinstance(task, StreamWarningTask):
+            warnings += task.list_warnings(chain.output(seeded))
         stages = task.stages(chain.output(seeded), models)
         require_stages(stages, task)
         chain = Chain((chain, *stages))
     if sink is not None:
         chain = Chain((chain, *sink.stages(chain.output(seeded))))
-    return Pipeline(source, spec, chain)
+    return Pipeline(source, spec, chain, tuple(warnings))
 
 
 def open_source(
     source: SourceFile, tasks: Sequence[Task], threads: int | None = None
 ) -> AbstractContextManager[Source]:
     """Open a source with the second inputs of the tasks joined to its frames. Raises UserError."""
+    source, tasks = _choose(source, tasks)
     joins = [join for task in tasks if isinstance(task, JoiningTask) for join in task.joins()]
     return open_joined(source.open(threads), joins, threads)
 

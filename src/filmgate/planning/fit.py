@@ -21,6 +21,7 @@ from filmgate.planning.costs import (
     predict_seconds,
 )
 from filmgate.planning.encoder_memory import iter_cheaper_presets
+from filmgate.planning.generation import find_generation
 from filmgate.planning.limits import Budget, Limits
 from filmgate.planning.measure import measure_costs
 from filmgate.planning.optimizer import Choice, choose_plan, find_smallest_plan
@@ -88,6 +89,7 @@ def fit(
             "cannot measure a pipe: planning decodes the first frames, and a pipe can only be read "
             "once. Pass a file, or omit --ram and --vram."
         )
+    refuse_generation(job)
     limits = limits or Limits()
     plan = replace(Plan(return_freed_memory=True, guard=limits.guard), **limits.thread_fields)
     with open_source(job.source, job.tasks, plan.decode_threads) as video:
@@ -116,12 +118,23 @@ def fit(
     raise _explain_refusal(job, result, costs, budget, limits, fixed)
 
 
+def refuse_generation(job: Job) -> None:
+    """Raise Unsupported for a job that generates: it cannot be measured on some frames."""
+    if find_generation(job) is not None:
+        raise Unsupported(
+            "cannot measure a job that generates: some frames take as long as all of them. "
+            "filmgate plan generate predicts from shapes"
+        )
+
+
 def plan_within(job: Job, limits: Limits, models: ModelCache | None = None) -> Plan | None:
     """Return the plan that keeps the budget in `limits`, None if they have none.
 
     Limits other than a budget need no measuring: the run applies them to its default plan, and
     nothing is opened here. Raises UserError.
     """
+    if find_generation(job) is not None:  # it keeps the budget by itself, without measuring
+        return None
     return fit(job, limits, models=models).plan if limits.needs_measuring else None
 
 

@@ -93,6 +93,16 @@ class Limits:
         return bool(self.ram or self.vram)
 
     @property
+    def device_bytes(self) -> int | None:
+        """The bytes that the user allows on the device; None: what is free."""
+        return parse_bytes(self.vram) if self.vram else None
+
+    @property
+    def host_bytes(self) -> int | None:
+        """The bytes of RAM that the user allows; None: what is free."""
+        return parse_bytes(self.ram) if self.ram else None
+
+    @property
     def budget(self) -> Budget:
         """The budget in bytes, what is not given taken from the machine. Raises BadSetting."""
         free = Budget.of_machine()

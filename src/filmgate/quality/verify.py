@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.job import Task
+from filmgate.core.join import replaces_audio
 from filmgate.errors import BadSetting
 from filmgate.media.audio.sync import find_first_packet, find_packet
 from filmgate.media.images.image_reader import ImageReader
@@ -122,7 +123,7 @@ def check(out: Path, against: Path, parts: tuple[Path, ...] = ()) -> CheckReport
     in `out` also the number of frames and each time, within half a tick of the container.
     """
     job, note = _read_provenance(probe(out, header=True))
-    tasks = job.tasks if job else None
+    tasks, spoken = (job.tasks, replaces_audio(job.tasks)) if job else (None, False)
     pair = ResultPair.of(out, against, job, parts)
     kinds = (set[str](), set[str]())  # of side data, in the source and in the result
     findings = list(_check_times(pair, tasks, *kinds))
@@ -134,7 +135,7 @@ def check(out: Path, against: Path, parts: tuple[Path, ...] = ()) -> CheckReport
                 _check_chapters(pair, pair.source, scale),
             ]
         findings += [
-            *_check_streams(pair, pair.source, pair.source_track, scale),
+            *_check_streams(pair, pair.source, pair.source_track, scale, spoken),
             _check_metadata(pair, pair.source),
         ]
     findings += [_check_image(pair), *_check_side_data(pair, *kinds)]
@@ -148,7 +149,7 @@ def _read_provenance(out: MediaInfo) -> tuple[Provenance | None, str]:
     if tag is None:
         return None, "the result has no Filmgate tag, so frame times are not checked"
     try:
-        return read_tag(tag), ""
+        return read_tag(tag, out.path), ""
     except BadSetting as error:
         return None, f"frame times are not checked: {error}"
 
@@ -239,16 +240,16 @@ def _check_sync(pair: ResultPair, source: MediaInfo, scale: Fraction) -> Iterato
 
 
 def _check_streams(
-    pair: ResultPair, source: MediaInfo, track: StreamInfo, scale: Fraction | None
+    pair: ResultPair, source: MediaInfo, track: StreamInfo, scale: Fraction | None, spoken: bool
 ) -> Iterator[Finding]:
     """Compare kinds, codecs, languages, titles and dispositions of all tracks but data.
 
     With a time scale, audio has another codec. With None, only the video and tracks without times
-    are expected.
+    are expected. `spoken`: a task put in the audio.
     """
     kinds = ("video", "audio", "subtitle") if scale == 1 else ("audio", "subtitle") if scale else ()
     old = [t for t in _list_tracks(source) if t == track or _has_no_times(t) or t.kind in kinds]
-    new = _list_tracks(pair.out)
+    new = [t for t in _list_tracks(pair.out) if t.kind != "audio" or not spoken]
     # audio in another codec was encoded again, stretched or because the container could not hold it
     encoded = [t for both in zip(new, old, strict=False) if _is_encoded(*both) for t in both]
     found, wanted = (
@@ -381,9 +382,8 @@ def _has_no_times(track: StreamInfo) -> bool:
 
 
 def _clear_default(track: StreamInfo) -> StreamInfo:
-    return replace(
-        track, dispositions=tuple(trait for trait in track.dispositions if trait != "default")
-    )
+    traits = tuple(trait for trait in track.dispositions if trait != "default")
+    return replace(track, dispositions=traits)
 
 
 def _describe_tags(track: StreamInfo) -> str:

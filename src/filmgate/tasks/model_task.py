@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from filmgate.core.job import SourceFile
 from filmgate.core.model_cache import ModelCache
 from filmgate.device.placement import Placement, check_device, choose_device
 from filmgate.errors import BadSetting, BadWeights
@@ -151,6 +152,10 @@ class ModelTask(ABC):
             family = find_family(name)
             if family.weights and not family.weight_files:
                 list(find_weight_files(name, options))
+
+    def check_job_weights(self, source: SourceFile) -> None:
+        """Raise BadWeights if a file of weights is missing, for a job with this source."""
+        self.check_weights()
 
     def place(self, models: ModelCache | None) -> Placement:
         """Return where the models run, with the networks loaded so far. Raises BadSetting."""

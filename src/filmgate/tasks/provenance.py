@@ -3,8 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from filmgate.core.job import Job, Task
+from filmgate.core.job import Job, RecoverableTask, Task
 from filmgate.errors import BadSetting
 from filmgate.installation import read_version
 from filmgate.tasks.job_config import task_from, task_to
@@ -34,13 +35,25 @@ def write_tag(job: Job) -> str:
     return json.dumps(form)
 
 
-def read_tag(tag: str) -> Provenance:
-    """Return the contents of a tag. Raises BadSetting."""
+def read_tag(tag: str, result: Path | None = None) -> Provenance:
+    """Return the contents of a tag, its tasks with the inputs that `result` holds.
+
+    Raises BadSetting.
+    """
     try:
         form = json.loads(tag)
-        tasks = tuple(task_from(task) for task in form["tasks"])
+        tasks = tuple(_read_task(task, result) for task in form["tasks"])
         return Provenance(tasks, dict(form["input"]), dict(form["output"]))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadSetting(
             f"{tag[:80]!r} is not a tag of Filmgate: {error!r}; pass a file that Filmgate wrote"
         ) from error
+
+
+def _read_task(form: Mapping[str, object], result: Path | None) -> Task:
+    """Return a task; further inputs are left out, since their paths are not in a tag."""
+    own = {name: value for name, value in form.items() if not isinstance(value, Mapping)}
+    task = task_from(own)
+    if result is not None and isinstance(task, RecoverableTask):
+        return task.recover_inputs(result)
+    return task

@@ -19,9 +19,15 @@ from filmgate.media.codecs import suggest_codec
 from filmgate.media.options import RENAMED_SETTINGS
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
+# What to pass, by the first word of the type of an error of pydantic.
+_WANTED = MappingProxyType(
+    {"bool": "pass true or false", "float": "pass a number", "fraction": "pass a number such as 2, "
+     "2.5 or 30000/1001", "int": "pass an integer", "string": "pass a text"}
+)  # fmt: skip
 # Metadata of a field whose own fields are listed with the others, their names after "prefix".
 FLAT = MappingProxyType({"flat": True, "prefix": ""})
 _CLOCK = re.compile(r"(\d+:)?\d+:\d+(\.\d*)?")
@@ -38,7 +44,7 @@ def fill(cls: type[T], form: Mapping[str, object], what: str) -> T:
     times from "1:02:03.5" too. A field whose name is a keyword of Python ends with "_". Raises
     BadSetting.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     names = {name.rstrip("_"): name for name in field_names(cls)}
     check_names(form, list(names), what)
@@ -48,14 +54,29 @@ def fill(cls: type[T], form: Mapping[str, object], what: str) -> T:
         if isinstance(values[name], str | Path):
             values[name] = {"path": values[name]}
     try:
-        return TypeAdapter(cls).validate_python(values)
+        filled: T = _make_adapter(cls).validate_python(values)  # type: ignore[arg-type]  # a class is hashable
     except ValidationError as error:
         raise BadSetting(f"{what}: {_describe_errors(error.errors())}") from error
+    return filled
 
 
-def find_inputs(cls: type[Any]) -> set[str]:
+@cache
+def _make_adapter(cls: type[Any]) -> TypeAdapter[Any]:
+    """Return what fills a class; making it takes milliseconds, and a server fills many."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def find_inputs(cls: type[Any]) -> frozenset[str]:
     """Return the names of the fields that are inputs of their own: definitions with a path."""
-    return {name for name, hint in get_type_hints(cls).items() if list_input_kinds(hint)}
+    return _find_inputs(cls)  # type: ignore[arg-type]  # as above
+
+
+@cache
+def _find_inputs(cls: type[Any]) -> frozenset[str]:
+    hints = get_type_hints(cls)
+    return frozenset(name for name, hint in hints.items() if list_input_kinds(hint))
 
 
 def list_input_kinds(hint: Any) -> list[type[Any]]:
@@ -214,5 +235,8 @@ def _describe_errors(errors: list[ErrorDetails]) -> str:
     if choices := [e["ctx"]["expected"] for e in errors if e["type"] == "literal_error"]:
         names = re.findall(r"'([^']*)'", choices[0])
         return f"{name} is {shorten(first['input'])}: {explain_choice(name, first['input'], names)}"
-    reasons = " or ".join(dict.fromkeys(e["msg"] for e in errors if e["loc"][:1] == (name,)))
-    return f"{name} is {shorten(first['input'])}: {reasons or first['msg']}"
+    of_field = [error for error in errors if error["loc"][:1] == (name,)] or [first]
+    wanted = [_WANTED.get(error["type"].partition("_")[0], error["msg"]) for error in of_field]
+    if _WANTED["fraction"] in wanted:  # an integer is one too
+        wanted = [what for what in wanted if what != _WANTED["int"]]
+    return f"{name} is {shorten(first['input'])}: {' or '.join(dict.fromkeys(wanted))}"

@@ -123,13 +123,24 @@ Sizes = Mapping[str, tuple[int, str | None]]  # size in bytes and sha256, by pat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsRepository(Published):
-    """A published folder, stored as its family's folder; the hub lists its files.
+    """A published folder, stored as its family's folder, or as `folder` in that; the hub lists it.
 
     `wanted` are patterns of paths, and each must match something; of "one|other" the first that
-    matches is taken, and "one|" need not match. Only SAFE_SUFFIXES are taken.
+    matches is taken, and "one|" need not match. Only names that end in one of `suffixes` are taken:
+    a family that adds .pth or .bin opens them without running code in them. `predicted_bytes`: how
+    large it is about, 0 if that is unknown; the hub knows.
     """
 
     wanted: tuple[str, ...]
+    folder: str = ""
+    suffixes: tuple[str, ...] = SAFE_SUFFIXES
+    predicted_bytes: int = 0
+
+    @property
+    def description(self) -> str:
+        """Name, hub, predicted size and licence, for messages."""
+        size = f", about {format_bytes(self.predicted_bytes)} (predicted)"
+        return f"{self.name} ({self.hub}{size if self.predicted_bytes else ''}, {self.licence})"
 
     def select_files(self, commit: str, listing: Sizes) -> tuple[Weights, ...]:
         """Return the wanted files of those listed at a commit.
@@ -141,7 +152,7 @@ class WeightsRepository(Published):
             if path.startswith("/") or "\\" in path or ".." in path.split("/"):
                 raise BadWeights(f"{at} lists {path!r}, which leads out of its folder: nothing is "
                                  "fetched")  # fmt: skip
-        safe, selected = [path for path in listing if path.endswith(SAFE_SUFFIXES)], list[str]()
+        safe, selected = [path for path in listing if path.endswith(self.suffixes)], list[str]()
         for entry in self.wanted:
             patterns = entry.split("|")
             paths = ([path for path in safe if fnmatchcase(path, pattern)] for pattern in patterns)
@@ -160,7 +171,8 @@ class WeightsRepository(Published):
     def _describe(self, commit: str, path: str, size_bytes: int, sha256: str | None) -> Weights:
         # no terms: those of the folder are accepted for all its files
         return Weights(
-            name=self.name, family=self.family, file=path, size_bytes=size_bytes, sha256=sha256,
+            name=self.name, family=self.family, size_bytes=size_bytes, sha256=sha256,
+            file=f"{self.folder}/{path}" if self.folder else path,
             licence=self.licence, commercial=self.commercial, proven=self.proven,
             hub=self.hub, path=path, revision=commit,
         )  # fmt: skip

@@ -101,7 +101,7 @@ def _fetch_listing(
         on_progress("asking the hub for its files", 0, 0)
         commit, listing = _ask_hub(folder, on_progress, wait)
         files = folder.select_files(commit, listing)
-        sizes = {file.file: (file.size_bytes, file.sha256) for file in files}
+        sizes = {file.path: (file.size_bytes, file.sha256) for file in files}
         note = {"of": _identify(folder), "commit": commit, "files": sizes}
         store.write_note(path, json.dumps(note, indent=1) + "\n")
     return files

@@ -15,7 +15,7 @@ from filmgate.storage.fingerprint import (
     ignore_progress,
     remember_sha256,
 )
-from filmgate.weights.definitions import Published, Weights
+from filmgate.weights.definitions import Published, Weights, WeightsRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,9 @@ class WeightsStore:
         return self.path / weights.family / weights.file
 
     def get_folder(self, published: Published) -> Path:
-        """Return the folder of its family."""
-        return self.path / published.family
+        """Return the folder of its family, or its own one in that."""
+        own = published.folder if isinstance(published, WeightsRepository) else ""
+        return self.path / published.family / own
 
     def find(self, weights: Weights, place: Path | None = None) -> Path:
         """Return the file: in this folder, in the folder `place`, or `place` itself.

@@ -33,7 +33,7 @@ def test_missing_weights_name_the_command_that_downloads_them(
     with pytest.raises(BadSetting, match="steps is 0: pass 1 to 1000"):
         build_upscaler("diffvsr", test_samples.SPEC, 4, DiffVsrOptions(steps=0))
     monkeypatch.setattr(diffvsr, "find_spec", lambda name: None)
-    with pytest.raises(BadSetting, match=r"Run pip install .*\[diffusion\]'"):
+    with pytest.raises(BadSetting, match=r"Run pip install .*\[diffusion\]['\"]"):
         build_upscaler("diffvsr", test_samples.SPEC, 4)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -51,10 +50,9 @@ JOB_COMMANDS = ("convert", "run", "resume")  # run a job, as every task does
 
 def list_commands() -> dict[str, str]:
     """Return every command with its summary, the tasks first."""
-    from filmgate.tasks.registry import load_tasks
+    from filmgate.tasks.registry import list_summaries
 
-    tasks = {name: str(task.__doc__).partition("\n\n")[0] for name, task in load_tasks().items()}
-    return {**tasks, **SUMMARIES}
+    return {**list_summaries(), **SUMMARIES}
 
 
 def find_command(name: str, workers: Workers | None = None) -> Callable[[Sequence[str]], App]:
@@ -66,12 +64,14 @@ def find_command(name: str, workers: Workers | None = None) -> Callable[[Sequenc
         place = f"service.{name}" if name in SERVICE_COMMANDS else name
         builder: Callable[..., App] = import_module(f"{__name__}.{place}").build_app
         return partial(builder, workers=workers) if name in JOB_COMMANDS else builder
-    from filmgate.tasks.registry import load_tasks
+    from filmgate.tasks.registry import list_summaries
 
-    if name in load_tasks():
+    if name in list_summaries():
         from filmgate.cli.commands import task
 
         return partial(task.build_app, name, workers=workers)
+    from difflib import get_close_matches
+
     close = get_close_matches(name[:100], list_commands(), 1)
     hint = f'did you mean "{close[0]}"?' if close else "filmgate --help lists the commands"
     if name.startswith("-") or Path(name).suffix:

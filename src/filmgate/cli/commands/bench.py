@@ -29,7 +29,7 @@ def run(request: Request) -> Exit:
     from filmgate.cli.views.trial_view import draw_trial
 
     paths = request.paths
-    if len(paths) == 1 and request.out is None:
+    if len(paths) == 1 and request.out is None and not request.generates:
         paths = (paths[0], Path("bench.mp4"))
     jobs = replace(request, paths=paths).build_jobs()
     for name, job in jobs.items():

@@ -31,6 +31,12 @@ Threshold = Annotated[
 Combs = Annotated[
     bool, Parameter(help="Count frames that show two fields of different times (combs).")
 ]
+Person = Annotated[
+    bool,
+    Parameter(
+        help="Measure a result of lipsync or animate: repetition, its ending, edges, smoothness."
+    ),
+]
 Report = Annotated[
     Path | None, Parameter(help="File of the page about seams; its plot is saved next to it.")
 ]
@@ -44,19 +50,24 @@ def build_app(words: Sequence[str]) -> App:
 
 def run(
     out: Out, /, *, against: Against = (), seams: Seams = False, combs: Combs = False,
-    period: Periods = (), threshold: Threshold = None, report: Report = None, json: Json = False,
+    person: Person = False, period: Periods = (), threshold: Threshold = None,
+    report: Report = None, json: Json = False,
 ) -> Exit:  # fmt: skip
     """Check a result: times, audio sync, streams, tags, seams, combs.
 
     Exit code 1 if something is wrong.
     """
-    if not against and not seams and not combs:
+    if not against and not seams and not combs and not person:
         raise BadSetting(f"nothing to check about {out}: pass --against VIDEO, --seams or --combs")
     if not seams and (period or threshold is not None or report):
         raise BadSetting("--period, --threshold and --report need --seams: pass it too")
     if threshold is not None and not 0 < threshold < 1e9:
         raise BadSetting(f"threshold is {threshold}: pass more than 0, such as 12")
+    if person and not against:
+        raise BadSetting("--person compares with a video: pass --against, too: the source of "
+                         "lipsync, or the driving video of animate")  # fmt: skip
     import json as json_
+    from dataclasses import replace
 
     from filmgate.cli.views import reports
     from filmgate.quality.combs import count_combs
@@ -71,6 +82,11 @@ def run(
     if seams:
         check_report(page)
     checked = check(out, against[0], against[1:]) if against else None
+    if checked and person:
+        from filmgate.quality.person_check import check_person
+
+        more = check_person(out, against[0], against[1:])
+        checked = replace(checked, findings=(*checked.findings, *more))
     limit = SINGLE_THRESHOLD if threshold is None else threshold
     found = check_seams(out, page, period, limit) if seams else None
     counted = count_combs(out) if combs else None

@@ -22,7 +22,8 @@ from filmgate.units import GIB
 
 _EXTRAS = (
     ("image", ("spandrel",), "upscale --model image"),
-    ("diffusion", ("diffusers", "transformers"), "upscale --model diffvsr"),
+    ("diffusion", ("diffusers", "ftfy", "transformers"), "generate, upscale --model diffvsr"),
+    ("gguf", ("gguf",), "generate with weights in GGUF files"),
     (
         "detection",
         ("torchvision", "transformers"),
@@ -32,6 +33,7 @@ _EXTRAS = (
     ("people", ("ai_edge_litert",), "people and faces"),
     ("client", ("httpx2",), "filmgate submit, watch, get and cancel"),
     ("serve", ("fastapi", "prometheus_client", "structlog", "uvicorn"), "filmgate serve"),
+    ("telemetry", ("opentelemetry.sdk", "opentelemetry.exporter.otlp"), "filmgate serve --traces"),
 )
 Json = Annotated[bool, Parameter(help="Print JSON on standard output.")]
 
@@ -148,10 +150,17 @@ def _check_cv2() -> Iterator[Item]:
                "opencv-contrib-python-headless")  # fmt: skip
 
 
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package that it would be in
+        return False
+
+
 def _check_optional() -> Iterator[Item]:
     """Check extras, metrics and weights: each is needed by some models or commands only."""
     for extra, libraries, what in _EXTRAS:
-        missing = [name for name in libraries if find_spec(name) is None]
+        missing = [name for name in libraries if not _is_installed(name)]
         found = f"{' and '.join(missing or libraries)} {'missing' if missing else 'installed'}"
         yield Item(extra, not missing, f"{found}, for {what}",
                    advise_install(extra) if missing else "", needed=False)  # fmt: skip

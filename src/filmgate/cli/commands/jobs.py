@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from filmgate.errors import BadSetting, Exit
+from filmgate.installation import quote_argument
 
 if TYPE_CHECKING:
     from filmgate.jobs.run_directory import RunDirectory
@@ -111,7 +111,7 @@ def _show_runs(runs: Sequence[RunStatus]) -> None:
     console = Console(highlight=False)
     console.print(table)
     for run in runs:
-        place = _strip_controls(shlex.quote(str(run.place)))
+        place = _strip_controls(quote_argument(str(run.place)))
         line = f"to resume: filmgate resume {place}"
         if run.damage:
             line = f"damaged: run the same command with --restart, or filmgate jobs clean {place}"

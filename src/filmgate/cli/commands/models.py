@@ -207,7 +207,6 @@ def _print_table(others: Sequence[Family], rows: Sequence[Row], store: WeightsSt
     from rich.console import Console
 
     from filmgate.cli.views.tables import build_table
-    from filmgate.units import format_bytes
 
     table = build_table("family", "weights", ">size", "licence", "commercial", "terms", "file", "",
                         fold=True)  # fmt: skip
@@ -223,7 +222,7 @@ def _print_table(others: Sequence[Family], rows: Sequence[Row], store: WeightsSt
         table.add_row(
             row["family"],
             row["weights"],
-            format_bytes(row["size_bytes"]) if row["size_bytes"] else "",
+            _describe_size(row),
             row["licence"],
             {True: "yes", False: "no", None: "depends"}[row["commercial"]],
             _describe_terms(row),
@@ -239,6 +238,16 @@ def _print_table(others: Sequence[Family], rows: Sequence[Row], store: WeightsSt
         if family.by_hand:
             line = f"by hand, {family.name}: {family.by_hand.how}"
             console.print(line, soft_wrap=True, markup=False)
+
+
+def _describe_size(row: Row) -> str:
+    """Return the size, or what is predicted before the hub lists the files."""
+    from filmgate.units import format_bytes
+
+    if row["size_bytes"]:
+        return format_bytes(row["size_bytes"])
+    predicted = row.get("predicted_bytes")
+    return f"{format_bytes(predicted)} predicted" if predicted else ""
 
 
 def _describe_terms(row: Row) -> str:
@@ -316,4 +325,6 @@ def _find_folder_state(store: WeightsStore, folder: WeightsRepository) -> Row:
 def _list_readable(home: Path) -> Iterator[Path]:
     from filmgate.weights.definitions import SAFE_SUFFIXES
 
-    return (path for path in home.glob("*/*") if path.suffix in SAFE_SUFFIXES)
+    paths = (*home.glob("*"), *home.glob("*/*"))
+    return (path for path in paths if path.suffix in SAFE_SUFFIXES and path.is_file()
+            and not path.name.endswith(".listed.json"))  # fmt: skip

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import App
 
 from filmgate.cli.commands.convert import HELP as CONVERT
 from filmgate.cli.request import Request
-from filmgate.cli.task_flags import SHARED, build_task_command
+from filmgate.cli.task_flags import SHARED, TaskFlags, build_task_command
 from filmgate.errors import BadWeights, Exit
 from filmgate.tasks.registry import load_tasks
 
@@ -33,7 +34,9 @@ def build_group(name: str, help: str, run: Callable[[Request], Exit], words: Seq
         text = str(task.__doc__) if task else CONVERT
         owners = [owner for owner in SHARED if "sample" not in owner.names]
         usage = f"Usage: filmgate {name} {task_name} IN [OUT] [OPTIONS]\n"
-        command = build_task_command(task, text, run, words, owners)
+        generates = TaskFlags(task).generates
+        result = Path("generated.mp4") if generates else None
+        command = build_task_command(task, text, run, words, owners, result)
         app.command(command, name=task_name, usage=usage)
     return app
 
@@ -49,12 +52,14 @@ def run(request: Request) -> Exit:
     from filmgate.planning.fit import fit
 
     paths = request.paths
-    if len(paths) == 1 and request.out is None:
+    if len(paths) == 1 and request.out is None and not request.generates:
         paths = (paths[0], paths[0].with_name(f"{paths[0].stem}.result.mp4"))
     jobs = replace(request, paths=paths).build_jobs()
     for name, job in jobs.items():
         if len(jobs) > 1 and not request.display.json:
             print(name)
+        if _plan_generation(job, request):
+            continue
         if device_memory.is_for_other_machine(job, request.limits) and _print_prediction(
             job, request, "this machine has no GPU"
         ):
@@ -67,6 +72,31 @@ def run(request: Request) -> Exit:
             continue
         print_plan(fitted, request.display.json, predict_disk_use(fitted))
     return Exit.DONE
+
+
+def _plan_generation(job: Job, request: Request) -> bool:
+    """Print the plan of a job that generates; return whether it does."""
+    from filmgate.planning.generation import find_generation, plan_generation
+
+    task, plan = find_generation(job), plan_generation(job, request.limits)
+    if task is None or plan is None:
+        return False
+    from rich.console import Console
+
+    from filmgate.cli.views import generation_view
+
+    missing = ""
+    try:
+        list(task.find_weight_files())
+    except BadWeights as error:
+        missing = str(error)
+    if request.display.json:
+        import json
+
+        print(json.dumps(generation_view.to_json(plan, missing)))
+    else:
+        Console(highlight=False).print(generation_view.draw(plan, missing))
+    return True
 
 
 def _print_prediction(job: Job, request: Request, reason: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from filmgate.cli.task_flags import build_task_command
+from filmgate.cli.task_flags import TaskFlags, build_task_command
 from filmgate.tasks.registry import load_tasks
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ def build_app(name: str, words: Sequence[str], workers: Workers | None = None) -
     run = partial(run_request, workers=workers)
     command = build_task_command(task, str(task.__doc__), run, words)
     inputs: tuple[str, ...] = getattr(task, "inputs", ("in",))
+    generates = TaskFlags(task).generates
     paths = " ".join([*(one.upper() for one in inputs), "OUT"])
-    several = ", or IN ... -o DIR [OPTIONS]" if len(inputs) == 1 else ""
+    several = ", or IN ... -o DIR [OPTIONS]" if len(inputs) == 1 and not generates else ""
     usage = f"Usage: filmgate {name} {paths} [OPTIONS]{several}\n"
     return App(name=name, usage=usage, default_command=command)

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from filmgate.backends.trace import explain_bottleneck
 from filmgate.cli.views.batch import Batch
-from filmgate.core.events import Died, Done, Event, Progress, Replanned, Started, Warned
+from filmgate.cli.views.preparation_view import PreparationView, draw_preview
+from filmgate.core.events import Died, Done, Event, Prepared, Progress, Replanned, Started, Warned
 from filmgate.media.images.numbering import compile_number_pattern
 from filmgate.units import format_duration
 
@@ -34,6 +35,7 @@ class ProgressView:
         self._read = 0  # frames that an earlier run has done
         self._recent: deque[Progress] = deque()
         self._shown_s = -PLAIN_S
+        self._preparation = PreparationView()
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     @classmethod
@@ -64,6 +66,8 @@ class ProgressView:
                 f"{event.why}",
                 markup=False,
             )
+        elif isinstance(event, Prepared) and not self._quiet:
+            self._show_preparation(event)
         elif isinstance(event, Progress) and not self._quiet:
             self._show_progress(event)
         elif isinstance(event, Died) and not event.final:
@@ -75,6 +79,15 @@ class ProgressView:
                 self._batch.last = event
             elif isinstance(event, Done) and not self._quiet:
                 self._console.print(draw_summary(event, self._path))
+
+    def _show_preparation(self, event: Prepared) -> None:
+        text = Text(self._preparation.describe(event), no_wrap=True, overflow="ellipsis")
+        if self._live.is_started:
+            shown = [draw_preview(event.preview, self._console.width)] if event.preview else []
+            self._live.update(Group(*shown, text), refresh=True)
+        elif event.seconds - self._shown_s >= PLAIN_S or event.done == event.total:
+            self._shown_s = event.seconds
+            self._console.print(text, soft_wrap=True)
 
     def _show_progress(self, event: Progress) -> None:
         self._recent.append(event)

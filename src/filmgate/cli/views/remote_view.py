@@ -24,6 +24,7 @@ PLAIN_S = 10.0  # between two lines where nothing can be redrawn
 # What happened, in words; other kinds of events are not worth a line.
 _WORDS = {
     "queued": "waits for its turn",
+    "planned": "predicted what it takes",
     "leased": "given to a worker",
     "requeued": "interrupted: another worker continues",
     "cancel_requested": "asked to stop",

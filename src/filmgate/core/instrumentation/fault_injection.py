@@ -21,6 +21,8 @@ KINDS = ("raise", "memory", "exit", "kill", "crash", "hang")
 # Every point in the source, in the order in which a frame passes them.
 POINTS = (
     "decode.chunk",  # a chunk of the source has been decoded
+    "prepare.move",  # a stage is about to make a move before its first frame
+    "prepare.before_save",  # it has made one, whose state is not stored yet
     "compute.step",  # a chunk is about to go through the chain
     "encode.before_write",  # frames are about to go to the sink
     "encode.before_commit",  # everything is written, the snapshot is not

@@ -100,6 +100,10 @@ class CachedStage(StageWrapper):
     def finish(self, state: CacheState) -> tuple[CacheState | None, list[Frame]]:
         return self._run_call(state, (), store_state=False)
 
+    @property
+    def prepares(self) -> bool:
+        return False  # its results may be stored; a `step` without does that work
+
     def _run_call(
         self, state: CacheState, call: Call, store_state: bool
     ) -> tuple[CacheState | None, list[Frame]]:

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from filmgate.core.frame import Frame, Position, StreamSpec
-from filmgate.core.stage import AnyStage, StageWrapper
+from filmgate.core.stage import AnyStage, Preparation, StageWrapper, prepare_stage
 from filmgate.core.values import count_nonfinite
 from filmgate.core.wrappers.luma_grid import (
     LumaGrid,
@@ -63,6 +63,13 @@ class CheckedStage(StageWrapper):
         self._check_finite(outputs)
         checked = self._check(replace(state, state=after), (), outputs, ended=True)
         return (None if after is None else checked), outputs
+
+    def prepare(self, state: CheckState) -> Preparation | None:
+        made = prepare_stage(self.stage, state.state)
+        if made is None or made.state is state.state:
+            return made and replace(made, state=state)
+        self._check_finite_state(made.state, Fraction(0))
+        return replace(made, state=replace(state, state=made.state))
 
     def _check_finite_state(self, state: Any, time: Fraction) -> None:
         count = count_nonfinite(state) if "finite" in self.checks else 0

@@ -15,7 +15,7 @@ from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.errors import Unsupported
 from filmgate.media.options import LOSSLESS_SUFFIXES
-from filmgate.media.pixels import formats, rgb
+from filmgate.media.pixels import formats
 from filmgate.media.pixels.av_frames import check_planes, make_av_frame
 from filmgate.media.pixels.format_names import get_bit_depth
 from filmgate.media.pixels.planes import Plane
@@ -107,6 +107,8 @@ def build_image_stages(suffix: str, spec: StreamSpec) -> tuple[AnyStage, ...]:
     pixels = f"gray{deep}" if grey and "gray" in stored else f"gbrp{deep}"
     full = replace(spec.colour, range="pc", siting="unknown")
     full = full if pixels.startswith("gray") else replace(full, matrix="gbr")
+    from filmgate.media.pixels import rgb  # imports torch
+
     to_planes = rgb.convert_to_planes(pixels, full)
     return (to_planes,) if spec.pixels == "rgb" else (rgb.convert_to_rgb(), to_planes)
 

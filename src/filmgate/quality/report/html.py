@@ -38,6 +38,6 @@ def write_report(report: Path, html: str, plot: Image.Image) -> tuple[Path, Path
     """
     check_report(report)
     png = report.with_suffix(".png")
-    report.write_text(html, encoding="utf-8")
+    report.write_text(html, encoding="utf-8", newline="\n")  # as check_replaceable reads
     png.write_bytes(encode_png(plot))
     return report, png

@@ -14,20 +14,21 @@ from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame
 from filmgate.core.wrappers.attached import AttachedStage
 from filmgate.errors import BadOutput, BadSetting, Unsupported
-from filmgate.flow.constant_rate import ConstantRate
+from filmgate.flow.constant_rate import ConstantRate, SkipFrames
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.records.box_reader import BoxTable
-from filmgate.models.families.latentsync.alignment import Crop
+from filmgate.models.families.latentsync.alignment import Crop, find_height
 from filmgate.models.families.latentsync.faces import (
     LANDMARKS,
     ChooseFace,
     FollowBox,
     ReadFaces,
     find_in_box,
+    find_in_mesh,
 )
 from filmgate.models.families.latentsync.sampler import Sampler
 from filmgate.models.families.latentsync.speech import SECONDS, Listen, Speech
-from filmgate.models.families.latentsync.stages import FACE, Prepare, SyncLips
+from filmgate.models.families.latentsync.stages import FACE, Prepare, PreparedFace, SyncLips
 from filmgate.testing import SampleVideo, laws, make_sample_video
 from tests.models.families.latentsync import tiny
 
@@ -67,15 +68,17 @@ def make_table(shown: Sequence[int]) -> BoxTable:
 def build(
     shown: Sequence[int] = (*range(27), *range(30, COUNT)),
     sampler: Sampler | None = None,
+    skip: int = 0,
     **own: Any,
 ) -> Chain:
     """Return the stages of the task, with tiny networks."""
     vae = tiny.Average()
-    prepare = Chain((each(ReadFaces(make_table(shown)), name="boxes"), Prepare(vae, CROP)))
+    prepare = Chain((each(ReadFaces(make_table(shown)), name="boxes"), Prepare(vae, CROP, skip)))
     return Chain(
         (
             ConstantRate(F(25), Speech(SAMPLES, 1.0).frames),
             AttachedStage(prepare, attaches=(FACE,), sees=("cut", "source.index")),
+            SkipFrames(skip),
             Listen(tiny.build_whisper(), Speech(SAMPLES, 1.0)),
             SyncLips(sampler or tiny.build_sampler(), vae, CROP, **own),
         )
@@ -88,10 +91,32 @@ def test_cuts_and_sleeps_change_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overlap", [0, 4])
-def test_laws(overlap: int) -> None:
+@pytest.mark.parametrize(("overlap", "skip"), [(0, 0), (4, 0), (4, 7)])
+def test_laws(overlap: int, skip: int) -> None:
     assert Speech(SAMPLES, 1.0).frames == 34
-    laws.check_stage(build(overlap=overlap), make_video(), total=F(34, 25), tries=1)
+    chain = build(overlap=overlap, skip=skip)
+    laws.check_stage(chain, make_video(), total=F(34 - skip, 25), tries=1)
+
+
+def test_frames_before_the_begin_are_followed_and_not_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The place of the nose is smoothed from the first frame on, wherever the result begins."""
+    video, encoded = make_video(24), list[int]()
+    complete = laws.run_chain(Chain(build().stages[:2]), video)
+    encode = tiny.Average.encode
+
+    def count(self: tiny.Average, images: torch.Tensor) -> torch.Tensor:
+        encoded.append(1)
+        return encode(self, images)
+
+    monkeypatch.setattr(tiny.Average, "encode", count)
+    skipped = laws.run_chain(Chain(build(skip=9).stages[:3]), video)
+    assert len(encoded) == 24 - 9
+    assert [frame.index for frame in skipped] == [*range(15)]
+    assert [frame.time for frame in skipped] == [F(n, 25) for n in range(15)]
+    for old, new in zip(complete[9:], skipped, strict=True):
+        assert old.extras[FACE].matrix == new.extras[FACE].matrix  # type: ignore[attr-defined]
 
 
 def test_frames_without_a_face_pass_untouched_and_others_change_in_their_face() -> None:
@@ -217,6 +242,21 @@ def test_the_largest_face_or_the_named_one_is_chosen() -> None:
     assert choose(None) == choose(2)
     assert choose(1) != choose(2)
     assert choose(3) is None
+
+
+def test_a_mouth_that_is_open_wider_than_what_is_generated_is_reported_once() -> None:
+    video, image = make_video(6), make_video(1).frames[0].image
+    stage = SyncLips(tiny.build_sampler(), tiny.Average(), CROP)
+    state, low = stage.start(video.spec, video.frames[0].position), (0.9, 0.95, 0.97, 0.9, 0.96, 0)
+    for frame, chin in zip(video.frames, low, strict=True):
+        face = PreparedFace((1, 0, 0, 0, 1, 0), 1.0, torch.zeros(8, 8, 8), chin)
+        state, _ = stage.step(state, [replace(frame, image=image, extras={FACE: face})])
+    notices = [frame.extras.get("notice") for frame in state.frames]
+    assert [bool(notice) for notice in notices] == [False, True, False, False, True, False]
+    assert str(notices[1]).startswith("the mouth is open wider than what is generated from 0.040 s")
+    points = [(0.0, 0.0)] * 152 + [(31.0, 100.5)] + [(0.0, 0.0)] * 315
+    assert find_in_mesh(points).chin == (30.5, 100)
+    assert find_height((0, 55.5), (1, 0, 0, 0, 1, 0), Crop(128)) == 56 / Crop(128).height
 
 
 def test_images_that_are_no_planes_are_refused() -> None:

@@ -157,6 +157,19 @@ def test_parts_of_many_sizes_give_the_same_images_with_keyframes() -> None:
         laws.assert_same_frames(complete, push(make_stage(), video, sizes), "parts")
 
 
+def test_an_expression_that_is_far_from_all_keyframes_is_reported() -> None:
+    """Without keyframes, frames that would be one are far; the level is back after six windows."""
+    stage = make_stage()
+    stage = replace(stage, animator=replace(stage.animator, keyframes=0))
+    outputs = push(stage, make_video(56), [4])
+    far = {frame.index: str(frame.extras["notice"]) for frame in outputs
+           if "notice" in frame.extras}  # fmt: skip
+    assert min(far) >= 24  # no keyframes are looked for before
+    assert all(index % 4 == 0 for index in far)
+    assert all("wanted 17 at most" in text for text in far.values())
+    assert 1 <= len(far) <= 3  # once each time
+
+
 @pytest.mark.slow
 def test_keyframes_are_found_from_the_tenth_window_on_and_are_three_at_most() -> None:
     stage, video, counts = make_stage(), make_video(80), []

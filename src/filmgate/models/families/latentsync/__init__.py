@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from filmgate.core.frame import StreamSpec
 from filmgate.core.stage import AnyStage
@@ -28,9 +28,13 @@ from filmgate.models.families.latentsync.published import (
 from filmgate.weights.definitions import Weights
 from filmgate.weights.store import WeightsStore
 
+if TYPE_CHECKING:
+    from filmgate.models.families.latentsync.stages import Prepare
+
 _CELL = 64  # sides of faces are multiples: three halvings of the latents, of 8 pixels each
 _OVERLAP = 4  # see bench/lipsync_seams.py
 _MOST_OVERLAP = 12  # of the 16 frames of a clip
+_SETTLING = 25  # frames before the first one, in which the place of the face settles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +114,7 @@ def build_lip_sync(
 ) -> tuple[AnyStage, ...]:
     """See `Family.build_lip_sync`."""
     from filmgate.core.wrappers.model_stage import ModelStage
+    from filmgate.flow.constant_rate import SkipFrames
     from filmgate.models.diffusion import weights_files
     from filmgate.models.families.latentsync import loading, stages
     from filmgate.models.families.latentsync.alignment import Crop
@@ -122,7 +127,10 @@ def build_lip_sync(
     paths = [store.verify(weights, place) for weights, place in options.files]
     crop = Crop(options.chosen_side)
     vae = placement.load(weights_files.open_autoencoder, paths[2], dtype)
-    prepared = _build_prepare(request, options, placement, stages.Prepare(vae, crop))
+    early = max(0, request.skip - _SETTLING) if request.finds_each else 0
+    late = request.skip - early
+    prepare = stages.Prepare(vae, crop, late)
+    prepared = _build_prepare(request, options, placement, prepare)
     if speech is None:
         return (prepared,)
     encoder = placement.load(loading.open_whisper, paths[1], dtype)
@@ -135,11 +143,13 @@ def build_lip_sync(
         sampler, vae, crop, options.chosen_overlap, spec.seed, as_upstream=options.as_upstream
     )
     model = ModelStage(sync, settings="", checks=("finite", "black"), stores=False)
-    return (prepared, Listen(encoder, speech, options.as_upstream), model)
+    before = (SkipFrames(early),) if early else ()
+    after = (SkipFrames(late),) if late else ()
+    return (*before, prepared, *after, Listen(encoder, speech, options.as_upstream), model)
 
 
 def _build_prepare(
-    request: LipSyncRequest, options: LatentSyncOptions, placement: Placement, prepare: AnyStage
+    request: LipSyncRequest, options: LatentSyncOptions, placement: Placement, prepare: Prepare
 ) -> AnyStage:
     """Return the stage that finds and encodes faces; stored results fit any speech."""
     from filmgate.core.chain import Chain
@@ -154,7 +164,8 @@ def _build_prepare(
     dtype = placement.choose_dtype(options.dtype)
     model = ModelStage(
         Chain((*_build_faces(request, placement), prepare)),
-        settings=f"{request.settings} {options.chosen_side} {dtype} on {placement.device}",
+        settings=f"{request.settings} {options.chosen_side} {dtype} on {placement.device}"
+        f"{f' from {prepare.first}' if prepare.first else ''}",
         weights=" ".join(hashes),
         label="faces",
     )

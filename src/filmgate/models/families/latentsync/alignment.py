@@ -19,12 +19,14 @@ _KEPT = 0.2  # of the nose's place in the frame before
 class Landmarks:
     """Three points of a face, in pixels of its image: the centre of each brow, and the nose.
 
-    `left` is at the left of the image. (0, 0) is the centre of the first pixel.
+    `left` is at the left of the image. (0, 0) is the centre of the first pixel. `chin` is not used
+    to align; None if it is not known.
     """
 
     left: Point
     right: Point
     nose: Point
+    chin: Point | None = None
 
     def to_array(self) -> Floats:
         """Return the points as an array (3, 2)."""
@@ -79,6 +81,14 @@ def align(landmarks: Landmarks, bias: tuple[float, ...], crop: Crop) -> tuple[Ma
     moved = wanted - linear @ at + offset
     matrix = np.column_stack([linear, moved]).ravel().tolist()
     return (*matrix,), (float(offset[0]), float(offset[1]))
+
+
+def find_height(point: Point | None, matrix: Matrix, crop: Crop) -> float:
+    """Return how far down a point of the image is in the crop: 1 at its lower edge; 0 for None."""
+    if point is None:
+        return 0.0
+    _, _, _, a, b, c = matrix
+    return (a * point[0] + b * point[1] + c + 0.5) / crop.height
 
 
 def invert(matrix: Matrix) -> Floats:

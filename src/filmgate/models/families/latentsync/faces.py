@@ -25,6 +25,7 @@ Box = tuple[float, float, float, float]  # left, top, width, height, in pixels
 _LEFT_BROW = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55)
 _RIGHT_BROW = (300, 293, 334, 296, 336, 276, 283, 282, 295, 285)
 _NOSE = (195, 4, 98, 327)
+_CHIN = 152
 _MESH_POINTS = 468
 # The same points in a box around a face seen from the front, from hair to chin.
 _IN_BOX = ((0.24, 0.2), (0.76, 0.2), (0.5, 0.48))
@@ -35,9 +36,10 @@ _AROUND = 2  # times the width and height of the box
 def find_in_mesh(points: Sequence[Sequence[float]]) -> Landmarks:
     """Return the landmarks in the points of a face mesh, whose pixel centres are at one half."""
     table = np.array(points, np.float64)[:, :2] - 0.5
-    left, right, nose = (table[list(group)].mean(0).tolist()
-                         for group in (_LEFT_BROW, _RIGHT_BROW, _NOSE))  # fmt: skip
-    return Landmarks((left[0], left[1]), (right[0], right[1]), (nose[0], nose[1]))
+    groups = (_LEFT_BROW, _RIGHT_BROW, _NOSE, (_CHIN,))
+    left, right, nose, chin = (table[list(group)].mean(0).tolist() for group in groups)
+    return Landmarks((left[0], left[1]), (right[0], right[1]), (nose[0], nose[1]),
+                     (chin[0], chin[1]))  # fmt: skip
 
 
 def find_in_box(box: Box) -> Landmarks:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 SIDE = 256
+LOWEST = 242 / SIDE  # how far down a face is generated
 LATENT_CELL = 8  # pixels of a face in one latent, in both directions
 # Rows of the published mask, each with the columns that are generated (both ends included) from
 # that row to the next one listed.

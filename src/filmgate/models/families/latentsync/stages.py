@@ -17,9 +17,20 @@ from filmgate.errors import BadOutput, Unsupported
 from filmgate.media.pixels.planes import Planes
 from filmgate.models.diffusion.autoencoder import Autoencoder
 from filmgate.models.diffusion.noise import draw_noise
-from filmgate.models.families.latentsync.alignment import Crop, Matrix, align
+from filmgate.models.families.latentsync.alignment import (
+    Crop,
+    Landmarks,
+    Matrix,
+    align,
+    find_height,
+)
 from filmgate.models.families.latentsync.faces import LANDMARKS, measure_front
-from filmgate.models.families.latentsync.mask import make_latent_mask, make_mask, make_soft_edges
+from filmgate.models.families.latentsync.mask import (
+    LOWEST,
+    make_latent_mask,
+    make_mask,
+    make_soft_edges,
+)
 from filmgate.models.families.latentsync.pixels import extract_face, paste_face
 from filmgate.models.families.latentsync.sampler import Clip, Sampler
 from filmgate.models.families.latentsync.speech import FPS, TOKENS
@@ -35,12 +46,14 @@ class PreparedFace:
     """What a frame's face is to the network, whatever is said.
 
     `matrix`: from the image to the crop. `weight`: how much it looks to the camera, 0 to 1.
-    `latents` (8, h, w), in host memory: without the part that is generated, then complete.
+    `latents` (8, h, w), in host memory: without the part that is generated, then complete. `chin`:
+    how far down it is in the crop, 0 if that is not known.
     """
 
     matrix: tuple[float, float, float, float, float, float]
     weight: float
     latents: Any
+    chin: float = 0.0
 
 
 def require_planes(spec: StreamSpec) -> StreamSpec:
@@ -62,11 +75,12 @@ class Prepare:
     """Attaches a PreparedFace to frames with landmarks; images are left out.
 
     The state is the smoothed place of the nose. It starts again where a face appears, and at a
-    shot boundary.
+    shot boundary. `first`: frames before this one are followed and not encoded.
     """
 
     vae: Autoencoder = field(compare=False, repr=False)
     crop: Crop
+    first: int = 0
     name: str = "prepare"
 
     def reach(self, spec: StreamSpec) -> Reach:
@@ -90,21 +104,26 @@ class Prepare:
                 continue
             before = () if frame.extras.get("cut") else state
             matrix, state = align(landmarks, before, self.crop)
-            face = self._prepare(frame, matrix, measure_front(landmarks))
+            if frame.index < self.first:
+                outputs.append(replace(frame, image=(), extras={}))
+                continue
+            face = self._prepare(frame, matrix, landmarks)
             outputs.append(replace(frame, image=(), extras={FACE: face}))
         return state, outputs
 
     def finish(self, state: tuple[float, ...]) -> tuple[None, list[Frame]]:
         return None, []
 
-    def _prepare(self, frame: Frame, matrix: Matrix, weight: float) -> PreparedFace:
+    def _prepare(self, frame: Frame, matrix: Matrix, landmarks: Landmarks) -> PreparedFace:
         assert isinstance(frame.image, Planes)
         pixels = torch.from_numpy(extract_face(frame.image, matrix, self.crop)).permute(2, 0, 1)
         face = pixels.float() / 127.5 - 1
         mask = torch.from_numpy(make_mask(self.crop.side).copy())
         with torch.inference_mode():
             latents = self.vae.encode(torch.stack([face * mask, face]))
-        return PreparedFace(matrix, weight, latents.flatten(0, 1).cpu().clone())
+        chin = find_height(landmarks.chin, matrix, self.crop)
+        weight = measure_front(landmarks)
+        return PreparedFace(matrix, weight, latents.flatten(0, 1).cpu().clone(), chin)
 
 
 # --- clips ----------------------------------------------------------------------------------------
@@ -124,13 +143,14 @@ class ClipState:
 
     `frames` are not put out yet; the first of them are the end of the clip before, whose latents
     are `latents`, (K, 4, h, w) or (), and which had the trajectory `path`. `past`: up to 15 frames
-    before them.
+    before them. `wide`: the mouth of the last frame is open wider than what is generated.
     """
 
     frames: tuple[Frame, ...] = ()
     latents: Any = ()
     path: tuple[Any, ...] = ()
     past: tuple[Heard, ...] = ()
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,7 +196,8 @@ class SyncLips:
             if FACE not in frame.extras:
                 outputs.append(frame.with_image(frame.image, keep=_KEPT_EXTRAS))
                 continue
-            state = replace(state, frames=(*state.frames, frame))
+            frame, wide = _report_wide(frame, state.wide)
+            state = replace(state, frames=(*state.frames, frame), wide=wide)
             if len(state.frames) == LENGTH:
                 state, made = self._run_clip(state, self.overlap)
                 outputs += made
@@ -215,7 +236,8 @@ class SyncLips:
         out = len(state.frames) - keep
         emitted = heard[len(before) : len(before) + out]
         past = (*state.past, *emitted)[1 - LENGTH :]
-        after = ClipState(state.frames[out:], latents[out:].clone() if keep else (), path, past)
+        ends = latents[out:].clone() if keep else ()
+        after = ClipState(state.frames[out:], ends, path, past, state.wide)
         return after, self._make_frames(state.frames[:out], latents[:out])
 
     def _make_frames(self, frames: Sequence[Frame], latents: Any) -> list[Frame]:
@@ -251,6 +273,18 @@ class SyncLips:
         mixed = (decoded / 2 + 0.5).clamp_(0, 1) * (1 - keep) + kept * keep
         image = paste_face(frame.image, mixed, face.matrix, self.crop, shown, face.weight)
         return frame.with_image(image, keep=_KEPT_EXTRAS)
+
+
+def _report_wide(frame: Frame, before: bool) -> tuple[Frame, bool]:
+    """Return the frame, with a notice where a mouth opens wider than what is generated."""
+    face: Any = frame.extras[FACE]
+    wide = face.chin > LOWEST
+    if wide and not before:
+        said = (f"the mouth is open wider than what is generated from {float(frame.time):.3f} s "
+                "on: the chin may show twice")  # fmt: skip
+        earlier = str(frame.extras.get("notice", ""))
+        frame = frame.with_extras(notice="; ".join(filter(None, (earlier, said))))
+    return frame, wide
 
 
 def _listen(frame: Frame) -> Heard:

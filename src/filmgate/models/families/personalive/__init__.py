@@ -18,7 +18,11 @@ from filmgate.device.placement import Dtype, Placement
 from filmgate.errors import BadSetting
 from filmgate.media.settings import check_settings
 from filmgate.models.contracts import AnimationRequest, Family, MemoryPrediction
-from filmgate.models.families.personalive.published import BY_HAND, explain_missing, find_files
+from filmgate.models.families.personalive.published import (
+    REPOSITORIES,
+    explain_missing,
+    find_files,
+)
 from filmgate.weights.store import WeightsStore
 
 
@@ -47,10 +51,13 @@ def build_animator(
     """See `Family.build_animator`: a stage of planes to planes."""
     from filmgate.models.families.personalive.loading import open_networks
     from filmgate.models.families.personalive.stage import build_stage
+    from filmgate.weights.repository import verify_folder
 
     if find_spec("transformers") is None:
         raise BadSetting(f"the model personalive needs transformers: {explain_missing()}")
-    files = tuple(list_weight_files(options))
+    files, store = tuple(list_weight_files(options)), WeightsStore.open_default()
+    for repository in REPOSITORIES:
+        verify_folder(repository, store, options.folder / repository.folder)
     dtype = placement.choose_dtype(options.dtype)
     nets = placement.load(open_networks, options.folder, dtype, files=files)
     return build_stage(nets, spec, request)
@@ -80,6 +87,7 @@ FAMILY = Family(
     options=PersonaLiveOptions,
     build_animator=build_animator,
     predict_animation=predict_animation,
-    by_hand=BY_HAND,
+    repositories=REPOSITORIES,
+    needs_all_weights=True,
     weight_files=list_weight_files,
 )

@@ -73,6 +73,11 @@ class Progress:
     poses: tuple[Tensor, ...] = ()
 
 
+def measure_distance(motion: Motion, poses: Sequence[Tensor]) -> float:
+    """Return how far the expression of the first frame is from the nearest one in `poses`."""
+    return min(float(torch.dist(motion.tokens[0], pose)) for pose in poses)
+
+
 @dataclass(frozen=True)
 class Animator:
     """Animates one portrait; holds networks and settings, and never changes.
@@ -138,6 +143,16 @@ class Animator:
         held = progress.last or Motion(self.place(seen.head), seen.motion)
         return replace(progress, first=progress.first or seen.head, last=held)
 
+    def find_far(self, progress: Progress, window: Window) -> float | None:
+        """Return how far a window that left is from the portrait and all keyframes, in expression.
+
+        None if it is near, which is up to the distance from which on a frame is a new keyframe.
+        """
+        if window.number < _FIRST_KEYFRAME - self.denoiser.waiting:
+            return None
+        distance = measure_distance(window.condition, progress.poses)
+        return distance if distance > THRESHOLD else None
+
     def push(self, progress: Progress, motion: Motion) -> tuple[Progress, Window]:
         """Return the state after a window of motion, and the window that leaves, noise removed.
 
@@ -153,7 +168,7 @@ class Animator:
         is_key = (
             number >= _FIRST_KEYFRAME
             and len(progress.keyframes) < min(self.keyframes, MOST_KEYFRAMES)
-            and min(float(torch.dist(leaving.tokens[0], pose)) for pose in poses) > THRESHOLD
+            and measure_distance(leaving, poses) > THRESHOLD
         )
         portrait = self.nets.show(seen.token, (seen.latent, *progress.keyframes))
 

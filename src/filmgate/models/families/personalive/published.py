@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from filmgate.errors import BadWeights
 from filmgate.installation import advise_install
-from filmgate.models.contracts import ByHand
+from filmgate.weights.definitions import SAFE_SUFFIXES, WeightsRepository
 
 HUB = "huaichang/PersonaLive"
 LICENCE = ("Apache-2.0 with \"academic research only\" in its README; sd-image-variations "
@@ -40,12 +40,42 @@ CLIP: Paths = (
     tuple(f"{at}image_encoder/{name}" for at in _VARIATIONS
           for name in ("model.safetensors", "pytorch_model.bin")),
 )  # fmt: skip
-BY_HAND = ByHand(
-    f"--weights FOLDER, with the folders personalive of huaichang/PersonaLive, sd-vae-ft-mse of "
-    f"stabilityai, and sd-image-variations-diffusers of lambdalabs, of which unet/config.json and "
-    f"image_encoder are enough ({SIZE}); all are on huggingface.co",
-    LICENCE,
-)
+_SUFFIXES = (*SAFE_SUFFIXES, ".pth", ".bin")  # opened without running code in them
+# Sizes of the files are what the hub answers: none could be looked at.
+REPOSITORIES = (
+    WeightsRepository(
+        name="personalive-networks",
+        family="personalive",
+        hub=HUB,
+        licence="Apache-2.0, and \"academic research only\" in its README",
+        commercial=False,
+        wanted=tuple("|".join(f"pretrained_weights/personalive/{name}.{end}"
+                              for end in ("safetensors", "pth")) for name in OWN),
+        suffixes=_SUFFIXES,
+    ),
+    WeightsRepository(
+        name="personalive-vae",
+        family="personalive",
+        hub="stabilityai/sd-vae-ft-mse",
+        licence="MIT",
+        commercial=True,
+        wanted=("diffusion_pytorch_model.safetensors|diffusion_pytorch_model.bin",),
+        folder="sd-vae-ft-mse",
+        suffixes=_SUFFIXES,
+    ),
+    WeightsRepository(
+        name="personalive-clip",
+        family="personalive",
+        hub="lambdalabs/sd-image-variations-diffusers",
+        licence="CreativeML OpenRAIL-M",
+        commercial=None,
+        wanted=("unet/config.json", "image_encoder/config.json",
+                "image_encoder/model.safetensors|image_encoder/pytorch_model.bin"),
+        folder="sd-image-variations-diffusers",
+        suffixes=_SUFFIXES,
+    ),
+)  # fmt: skip
+HOW = f"run filmgate models pull personalive ({SIZE}), or pass --weights FOLDER"
 
 
 def find_files(folder: Path) -> Iterator[Path]:
@@ -61,8 +91,8 @@ def find_file(folder: Path, names: Paths) -> Path:
         if (folder / name).is_file():
             return folder / name
     seconds = _TFLOP / _CPU
-    raise BadWeights(f"{folder / names[0][0]} is missing, wanted the weights of PersonaLive: pass "
-                     f"{BY_HAND.how}. Licence: {LICENCE}. A frame takes {_TFLOP} TFLOP "
+    raise BadWeights(f"{folder / names[0][0]} is missing, wanted the weights of PersonaLive: "
+                     f"{HOW}. Licence: {LICENCE}. A frame takes {_TFLOP} TFLOP "
                      f"(predicted): on a processor of {_CPU} TFLOP/s {seconds / 60:.0f} minutes, "
                      f"an hour of video {seconds * 25 / 24:.0f} days")  # fmt: skip
 

@@ -44,7 +44,8 @@ class State:
     """The state: the animation's, the region of the head, and frames that wait, without images.
 
     `motions`: of the frames of the next window. `waiting`: frames whose results are not out yet,
-    those of `motions` included. `lost`: the last frame had no face.
+    those of `motions` included. `lost`: the last frame had no face. `far`: the last window was
+    far from the portrait and all keyframes.
     """
 
     progress: Progress = Progress()
@@ -52,6 +53,7 @@ class State:
     motions: tuple[Motion, ...] = ()
     waiting: tuple[Frame, ...] = ()
     lost: bool = False
+    far: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,20 @@ class PersonaLive:
                       torch.cat([one.tokens for one in state.motions]))  # fmt: skip
         motion = some.repeat_last(self.animator.denoiser.window)
         progress, window = self.animator.push(state.progress, motion)
-        waiting, outputs = state.waiting, list[Frame]()
+        waiting, outputs, far = state.waiting, list[Frame](), False
         if window.number >= 0:  # those before lead from the portrait to the first frame
+            distance = self.animator.find_far(progress, window)
+            far = distance is not None
+            if distance is not None and waiting and not state.far:
+                said = (
+                    f"the expression at {float(waiting[0].time):.3f} s is {distance:.0f} from "
+                    "the portrait's and all keyframes', wanted 17 at most: looks may drift"
+                )
+                waiting = (_add_notice(waiting[0], said), *waiting[1:])
             outputs = [self._show(*pair) for pair in zip(waiting, window.latents, strict=False)]
             waiting = waiting[len(outputs) :]
-        return replace(state, progress=progress, motions=(), waiting=waiting), outputs
+        after = replace(state, progress=progress, motions=(), waiting=waiting, far=far)
+        return after, outputs
 
     def _show(self, frame: Frame, latent: Tensor) -> Frame:
         image = self.animator.nets.decode(latent)
@@ -168,10 +179,14 @@ class PersonaLive:
         waiting = frame.with_image((), keep=KEPT_EXTRAS)
         if not found and not state.lost:
             said = f"no face from {float(frame.time):.3f} s on: the last pose is held"
-            earlier = str(frame.extras.get("notice", ""))
-            waiting = waiting.with_extras(notice="; ".join(filter(None, (earlier, said))))
+            waiting = _add_notice(waiting, said)
         return State(progress, region, (*state.motions, progress.last),
-                     (*state.waiting, waiting), not found)  # fmt: skip
+                     (*state.waiting, waiting), not found, state.far)  # fmt: skip
+
+
+def _add_notice(frame: Frame, said: str) -> Frame:
+    earlier = str(frame.extras.get("notice", ""))
+    return frame.with_extras(notice="; ".join(filter(None, (earlier, said))))
 
 
 def choose_region(size: tuple[int, int], face: Face | None) -> Region:

@@ -1,0 +1,1 @@
+"""Tests of `filmgate.models.families.wan22`."""
