@@ -129,12 +129,12 @@ def test_limit_of_memory_is_named(worker: bool, tmp_path: Path) -> None:
     """`ulimit -v` ended in a traceback of the dynamic linker."""
     (tmp_path / "in.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(99))
     script = ("import resource, sys; from filmgate.cli.main import main;"
-              "resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20));"
+              "resource.setrlimit(resource.RLIMIT_AS, (180 << 20, 180 << 20));"
               "sys.exit(main(sys.argv[1:]))")  # fmt: skip
     words = ["upscale", "in.mp4", "out.mp4", *([] if worker else ["--in-process"])]
     result = subprocess.run([sys.executable, "-c", script, *words], capture_output=True,
                             text=True, check=False, cwd=tmp_path)  # fmt: skip
-    assert "Memory is limited to 0.3 GB of addresses here (ulimit -v)" in result.stderr
+    assert "Memory is limited to 0.2 GB of addresses here (ulimit -v)" in result.stderr
     assert "Traceback" not in result.stderr
     assert result.returncode == Exit.OURS
 
