@@ -37,6 +37,27 @@ class Source(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class SourceWrapper:
+    """A source that forwards everything to another one. Subclasses override what they change."""
+
+    source: Source
+
+    @property
+    def spec(self) -> StreamSpec:
+        """The source's."""
+        return self.source.spec
+
+    @property
+    def metadata(self) -> SourceMetadata:
+        """The source's."""
+        return self.source.metadata
+
+    def read(self, cursor: Cursor | None, size: int) -> Iterator[tuple[list[Frame], Cursor]]:
+        """See `Source.read`."""
+        return self.source.read(cursor, size)
+
+
 class Sink(Protocol):
     """An open destination of frames."""
 

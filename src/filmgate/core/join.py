@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from filmgate.core.frame import Frame, StreamSpec
-from filmgate.core.job import Source, SourceFile
+from filmgate.core.job import Source, SourceFile, SourceWrapper
 from filmgate.core.snapshot import Cursor
 from filmgate.core.source_metadata import SourceMetadata
 
@@ -123,20 +123,11 @@ _BLOCK = 32  # frames that are held to be read backwards
 _LATER = -(1 << 62)  # the pts of cursors after the first pass, which are found by their index
 
 
-@dataclass(frozen=True, slots=True)
-class _ShortSource:
+@dataclass(slots=True)
+class _ShortSource(SourceWrapper):
     """A source up to `end` seconds."""
 
-    source: Source
     end: Fraction
-
-    @property
-    def spec(self) -> StreamSpec:
-        return self.source.spec
-
-    @property
-    def metadata(self) -> SourceMetadata:
-        return self.source.metadata
 
     def read(
         self, cursor: Cursor | None, size: int

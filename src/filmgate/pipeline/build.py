@@ -13,6 +13,7 @@ from filmgate.core.job import (
     SinkFile,
     Source,
     SourceFile,
+    SourceWrapper,
     StreamWarningTask,
     Task,
 )
@@ -20,7 +21,6 @@ from filmgate.core.join import JoiningTask, open_joined
 from filmgate.core.model_cache import ModelCache
 from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Cursor
-from filmgate.core.source_metadata import SourceMetadata
 from filmgate.core.stage import require_stages
 from filmgate.pipeline.wrapping import wrap_stages
 
@@ -108,21 +108,10 @@ def open_source(
 
 
 @dataclass(slots=True)
-class CaptionDropper:
+class CaptionDropper(SourceWrapper):
     """A source without its closed captions, which is reported once: tasks make new frames."""
 
-    source: Source
     reported: bool = False
-
-    @property
-    def spec(self) -> StreamSpec:
-        """The source's."""
-        return self.source.spec
-
-    @property
-    def metadata(self) -> SourceMetadata:
-        """The source's."""
-        return self.source.metadata
 
     def read(
         self, cursor: Cursor | None, size: int

@@ -14,11 +14,13 @@ from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.serialization import dumps, loads
 from filmgate.errors import OutOfMemory
+from filmgate.flow.constant_rate import SkipFrames
 from filmgate.models.families.wan22.preview import draw_preview, fit_colours
 from filmgate.models.families.wan22.published import TI2V_5B
 from filmgate.models.families.wan22.request import OVERLAP, Window, split_windows
 from filmgate.models.families.wan22.sampler import SamplerState
 from filmgate.models.families.wan22.stage import Generator
+from filmgate.testing import laws
 from filmgate.testing.laws import run_chain
 from filmgate.testing.sample_video import SampleVideo
 
@@ -125,6 +127,17 @@ def test_cuts_and_sleep_change_nothing(longest: int) -> None:
     for cuts, sleeps in (([1, 2, 3], ()), ([7, 8, 20], (0, 1, 2, 3)), (range(21), range(21))):
         chain = Chain((make_stage(21, CountingNetworks(), longest),))
         assert read_images(run_chain(chain, video, cuts, sleeps)) == read_images(complete)
+
+
+@pytest.mark.parametrize("longest", [121, 13])
+def test_the_other_laws_hold(longest: int) -> None:
+    stage, video = make_stage(21, CountingNetworks(), longest), make_counter(21)
+    laws.check_retry(stage, video, fits=1, batch=4)
+    laws.check_batch(stage, video, 4)
+    laws.check_time(stage, video)
+    laws.check_chain(stage, SkipFrames(2), SkipFrames(3), video)
+    laws.check_memory(stage, video)
+    laws.check_output(stage, video)
 
 
 def test_an_earlier_step_can_be_repeated_without_another_decode() -> None:
