@@ -4,10 +4,13 @@
 of these are read in batches of 8 and frames between them written, garbage being collected after
 each batch; then all files are read and encoded. "one pass": frames go from the streamed decode to
 the encoder, with the frame before at hand. The mean of two frames replaces the interpolator,
-which costs the same in both. Frames have their real size; the autoencoder is the 5B's in one
-channel, with weights by rule, so only what frames themselves cost is measured: memory above the
-start of the process, seconds of one CPU, and temporary files. "predicted": the decode at
-full size in 16 bits on a GPU, from shapes.
+which costs the same in both. Frames have their real size, weights are by rule. "rows": with the
+5B's autoencoder in one channel, so only what frames themselves cost is measured. "small": with that
+of the tests, whose decode takes 0.7 s of a CPU for each frame in every way; hence few frames.
+Measured are memory above the start of the process, seconds of one CPU, and temporary files.
+"predicted": the decode at full size in 16 bits on a GPU, from shapes. "predicted_placement": GB at
+most of steps and of the decode on GPUs of 8 to 24 GB with 64 GB of RAM, and how many blocks of the
+transformer stay on the GPU.
 """
 
 import argparse
@@ -16,7 +19,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from time import process_time
@@ -31,21 +34,30 @@ from _common import write_result
 from filmgate.core.instrumentation.memory import measure_peak
 from filmgate.models.families.wan22.decode_memory import count_parked, predict_decode
 from filmgate.models.families.wan22.decoder import StreamDecoder, denormalize
-from filmgate.models.families.wan22.published import VARIANTS
+from filmgate.models.families.wan22.placement import predict as predict_placement
+from filmgate.models.families.wan22.published import VARIANTS, Variant
+from filmgate.models.families.wan22.request import split_windows
 
 Image = Any  # an array (H, W, 3) of bytes
+ROOT = Path(__file__).parents[1]
 WIDTH, HEIGHT, BATCH, FPS, LATENTS = 832, 1216, 8, 16, 4
-FRAMES = (25, 81, 161)
+FRAMES, FEW = (25, 81, 161), 25
 LEVELS = {"png level 1": 1, "png level 4": 4}
-WAYS = (*LEVELS, "one pass")
+WAYS = ("files", "one pass")
 SIZES = ((832, 480), (832, 1216), (1280, 704))
+LENGTHS, GPUS, RAM = (25, 81, 121, 161), (8, 12, 16, 24), 64 * 10**9
 CHOICES = ((1, False), (4, True), (8, True))  # bands, and whether caches wait on the CPU
 
 
-def build_vae() -> Any:
-    """Return the autoencoder of the 5B with one channel, in 16 bits."""
+def build_vae(kind: str) -> Any:
+    """Return the autoencoder of the 5B in 16 bits: "rows" with one channel, "small" as in tests."""
     from diffusers import AutoencoderKLWan
 
+    if kind == "small":
+        sys.path.append(str(ROOT))
+        from tests.models import tiny_wan22
+
+        return torch.nn.Module.to(tiny_wan22.build_vae("ti2v-5b"), torch.bfloat16)
     torch.manual_seed(0)
     vae = AutoencoderKLWan(
         base_dim=1, decoder_base_dim=1, dim_mult=[1] * 4, num_res_blocks=0, z_dim=LATENTS,
@@ -91,12 +103,17 @@ def encode(path: Path, images: Iterable[Image], size: tuple[int, int]) -> int:
     return count
 
 
-def run_files(vae: Any, latents: torch.Tensor, folder: Path, level: int) -> tuple[int, int]:
-    """Decode all, write PNG files, double them in batches, encode; return frames and bytes."""
-    settings = [cv2.IMWRITE_PNG_COMPRESSION, level]
+def decode_all(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Return all frames (N, 3, H, W), by the library."""
     with torch.inference_mode():
         video = vae.decode(denormalize(vae, latents), return_dict=False)[0]
-        video = (video[0].transpose(0, 1) * 0.5 + 0.5).clamp(0, 1)
+        frames: torch.Tensor = (video[0].transpose(0, 1) * 0.5 + 0.5).clamp(0, 1)
+        return frames
+
+
+def run_files(video: torch.Tensor, folder: Path, level: int) -> tuple[int, int]:
+    """Write PNG files, double them in batches, encode; return frames and bytes."""
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, level]
     for at, image in enumerate(to_bytes(video)):
         cv2.imwrite(str(folder / f"{2 * at:06d}.png"), image[..., ::-1], settings)
     count = len(video)
@@ -130,19 +147,25 @@ def run_stream(vae: Any, latents: torch.Tensor, folder: Path) -> tuple[int, int]
     return encode(folder / "out.mp4", double(), size), 0
 
 
-def measure(way: str, frames: int, width: int, height: int) -> dict[str, Any]:
-    """Return the figures of one way in this process."""
+def measure(kind: str, way: str, frames: int, width: int, height: int) -> dict[str, dict[str, Any]]:
+    """Return the figures of one way in this process; both levels of files share their decode."""
     torch.set_num_threads(1)
-    vae, latents = build_vae(), make_latents(frames, width, height)
+    vae, latents = build_vae(kind), make_latents(frames, width, height)
     list(StreamDecoder(vae).stream(latents[:, :, :1, :2, :2]))  # libraries are loaded
-    with tempfile.TemporaryDirectory() as folder, measure_peak() as peak:
+    rows, decode_s = {}, 0.0
+    with measure_peak() as peak:
         start = process_time()
-        run = run_stream if way == "one pass" else run_files
-        rest = () if way == "one pass" else (LEVELS[way],)
-        count, size = run(vae, latents, Path(folder), *rest)
-        seconds = process_time() - start
-    return {"frames_out": count, "cpu_seconds": round(seconds, 1), "disk_mb": round(size / 1e6, 1),
-            "memory_mb": round(peak.bytes / 1e6, 1)}  # fmt: skip
+        video = decode_all(vae, latents) if way == "files" else None
+        decode_s = process_time() - start
+        for name in LEVELS if video is not None else ("one pass",):
+            with tempfile.TemporaryDirectory() as place:
+                start, folder = process_time(), Path(place)
+                count, size = (run_stream(vae, latents, folder) if video is None
+                               else run_files(video, folder, LEVELS[name]))  # fmt: skip
+            seconds = decode_s + process_time() - start
+            rows[name] = {"frames_out": count, "cpu_seconds": round(seconds, 1),
+                          "disk_mb": round(size / 1e6, 1)}  # fmt: skip
+    return {name: {**row, "memory_mb": round(peak.bytes / 1e6, 1)} for name, row in rows.items()}
 
 
 def predict() -> dict[str, dict[str, Any]]:
@@ -159,27 +182,60 @@ def predict() -> dict[str, dict[str, Any]]:
     return rows
 
 
+def place() -> dict[str, dict[str, str]]:
+    """Return the predicted peaks on usual GPUs of both models, by size and number of frames."""
+    rows: dict[str, dict[str, str]] = {}
+    for variant in VARIANTS.values():
+        for size in SIZES:
+            for frames in LENGTHS:
+                row = {f"{budget} GB": describe(variant, size, frames, budget) for budget in GPUS}
+                rows[f"{variant.name}, {size[0]}x{size[1]}, {frames} frames"] = row
+    return rows
+
+
+def describe(variant: Variant, size: tuple[int, int], frames: int, budget: int) -> str:
+    """Return the peaks of steps and decode in GB, and how many blocks stay on the GPU."""
+    windows = split_windows(frames, variant.window, variant.temporal)
+    made = predict_placement(
+        variant, size=size, frames=max(one.frames for one in windows), steps=variant.steps,
+        passes=2, budget=budget * 10**9, ram=RAM, device="cuda",
+    )  # fmt: skip
+    steps, decode = (made.parts[part] / 1e9 for part in ("steps", "decode"))
+    layers, kept = variant.transformer["num_layers"], made.placement.resident_blocks
+    blocks = "all" if made.placement.keep == "resident" else f"{kept} of {layers}"
+    return f"{steps:.1f}, {decode:.1f}; {blocks}{', slices' if made.placement.sliced else ''}"
+
+
+def measure_all(kind: str, lengths: Sequence[int], size: Sequence[int]) -> dict[str, Any]:
+    """Return the rows of an autoencoder, each way in a process of its own."""
+    rows: dict[str, Any] = {}
+    for frames in lengths:
+        for way in WAYS:
+            words = ["--row", kind, way, str(frames), "--size", *map(str, size)]
+            done = subprocess.run([sys.executable, __file__, *words], check=True, text=True,
+                                  stdout=subprocess.PIPE)  # fmt: skip
+            for name, row in json.loads(done.stdout.splitlines()[-1]).items():
+                rows[f"{frames} frames, {name}"] = row
+                print(f"{kind}: {frames} frames, {name}: {row}", flush=True)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)  # a way, and frames
+    parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)  # autoencoder, way, frames
     parser.add_argument("--frames", type=int, action="append")
     parser.add_argument("--size", type=int, nargs=2, default=(WIDTH, HEIGHT))
     options = parser.parse_args()
     if options.row:
-        way, frames = options.row
-        print(json.dumps(measure(way, int(frames), *options.size)))
+        kind, way, frames = options.row
+        print(json.dumps(measure(kind, way, int(frames), *options.size)))
         return
-    rows = {}
-    for frames in options.frames or FRAMES:
-        for way in WAYS:
-            words = ["--row", way, str(frames), "--size", *map(str, options.size)]
-            done = subprocess.run([sys.executable, __file__, *words], check=True, text=True,
-                                  stdout=subprocess.PIPE)  # fmt: skip
-            rows[f"{frames} frames, {way}"] = row = json.loads(done.stdout.splitlines()[-1])
-            print(f"{frames} frames, {way}: {row}", flush=True)
-    if not options.frames:
-        write_result("generate_decode", {"rows": rows, "predicted": predict()},
-                     torch=torch.__version__)  # fmt: skip
+    rows = measure_all("rows", options.frames or FRAMES, options.size)
+    if options.frames:
+        return
+    measured = {"rows": rows, "small": measure_all("small", [FEW], options.size)}
+    predicted = {"predicted": predict(), "predicted_placement": place()}
+    write_result("generate_decode", measured | predicted, torch=torch.__version__)
 
 
 if __name__ == "__main__":

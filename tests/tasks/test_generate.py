@@ -1,5 +1,7 @@
 """What `generate` is asked for: sizes, frames and settings, without weights or torch."""
 
+import re
+from collections.abc import Callable
 from fractions import Fraction as F
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.job import Job
-from filmgate.errors import BadSetting, BadWeights, Unsupported
+from filmgate.errors import BadInput, BadSetting, BadWeights, Unsupported
 from filmgate.media.frame_counter import FrameCounter
 from filmgate.media.images.image_file import ImageFile
 from filmgate.media.pixels.planes import Planes
@@ -154,6 +156,81 @@ def test_the_timeline_has_the_frames_that_are_made_besides(image: Path) -> None:
     assert list(task.timeline([])) == []
     spec = StreamSpec(width=0, height=0, rate=F(16), time_base=F(1, 16), pixels="empty", frames=7)
     assert task.describe_output(spec).frames == 9
+
+
+def write_image(name: str, folder: Path) -> Path:
+    """Write an image of 90x60 of some kind: a slope of colours that any codec keeps."""
+    from PIL import Image
+
+    y, x = np.mgrid[:60, :90]
+    rgb = np.stack([x * 2.8, y * 4, 255 - x * 2.8], -1).astype(np.uint8)
+    image, path = Image.fromarray(rgb), folder / name
+    more = [Image.fromarray(np.roll(rgb, 9, 1))]
+    turned = Image.Exif()
+    turned[274] = 6
+    opaque, alpha = (np.dstack([rgb, np.full((60, 90), value, np.uint8)]) for value in (255, 254))
+    forms: dict[str, Callable[[], object]] = {
+        "turned.jpg": lambda: image.save(path, exif=turned),
+        "cmyk.jpg": lambda: image.convert("CMYK").save(path, quality=95),
+        "cmyk.tif": lambda: image.convert("CMYK").save(path),
+        "opaque.png": lambda: Image.fromarray(opaque).save(path),
+        "opaque.webp": lambda: Image.fromarray(opaque).save(path, lossless=True),
+        "16.png": lambda: Image.fromarray(rgb[..., 0].astype(np.uint16) * 257).save(path),
+        "alpha.png": lambda: Image.fromarray(alpha).save(path),
+        "moving.png": lambda: image.save(path, save_all=True, append_images=more),
+        "moving.webp": lambda: image.save(path, save_all=True, append_images=more),
+        "pages.tif": lambda: image.save(path, save_all=True, append_images=more),
+        "moving.gif": lambda: image.save(path, save_all=True, append_images=more),
+        "empty.png": path.touch,
+        "text.png": lambda: path.write_text("no image"),
+    }
+    forms[name]()
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["turned.jpg", "cmyk.jpg", "cmyk.tif", "opaque.png", "opaque.webp", "16.png"]
+)
+def test_images_of_all_kinds_begin_a_video(name: str, tmp_path: Path) -> None:
+    task = Generate(image=ImageFile(write_image(name, tmp_path)), prompt="a",
+                    options=Wan22Options(variant="i2v-a14b"))  # fmt: skip
+    video = task.describe_video(5)
+    assert (video.width > video.height) == (name != "turned.jpg"), "turned by its EXIF"
+    assert task.image is not None
+    rgb = task.image.read().to_rgb().permute(1, 2, 0).numpy() * 255
+    if name == "turned.jpg":
+        rgb = np.rot90(rgb)
+    y, x = np.mgrid[:60, :90]
+    wanted = np.stack([x * 2.8, y * 4, 255 - x * 2.8], -1)
+    if name == "16.png":
+        wanted = wanted[..., :1]
+    assert np.abs(rgb - wanted).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("alpha.png", "flatten it"), ("moving.png", "pass it by itself, as a video, or convert it"),
+     ("moving.webp", "animated WebP"), ("moving.gif", "convert it to PNG"),
+     ("pages.tif", "save each as a file, or convert it"), ("empty.png", "it is empty"),
+     ("text.png", "starts with b'no image'")],
+)  # fmt: skip
+def test_images_that_cannot_begin_a_video_are_refused(name: str, said: str, tmp_path: Path) -> None:
+    for last in (False, True):
+        image = ImageFile(write_image(name, tmp_path))
+        good = ImageFile(write_image("opaque.png", tmp_path))
+        task = Generate(image=good if last else image, last=image if last else None, prompt="a",
+                        options=Wan22Options(variant="i2v-a14b"))  # fmt: skip
+        with pytest.raises((BadInput, Unsupported), match=re.escape(said)):
+            task.describe_video(5)
+
+
+def test_what_the_model_does_not_have_is_refused(image: Path) -> None:
+    task = Generate(image=ImageFile(image), prompt="a", low_guidance=3)
+    with pytest.raises(BadSetting, match="ti2v-5b has one transformer"):
+        task.describe_video(5)
+    with pytest.raises(BadSetting, match="fps is 0"):
+        task.make_source(5, F(0))
+    assert parse_size("832X480") == (832, 480)
 
 
 def test_missing_weights_are_named_with_the_time_it_would_take(image: Path, tmp_path: Path) -> None:

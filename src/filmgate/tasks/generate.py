@@ -29,7 +29,7 @@ from filmgate.tasks.model_task import ModelTask
 from filmgate.tasks.settings import FLAT
 from filmgate.units import format_duration
 
-_SIZE = re.compile(r"(\d{2,5})[x×](\d{2,5})")
+_SIZE = re.compile(r"(\d{2,5})[xX×](\d{2,5})")
 _MOST_STEPS, _MOST_TEXT, _MOST_SIDE = 1000, 10_000, 8192
 _GUIDANCE = Fraction(1, 100), Fraction(100)
 PIXELS = "yuv420p"
@@ -111,7 +111,8 @@ class Generate(ModelTask):
         get_length = find_family(self.model).generated_length
         assert get_length is not None
         count, rate = get_length(self._get_options())
-        return FrameCounter(frames=count if frames is None else frames, fps=fps or rate)
+        return FrameCounter(frames=count if frames is None else frames,
+                            fps=rate if fps is None else fps)  # fmt: skip
 
     def describe_video(
         self, frames: int | None = None, fps: Fraction | None = None

@@ -63,6 +63,18 @@ def unpack(packed: Packed, dtype: torch.dtype) -> Tensor:
     return numbers.reshape(packed.shape).to(dtype)
 
 
+def take_rows(packed: Packed, rows: Tensor) -> Packed:
+    """Return some rows of a matrix; the others are neither read nor unpacked."""
+    if isinstance(packed, Tensor):
+        return packed[rows]
+    if isinstance(packed, Float8):
+        data = packed.data.view(torch.uint8)[rows].view(packed.data.dtype)
+        return Float8(data, packed.scale[rows] if packed.scale.ndim else packed.scale)
+    height, width = packed.shape
+    data = packed.data.reshape(height, -1)[rows]
+    return Quantized(data.flatten(), packed.kind, (len(rows), width))
+
+
 def list_tensors(packed: Packed) -> tuple[Tensor, ...]:
     """Return the tensors that it is stored in."""
     if isinstance(packed, Tensor):

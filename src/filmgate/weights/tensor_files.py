@@ -19,7 +19,8 @@ from filmgate.weights.packed import Float8, Packed
 _DTYPES = MappingProxyType({"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
                             "F64": torch.float64, "F8_E4M3": torch.float8_e4m3fn})  # fmt: skip
 _SCALES = (".scale_weight", ".weight_scale")  # after the name of a layer, of its weight in 8 bits
-_UNUSED = ("scaled_fp8", ".scale_input", ".input_scale", ".comfy_quant")  # ends of names
+_UNUSED = ("scaled_fp8", ".scale_input", ".input_scale", ".comfy_quant",
+           "spiece_model")  # ends of names  # fmt: skip
 
 
 class TensorFile(Protocol):
@@ -50,7 +51,6 @@ class SafetensorsFiles:
         self.path = paths[0]
         self._files: dict[str, Any] = {}
         self._scales: dict[str, str] = {}
-        self._stored: dict[str, str] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         for path in paths:
             self._add(path)
@@ -61,7 +61,7 @@ class SafetensorsFiles:
     def read(self, name: str) -> Packed:
         """Return a tensor as it is stored."""
         try:
-            tensor = self._files[name].get_tensor(self._stored.get(name, name))
+            tensor = self._files[name].get_tensor(name)
             if tensor.dtype != torch.float8_e4m3fn:
                 return tensor  # type: ignore[no-any-return]
             scale = torch.ones(())
@@ -74,11 +74,6 @@ class SafetensorsFiles:
                              f"{tensor.shape[0]}: fetch it again")  # fmt: skip
         rows = scale.numel(), *[1] * (tensor.ndim - 1)
         return Float8(tensor, scale.reshape(rows if scale.numel() > 1 else ()))
-
-    def alias(self, name: str, stored: str) -> None:
-        """Let a tensor have another name."""
-        self._files[name], self.shapes[name] = self._files[stored], self.shapes[stored]
-        self._stored[name] = stored
 
     def _add(self, path: Path) -> None:
         if kind := describe_other_kind(path):

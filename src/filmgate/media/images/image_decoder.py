@@ -24,6 +24,9 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks that samples and colours need; texts and profiles may unpack to any size.
 _CHUNKS = frozenset(b"IHDR PLTE tRNS IDAT IEND cICP sRGB gAMA cHRM".split())
 
+# Formats with alpha to which files without any are decoded; JPEGs of CMYK are made RGB by FFmpeg.
+_OPAQUE = MappingProxyType({"pal8": "gbrp", "argb": "gbrp", "gbrap": "gbrp",
+                            "yuva444p": "yuv444p"})  # fmt: skip
 # Tags about the layout of samples in a TIFF and the meaning of colours.
 _TAGS = frozenset((254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317,
                    320, 322, 323, 324, 325, 347, 529, 530, 532))  # fmt: skip
@@ -78,8 +81,8 @@ def decode_image(path: Path, max_pixels: int) -> tuple[VideoFrame, tuple[int, ..
     # no planar format is grey with alpha; a palette and WebP have alpha even where it is unused
     grey_alpha = {"ya8": "gbrap", "ya16be": "gbrap16le", "ya16le": "gbrap16le"}
     pixels = grey_alpha.get(name) or find_planar_format(name)
-    if header.opaque and name in ("pal8", "argb"):
-        pixels = "gbrp"
+    if header.opaque and name in _OPAQUE:
+        pixels = _OPAQUE[name]
     same = name.replace("yuvj", "yuv") == pixels
     matrix = _DISPLAY_MATRICES.get(header.orientation)
     return frames[0] if same else frames[0].reformat(format=pixels), matrix
@@ -114,10 +117,13 @@ def _read_header(path: Path, data: bytes) -> _Header:
             f"{path} is truncated: it has {len(data)} bytes; get an intact copy"
         ) from error
     except ValueError as error:
-        raise BadInput(f"{path} is damaged or unsupported: {error}; convert it to PNG") from error
-    raise BadInput(
-        f"{path} is no supported image: it starts with {data[:8]!r}, wanted PNG, JPEG, WebP or TIFF"
-    )
+        joined = "" if str(error).endswith(" or") else ";"  # it names another way
+        raise BadInput(
+            f"{path} is damaged or unsupported: {error}{joined} convert it to PNG"
+        ) from error
+    found = f"it starts with {data[:8]!r}" if data else "it is empty"
+    raise BadInput(f"{path} is no supported image: {found}, wanted PNG, JPEG, WebP or TIFF; "
+                   "convert it to PNG, or pass another")  # fmt: skip
 
 
 def _read_png(data: bytes) -> _Header:
@@ -172,7 +178,7 @@ def _read_webp(data: bytes) -> _Header:
     kind, body = data[12:16], data[20:30]
     if kind == b"VP8X":
         if body[0] & 2:
-            raise ValueError("it is an animated WebP, and FFmpeg reads none")
+            raise ValueError("it is an animated WebP: pass it by itself, as a video, or")
         width, height = (int.from_bytes(body[n : n + 3], "little") + 1 for n in (4, 7))
         at, orientation = 12, 1
         while at + 8 <= len(data):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filmgate.errors import Unsupported
 from filmgate.media.settings import check_settings
@@ -25,7 +25,12 @@ class ImageFile:
         check_settings(self)
 
     def read(self) -> Planes:
-        """Return the image, upright by its EXIF. Raises BadInput, Unsupported for alpha."""
+        """Return the image, upright by its EXIF. Raises BadInput, Unsupported if it is transparent.
+
+        Alpha that is opaque everywhere is dropped.
+        """
+        import numpy as np
+
         from filmgate.media.images.image_decoder import decode_image
         from filmgate.media.images.image_encoder import turn_upright
         from filmgate.media.images.image_reader import read_tags
@@ -35,7 +40,21 @@ class ImageFile:
         frame, matrix = decode_image(self.path, MAX_PIXELS)
         planes = extract_planes(frame, frame.format.name.replace("yuvj", "yuv"), read_tags(frame))
         if has_alpha(planes.pixels):
+            planes = _drop_opaque_alpha(planes)
+        if has_alpha(planes.pixels):
             raise Unsupported(f"{self.path} has transparent pixels ({planes.pixels}), wanted an "
                               "opaque image: flatten it onto a background")  # fmt: skip
-        arrays = tuple(turn_upright(array, matrix) for array in planes.arrays)
+        # tensors cannot share memory that is read backwards, as that of a turned image
+        arrays: tuple[Any, ...] = tuple(
+            np.ascontiguousarray(turn_upright(array, matrix)) for array in planes.arrays
+        )
         return replace(planes, arrays=arrays)
+
+
+def _drop_opaque_alpha(planes: Planes) -> Planes:
+    """Return the image without its alpha if that is opaque everywhere, else the image."""
+    *colours, alpha = planes.arrays
+    if int(alpha.min()) < (1 << planes.bits) - 1:
+        return planes
+    pixels = planes.pixels.replace("gbrap", "gbrp").replace("yuva", "yuv")
+    return replace(planes, arrays=tuple(colours), pixels=pixels)

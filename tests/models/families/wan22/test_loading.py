@@ -147,7 +147,7 @@ def test_file_without_settings_gets_the_published_ones(
         (folder / part / "config.json").write_text(json.dumps(to_plain(settings)))
     for part in ("transformer", "transformer_2"):
         shutil.rmtree(folder / part)
-    with pytest.raises(BadWeights, match=r"transformer/config\.json is missing"):
+    with pytest.raises(BadWeights, match=r"transformer.config\.json is missing"):
         find_variant(PartFiles(folder=folder))
     files = PartFiles(folder=folder, high=Path("high.gguf"), low=Path("low.gguf"))
     assert find_variant(files).transformer == dict(I2V_A14B.transformer)
@@ -277,5 +277,5 @@ def test_bytes_that_stay_as_they_are_stored(tmp_path: Path) -> None:
     assert count_stored(files) is None
     (tmp_path / "a.gguf").write_bytes(bytes(99))
     assert count_stored(replace(files, high=tmp_path / "a.gguf")) == 99
-    with pytest.raises(BadWeights, match=r"b\.gguf cannot be read"):
+    with pytest.raises(BadWeights, match=r"b\.gguf: .*; check its name"):
         count_stored(replace(files, high=tmp_path / "b.gguf"))

@@ -18,7 +18,7 @@ from filmgate.flow.constant_rate import SkipFrames
 from filmgate.models.families.wan22.preview import draw_preview, fit_colours
 from filmgate.models.families.wan22.published import TI2V_5B
 from filmgate.models.families.wan22.request import OVERLAP, Window, split_windows
-from filmgate.models.families.wan22.sampler import SamplerState
+from filmgate.models.families.wan22.sampler import SamplerState, draw_noise
 from filmgate.models.families.wan22.stage import Generator
 from filmgate.testing import laws
 from filmgate.testing.laws import run_chain
@@ -57,6 +57,9 @@ class CountingNetworks:
     def embed(self, prompts: Sequence[str]) -> Tensor:
         self.calls.append("embed")
         return torch.zeros(len(prompts), 1, 1)
+
+    def explain_length(self, prompts: Sequence[str]) -> str:
+        return ""
 
     def encode(self, image: Tensor, last: Tensor | None, frames: int, bands: int) -> Tensor:
         count = 1 if image.ndim == 3 else len(image) // 4 + 1
@@ -174,6 +177,8 @@ def test_a_decode_that_never_fits_leaves_the_finished_latents() -> None:
         state = made.state
     with pytest.raises(OutOfMemory):
         chain.step(state, video.frames[:2])
+    with pytest.raises(OutOfMemory, match="run the same command again, which resumes"):
+        chain.halve_batch(0)
     networks.fits, state = 1, loads(dumps(state))
     after, frames = chain.step(state, video.frames[:2])
     assert len(frames) == 2
@@ -227,6 +232,13 @@ def test_a_window_begins_with_the_end_of_the_one_before_and_the_shared_noise() -
     end = first[:, :, 3].mean() + 3e-3  # of the last frame of the window before
     assert torch.allclose(last[:, :, :2], end.expand(1, 48, 2, 2, 4))
     assert networks.calls.count("step") == 2 * STEPS
+
+
+def test_any_integer_is_a_seed() -> None:
+    shape = (1, 4, 2, 2, 2)
+    library = torch.Generator().manual_seed(-7)
+    assert torch.equal(draw_noise(-7, shape), torch.randn(shape, generator=library))
+    assert torch.equal(draw_noise((1 << 64) + 5, shape), draw_noise(5, shape))
 
 
 def test_a_preview_shows_the_colours_of_the_image() -> None:

@@ -1,10 +1,14 @@
 """Prompts as embeddings: equal to the library's, stored, and without the encoder once stored."""
 
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from filmgate.core.wrappers.cached import MemoryStore
 from filmgate.device.placement import Placement
@@ -12,7 +16,7 @@ from filmgate.errors import BadWeights
 from filmgate.models.families.wan22.loading import PartFiles, Parts, open_parts
 from filmgate.models.families.wan22.placement import WeightPlacement
 from filmgate.models.families.wan22.published import NEGATIVE
-from filmgate.models.families.wan22.text import TextEncoder, clean_prompt, embed
+from filmgate.models.families.wan22.text import TextEncoder, clean_prompt, embed, explain_length
 from tests.models import tiny_wan22
 
 PROMPTS = ("a red ball rolls", "", "dark , still . " * 300)
@@ -82,10 +86,135 @@ def test_name_of_a_stored_embedding_tells_everything_apart(parts: Parts, tmp_pat
     assert encoder.name_result("a") == names[0]
 
 
-def test_long_prompts_are_counted(parts: Parts) -> None:
-    encoder = parts.open_text_encoder()
-    assert encoder.count_tokens("a red ball") == 4
-    assert encoder.count_tokens(PROMPTS[2]) == 1201
+def test_what_is_left_out_of_long_prompts_is_named(parts: Parts) -> None:
+    assert parts.open_text_encoder().find_excess("a red ball") == (0, "")
+    assert explain_length(parts, PROMPTS[:2]) == ""
+    assert explain_length(parts, ["a " * 511]) == "", "with the end it has 512 tokens"
+    notice = explain_length(parts, ["a " * 512])
+    assert notice.startswith("the prompt has 513 tokens, and the model reads 512: the last 1 char")
+    notice = explain_length(parts, ["a", "still " * 600 + "the grass"])
+    assert notice.startswith("the negative prompt has 603 tokens")
+    assert f"the last {len('still ' * 89 + 'the grass')} characters are left out" in notice
+
+
+def _by_authors(name: str) -> str:
+    """Return Wan's name of a tensor of the encoder."""
+    layer = re.sub(r"^encoder\.block\.", "blocks.", name)
+    for new, old in (("shared", "token_embedding"), ("encoder.final_layer_norm", "norm"),
+                     ("layer.0.layer_norm", "norm1"), ("layer.1.layer_norm", "norm2"),
+                     ("layer.0.SelfAttention.relative_attention_bias", "pos_embedding.embedding"),
+                     ("layer.0.SelfAttention", "attn"), ("layer.1.DenseReluDense.wi_0",
+                     "ffn.gate.0"), ("layer.1.DenseReluDense.wi_1", "ffn.fc1"),
+                     ("layer.1.DenseReluDense.wo", "ffn.fc2")):  # fmt: skip
+        layer = layer.replace(new, old)
+    return layer
+
+
+def _by_llama(name: str) -> str:
+    """Return llama.cpp's name of a tensor of the encoder."""
+    layer = re.sub(r"^encoder\.block\.", "enc.blk.", name)
+    for new, old in (("shared", "token_embd"), ("encoder.final_layer_norm", "enc.output_norm"),
+                     ("layer.0.layer_norm", "attn_norm"), ("layer.1.layer_norm", "ffn_norm"),
+                     ("layer.0.SelfAttention.relative_attention_bias", "attn_rel_b"),
+                     ("layer.0.SelfAttention.", "attn_"), ("layer.1.DenseReluDense.wi_0",
+                     "ffn_gate"), ("layer.1.DenseReluDense.wi_1", "ffn_up"),
+                     ("layer.1.DenseReluDense.wo", "ffn_down")):  # fmt: skip
+        layer = layer.replace(new, old)
+    return layer
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+def _is_matrix(name: str, tensor: torch.Tensor) -> bool:
+    return tensor.ndim == 2 and "bias" not in name
+
+
+def _save_scaled(tensors: Tensors, path: Path) -> Tensors:
+    """Write 8 bits as ComfyUI's umt5_xxl_fp8_e4m3fn_scaled.safetensors has them."""
+    stored = {"scaled_fp8": torch.empty(0, dtype=torch.float8_e4m3fn),
+              "spiece_model": torch.zeros(9, dtype=torch.uint8)}  # fmt: skip
+    meant = {}
+    for name, tensor in tensors.items():
+        stored[name] = meant[name] = tensor.half()
+        if _is_matrix(name, tensor):
+            scale = tensor.abs().max() / 448
+            stored[name] = (tensor / scale).to(torch.float8_e4m3fn)
+            stored[name.replace(".weight", ".scale_weight")] = scale
+            stored[name.replace(".weight", ".scale_input")] = torch.ones(())
+            meant[name] = stored[name].float() * scale
+    save_file(stored, path)
+    return meant
+
+
+def _save_gguf(tensors: Tensors, path: Path) -> Tensors:
+    gguf = pytest.importorskip("gguf")
+    writer, kind, meant = gguf.GGUFWriter(path, "t5encoder"), gguf.GGMLQuantizationType.Q8_0, {}
+    for name, tensor in tensors.items():
+        data, own = tensor.numpy(), None
+        if _is_matrix(name, tensor) and not tensor.shape[1] % 32:
+            data, own = gguf.quants.quantize(data, kind), kind
+        writer.add_tensor(_by_llama(name), data, raw_dtype=own)
+        numbers = data if own is None else gguf.quants.dequantize(data, kind)
+        meant[name] = torch.from_numpy(numbers)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return meant
+
+
+def _save_renamed(rename: Callable[[str], str]) -> Callable[[Tensors, Path], Tensors]:
+    def save(tensors: Tensors, path: Path) -> Tensors:
+        save_file({rename(name): tensor for name, tensor in tensors.items()}, path)
+        return tensors
+
+    return save
+
+
+FORMS: dict[str, tuple[str, Callable[[Tensors, Path], Tensors]]] = {
+    "one file": ("umt5_xxl_fp16.safetensors", _save_renamed(str)),
+    "by its second name": ("model.safetensors", _save_renamed(
+        lambda name: name.replace("shared", "encoder.embed_tokens"))),
+    "by its authors": ("umt5-xxl-enc-bf16.safetensors", _save_renamed(_by_authors)),
+    "8 bits of ComfyUI": ("umt5_xxl_fp8_e4m3fn_scaled.safetensors", _save_scaled),
+    "gguf": ("umt5-xxl-encoder-Q8_0.gguf", _save_gguf),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_text_encoder_may_be_a_file(form: str, parts: Parts, tmp_path: Path) -> None:
+    """The forms that users have; results are those of the numbers that they hold."""
+    name, save = FORMS[form]
+    stored = parts.files.folder / "text_encoder" / "model.safetensors"
+    meant = save(load_file(stored), tmp_path / name)
+    save_file(meant, tmp_path / "meant.safetensors")
+    made, expected = (
+        embed(open_parts(replace(parts.files, text_encoder=tmp_path / file), Placement("cpu"),
+                         WeightPlacement()), PROMPTS[:1])
+        for file in (name, "meant.safetensors")
+    )  # fmt: skip
+    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_of_another_encoder_is_refused(parts: Parts, tmp_path: Path) -> None:
+    settings = parts.variant.text
+    query = "encoder.block.0.layer.0.SelfAttention.q.weight"
+    for names, said in (({_by_llama(query), query}, "get one name"), ({"a.b"}, "another model")):
+        path = tmp_path / "encoder.safetensors"
+        save_file({name: torch.zeros(1) for name in names}, path)
+        encoder = TextEncoder([path], parts.files.folder / "tokenizer" / "tokenizer.json", settings,
+                              "cpu", torch.float32)  # fmt: skip
+        with pytest.raises(BadWeights, match=said):
+            encoder.encode("a")
+    missing = replace(parts.files, text_encoder=tmp_path / "umt5.safetensors")
+    with pytest.raises(BadWeights, match=r"text_encoder is .*: check its name"):
+        open_parts(missing, Placement("cpu"), WeightPlacement())
+    pickled = tmp_path / "models_t5_umt5-xxl-enc-bf16.pth"
+    pickled.touch()
+    files = replace(parts.files, text_encoder=pickled)
+    with pytest.raises(BadWeights, match=r"text_encoder is .*\.safetensors or \.gguf"):
+        open_parts(files, Placement("cpu"), WeightPlacement())
 
 
 def test_half_precision_is_close(parts: Parts) -> None:

@@ -30,7 +30,7 @@ from filmgate.models.families.wan22.request import (
 )
 from filmgate.models.families.wan22.sampler import Sampler
 from filmgate.models.families.wan22.stage import Generator
-from filmgate.models.families.wan22.text import embed
+from filmgate.models.families.wan22.text import embed, explain_length
 from filmgate.models.families.wan22.transformer import Experts
 from filmgate.storage.result_cache import open_cache
 from filmgate.weights.store import WeightsStore
@@ -51,6 +51,9 @@ class PartNetworks:
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         return embed(self.parts, prompts, self.cache)
+
+    def explain_length(self, prompts: Sequence[str]) -> str:
+        return explain_length(self.parts, prompts)
 
     def encode(self, image: Tensor, last: Tensor | None, frames: int, bands: int) -> Tensor:
         def compute() -> Tensor:

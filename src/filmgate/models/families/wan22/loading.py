@@ -11,11 +11,13 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from filmgate.errors import BadSetting, BadWeights
+from filmgate.installation import advise_install
 from filmgate.models.families.wan22.published import (
     REPOSITORIES,
     TI2V_5B,
@@ -51,6 +53,8 @@ _SIZES: Mapping[str, int] = MappingProxyType({
     "relative_attention_num_buckets": 1024, "relative_attention_max_distance": 1 << 16,
 })  # fmt: skip
 _OPTIONAL = "decoder_base_dim"
+_STREAMED = (".safetensors", ".gguf")  # files whose tensors are read one by one
+_LOADED = (".safetensors", ".pth", ".pt", ".ckpt")
 _SCHEDULERS = ("UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler",
                "DPMSolverMultistepScheduler")  # fmt: skip
 
@@ -59,16 +63,17 @@ _SCHEDULERS = ("UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler",
 class PartFiles:
     """Where the parts of a model are.
 
-    `folder`: that of a pipeline, as diffusers writes it. `high`, `low` and `vae` are files in place
-    of its parts: transformers in safetensors or GGUF (`high` is the only one of ti2v-5b), the
-    autoencoder in safetensors. `lora` is added to the transformer, of two to that of high noise,
-    `low_lora` to that of low noise.
+    `folder`: that of a pipeline, as diffusers writes it. `high`, `low`, `vae` and `text_encoder`
+    are files in place of its parts: transformers (`high` is the only one of ti2v-5b) and text
+    encoder in safetensors or GGUF, the autoencoder in safetensors. `lora` is added to the
+    transformer, of two to that of high noise, `low_lora` to that of low noise.
     """
 
     folder: Path
     high: Path | None = None
     low: Path | None = None
     vae: Path | None = None
+    text_encoder: Path | None = None
     lora: Path | None = None
     low_lora: Path | None = None
     lora_strength: float = 1.0
@@ -127,9 +132,10 @@ class Parts:
         """Return what turns prompts into embeddings; it holds no weights itself."""
         from filmgate.models.families.wan22.text import TextEncoder
 
-        folder = self.files.folder
-        return TextEncoder(list_part(folder, "text_encoder"), folder / _TOKENIZER,
-                           self.variant.text, self.device, self.dtype)  # fmt: skip
+        folder, own = self.files.folder, self.files.text_encoder
+        paths = [own] if own else list_part(folder, "text_encoder")
+        return TextEncoder(paths, folder / _TOKENIZER, self.variant.text, self.device,
+                           self.dtype)  # fmt: skip
 
     def release(self) -> None:
         """Free the weights of the transformers; they are loaded again when they are used."""
@@ -158,8 +164,6 @@ def open_parts(
     `dtype`: default bfloat16 on a GPU, float32 on the CPU. Raises BadWeights, and BadSetting
     without diffusers.
     """
-    from importlib.util import find_spec
-
     import torch
 
     from filmgate.weights.repository import verify_folder
@@ -201,8 +205,8 @@ def find_variant(files: PartFiles, name: Name | None = None) -> Variant:
     variant = replace(
         published,
         transformer=_read_transformer(folder, files, published),
-        vae=_read_part(folder, "vae", published.vae),
-        text=_read_part(folder, "text_encoder", published.text),
+        vae=_read_part(folder, "vae", published.vae, files.vae),
+        text=_read_part(folder, "text_encoder", published.text, files.text_encoder),
         scheduler=_read_scheduler(folder),
         boundary=_read_boundary(folder, index, published),
     )
@@ -212,12 +216,14 @@ def find_variant(files: PartFiles, name: Name | None = None) -> Variant:
 
 def list_weight_files(files: PartFiles, variant: Variant) -> Iterator[Path]:
     """Return the files that affect results. Raises BadWeights for one that is missing."""
-    own = {"transformer": files.high, "transformer_2": files.low, "vae": files.vae}
+    for name in ("high", "low", "text_encoder", "vae", "lora", "low_lora"):
+        if path := getattr(files, name):
+            _check_file(name, path)
     parts = (*_TRANSFORMERS[: variant.experts], "vae", "text_encoder")
+    given = (*(files.high, files.low)[: variant.experts], files.vae, files.text_encoder)
     wanted = [files.folder / INDEX, files.folder / "scheduler" / "scheduler_config.json",
               files.folder / _TOKENIZER]  # fmt: skip
-    for part in parts:
-        path = own.get(part)
+    for part, path in zip(parts, given, strict=True):
         if (files.folder / part / "config.json").is_file():
             wanted.append(files.folder / part / "config.json")
         wanted += [path] if path is not None else list_part(files.folder, part)
@@ -228,19 +234,27 @@ def list_weight_files(files: PartFiles, variant: Variant) -> Iterator[Path]:
         yield path
 
 
-def count_stored(files: PartFiles) -> int | None:
-    """Return the bytes of a transformer that stays as its file holds it: in GGUF. None for others.
+def _check_file(name: str, path: Path) -> None:
+    """Raise BadWeights if it is missing or of another kind, BadSetting if it needs a library."""
+    suffixes = _STREAMED if name in ("high", "low", "text_encoder") else _LOADED
+    if path.suffix not in suffixes:
+        raise BadWeights(f"{name} is {path}, which ends with {path.suffix!r}: pass the same "
+                         f"weights in a file that ends with {' or '.join(suffixes)}")  # fmt: skip
+    if not path.is_file():
+        raise BadWeights(f"{name} is {path}, which is no file: check its name")
+    if path.suffix == ".gguf" and find_spec("gguf") is None:
+        raise BadSetting(f"{path} needs the library gguf, which is not installed. Run "
+                         f"{advise_install('gguf')}")  # fmt: skip
 
-    Raises BadWeights for a file that is missing.
-    """
+
+def count_stored(files: PartFiles) -> int | None:
+    """Return the bytes of a transformer in GGUF, which stays so, else None. Raises BadWeights."""
     if files.high is None or files.high.suffix != ".gguf":
         return None
     try:
         return files.high.stat().st_size
     except OSError as error:
-        raise BadWeights(
-            f"{files.high} cannot be read: {error.strerror}; check its name"
-        ) from error
+        raise BadWeights(f"{files.high}: {error.strerror}; check its name") from error
 
 
 def list_part(folder: Path, part: str) -> list[Path]:
@@ -292,24 +306,18 @@ def _read_boundary(folder: Path, index: Mapping[str, Any], published: Variant) -
 
 def _read_transformer(folder: Path, files: PartFiles, published: Variant) -> Settings:
     """Return the settings of the transformers, which must be the same for both."""
-    read = []
-    for part, file in zip(
-        _TRANSFORMERS[: published.experts], (files.high, files.low), strict=False
-    ):
-        given = file is not None and not (folder / part / "config.json").is_file()
-        read.append(
-            dict(published.transformer)
-            if given
-            else _read_part(folder, part, published.transformer)
-        )
+    given = zip(_TRANSFORMERS[: published.experts], (files.high, files.low), strict=False)
+    read = [_read_part(folder, part, published.transformer, file) for part, file in given]
     if read[0] != read[-1]:
         raise BadWeights(f"{folder} holds two transformers of different sizes: fetch it again")
     return read[0]
 
 
-def _read_part(folder: Path, part: str, published: Settings) -> Settings:
-    """Return the settings of a part, of the types of those that were published."""
+def _read_part(folder: Path, part: str, published: Settings, file: Path | None) -> Settings:
+    """Return the settings of a part, as published if there is only a `file` of it."""
     path = folder / part / "config.json"
+    if file is not None and not path.is_file():
+        return dict(published)
     contents = _read_json(path)
     settings = dict(published)
     for name, wanted in published.items():

@@ -28,6 +28,24 @@ _TRANSFORMER = (
     (".norm2.", ".norm3."),
     (".scale_shift_table", ".modulation"),
 )  # fmt: skip
+_TABLE, _SECOND_TABLE = "shared.weight", "encoder.embed_tokens.weight"
+_TEXT_OF_AUTHORS = (
+    ("token_embedding.", "shared."), ("blocks.", "encoder.block."),
+    (".norm1.", ".layer.0.layer_norm."), (".attn.", ".layer.0.SelfAttention."),
+    (".pos_embedding.embedding.", ".layer.0.SelfAttention.relative_attention_bias."),
+    (".norm2.", ".layer.1.layer_norm."), (".ffn.gate.0.", ".layer.1.DenseReluDense.wi_0."),
+    (".ffn.fc1.", ".layer.1.DenseReluDense.wi_1."), (".ffn.fc2.", ".layer.1.DenseReluDense.wo."),
+    ("norm.", "encoder.final_layer_norm."),
+)  # fmt: skip
+_TEXT_OF_GGUF = (
+    ("token_embd.", "shared."), ("enc.blk.", "encoder.block."),
+    ("enc.output_norm.", "encoder.final_layer_norm."),
+    (".attn_norm.", ".layer.0.layer_norm."),
+    (".attn_rel_b.", ".layer.0.SelfAttention.relative_attention_bias."),
+    *((f".attn_{one}.", f".layer.0.SelfAttention.{one}.") for one in "qkvo"),
+    (".ffn_norm.", ".layer.1.layer_norm."), (".ffn_gate.", ".layer.1.DenseReluDense.wi_0."),
+    (".ffn_up.", ".layer.1.DenseReluDense.wi_1."), (".ffn_down.", ".layer.1.DenseReluDense.wo."),
+)  # fmt: skip
 # Names in the autoencoder of Wan 2.2 that diffusers does not convert: layers in stages of one size.
 _NESTED = re.compile(r"(en|de)coder\.(?:down|up)samples\.(\d+)\.(?:down|up)samples\.(\d+)\.(.+)")
 _LAYERS = (("residual.0.", "norm1."), ("residual.2.", "conv1."), ("residual.3.", "norm2."),
@@ -51,6 +69,27 @@ def fit_transformer(file: TensorFile, shapes: Shapes) -> TensorFile:
 def list_original_names(names: Iterable[str]) -> dict[str, str]:
     """Return the authors' name of each tensor of a transformer, by diffusers' name."""
     return {name: _get_original_name(name) for name in names}
+
+
+def fit_text_encoder(file: TensorFile, shapes: Shapes) -> TensorFile:
+    """Return the tensors of a text encoder under the names of transformers' UMT5EncoderModel.
+
+    Files may have these names, those of Wan's authors or those of llama.cpp. Raises BadWeights
+    unless names and shapes are the wanted ones.
+    """
+    renamed = RenamedFile(file, {_get_text_name(name): name for name in file.shapes})
+    if len(renamed.shapes) < len(file.shapes):
+        raise BadWeights(f"{file.path} holds {len(file.shapes)} tensors, some of which get one "
+                         "name: pass a file of the encoder of UMT5-XXL")  # fmt: skip
+    if _TABLE not in renamed.shapes and _SECOND_TABLE in renamed.shapes:
+        renamed = RenamedFile(renamed, {**{name: name for name in renamed.shapes},
+                                        _TABLE: _SECOND_TABLE})  # fmt: skip
+    tables = (_SECOND_TABLE,)  # one tensor under two names
+    found = {name: torch.empty(shape, device="meta") for name, shape in renamed.shapes.items()
+             if name not in tables}  # fmt: skip
+    check_tensors(found, {name: shape for name, shape in shapes.items() if name not in tables},
+                  file.path)  # fmt: skip
+    return renamed
 
 
 def find_vae_names(names: Iterable[str], path: Path) -> dict[str, str]:
@@ -99,6 +138,22 @@ def _find_transformer_names(file: TensorFile) -> dict[str, str]:
         raise BadWeights(f"{file.path} holds {len(file.shapes)} tensors that are not those of Wan "
                          f"2.2 ({reason}): pass a file of it")  # fmt: skip
     return names
+
+
+def _get_text_name(name: str) -> str:
+    """Return transformers' name of a tensor of the text encoder."""
+    if name.startswith(("token_embd.", "enc.")):
+        pairs = _TEXT_OF_GGUF
+    elif name.startswith(("token_embedding.", "blocks.", "norm.")):
+        pairs = _TEXT_OF_AUTHORS
+    else:
+        return name
+    for old, new in pairs:  # those that begin with a point are within a name, others begin it
+        if old[0] == ".":
+            name = name.replace(old, new)
+        elif name.startswith(old):
+            name = new + name.removeprefix(old)
+    return name
 
 
 def _rename_nested(name: str) -> str:

@@ -55,6 +55,9 @@ class Wan22Options:
     vae: Path | None = None
     """The autoencoder: a safetensors file. Default: in the folder."""
 
+    text_encoder: Path | None = None
+    """The encoder of prompts, UMT5-XXL: a file, safetensors or GGUF. Default: in the folder."""
+
     lora: Path | None = None
     """A LoRA; of i2v-a14b, that of the expert of high noise."""
 
@@ -92,7 +95,7 @@ class Wan22Options:
         from filmgate.models.families.wan22.loading import PartFiles
 
         return PartFiles(folder=self.folder, high=self.high, low=self.low, vae=self.vae,
-                         lora=self.lora, low_lora=self.low_lora,
+                         text_encoder=self.text_encoder, lora=self.lora, low_lora=self.low_lora,
                          lora_strength=self.lora_strength)  # fmt: skip
 
     def find_variant(self) -> Variant:
@@ -134,6 +137,9 @@ def describe_video(request: GenerationRequest, variant: Variant) -> GeneratedVid
     if request.last is not None and variant.replaces_first:
         raise BadSetting(f"there is a last image and the model is {variant.name}, which takes "
                          "none: omit it, or pass --variant i2v-a14b")  # fmt: skip
+    if request.guidance[1] is not None and variant.experts == 1:
+        raise BadSetting(f"low_guidance is {request.guidance[1]:g} and {variant.name} has one "
+                         "transformer: omit it, or pass --variant i2v-a14b")  # fmt: skip
     width, height = size = choose_size(request, variant)
     wanted = variant.window if request.frames is None else request.frames
     if not 1 <= wanted <= _MOST_FRAMES:

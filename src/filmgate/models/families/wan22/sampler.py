@@ -150,5 +150,10 @@ def _read_state(scheduler: Any) -> SchedulerState:
 
 
 def draw_noise(seed: int, shape: tuple[int, ...]) -> Tensor:
-    """Return the noise that a video begins with: the library's for the same seed, on the CPU."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    """Return the noise that a video begins with: the library's for the same seed, on the CPU.
+
+    Of seeds that have more than 64 bits the lowest ones count.
+    """
+    fits = -(1 << 63) <= seed < 1 << 64
+    generator = torch.Generator().manual_seed(seed if fits else seed % (1 << 64))
+    return torch.randn(shape, generator=generator)

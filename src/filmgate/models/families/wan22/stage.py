@@ -16,6 +16,7 @@ from torch import Tensor
 from filmgate.core.chain import is_out_of_memory
 from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.core.instrumentation.memory import release_cached_memory
+from filmgate.core.instrumentation.phases import phase
 from filmgate.core.stage import Preparation, Preview, Reach
 from filmgate.models.families.wan22.preview import draw_preview, fit_colours
 from filmgate.models.families.wan22.published import Variant
@@ -44,6 +45,10 @@ class Networks(Protocol):
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Return the embeddings (n, tokens, C) of prompts."""
+        ...
+
+    def explain_length(self, prompts: Sequence[str]) -> str:
+        """Return what the model does not read of prompts, "" if it reads them all."""
         ...
 
     def encode(self, image: Tensor, last: Tensor | None, frames: int, bands: int) -> Tensor:
@@ -175,11 +180,14 @@ class Generator:
         if len(state.finished) == len(self.windows):
             return self._decode_again(state)
         if state.embeddings is None:
-            embeddings = self.networks.embed(self.prompts).cpu()
+            with phase("embed words"):
+                embeddings = self.networks.embed(self.prompts).cpu()
             self.networks.release("text")
-            return self._report(replace(state, embeddings=embeddings))
+            notice = self.networks.explain_length(self.prompts)
+            return self._report(replace(state, embeddings=embeddings), notice=notice)
         if state.sampler is None:
-            condition = self._encode(state)
+            with phase("encode image"):
+                condition = self._encode(state)
             self.networks.release("vae")
             window, shape = self.windows[len(state.finished)], self._find_latent_shape()
             first = window.start // self.variant.temporal
@@ -191,7 +199,8 @@ class Generator:
 
     def _make_step(self, state: GeneratorState, sampler: SamplerState) -> Preparation:
         experts = self.networks.open_experts(state.sliced)
-        sampler = self.sampler.step(sampler, experts, state.condition, state.embeddings)
+        with phase("denoise"):
+            sampler = self.sampler.step(sampler, experts, state.condition, state.embeddings)
         preview = self._draw(sampler, state.condition)
         if sampler.step < self.sampler.steps:
             return self._report(replace(state, sampler=sampler), preview)
@@ -204,11 +213,13 @@ class Generator:
             after = replace(after, embeddings=None)
         return self._report(after, preview)
 
-    def _report(self, state: GeneratorState, preview: Preview | None = None) -> Preparation:
+    def _report(
+        self, state: GeneratorState, preview: Preview | None = None, notice: str = ""
+    ) -> Preparation:
         steps = self.sampler.steps
         done = steps * len(state.finished) + (state.sampler.step if state.sampler else 0)
         next_s = self.step_s if state.sampler else 0.0
-        return Preparation(state, done, steps * len(self.windows), STEP, "", next_s, preview)
+        return Preparation(state, done, steps * len(self.windows), STEP, notice, next_s, preview)
 
     def _find_latent_shape(self) -> tuple[int, ...]:
         """Return the shape of the latents of the complete video."""
@@ -290,7 +301,8 @@ class Generator:
                 decode.take()
             return decode.recent[position - decode.position]
 
-        return self._call_in_bands(take, state.bands)
+        with phase("decode image", 1):
+            return self._call_in_bands(take, state.bands)
 
     def _call_in_bands(self, work: Callable[[], Tensor], bands: int) -> Tensor:
         """Return what `work` returns, with the autoencoder in more bands if memory is short."""

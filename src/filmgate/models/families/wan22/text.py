@@ -24,19 +24,18 @@ from torch import Tensor
 from filmgate.core.wrappers.cached import ResultStore
 from filmgate.device.block_stream import Block, BlockStack, BlockWeights
 from filmgate.errors import BadSetting, BadWeights
+from filmgate.models.families.wan22.names import fit_text_encoder
 from filmgate.models.families.wan22.published import (
     PROMPT_TOKENS,
     Settings,
     explain_missing,
     explain_settings,
 )
-from filmgate.weights.packed import Packed, unpack
-from filmgate.weights.state_dict import check_tensors
+from filmgate.weights.packed import take_rows, unpack
 from filmgate.weights.store import WeightsStore
-from filmgate.weights.tensor_files import SafetensorsFiles
+from filmgate.weights.tensor_files import TensorFile, open_tensors
 
 _BLOCKS, _TABLE = "encoder.block.", "shared.weight"
-_TABLES = (_TABLE, "encoder.embed_tokens.weight")  # one tensor under two names
 _LIBRARIES = ("torch", "transformers", "tokenizers", "ftfy")
 _PAD = "<pad>"
 
@@ -59,6 +58,18 @@ def embed(
     """
     encoder = parts.open_text_encoder()
     return torch.stack([_embed_one(encoder, clean_prompt(prompt), cache) for prompt in prompts])
+
+
+def explain_length(parts: HasTextEncoder, prompts: Sequence[str]) -> str:
+    """Return what the model does not read of long prompts, "" if it reads them all."""
+    encoder, notices = parts.open_text_encoder(), []
+    for prompt, what in zip(prompts, ("the prompt", "the negative prompt"), strict=False):
+        count, left = encoder.find_excess(clean_prompt(prompt))
+        if left:
+            notices.append(f"{what} has {count} tokens, and the model reads {PROMPT_TOKENS}: the "
+                           f"last {len(left)} characters are left out, from {left[:40]!r} "
+                           "on")  # fmt: skip
+    return "; ".join(notices)
 
 
 def clean_prompt(prompt: str) -> str:
@@ -97,7 +108,7 @@ class TextEncoder:
         net, stack, file = self._open()
         try:
             with torch.inference_mode():
-                rows = unpack(_take_rows(file.read(_TABLE), ids), self.dtype)
+                rows = unpack(take_rows(file.read(_TABLE), ids), self.dtype)
                 states = net(
                     inputs_embeds=rows[None].to(self._device),
                     attention_mask=mask[None].to(self._device),
@@ -107,9 +118,15 @@ class TextEncoder:
             stack.close()
         return states.cpu()  # type: ignore[no-any-return]
 
-    def count_tokens(self, prompt: str) -> int:
-        """Return how many tokens a cleaned prompt has; those after 512 are left out."""
-        return len(self._tokens.encode(prompt).ids)
+    def find_excess(self, prompt: str) -> tuple[int, str]:
+        """Return how many tokens a cleaned prompt has, and the end of it that is not read."""
+        if len(prompt.encode("utf-8", "surrogatepass")) < PROMPT_TOKENS - 2:
+            return 0, ""  # a token is a byte at least: the vocabulary need not be loaded
+        encoded = self._tokens.encode(prompt)
+        count = len(encoded.ids)
+        # the last of the tokens that are read marks the end
+        left = prompt[encoded.offsets[PROMPT_TOKENS - 1][0] :] if count > PROMPT_TOKENS else ""
+        return count, left
 
     def name_result(self, prompt: str) -> str:
         """Return the name under which the embedding of a cleaned prompt is stored."""
@@ -152,15 +169,15 @@ class TextEncoder:
         mask[: len(ids)] = 1
         return torch.tensor([*ids, *[pad] * (PROMPT_TOKENS - len(ids))]), mask
 
-    def _open(self) -> tuple[Any, BlockStack, SafetensorsFiles]:
+    def _open(self) -> tuple[Any, BlockStack, TensorFile]:
         """Return the encoder, its blocks run by the stack, and the file of its tensors."""
         from transformers import UMT5Config, UMT5EncoderModel
 
         settings = {**self._settings, "dropout_rate": 0.0}
         with torch.device("meta"), explain_settings("text encoder"):
             net = UMT5EncoderModel(UMT5Config(**settings)).eval().requires_grad_(False)
-        file = SafetensorsFiles(self._paths)
-        self._check(file, net)
+        shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+        file = fit_text_encoder(open_tensors(self._paths), shapes)
         template, count = net.encoder.block[0], len(net.encoder.block)
 
         def read(index: int) -> Block:
@@ -178,22 +195,6 @@ class TextEncoder:
 
     def _restore(self, index: int, block: Block) -> Mapping[str, Tensor]:
         return {name: unpack(packed, self.dtype) for name, packed in block.items()}
-
-    def _check(self, file: SafetensorsFiles, net: Any) -> None:
-        shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-        if _TABLE not in file.shapes and _TABLES[1] in file.shapes:
-            file.alias(_TABLE, _TABLES[1])
-        found = {name: torch.empty(shape, device="meta") for name, shape in file.shapes.items()
-                 if name != _TABLES[1]}  # fmt: skip
-        check_tensors(found, {name: shape for name, shape in shapes.items() if name != _TABLES[1]},
-                      file.path)  # fmt: skip
-
-
-def _take_rows(table: Packed, rows: Tensor) -> Packed:
-    """Return some rows of a table; the rest of it is not read from the disk."""
-    if not isinstance(table, Tensor):
-        table = unpack(table, torch.float32)
-    return table[rows]
 
 
 def _embed_one(encoder: TextEncoder, prompt: str, cache: ResultStore | None) -> Tensor:
