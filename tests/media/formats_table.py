@@ -45,6 +45,7 @@ _OTHERS: Mapping[str, OldVideo] = MappingProxyType(
         "a.y4m": OldVideo("wrapped_avframe", options={}),
         "a.nut": OldVideo("ffv1", options={}, audio="pcm_s16le"),
         "a.apng": OldVideo("apng", pixels="gray", options={}),
+        "a.webp": OldVideo("libwebp_anim", pixels="bgra", options={"lossless": "1"}),
     }
 )  # fmt: skip
 FILES: Mapping[str, OldVideo] = MappingProxyType({**_OTHERS, **CONTAINERS})

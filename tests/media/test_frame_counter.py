@@ -17,7 +17,8 @@ from filmgate.core.stage import AnyStage
 from filmgate.errors import BadSetting
 from filmgate.media.frame_counter import FrameCounter
 from filmgate.media.pixels.planes import Planes
-from filmgate.tasks.job_config import job_from, job_to
+from filmgate.tasks.job_config import job_from
+from filmgate.tasks.job_form import job_to
 
 SIZE = (64, 48)
 TAGS = ColorTags(matrix="bt709", range="tv")

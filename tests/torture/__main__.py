@@ -31,6 +31,7 @@ CHECKS = (
     Check("power cuts, image output", POWER_CUTS, 8,
           partial(power_cuts.prepare, IMAGE_OUTPUTS, POWER_CUTS)),
     Check("hostile files", 510, 34, hostile_files.prepare),
+    Check("hostile files of discs, tapes and downloads", 1000, 18, hostile_files.prepare_old),
     Check("damaged run folders", 150, 6, run_folders.prepare_damage),
     Check("two runs at one moment", 80, 5, run_folders.prepare_races),
     Check("kills of a queue's server", 200, 4, queue_server.prepare_kills),

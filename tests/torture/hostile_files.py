@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -16,7 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 from filmgate.errors import Exit
 from tests import videos
 from tests.jobs.test_damaged_directories import harm
-from tests.media.old_videos import CONTAINERS, make_old
+from tests.media.old_videos import CONTAINERS, OldVideo, make_old
 from tests.torture.commands import (
     BYSTANDER,
     check_end,
@@ -51,6 +51,10 @@ VIDEOS: Mapping[str, videos.Video] = MappingProxyType(
         "a.y4m": replace(_RAW, codec="wrapped_avframe", tick=Fraction(1, 25)),
     }
 )
+# Those of discs, tapes, cameras and downloads.
+OLD: Mapping[str, OldVideo] = MappingProxyType(
+    {**CONTAINERS, "anim.webp": OldVideo("libwebp_anim", pixels="bgra", options={})}
+)
 IMAGES = {"a.png": "png", "a.jpg": "mjpeg", "a.webp": "libwebp", "a.tiff": "tiff"}
 JOB = """input = "good.mp4"
 output = {path = "out.mkv", codec = "ffv1"}
@@ -59,6 +63,9 @@ seed = 7
 task = "interpolate"
 factor = 2
 """
+# What reads a video in other ways; with --join an intact file follows it.
+FLAGS = ((), ("--keep-going",), ("--deinterlace", "fields"), ("--start", "0.2"), ("--join",),
+         ("--audio", "encode"))  # fmt: skip
 _WORDS = (bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\0\0\1", b"\xff" * 8)
 
 
@@ -66,7 +73,7 @@ def make_files(folder: Path) -> int:
     """Write the small files and return the exit code 0."""
     for name, spec in VIDEOS.items():
         videos.make(spec, folder / name)
-    for name, old in CONTAINERS.items():
+    for name, old in OLD.items():
         make_old(replace(old, frames=min(old.frames, 8)), folder / name)
     for name, codec in IMAGES.items():
         (folder / name).write_bytes(encode_image(codec))
@@ -105,17 +112,21 @@ def mutate(data: bytes, other: bytes, random_: random.Random) -> bytes:
     return data
 
 
-def prepare(folder: Path) -> Callable[[int], int]:
-    """Return the attempt: one mutated file, which is probed and converted, or run as a job."""
+def prepare(folder: Path, only: Collection[str] = (), kinds: int = 1) -> Callable[[int], int]:
+    """Return the attempt: one mutated file, which is probed and converted, or run as a job.
+
+    `only` these files; with the first `kinds` of FLAGS, those of a file by turns.
+    """
     originals, place, log = folder / "originals", folder / "files", folder / "log"
     originals.mkdir()
     # in a fork: encoders leave threads behind, and the next fork would not have them
     check_end(run_forked(partial(make_files, originals), originals, log), (0,), "making the files")
     files = read_files(originals)
-    names = list(files)
+    names = [name for name in files if not only or name in only]
 
     def attempt(number: int) -> int:
         random_, name = random.Random(number), names[number % len(names)]
+        flags = FLAGS[number // len(names) % kinds]
         other = files[random_.choice(names)]
         data = files[name]
         data = harm(data, random_) if name == "job.toml" else mutate(data, other, random_)
@@ -124,8 +135,9 @@ def prepare(folder: Path) -> Callable[[int], int]:
         (place / name).write_bytes(data)
         (place / BYSTANDER).write_text("precious")
         (place / "good.mp4").write_bytes(files["a.mp4"])
+        (place / f"next_{name}").write_bytes(files[name])
         before = read_files(place)
-        check_file(place, name, f"case {number}, {name}", log)
+        check_file(place, name, flags, f"case {number}, {name}", log)
         after = read_files(place)
         require({key: after.get(key) for key in before} == before, "lost", f"case {number}")
         return 1
@@ -133,9 +145,15 @@ def prepare(folder: Path) -> Callable[[int], int]:
     return attempt
 
 
-def check_file(place: Path, name: str, what: str, log: Path) -> None:
+def prepare_old(folder: Path) -> Callable[[int], int]:
+    """Return the attempt with one file of a disc, a tape, a camera or a download."""
+    return prepare(folder, only=[*OLD, "a.apng"], kinds=len(FLAGS))
+
+
+def check_file(place: Path, name: str, flags: Sequence[str], what: str, log: Path) -> None:
     """Probe and convert a file: a result and exit code 0 or 4, or none and exit code 2."""
-    convert = ["convert", name, "out.mkv", "--codec", "ffv1"]
+    parts = [f"next_{name}"] if "--join" in flags else []
+    convert = ["convert", name, *parts, "out.mkv", "--codec", "ffv1", *flags]
     commands = [["run", name]] if name == "job.toml" else [["probe", name], convert]
     for command in commands:
         call = partial(run_filmgate, [*command, *(["--quiet"] if command[0] != "probe" else [])])

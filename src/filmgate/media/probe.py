@@ -82,6 +82,16 @@ class MediaInfo:
     chapters: tuple[Chapter, ...]
     metadata: dict[str, str]
 
+    @property
+    def tracks(self) -> list[StreamInfo]:
+        """All streams but data and the still image of an animated AVIF, which a result lacks."""
+        posters = [
+            s for s in self.streams
+            if s.kind == "video" and s.duration is None and s.index != self.best
+            and "mov" in self.container and "attached_pic" not in s.dispositions
+        ]  # fmt: skip
+        return [s for s in self.streams if s.kind != "data" and s not in posters]
+
 
 def probe(path: Path, header: bool = False, parts: tuple[Path, ...] = ()) -> MediaInfo:
     """Return what is in `path`; with `header`, without decoding a frame. Raises BadInput.

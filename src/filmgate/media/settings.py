@@ -24,6 +24,8 @@ _WANTED = MappingProxyType(
     }
 )
 
+_PLAIN = frozenset({bool, int, str, Fraction, NoneType})
+
 
 def check_settings(settings: Any) -> None:
     """Check each field of a frozen dataclass, and store what a value of another type means.
@@ -31,18 +33,25 @@ def check_settings(settings: Any) -> None:
     Paths are made of text, fractions of text ("60000/1001") and of floats, tuples of lists. Fields
     of other types than these, bool, int, str and Literal are not checked. Raises BadSetting.
     """
-    for name, kinds in _list_kinds(type(settings)).items():  # type: ignore[arg-type]  # a class is hashable
+    for name, (kinds, plain) in _list_kinds(type(settings)).items():  # type: ignore[arg-type]  # a class is hashable
         value = getattr(settings, name)
+        if type(value) in plain:
+            continue
         converted = _convert(name, value, kinds)
         if converted is not value:
             object.__setattr__(settings, name, converted)
 
 
 @cache
-def _list_kinds(cls: type[Any]) -> dict[str, tuple[Any, ...]]:
-    """Return the types that each field allows."""
+def _list_kinds(cls: type[Any]) -> dict[str, tuple[tuple[Any, ...], frozenset[type]]]:
+    """Return the types that each checked field allows, and those whose values stay as they are."""
     hints = get_type_hints(cls)
-    return {field.name: _split(hints[field.name]) for field in fields(cls)}
+    kinds = {field.name: _split(hints[field.name]) for field in fields(cls)}
+    return {
+        name: (allowed, frozenset(allowed) & _PLAIN)
+        for name, allowed in kinds.items()
+        if all(map(_is_known, allowed))
+    }
 
 
 def _split(hint: Any) -> tuple[Any, ...]:
@@ -54,7 +63,7 @@ def _split(hint: Any) -> tuple[Any, ...]:
 
 def _convert(name: str, value: Any, kinds: tuple[Any, ...]) -> Any:
     """Return the value as one of `kinds`. Raises BadSetting."""
-    if any(not _is_known(kind) for kind in kinds) or (value is None and NoneType in kinds):
+    if value is None and NoneType in kinds:
         return value
     for kind in kinds:
         if get_origin(kind) is Literal and isinstance(value, str) and value in get_args(kind):
@@ -62,7 +71,7 @@ def _convert(name: str, value: Any, kinds: tuple[Any, ...]) -> Any:
         if get_origin(kind) is tuple and isinstance(value, tuple | list):
             items = tuple(_convert(name, item, (get_args(kind)[0],)) for item in value)
             return value if items == value else items
-        if kind in (bool, str, Fraction) and type(value) is kind:
+        if kind in _PLAIN and type(value) is kind:
             return value
         if kind is int and type(value) is not bool and isinstance(value, Integral):
             return value.__index__()  # NumPy's too

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 from filmgate.errors import BadSetting
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from filmgate.media.writing.segment_writer import SegmentWriter
     from filmgate.media.writing.video_writer import VideoWriter
 
+# Pixel formats that default codecs do not take, or that few players show.
+_UNUSUAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"h264": ("gbrp", "yuv411p", "yuv410p", "yuv440p"), "vp9": ("gbrp", "yuv411p", "yuv410p")}
+)
 _RAW_SUFFIXES = (".nut", ".y4m")  # in others, readers would not know the pixel format
 
 
@@ -57,7 +62,7 @@ class VideoOutput:
 
     pix_fmt: str | None = None
     """Pixel format of the output, such as yuv420p or yuv422p10le. Default: that of the input; RGB
-    becomes yuv420p unless a codec is chosen."""
+    and the 4:1:1 of DV become yuv420p unless a codec is chosen."""
 
     container: Container | None = None
     """Container format. Default: by the name of the output; y4m for standard output."""
@@ -164,8 +169,10 @@ class VideoOutput:
     def stages(self, spec: StreamSpec) -> tuple[AnyStage, ...]:
         """Return the stages that run before encoding. Raises BadSetting, Unsupported."""
         pixels = self.pix_fmt or spec.pixels
-        if pixels.startswith("gbrp") and not (self.pix_fmt or self.codec):
-            # images and gifs without a chosen codec: what every player shows
+        if pixels.startswith(_UNUSUAL.get(self.chosen_codec, "gbrp")) and not (
+            self.pix_fmt or self.codec
+        ):
+            # images, gifs and tapes without a chosen codec: what every player shows
             pixels = "yuv420p" if spec.dtype == "uint8" else "yuv420p10le"
         if self.fit is None and pixels == spec.pixels:
             return ()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filmgate.errors import BadSetting
-from filmgate.media.containers.animated_png import is_animated_png
+from filmgate.media.containers.detection import is_animated_image
 from filmgate.media.options import (
     IMAGE_SUFFIXES,
     Deinterlace,
@@ -197,8 +197,8 @@ def choose_threads(threads: int | None) -> int:
 def is_images(path: Path) -> bool:
     """Whether `path` names images: a folder, a pattern such as %06d.png or *.jpg, or one image.
 
-    An animated PNG is a video.
+    An animated PNG or WebP is a video.
     """
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return not (path.is_file() and is_animated_png(path))
+        return not (path.is_file() and is_animated_image(path))
     return path.is_dir()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,15 +12,21 @@ import av
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
+from PIL import Image
 
 from filmgate.errors import BadInput
 from filmgate.media.containers.animated_png import is_animated_png
 from filmgate.media.pixels.planes import Planes
+from filmgate.media.probe import probe
+from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile, is_images
+from filmgate.quality.verify import check
+from tests.media.streams.copying import copy
 from tests.videos import draw_image
 
 
 def encode(path: Path, codec: str, container: str, pixels: str, frames: int = 5) -> Path:
+    os.environ.setdefault("SVT_LOG", "1")  # else it prints a banner
     with av.open(str(path), "w", format=container) as out:
         stream = out.add_stream(codec, rate=10)
         assert isinstance(stream, VideoStream)
@@ -62,13 +70,79 @@ def test_animated_avif_has_all_its_frames(tmp_path: Path) -> None:
     path = encode(tmp_path / "in.avif", "libsvtav1", "avif", "yuv420p")
     with VideoFile(path).open() as reader:
         assert sum(len(chunk) for chunk, _ in reader.read(None, 2)) == 5
+    for suffix in (".mkv", ".mov"):
+        out = tmp_path / f"out{suffix}"
+        copy(VideoFile(path), VideoOutput(out))
+        videos = [stream for stream in probe(out).streams if stream.kind == "video"]
+        assert [stream.codec for stream in videos] == ["h264"]
+        assert check(out, path).ok
+
+
+def draw_webp(path: Path, durations: list[int], alpha: int = 255) -> Path:
+    """Write an animated WebP, lossless: numbered frames that last so many milliseconds."""
+    frames = []
+    for n in range(len(durations)):
+        rgb = Image.fromarray(np.repeat(draw_image(n, 64, 48)[..., None], 3, axis=2))
+        rgb.putalpha(alpha if n else 255)
+        frames.append(rgb)
+    frames[0].save(path, "WEBP", save_all=True, append_images=frames[1:], duration=durations,
+                   lossless=True, minimize_size=False)  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("name", ["in.webp", "IN.WEBP", "in.bin"])
+def test_animated_webp_is_a_video_under_every_name(name: str, tmp_path: Path) -> None:
+    path = draw_webp(tmp_path / name, [40] * 5)
+    assert not is_images(path)
+    reader = VideoFile(path).open()
+    assert (reader.spec.rate, reader.spec.frames, reader.spec.pixels) == (Fraction(25), 5, "gbrp")
+    chunks = list(reader.read(None, 2))
+    frames = [frame for chunk, _ in chunks for frame in chunk]
+    assert [frame.time for frame in frames] == [Fraction(n, 25) for n in range(5)]
+    assert frames[-1].duration == Fraction(1, 25)
+    for n, frame in enumerate(frames):
+        assert np.array_equal(frame.image.arrays[0], draw_image(n, 64, 48))  # type: ignore[attr-defined]
+    resumed = [frame for chunk, _ in reader.read(chunks[0][1], 2) for frame in chunk]
+    assert [frame.index for frame in resumed] == [2, 3, 4]
+    assert np.array_equal(resumed[0].image.arrays[0], draw_image(2, 64, 48))  # type: ignore[attr-defined]
+    later = VideoFile(path, start=Fraction(3, 25)).open()
+    assert [len(chunk) for chunk, _ in later.read(None, 8)] == [2]
+    assert probe(path).container == "webp"
+
+
+def test_times_of_an_animated_webp_are_its_own(tmp_path: Path) -> None:
+    """A frame without a length lasts 0.1 s, as in browsers; what is transparent is shown white."""
+    path = draw_webp(tmp_path / "in.webp", [30, 200, 0, 50], alpha=0)
+    frames = [f for chunk, _ in VideoFile(path).open().read(None, 9) for f in chunk]
+    assert [f.time for f in frames] == [Fraction(n, 1000) for n in (0, 30, 230, 330)]
+    assert frames[-1].end == Fraction(380, 1000)
+    assert "transparent pixels are shown white" in str(frames[1].extras["notice"])
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_damaged_webp_is_refused_or_ends_with_its_last_good_frame(
+    keep_going: bool, tmp_path: Path
+) -> None:
+    path = draw_webp(tmp_path / "in.webp", [40] * 6)
+    data = path.read_bytes()
+    path.write_bytes(data[:-100])
+    with pytest.raises(BadInput, match="truncated"):
+        VideoFile(path).open()
+    damaged = bytearray(data)
+    fourth = [n for n in range(len(data)) if data[n : n + 4] == b"VP8L"][3]
+    damaged[fourth + 13 : fourth + 40] = b"\xff" * 27  # behind its header
+    path.write_bytes(damaged)
+    reader = VideoFile(path, keep_going=keep_going).open()
+    with nullcontext() if keep_going else pytest.raises(BadInput, match="is damaged"):
+        frames = [frame for chunk, _ in reader.read(None, 1) for frame in chunk]
+        assert [frame.index for frame in frames] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("codec", "container", "pixels", "suffix", "message"),
     [
         ("apng", "apng", "rgb24", ".png", "animated PNG: pass it by itself, as a video"),
-        ("libwebp_anim", "webp", "bgra", ".webp", "animated WebP, and FFmpeg reads none"),
+        ("libwebp_anim", "webp", "bgra", ".webp", "animated WebP: pass it by itself, as a video"),
     ],
 )
 def test_animation_among_images_is_refused(

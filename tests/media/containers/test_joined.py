@@ -82,6 +82,15 @@ def test_parts_give_the_frames_of_the_complete_video(suffix: str, tmp_path: Path
     assert [one[3] for one in later] == [one[3] for one in complete[spec.frames // 2 :]]
 
 
+@pytest.mark.parametrize("name", ["download.wmv", "old.flv", "server.gxf", "page.ogv"])
+def test_parts_of_containers_without_durations_follow_evenly(name: str, tmp_path: Path) -> None:
+    spec = replace(CONTAINERS[name], frames=4)
+    paths = [make_old(spec, tmp_path / f"{n}{name}") for n in range(2)]
+    frames = describe(read(paths[0], join=(paths[1],)))
+    assert [number for number, *_ in frames] == [*range(4), *range(4)]
+    assert [time for _, time, *_ in frames] == [n / spec.rate for n in range(8)]
+
+
 def test_a_disc_title_that_is_cut_at_any_byte_is_one_video(tmp_path: Path) -> None:
     path = make_old(CONTAINERS["disc.vob"], tmp_path / "VTS_01_1.VOB")
     data, complete = path.read_bytes(), describe(read(path))

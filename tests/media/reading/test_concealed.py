@@ -232,7 +232,7 @@ def test_nothing_outside_media_opens_a_video() -> None:
         r"|torchvision\.io|[\"']ff(mpeg|probe|play)\b"
     )
     found = {
-        str(path.relative_to(house))
+        path.relative_to(house).as_posix()
         for path in house.rglob("*.py")
         if path.relative_to(house).parts[0] != "media" and ways.search(path.read_text())
     }

@@ -1,5 +1,6 @@
 """Containers of discs, tapes, old cameras and downloads: frames, times, seeking, cut ends."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from filmgate.core.snapshot import Cursor
 from filmgate.errors import BadInput, BadSetting
 from filmgate.media.probe import probe
 from filmgate.media.sources import VideoFile
-from tests.media.old_videos import CONTAINERS, NTSC, OldVideo, add_video, make_old
+from tests.media.old_videos import CONTAINERS, NTSC, PAL, OldVideo, add_video, make_old
 from tests.videos import draw_image, read_number
 
 BARE = (".h264", ".hevc", ".m2v", ".mjpeg")
@@ -75,6 +76,11 @@ def test_bare_streams_follow_in_fps(name: str, tmp_path: Path) -> None:
     assert "notice" not in given[0].extras
 
 
+def test_frames_of_a_bare_mpeg1_are_even(tmp_path: Path) -> None:
+    path = make_old(replace(CONTAINERS["disc.mpg"], audio=""), tmp_path / "a.m1v")
+    assert describe(read(path)) == [(n, n / PAL) for n in range(20)]
+
+
 def test_in_fps_is_refused_for_videos_with_times(tmp_path: Path) -> None:
     path = make_old(CONTAINERS["old.flv"], tmp_path / "a.flv")
     with pytest.raises(BadSetting, match=r"in_fps is 30 and .* has times of its own: omit it"):
@@ -126,7 +132,8 @@ def test_sectors_of_a_video_cd_are_read(tmp_path: Path) -> None:
     assert [number for number, _ in describe(read(disc))] == list(range(20))
 
 
-def test_decode_times_of_an_mxf_are_put_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.mxf", "a.wmv"])
+def test_decode_times_are_put_in_order(name: str, tmp_path: Path) -> None:
     spec = OldVideo("libx264", options={**CONTAINERS["camera.h264"].options, "bf": "2"})
-    frames = read(make_old(spec, tmp_path / "a.mxf"))
+    frames = read(make_old(spec, tmp_path / name))
     assert describe(frames) == [(n, n / spec.rate) for n in range(20)]

@@ -1,6 +1,8 @@
 """Audio that a container cannot hold is encoded for it, complete and in sync, and reported."""
 
+import io
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.probe import probe
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
+from filmgate.media.streams.trial import REFUSALS, read_seconds
 from filmgate.quality.verify import check
 from tests.cases import mark_slow_combinations
 from tests.media.streams.copying import copy
@@ -58,6 +61,22 @@ def test_audio_of_any_codec_reaches_any_container(codec: str, suffix: str, tmp_p
         [True] if suffix in encoded else []
     )
     assert sink.is_complete
+
+
+def test_container_without_audio_is_a_refusal() -> None:
+    """A damaged wmv of which no audio could be decoded ended in a traceback."""
+    for suffix in CONTAINERS:
+        with pytest.raises(REFUSALS):
+            read_seconds(io.BytesIO(), suffix)
+
+
+def test_wrong_clock_of_an_avi_leaves_no_gaps(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "in.avi", ["g722"], rate=16_000, layout="mono")
+    with av.open(str(video)) as container:
+        first, second = islice(container.demux(audio=0), 2)
+        assert (second.pts or 0) - (first.pts or 0) == first.size  # ticks, of 1 / 150 s
+    copy(VideoFile(video), VideoOutput(tmp_path / "out.mp4"))
+    assert find_clicks(tmp_path / "out.mp4") == pytest.approx(CLICKS, abs=5e-3)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What of a video an encoder or a simple container cannot store is reported."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import filmgate as fg
 from filmgate.errors import Unsupported
 from filmgate.media.sinks import VideoOutput
+from filmgate.media.sources import VideoFile
 from tests.media.awkward import MORE
 from tests.videos import HD, Video, make
 
@@ -57,3 +59,24 @@ def test_a_frame_that_lasts_longer_than_a_container_stores_is_refused(tmp_path: 
                  tick=Fraction(1), suffix=".nut")  # fmt: skip
     with pytest.raises(Unsupported, match=r"frame 0 at 0\.000 s lasts 1000000000 s, wanted"):
         convert(kind, tmp_path, "out.mp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "written"),
+    [
+        ("out.mp4", "yuv411p", "yuv420p"),  # DV of NTSC
+        ("out.webm", "yuv410p", "yuv420p"),
+        ("out.mkv", "yuv440p10le", "yuv420p10le"),
+        ("out.webm", "yuv440p", "yuv440p"),
+        ("out.y4m", "yuv411p", "yuv411p"),
+    ],
+)
+def test_default_codecs_take_the_pixels_of_old_videos(
+    name: str, pixels: str, written: str, tmp_path: Path
+) -> None:
+    dtype = "uint16" if pixels.endswith("le") else "uint8"
+    spec = replace(VideoFile(make(Video(frames=2), tmp_path / "in.mp4")).open().spec,
+                   pixels=pixels, dtype=dtype)  # fmt: skip
+    for stage in VideoOutput(tmp_path / name).stages(spec):
+        spec = stage.output(spec)
+    assert spec.pixels == written

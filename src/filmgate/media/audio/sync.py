@@ -42,19 +42,26 @@ def find_packet(path: Path, index: int, data: bytes, near: Fraction) -> Fraction
     times: list[Fraction] = []
     with open_container(path) as container, translate_errors(path, f"reading stream {index}"):
         stream = container.streams[index]
+        codec = stream.codec_context
+        is_pcm = codec is not None and codec.name.startswith("pcm_")
         if near > 2 * _NEAR:
             container.seek(round((near - _NEAR) / Fraction(1, 1_000_000)))
         for packet in container.demux(stream):
             if packet.pts is None or not packet.size:
                 continue
             time = packet.pts * packet.time_base
-            if _equals(bytes(packet), data):
+            if _equals(bytes(packet), data, is_pcm):
                 times.append(time)
             if time > near + _NEAR:
                 break
     return min(times, key=lambda time: abs(time - near), default=None)
 
 
-def _equals(old: bytes, new: bytes) -> bool:
-    """Whether the bytes are equal; AAC in a ts has a header before them (ADTS, 7 or 9 bytes)."""
+def _equals(old: bytes, new: bytes, is_pcm: bool) -> bool:
+    """Whether the bytes are equal; AAC in a ts has a header before them (ADTS, 7 or 9 bytes).
+
+    Containers cut PCM into packets of other lengths: one must start with the other.
+    """
+    if is_pcm and (old.startswith(new) or new.startswith(old)):
+        return True
     return old == new or (len(old) - len(new) in (7, 9) and old.endswith(new))

@@ -15,6 +15,7 @@ from av.packet import Packet
 
 from filmgate.core.source_metadata import SourceMetadata
 
+_LONGEST_GAP = Fraction(1, 10)  # seconds, of an avi, which can have none
 _DAMAGE = (av.FFmpegError, ValueError)
 
 
@@ -43,7 +44,8 @@ def encode_audio(
             at = (at or 0) + part.samples
             yield from output.encode(part)
 
-    for frame in _trim(_decode(packets, stream, skip), source):
+    frames = _follow_clock(_decode(packets, stream, skip), stream)
+    for frame in _trim(frames, source):
         if at is None:
             first = _get_start(frame)
             if source.trimmed:
@@ -85,6 +87,24 @@ def _decode(
     except _DAMAGE:
         return
     yield from frames
+
+
+def _follow_clock(frames: Iterator[AudioFrame], stream: AudioStream) -> Iterator[AudioFrame]:
+    """Yield the frames; those of an avi without gaps that it cannot have.
+
+    It counts audio in blocks of a length that its header says, and some headers are wrong.
+    """
+    if "avi" not in stream.container.format.name:
+        yield from frames
+        return
+    end: Fraction | None = None
+    for frame in frames:
+        start, rate = _get_start(frame), frame.sample_rate
+        if end is not None and start > end + _LONGEST_GAP:
+            start = end
+        frame.pts, frame.time_base = round(start * rate), Fraction(1, rate)
+        end = start + Fraction(frame.samples, rate)
+        yield frame
 
 
 def _trim(frames: Iterable[AudioFrame], source: SourceMetadata) -> Iterator[AudioFrame]:

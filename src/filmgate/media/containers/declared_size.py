@@ -6,12 +6,13 @@ import re
 import struct
 
 from filmgate.media.containers.animated_png import PNG
+from filmgate.media.containers.animated_webp import is_webp_animation, read_webp_size
 
 _Y4M = re.compile(rb"YUV4MPEG2(?: [^ \n]*)*? W(\d{1,9})(?: [^ \n]*)*? H(\d{1,9})[ \n]")
 
 
 def read_declared_size(head: bytes) -> tuple[int, int] | None:
-    """Return width and height of a GIF, an animated PNG or a y4m; None of others.
+    """Return width and height of a GIF, an animated PNG or WebP, or a y4m; None of others.
 
     FFmpeg refuses the samples of a large one with "invalid argument", and has allocated some.
     """
@@ -21,5 +22,7 @@ def read_declared_size(head: bytes) -> tuple[int, int] | None:
     if head.startswith(PNG) and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
         return width, height
+    if is_webp_animation(head):
+        return read_webp_size(head)
     match = _Y4M.match(head)
     return (int(match[1]), int(match[2])) if match else None

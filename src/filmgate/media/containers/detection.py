@@ -9,15 +9,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from filmgate.media.containers.animated_png import PNG, is_animated_png
+from filmgate.media.containers.animated_webp import WEBP, is_animated_webp, is_webp_animation
 
-# FFmpeg's demuxers and their common names. Playlists, image sequences and the like are missing on
-# purpose: they would let an untrusted file open other files.
+# FFmpeg's demuxers, and WebP, with their common names. Playlists, image sequences and the like are
+# missing on purpose: they would let an untrusted file open other files.
 DEMUXERS: Mapping[str, str] = MappingProxyType(
     {
         "mov": "mp4, mov", "matroska": "mkv, webm", "avi": "avi", "mpegts": "ts",
         "mpeg": "vob, mpg", "asf": "wmv", "flv": "flv", "ogg": "ogv", "mxf": "mxf", "dv": "dv",
         "rm": "rm", "gxf": "gxf", "ivf": "ivf", "gif": "gif", "yuv4mpegpipe": "y4m", "nut": "nut",
-        "apng": "animated png", "h264": "bare h264", "hevc": "bare hevc",
+        "apng": "animated png", WEBP: "animated webp", "h264": "bare h264", "hevc": "bare hevc",
         "mpegvideo": "bare mpeg video", "mjpeg": "bare mjpeg",
     }
 )  # fmt: skip
@@ -29,7 +30,8 @@ BARE_STREAMS = frozenset({"h264", "hevc", "mpegvideo", "mjpeg"})  # without a co
 HEAD_BYTES = 600  # of a file that are looked at
 
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"moof")
-_STARTS: Mapping[bytes, str] = MappingProxyType(
+# First bytes, and the demuxer of files that start with them.
+STARTS: Mapping[bytes, str] = MappingProxyType(
     {
         b"\x1a\x45\xdf\xa3": "matroska", b"GIF87a": "gif", b"GIF89a": "gif",
         b"YUV4MPEG2 ": "yuv4mpegpipe", b"nut/multimedia container\0": "nut",
@@ -54,7 +56,7 @@ _MAX_JPEG_BYTES = 64_000_000
 
 def detect_format(path: Path, head: bytes) -> str:
     """Return the demuxer for a regular file that starts with `head`; empty if there is none."""
-    for start, name in _STARTS.items():
+    for start, name in STARTS.items():
         if head.startswith(start):
             return name
     if head[4:8] in _BOXES:
@@ -62,7 +64,7 @@ def detect_format(path: Path, head: bytes) -> str:
     if head.startswith(PNG) and is_animated_png(path):
         return "apng"
     if head[:4] == b"RIFF":
-        return _RIFF_KINDS.get(head[8:12], "")
+        return WEBP if is_webp_animation(head) else _RIFF_KINDS.get(head[8:12], "")
     # packets of 188 bytes, or of 192 with a time before each
     if any(
         len(head) > at and set(head[at:564:size]) == {0x47} for at, size in ((0, 188), (4, 192))
@@ -75,6 +77,11 @@ def detect_format(path: Path, head: bytes) -> str:
     if head.startswith(b"\xff\xd8\xff"):
         return "mjpeg" if _has_second_jpeg(path) else ""
     return _detect_start_code(head)
+
+
+def is_animated_image(path: Path) -> bool:
+    """Return whether a regular file is an animated PNG or WebP."""
+    return is_animated_png(path) or is_animated_webp(path)
 
 
 def detect_audio_format(head: bytes) -> str:

@@ -186,13 +186,18 @@ def measure_video(container: InputContainer, path: Path) -> tuple[Fraction, Frac
     if "mov" in container.format.name and video.duration:
         start = video.start_time or 0
         return start * tick, (start + video.duration) * tick
-    starts, end = [], 0
+    lengths: dict[int, int] = {}  # of frames, by their starts
+    by_dts = container.format.name == "gxf"  # its pts and durations are FFmpeg's guesses
     for packet in container.demux(video):
-        stamp = packet.pts if packet.pts is not None else packet.dts
+        stamp = packet.dts if by_dts or packet.pts is None else packet.pts
         if packet.size and stamp is not None and not packet.is_discard:
-            starts.append(stamp)
-            end = max(end, stamp + (packet.duration or 0))
-    return min(starts, default=0) * tick, end * tick
+            lengths[stamp] = 0 if by_dts else packet.duration or 0
+    if not lengths:
+        return Fraction(0), Fraction(0)
+    start, last = min(lengths), max(lengths)
+    usual = Fraction(last - start, max(1, len(lengths) - 1))
+    end = max(last + (lengths[last] or usual), *(at + length for at, length in lengths.items()))
+    return start * tick, end * tick
 
 
 def _compare_streams(first: InputContainer, other: InputContainer) -> str:

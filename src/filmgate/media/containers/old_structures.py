@@ -6,6 +6,7 @@ import mmap
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from filmgate.media.containers.animated_webp import WEBP, find_webp_damage
 from filmgate.media.containers.element_budget import ElementBudget
 
 _TAG_KINDS = frozenset({8, 9, 15, 18})  # of an flv: audio, video, metadata
@@ -145,5 +146,6 @@ STRUCTURES: Mapping[str, Callable[[mmap.mmap, ElementBudget], tuple[str, str]]] 
         "flv": find_flv_damage, "asf": find_asf_damage, "rm": find_rm_damage,
         "mxf": find_mxf_damage, "ogg": find_ogg_damage, "ivf": find_ivf_damage,
         "gxf": find_gxf_damage, "dv": find_dv_damage, "mpeg": find_program_damage,
+        WEBP: find_webp_damage,
     }
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +16,7 @@ from av.stream import Disposition
 
 from filmgate.core.source_metadata import MAX_PIXELS, SourceMetadata
 from filmgate.errors import BadInput, FilmgateError
+from filmgate.media.containers.animated_webp import WEBP, open_webp
 from filmgate.media.containers.declared_size import read_declared_size
 from filmgate.media.containers.detection import (
     AUDIO_DEMUXERS,
@@ -86,6 +87,10 @@ def open_container(
     if size := read_declared_size(_read_head(path, HEAD_BYTES)):
         check_frame_size(path, *size, limits.pixels)
     check_element_count(path, format)
+    if format == WEBP:
+        with open_webp(path, partial(open_input, format="rawvideo", max_pixels=max_pixels)) as webp:
+            yield cast(InputContainer, webp)
+        return
     own = {"use_absolute_path": "0", "enable_drefs": "0"} if format == "mov" else {}
     with ExitStack() as stack:
         with translate_errors(path, "opening it"):
@@ -187,10 +192,12 @@ def _refuse_other_file(name: str, flags: int, options: dict[str, str]) -> NoRetu
 
 
 @contextmanager
-def translate_errors(path: Path, doing: str, remedy: str = "") -> Iterator[None]:
+def translate_errors(
+    path: Path, doing: str | Callable[[], str], remedy: str = ""
+) -> Iterator[None]:
     """Turn FFmpeg's errors about `path` into BadInput; `doing` says when, e.g. "opening it".
 
-    `remedy` says what the user can do.
+    It may be a function, which is called at an error. `remedy` says what the user can do.
     """
     try:
         yield
@@ -199,6 +206,7 @@ def translate_errors(path: Path, doing: str, remedy: str = "") -> Iterator[None]
         hint = f"; it is {damage}" if damage else ""
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         hint += f"; {remedy}" if remedy else ""
+        doing = doing if isinstance(doing, str) else doing()
         raise BadInput(f"{path} is damaged: {doing}, FFmpeg said '{reason}'{hint}") from error
 
 
@@ -255,6 +263,10 @@ def is_video_file(path: Path) -> bool:
         return False
 
 
+def _explain_folder(path: Path) -> str:
+    return f"{path} is a folder, wanted a video: name a file in it"
+
+
 def _read_head(path: Path, size: int) -> bytes:
     """Return the first bytes of a regular file. Raises BadInput; never waits for a pipe."""
     try:
@@ -262,12 +274,14 @@ def _read_head(path: Path, size: int) -> bytes:
     except FileNotFoundError as error:
         raise BadInput(f"{path} does not exist: check the name") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, PermissionError) and path.is_dir():  # which Windows does not open
+            raise BadInput(_explain_folder(path)) from error
         reason = getattr(error, "strerror", None) or error
         raise BadInput(f"{str(path)!r} can't be read: {reason}; name a file") from error
     try:
         mode = os.fstat(number).st_mode
         if stat.S_ISDIR(mode):
-            raise BadInput(f"{path} is a folder, wanted a video: name a file in it")
+            raise BadInput(_explain_folder(path))
         if not stat.S_ISREG(mode):
             raise BadInput(f"{path} is a pipe or a device, wanted a file: save it as one first")
         return os.read(number, size)

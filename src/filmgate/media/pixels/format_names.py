@@ -2,6 +2,7 @@
 
 import re
 from difflib import get_close_matches
+from functools import lru_cache
 from types import MappingProxyType
 
 from filmgate.core.frame import ColorTags
@@ -43,6 +44,7 @@ _EQUIVALENTS = (
 )
 
 
+@lru_cache(maxsize=100)
 def find_equivalent(pixels: str) -> str | None:
     """Return the planar, little-endian format that stores `pixels` exactly; None: there is none.
 
@@ -65,6 +67,7 @@ def check_pixel_format(pixels: str) -> None:
     )
 
 
+@lru_cache(maxsize=100)
 def get_bit_depth(pixels: str) -> int:
     """Return the bits per sample of a planar format: "yuv420p10le" -> 10, "gray" -> 8."""
     digits = pixels.removesuffix("le").removesuffix("be")

@@ -161,7 +161,7 @@ class _DecodePass:
         self._free_times: deque[int] | None = deque() if options.decode_times else None
         self._last: DecodedFrame | None = None
         self._left_out = self._orphans = 0
-        self._reached = Fraction(0)
+        self._ends: dict[int, int] = {}  # of the packets so far, in ticks, by stream
         # With decoding times only: the damage of all frames until a keyframe decoded after it.
         self._damage, self._damage_dts = "", 0
         self._awaits_keyframe = sought
@@ -216,6 +216,8 @@ class _DecodePass:
     def add_notices(self, shown: DecodedFrame, notice: str = "") -> DecodedFrame:
         """Return the frame with `notice`, and one about frames left out since the last call."""
         count, self._orphans = self._orphans, 0
+        if not (count or notice):
+            return shown
         cut = f"{count} frame{'s' if count > 1 else ''} at the start left out: what they refer to "
         texts = (shown.notice, f"{cut}was cut off" if count else "", notice)
         return replace(shown, notice="; ".join(filter(None, texts)))
@@ -234,7 +236,10 @@ class _DecodePass:
         start = Fraction(self._container.start_time or 0, 1_000_000)
         # Matroska's length counts from 0, not from the first timestamp
         declared = length if "matroska" in self._container.format.name else length + start
-        if self._last is None or self._reached >= declared - max(Fraction(1, 2), length / 100):
+        ends = (end * (self._container.streams[index].time_base or Fraction(0))
+                for index, end in self._ends.items())  # fmt: skip
+        reached = max(ends, default=Fraction(0))
+        if self._last is None or reached >= declared - max(Fraction(1, 2), length / 100):
             return ""
         return (
             f"it ends after {self._format_time(self._last.pts)}, and its header says "
@@ -262,8 +267,8 @@ class _DecodePass:
                 if self._options.counted:
                     packet.pts = packet.dts = None
                 if packet.pts is not None:
-                    end = (packet.pts + (packet.duration or 0)) * packet.time_base
-                    self._reached = max(self._reached, end)
+                    index, end = packet.stream.index, packet.pts + (packet.duration or 0)
+                    self._ends[index] = max(self._ends.get(index, 0), end)
                 if packet.stream.index == self._stream.index:
                     yield packet
         yield Packet()  # flushes the decoder, as the demuxer does at the end of an intact video
@@ -272,7 +277,7 @@ class _DecodePass:
         """Turn FFmpeg's errors into BadInput, unless the options keep going."""
         if self._options.keep_going:
             return nullcontext()
-        return translate_errors(self._options.path, self._describe_position(), REMEDY)
+        return translate_errors(self._options.path, self._describe_position, REMEDY)
 
     def _announce(self, packet: Packet[Any]) -> bool:
         """Note the frame of a packet; False: skip it, because decoding starts at a keyframe."""

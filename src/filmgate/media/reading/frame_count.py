@@ -11,6 +11,8 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from filmgate.media.containers.animated_webp import list_webp_times
+
 _LISTED = ("mov", "avi")  # containers whose index lists every frame, not only keyframes
 _LEAST_BYTES = 8  # that a frame takes in any container
 _AGREE, _AGREE_VARIABLE = 2, 20  # factors between a count and duration x rate
@@ -27,6 +29,8 @@ def count_frames(
     Tags and header fields may be those of a longer video from which this one was cut: where they
     contradict each other or the size of the file, the smallest number that is plausible counts.
     """
+    if times := list_webp_times(container):
+        return len(times)
     hint = stream.frames or _read_number(stream.metadata.get("NUMBER_OF_FRAMES", ""))
     if any(name in container.format.name for name in _LISTED):
         listed = sum(not entry.is_discard for entry in stream.index_entries)

@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from filmgate.core.frame import StreamSpec
+from filmgate.media.containers.animated_webp import WEBP
 from filmgate.media.pixels import formats
 from filmgate.media.pixels.av_frames import read_color_tags
 from filmgate.media.pixels.format_names import get_bit_depth
@@ -29,11 +30,12 @@ def read_spec(
     packets: FirstPackets,
     clock: FrameClock,
 ) -> StreamSpec:
-    """Return the spec by the first frame; a gif that starts opaque gets no alpha."""
+    """Return the spec by the first frame; a gif or WebP that starts opaque gets no alpha."""
     frames = count_frames(container, stream, packets.packets)
     rate = find_rate(stream, packets, clock)
     pixels = formats.find_planar_format(first.format.name)
-    if stream.codec_context.name == "gif" and first.format.name == "bgra" and is_opaque(first):
+    animation = stream.codec_context.name == "gif" or container.format.name == WEBP
+    if animation and first.format.name == "bgra" and is_opaque(first):
         pixels = "gbrp"
     return StreamSpec(
         width=first.width,

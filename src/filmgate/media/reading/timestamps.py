@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from filmgate.errors import BadInput
+from filmgate.media.containers.animated_webp import WEBP
 from filmgate.media.containers.detection import BARE_STREAMS
 from filmgate.media.containers.open import open_files, translate_errors
 from filmgate.media.options import InputFiles
@@ -29,7 +30,7 @@ REORDER_DEPTH = 32  # packets; no codec moves a frame by more
 # Containers that FFmpeg seeks too late in, or whose times are others after it has sought: packets
 # are read from the start and left out.
 READ_FROM_START = frozenset({"mpeg", "gxf", "flv", "asf", "ogg", "rm"})
-_UNSEEKABLE = BARE_STREAMS | {"gif"}
+_UNSEEKABLE = BARE_STREAMS | {"gif", WEBP}
 
 
 def repair_timestamps(
@@ -63,12 +64,9 @@ def repair_timestamps(
             repaired = True
             notice = "" if kind in reported else notice
             reported.add(kind)
-        last = replace(
-            decoded,
-            pts=pts,
-            notice=decoded.notice or notice,
-            repaired=repaired or decoded.repaired,
-        )
+        last = decoded
+        if repaired:
+            last = replace(decoded, pts=pts, notice=decoded.notice or notice, repaired=True)
         yield last
 
 

@@ -15,6 +15,8 @@ from filmgate.core.frame import StreamSpec
 from filmgate.media.pixels import formats
 from filmgate.media.reading.decoded_frame import DecodedFrame
 
+_SAME = Fraction(1)
+
 
 def fit_frames(
     frames: Iterator[DecodedFrame], spec: StreamSpec, first_pts: int, aspect: Fraction | None
@@ -28,10 +30,12 @@ def fit_frames(
     repaired = False
     for decoded in frames:
         frame = decoded.frame
-        at = f"at {float((decoded.pts - first_pts) * spec.time_base):.3f} s"
         kind, notice = _describe_change(frame, spec)
-        stretch = decoded.aspect / aspect if decoded.aspect and aspect else Fraction(1)
-        if stretch != 1 and not kind:
+        stretch = decoded.aspect / aspect if decoded.aspect and aspect else _SAME
+        if not kind and stretch == _SAME and not repaired:  # nearly all
+            yield decoded
+            continue
+        if stretch != _SAME and not kind:
             kind = "shape"
             notice = (
                 f"the shape of pixels changes from {aspect} to {decoded.aspect}: frames of another "
@@ -40,6 +44,7 @@ def fit_frames(
         if kind and (kind != "format" or notice):
             frame = _fit_frame(frame, spec, stretch)
         repaired = repaired or bool(notice)
+        at = f"at {float((decoded.pts - first_pts) * spec.time_base):.3f} s"
         notice = f"{at} {notice}" if notice and kind not in reported else ""
         reported.add(kind if notice else "")
         notices = "; ".join(text for text in (decoded.notice, notice) if text)

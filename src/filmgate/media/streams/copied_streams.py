@@ -61,6 +61,11 @@ class CopiedStreams:
         self._packets = copy_packets(input, outputs, codecs, mapping, is_mp4(suffix), self.report)
         self._next = next(self._packets, None)
 
+    @property
+    def has_more(self) -> bool:
+        """Whether any packet is left."""
+        return self._next is not None
+
     def read_until(self, until: Fraction | None) -> Iterator[Packet[Any]]:
         """Yield the next packets up to `until` seconds; all for None."""
         while self._next is not None:

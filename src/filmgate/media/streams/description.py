@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from av.stream import AttachmentStream, DataStream, Discard, Disposition, Stream
+from av.video.stream import VideoStream
 
 
 def has_decoder(stream: Stream) -> bool:
@@ -30,8 +31,19 @@ def is_cover(stream: Stream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
+def is_poster(stream: Stream) -> bool:
+    """Whether it is the still image of an animated AVIF or HEIF, for programs that show no more."""
+    timed = isinstance(stream, VideoStream) and (stream.frames != 1 or stream.duration is not None)
+    return stream.type == "video" and not timed and "mov" in stream.container.format.name
+
+
 def is_content(stream: Stream) -> bool:
-    """False for the text stream of an mp4's chapters: chapters are copied by themselves."""
+    """False for the text stream of an mp4's chapters, which are copied by themselves, and a poster.
+
+    The poster is the first frame of the video next to it.
+    """
+    if is_poster(stream):
+        return False
     return not (stream.type == "data" and stream.discard == Discard.all)
 
 

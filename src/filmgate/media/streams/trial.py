@@ -23,9 +23,10 @@ from filmgate.media.streams.output_container import (
 from filmgate.media.streams.output_streams import add_stream
 from filmgate.media.streams.subtitles import convert_packet
 
-# What libav and PyAV raise for a stream or packet that a container cannot hold; a full disk is
-# none of them.
-REFUSALS = (av.ArgumentError, av.InvalidDataError, av.PatchWelcomeError, ValueError, IndexError)
+# What libav and PyAV raise for a stream or packet that a container cannot hold, or that it lost; a
+# full disk is none of them.
+REFUSALS = (av.ArgumentError, av.InvalidDataError, av.PatchWelcomeError, av.EOFError, ValueError,
+            IndexError)  # fmt: skip
 
 
 class DiscardedFile(io.RawIOBase):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from filmgate.errors import BadSetting
+from filmgate.media.containers.animated_webp import WEBP, list_webp_times
 from filmgate.media.containers.detection import BARE_STREAMS
 from filmgate.media.containers.open import open_files
 from filmgate.media.options import InputFiles
@@ -31,7 +33,7 @@ _DEFAULT_RATE = Fraction(25)  # of bare streams without one
 _SEEKS_TO_START = frozenset({"matroska", "avi", "mpegts", "gif", "yuv4mpegpipe", "nut", "apng"})
 # Containers that may store only decoding times; others than these two do so in some files.
 _DECODE_TIMED = frozenset({"avi", "gxf", "mxf", "asf", "rm"})
-_MILLISECOND_CONTAINERS = frozenset({"asf", "flv", "rm"})
+_MILLISECOND_CONTAINERS = frozenset({"asf", "flv", "rm", WEBP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ def read_first_packets(
 
     Its index lists every frame, others only keyframes. Rates in headers are often wrong.
     """
+    if (all_times := list_webp_times(container)) is not None:
+        return FirstPackets((), all_times)
     if "mov" in container.format.name:
         times = [entry.timestamp for entry in stream.index_entries if not entry.is_discard]
         return FirstPackets((), tuple(sorted(times)))
@@ -65,13 +69,20 @@ def read_first_packets(
 
 
 def stores_decode_times(files: InputFiles, container: InputContainer, stream: VideoStream) -> bool:
-    """Whether the container stores only when frames are decoded, not when they are shown."""
+    """Whether the container stores only when frames are decoded, not when they are shown.
+
+    Times of H.264 in an asf then grow in the order of decoding, although frames are reordered.
+    """
     name, codec = container.format.name, stream.codec_context
     if name not in _DECODE_TIMED or codec.codec.intra_only:
         return False
     if name in ("avi", "gxf"):
         return True
     packets = _read_from_start(files, stream) if codec.has_b_frames else ()
+    times = [p.pts for p in packets if p.size and p.pts is not None and p.dts is not None]
+    complete = len(times) > 1 and len(times) == sum(p.size > 0 for p in packets)
+    if name == "asf" and codec.name == "h264":
+        return complete and all(before < after for before, after in pairwise(times))
     return bool(packets) and all(packet.pts == packet.dts for packet in packets)
 
 
@@ -99,7 +110,8 @@ def choose_clock(
     if container.format.name in _MILLISECOND_CONTAINERS:
         rates = (*given, *COMMON_RATES)
         if find_even_rate(first.times, tick, rates):
-            rate = find_even_rate(_read_all_times(files, stream), tick, rates)
+            times = list_webp_times(container) or _read_all_times(files, stream)
+            rate = find_even_rate(times, tick, rates)
     elif not any(is_regular(first.times, tick, rate) for rate in given):
         film = find_film_rate(first.times, tick)
         if film:  # as far as is known
@@ -129,7 +141,7 @@ def choose_counting_clock(
                 "with filmgate interpolate --fps"
             )
         return None
-    if name == "mpegvideo" and given is None:
+    if stream.codec_context.name == "mpeg2video" and given is None:
         return None  # its fields may be repeated, which FFmpeg follows
     rate = given or stream.codec_context.framerate or _DEFAULT_RATE
     notice = "" if given else _describe_rate(stream)
@@ -172,6 +184,8 @@ def find_rate(stream: VideoStream, first: FirstPackets, clock: FrameClock) -> Fr
 def is_regular(times: Sequence[int], tick: Fraction, rate: Fraction) -> bool:
     """Whether frames follow each other at this rate, within the precision of the ticks."""
     steps = [b - a for a, b in pairwise(times)]
-    odd = sum(abs(step * tick - 1 / rate) > tick for step in steps)
+    length = 1 / (rate * tick)  # ticks of a frame; steps are integers, and there may be many
+    least, most = ceil(length - 1), floor(length + 1)
+    odd = sum(not least <= step <= most for step in steps)
     drift = abs((times[-1] - times[0]) * tick - (len(times) - 1) / rate)
     return odd <= 1 + len(steps) // 1000 and drift <= 4 / rate  # an edit list leaves an odd step

@@ -53,7 +53,11 @@ class Encoder:
         encoder = CODECS[options.codec].encoder
         self._pixels = _choose_format(options.codec, spec)
         self._writes_captions = writes_captions(options)
-        self.start = self._end = self._ticks(Fraction(0))  # video time 0
+        shift, parts = self._offset.as_integer_ratio()
+        unit, per_second = tick.as_integer_ratio()
+        # (time + offset) / tick is (time * scale + shift) / unit
+        self._scale = parts * per_second, shift * per_second, parts * unit
+        self.start = self._end = self._ticks(0, 1)  # video time 0
         self._durations: dict[int, int] = {}  # ticks, by pts: not every encoder passes them on
         # A stream belongs to a container; this one exists only to describe the stream.
         container = "nut" if encoder == "rawvideo" else "matroska"
@@ -97,7 +101,9 @@ class Encoder:
         """Return the packets that are ready after these frames; others wait in the encoder."""
         packets: list[Packet[Any]] = []
         for frame in frames:
-            pts, end = self._ticks(frame.time), self._ticks(frame.end)
+            time, duration = frame.time.as_integer_ratio(), frame.duration.as_integer_ratio()
+            pts = self._ticks(*time)
+            end = self._ticks(time[0] * duration[1] + duration[0] * time[1], time[1] * duration[1])
             if self._counts:  # every frame lasts one tick, wherever its time is
                 pts = self.start + frame.index
                 end = pts + 1
@@ -140,8 +146,14 @@ class Encoder:
             packet.duration = self._durations.pop(packet.pts or 0, packet.duration or 0)
         return packets
 
-    def _ticks(self, time: Fraction) -> int:
-        return round((time + self._offset) / self.tick)
+    def _ticks(self, time: int, per_second: int) -> int:
+        """Return the tick of a time, given as a fraction of a second; halves go to the even one.
+
+        As `round` of a Fraction, whose arithmetic takes long for each frame.
+        """
+        scale, shift, unit = self._scale
+        tick, rest = divmod(time * scale + per_second * shift, per_second * unit)
+        return tick + (2 * rest + (tick & 1) > per_second * unit)
 
     def _make_image(self, frame: Frame) -> VideoFrame:
         image = make_av_frame(check_planes(frame, self._spec))

@@ -150,7 +150,8 @@ class Muxer:
 
     def _mux(self, packet: Packet[Any] | None) -> None:
         if packet is not None:
-            self._copy_until((packet.dts or 0) * self._tick)
+            if self._audio or (self._copied and self._copied.has_more):
+                self._copy_until((packet.dts or 0) * self._tick)
             self._mux_packet(packet)
 
     def _copy_until(self, until: Fraction | None) -> None:

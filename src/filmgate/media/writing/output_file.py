@@ -26,7 +26,7 @@ from filmgate.media.options import EncodeOptions, check_video_name
 from filmgate.media.rates import LossWatch, fit_fraction
 from filmgate.media.writing.encoder import Encoder, writes_captions
 from filmgate.media.writing.muxer import Muxer
-from filmgate.storage.atomic import fsync_file, name_hidden, replace_durably
+from filmgate.storage.atomic import fsync_file, name_hidden, rename_durably
 from filmgate.storage.file_kind import check_output_file
 
 _MICROSECOND = Fraction(1, 1_000_000)
@@ -112,14 +112,14 @@ class OutputFile:
         """Give the complete file its name. Raises Busy if a file of this name is in use."""
         if not self._to_pipe:
             try:
-                replace_durably(self._part, self.path)
+                rename_durably(self._part, self.path)
             except Busy as error:
-                if self._survives:
-                    raise
-                spare = self.path.with_name(
-                    f"{self.path.stem}.{secrets.token_hex(4)}{self._part.suffix}"
-                )
-                os.rename(self._part, spare)
+                spare = self._part
+                if not self._survives:
+                    spare = self.path.with_name(
+                        f"{self.path.stem}.{secrets.token_hex(4)}{self._part.suffix}"
+                    )
+                    os.rename(self._part, spare)
                 raise Busy(f"{error}. The complete video is {spare}") from error
         self._kept = True
 

@@ -83,6 +83,9 @@ def _read_packets(path: Path, encoder: Encoder) -> Iterator[tuple[Packet[Any], i
             raise FilmgateError(
                 f"{path} was encoded with other settings: start over with --restart"
             )
+        ticks = (stream.time_base or encoder.tick) / encoder.tick
+        scale, unit = ticks.as_integer_ratio()
         for packet in container.demux(stream):
             if packet.size and packet.pts is not None:
-                yield packet, encoder.start + round(packet.pts * packet.time_base / encoder.tick)
+                pts, rest = divmod(packet.pts * scale, unit)
+                yield packet, encoder.start + (round(packet.pts * ticks) if rest else pts)

@@ -66,15 +66,16 @@ class SegmentWriter(FileSink):
         check_output(options, source)
         self._open: _OpenSegment | None = None
         self._playable_end = 0  # of the preview so far, in ticks
-        encoder = self._make_encoder()
+        self._ready: Encoder | None = self._make_encoder()  # for the first segment
         try:
             # raises now what the join would raise
-            trial = self._make_output(encoder, options, source, checkpoints)
+            trial = self._make_output(self._ready, options, source, checkpoints)
             self.dropped = trial.dropped
             self._watch = make_loss_watch(options, spec)
             trial.close()
-        finally:
-            encoder.close()
+        except BaseException:
+            self._ready.close()
+            raise
         self._segments: tuple[Segment, ...] = ()
         self._result: OutputFile | None = None
 
@@ -84,7 +85,8 @@ class SegmentWriter(FileSink):
         if frames and self._open is None:
             container = _CONTAINERS.get(self._options.codec, "nut")
             path = self._folder / f"{len(self._segments) + 1:06}.{container}"
-            self._open = _OpenSegment(path, self._make_encoder(), self.tick)
+            encoder, self._ready = self._ready or self._make_encoder(), None
+            self._open = _OpenSegment(path, encoder, self.tick)
         if self._open is not None:
             self._open.write(frames)
 
@@ -117,6 +119,8 @@ class SegmentWriter(FileSink):
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._ready is not None:
+            self._ready.close()
         if self._open is not None:
             self._open.close()
         if self._result is not None:
