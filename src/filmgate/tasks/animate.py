@@ -20,7 +20,7 @@ from filmgate.models.registry import build_tracker, find_family, find_weight_fil
 from filmgate.tasks.model_task import ModelTask
 from filmgate.tasks.settings import FLAT
 
-FINDER = "face_mesh"
+_FINDERS = ("face_mesh", "insightface")
 SIZES = range(64, 1025, 64)
 MOST_KEYFRAMES = 3
 
@@ -53,9 +53,10 @@ class Animate(ModelTask):
     """The square of the portrait that moves: left,top,side in pixels. Default: the largest one in
     the middle."""
 
-    finder: Literal["auto", "face_mesh", "own"] = "auto"
-    """What finds the driver's face: face_mesh, or own, the model's own points, for videos of a face
-    in the middle. auto: face_mesh if it is installed and its weights are here."""
+    finder: Literal["auto", "face_mesh", "insightface", "own"] = "auto"
+    """What finds the driver's face: face_mesh; insightface, for non-commercial research only; or
+    own, the model's own points, for videos of a face in the middle. auto: face_mesh if it is
+    installed and its weights are here, own otherwise."""
 
     faces: RecordFile | None = None
     """Boxes of the driver's face in place of a finder's: JSON Lines with "frame" and "box", or text
@@ -96,8 +97,8 @@ class Animate(ModelTask):
     def iter_models(self) -> Iterator[tuple[str, Any]]:
         """See `ModelTask.iter_models`; what finds faces is one of them."""
         yield self.model, self.options
-        if self._finds_faces:
-            yield FINDER, None
+        if self._chosen_finder:
+            yield self._chosen_finder, None
 
     def check_weights(self) -> None:
         """See `ModelTask.check_weights`."""
@@ -117,16 +118,18 @@ class Animate(ModelTask):
             checks=("finite",),
             label="animate",
         )
-        if not self._finds_faces:
+        if not self._chosen_finder:
             return (model,)
-        return (build_tracker(FINDER, None, placement), model)
+        return (build_tracker(self._chosen_finder, None, placement), model)
 
     @property
-    def _finds_faces(self) -> bool:
-        """Whether face_mesh runs."""
-        if self.faces is not None or self.box is not None or self.finder == "own":
-            return False
-        return self.finder == FINDER or _is_ready(FINDER)
+    def _chosen_finder(self) -> str:
+        """The family that finds the face, "" if there is none."""
+        if self.faces is not None or self.box is not None:
+            return ""
+        if self.finder in _FINDERS:
+            return self.finder
+        return _FINDERS[0] if self.finder == "auto" and _is_ready(_FINDERS[0]) else ""
 
     def _make_request(self, spec: StreamSpec) -> AnimationRequest:
         if self.portrait is None:
@@ -148,7 +151,7 @@ class Animate(ModelTask):
             )
         if box is not None:
             return lambda frame: box
-        return _find_recorded if self._finds_faces else None
+        return _find_recorded if self._chosen_finder else None
 
     def _hash_inputs(self) -> str:
         """Return what the contents of the further inputs change in results, for cache keys."""

@@ -23,9 +23,9 @@ from filmgate.tasks.model_task import ModelTask
 from filmgate.tasks.settings import FLAT
 from filmgate.tasks.takes import Place, Way, choose_way, find_place, measure_length
 
-FINDER = "face_mesh"
 _MIN_SIDE = 8  # pixels of a box
 _MOST_SECONDS = 1_000_000  # of a take
+_MOST_SLACK = 2  # frames by which the same audio may differ: containers count a codec's priming
 _SHORTEST_TURN = Fraction(1, 50)  # seconds: less than the shortest speech needs to come back
 
 
@@ -49,6 +49,10 @@ class LipSync(ModelTask):
     box: str | None = None
     """The box of the face in the first frame, in place of finding it: left,top,width,height in
     pixels, from hair to chin. It is followed by its motion."""
+
+    finder: Literal["face_mesh", "insightface"] = "face_mesh"
+    """What finds the face: face_mesh, or insightface as in the published code, whose models are for
+    non-commercial research only."""
 
     face: int | None = None
     """The number of the face, of those that were found or are in the file. Default: the largest in
@@ -75,6 +79,10 @@ class LipSync(ModelTask):
 
     take: int = 0
     """The number of the take, for --continue-from: 0 is IN, and the others count from 1."""
+
+    length: int | None = None
+    """How many frames the speech has. A run writes it into its result, for check: the audio there
+    may be some samples longer than its file."""
 
     device: str = "auto"
     """Where the model runs: auto (the GPU if there is one), cpu, cuda, cuda:1 or mps."""
@@ -118,7 +126,7 @@ class LipSync(ModelTask):
         """See `ModelTask.iter_models`; what finds faces is one of them."""
         yield self.model, self.options
         if self.box is None and self.faces is None:
-            yield FINDER, None
+            yield self.finder, None
 
     def check_weights(self) -> None:
         """See `ModelTask.check_weights`."""
@@ -126,6 +134,8 @@ class LipSync(ModelTask):
 
     def choose_source(self, source: SourceFile) -> tuple[SourceFile, "LipSync"]:
         """See `ChoosingTask`: the take by its length, and where in it the result begins."""
+        if self.speech is not None and self.length is None:
+            return replace(self, length=self._time().frames).choose_source(source)
         if not self.source and self.continue_from is None and self.ending == "free":
             return source, self
         takes = self._list_takes(source)
@@ -200,7 +210,14 @@ class LipSync(ModelTask):
             yield Frame(k, k / rate.fps, 1 / rate.fps, None)
 
     def _time(self) -> LipSyncTiming:
-        return time_lip_sync(self.model, Path(self.speech.path) if self.speech else None)
+        """Return how many frames the speech is, and what they need. Raises BadSetting, BadInput."""
+        timing = time_lip_sync(self.model, Path(self.speech.path) if self.speech else None)
+        if self.length is None or timing.frames is None:
+            return timing
+        if abs(timing.frames - self.length) > _MOST_SLACK:
+            raise BadSetting(f"length is {self.length} and the speech has {timing.frames} frames: "
+                             "omit it")  # fmt: skip
+        return replace(timing, frames=self.length)
 
     def choose_frames(self) -> tuple[ConstantRate, SkipFrames]:
         """Return the stages after which each frame is the one that the result shows."""
@@ -214,11 +231,11 @@ class LipSync(ModelTask):
         found = boxes is None and self.box is None
         return LipSyncRequest(
             audio=Path(self.speech.path) if self.speech else None,
-            finder=FINDER,
+            finder=self.finder,
             boxes=boxes,
             box=parse_box(self.box) if self.box else None,
             face=self.face,
-            hash=hash_weights(FINDER) if found else "",
+            hash=hash_weights(self.finder) if found else "",
             skip=self._count_skipped(self._time().fps),
         )
 
@@ -234,6 +251,7 @@ class PrepareLipSync(LipSync):
     begin: None = field(default=None, init=False, metadata=FLAT)
     turn: None = field(default=None, init=False, metadata=FLAT)
     take: int = field(default=0, init=False, metadata=FLAT)
+    length: None = field(default=None, init=False, metadata=FLAT)
 
     inputs: ClassVar[tuple[str, ...]] = ("in",)
 

@@ -87,7 +87,7 @@ def test_without_litert_the_message_says_how_to_install_it(
 
 
 def test_other_models_find_no_one() -> None:
-    assert registry.list_trackers() == ("blazepose", "face_mesh")
+    assert registry.list_trackers() == ("blazepose", "face_mesh", "insightface")
     with pytest.raises(BadSetting, match="model is 'dis': pass one of blazepose, face_mesh"):
         registry.build_tracker("dis")
 

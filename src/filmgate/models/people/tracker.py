@@ -153,10 +153,8 @@ class Tracker:
             state = replace(state, next_id=max(state.next_id, last + 1))
         if is_due:
             state = replace(state, searched=frame.index)
-        records: Any = frame.extras.get("records", ())
-        added = [self._make_record(track, reading) for track, reading in found]
-        frame = frame.with_extras(records=(*records, *added))
-        return replace(state, tracks=tuple(track for track, _ in found)), frame
+        tracks = tuple(track for track, _ in found)
+        return replace(state, tracks=tracks), self._add_records(frame, found)
 
     def _search(
         self, frame: Frame, found: list[tuple[Track, Reading]], next_id: int, *, thorough: bool
@@ -195,6 +193,12 @@ class Tracker:
             for track, other in found
         )
 
+    def _add_records(self, frame: Frame, found: list[tuple[Track, Reading]]) -> Frame:
+        """Return the frame with a record for each that was found."""
+        records: Any = frame.extras.get("records", ())
+        added = [self._make_record(track, reading) for track, reading in found]
+        return frame.with_extras(records=(*records, *added))
+
     def _make_record(self, track: Track, reading: Reading) -> dict[str, Any]:
         points = track.filter.points[: self.model.count]
         low, high = points[:, :2].min(0), points[:, :2].max(0)
@@ -206,6 +210,36 @@ class Tracker:
             "points": to_tuples(points),
             **{name: to_tuples(np.asarray(value)) for name, value in reading.fields.items()},
         }
+
+
+class SearchingTracker(Tracker):
+    """A Tracker that searches each frame: a face is where it was found, not where it was before.
+
+    For networks of points that have no score of their own, and need the box of a detection.
+    """
+
+    __slots__ = ()
+
+    def _follow(self, state: TrackerState, frame: Frame) -> tuple[TrackerState, Frame]:
+        image, left = _get_planes(frame), list(state.tracks)
+        if frame.extras.get("cut"):
+            left = []
+        found, next_id = list[tuple[Track, Reading]](), state.next_id
+        for detection in self.model.detect(image, thorough=False)[: self.most]:
+            region = self.model.start_region(detection)
+            reading = replace(self.model.read(image, region), score=detection.score)
+            near = [track for track in left if _is_near(region, track.region)]
+            if near:
+                track = min(near, key=lambda track: _measure_distance(region, track.region))
+                left.remove(track)
+                moved = self._move(replace(track, region=region), reading, frame)
+                track = replace(moved, region=region)
+            else:
+                track = Track(next_id, region, start_filter(reading.points, frame.time))
+                next_id += 1
+            found.append((track, reading))
+        after = TrackerState(tuple(track for track, _ in found), next_id)
+        return after, self._add_records(frame, found)
 
 
 def _get_planes(frame: Frame) -> Planes:
@@ -222,5 +256,8 @@ def to_tuples(values: npt.NDArray[Any]) -> Any:
 
 
 def _is_near(a: Region, b: Region) -> bool:
-    distance = np.hypot(a.x - b.x, a.y - b.y)
-    return bool(distance < _SAME_PLACE * max(a.side, b.side))
+    return _measure_distance(a, b) < _SAME_PLACE * max(a.side, b.side)
+
+
+def _measure_distance(a: Region, b: Region) -> float:
+    return float(np.hypot(a.x - b.x, a.y - b.y))

@@ -9,7 +9,12 @@ import torch
 from filmgate.core.frame import ColorTags
 from filmgate.media.pixels.planes import Planes
 from filmgate.models.families.latentsync.alignment import Crop, Landmarks, align
-from filmgate.models.families.latentsync.faces import find_in_box, measure_front
+from filmgate.models.families.latentsync.faces import (
+    find_in_box,
+    find_in_mesh,
+    find_in_points,
+    measure_front,
+)
 from filmgate.models.families.latentsync.mask import draw_mask, make_latent_mask, make_mask
 from filmgate.models.families.latentsync.pixels import (
     Part,
@@ -117,3 +122,11 @@ def test_a_face_in_profile_fades_out() -> None:
     assert 0 < measure_front(half) < 1
     assert measure_front(Landmarks(front.left, front.right, (front.right[0] + 1, 100))) == 0
     assert 0 <= measure_front(Landmarks((5, 5), (5, 5), (5, 5))) <= 1
+
+
+def test_a_face_that_is_covered_fades_out_before_it_is_lost() -> None:
+    points = np.random.default_rng(0).uniform(0, 9, (468, 3)).tolist()
+    sure, less, lost = (find_in_mesh(points, score) for score in (0.93, 0.7, 0.5))
+    assert (sure.certainty, lost.certainty) == (1, 0)
+    assert measure_front(less) == pytest.approx(measure_front(sure) / 2)
+    assert find_in_points(points[:200]) is None

@@ -8,12 +8,15 @@ from filmgate.models.families.personalive import memory
 
 @pytest.mark.slow
 def test_the_peak_at_full_size_is_as_documented() -> None:
-    """docs/animate.md has these figures; the aims were 7.5 GB, and 5.2 without the reference."""
+    """docs/animate.md has these figures; the aims were 7.5 GB, and 5.2 without the reference.
+
+    At no time do two large networks have their weights on the device.
+    """
     costs = memory.measure(512, torch.float16, 3)
     gb = {name: cost.bytes / 1e9 for name, cost in costs.items()}
-    assert gb["keyframe"] == pytest.approx(5.57, abs=0.05) == max(gb.values())
-    assert gb["unet"] == pytest.approx(4.67, abs=0.05)
-    assert max(value for name, value in gb.items() if name != "keyframe") < 5.2
+    assert gb["unet"] == pytest.approx(4.67, abs=0.05) == max(gb.values())
+    assert gb["keyframe"] == pytest.approx(3.91, abs=0.05)
+    assert gb["portrait"] == pytest.approx(4.24, abs=0.05)
     prediction = memory.predict_ours(512, torch.float16, 3)
     assert prediction.peak == round(max(gb.values()) * 1e9)
 

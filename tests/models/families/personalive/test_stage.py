@@ -34,6 +34,7 @@ from filmgate.models.families.personalive.stage import (
     to_box,
 )
 from filmgate.testing import SampleVideo, laws, make_sample_video
+from filmgate.testing.fake_cuda import fake_cuda
 from tests.models import tiny_personalive
 
 SIZE = 64
@@ -243,10 +244,26 @@ def test_rgb_tensors_and_hdr_are_refused() -> None:
 
 
 def test_a_network_is_lent_to_a_device_and_stays_where_it_was() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    """Each layer is there only while it computes."""
+    seen, layers = list[list[bool]](), list[Any]()
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2))
+            self.register_buffer("table", torch.ones(2))
+
+        def forward(self, x: str) -> str:
+            seen.append([layer.weight.is_meta and layer.table.is_meta for layer in layers])
+            return x
+
+    net = nn.Sequential(Layer(), Layer(), Layer())
     lent = lend(net, "meta")
-    assert all(tensor.is_meta for tensor in (*lent.parameters(), *lent.buffers()))
-    assert not any(tensor.is_meta for tensor in (*net.parameters(), *net.buffers()))
+    layers += lent.children()
+    assert lent("x") == "x"
+    assert seen == [[True, False, False], [False, True, False], [False, False, True]]
+    assert not any(tensor.is_meta for one in (net, lent)
+                   for tensor in (*one.parameters(), *one.buffers()))  # fmt: skip
     assert lend(net, "cpu") is net
 
 
@@ -293,6 +310,25 @@ def test_forty_windows_of_small_networks_need_no_more_than_twenty() -> None:
         if number >= 79 and number % 4 == 3:
             sizes.add(count_bytes(state))
     assert len(sizes) == 1
+
+
+@pytest.mark.slow
+def test_networks_that_are_lent_compute_the_same() -> None:
+    """A weight that is read outside of its own layer's call would be on the wrong device."""
+
+    def look(device: str) -> list[torch.Tensor]:
+        nets = open_networks(tiny_personalive.folder(), torch.float32, device)
+        image = torch.rand(3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            token, latent = nets.see(image), nets.encode(image * 2 - 1)
+            banks = nets.show(token, (latent, latent / 2)).banks
+        return [tensor.cpu() for tensor in (token, latent, *(one for two in banks for one in two))]
+
+    here = look("cpu")
+    with fake_cuda():
+        there = look("cuda")
+    for one, other in zip(here, there, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ weights made by rule, the results match those recorded from the published code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -197,6 +197,17 @@ def time_lip_sync(audio: Path | None) -> LipSyncTiming:
     return LipSyncTiming(fps=speech.FPS, frames=frames, key=speech.SECONDS, ahead=speech.AHEAD)
 
 
+def measure_chin(options: LatentSyncOptions, points: Sequence[Sequence[float]]) -> float:
+    """See `Family.measure_chin`."""
+    from filmgate.models.families.latentsync import alignment, faces, mask
+
+    landmarks, crop = faces.find_in_points(points), alignment.Crop(options.chosen_side)
+    if landmarks is None or landmarks.chin is None:
+        return 0.0
+    matrix, _ = alignment.align(landmarks, (), crop)
+    return alignment.find_height(landmarks.chin, matrix, crop) / mask.LOWEST
+
+
 def predict_lip_sync(spec: StreamSpec, options: LatentSyncOptions) -> Iterator[MemoryPrediction]:
     """See `Family.predict_lip_sync`."""
     from filmgate.models.families.latentsync import memory
@@ -231,6 +242,7 @@ FAMILY = Family(
     options=LatentSyncOptions,
     build_lip_sync=build_lip_sync,
     time_lip_sync=time_lip_sync,
+    measure_chin=measure_chin,
     predict_lip_sync=predict_lip_sync,
     weights=(*UNETS.values(), WHISPER, VAE),
     tensor_shapes=describe_tensors,

@@ -20,13 +20,14 @@ class Landmarks:
     """Three points of a face, in pixels of its image: the centre of each brow, and the nose.
 
     `left` is at the left of the image. (0, 0) is the centre of the first pixel. `chin` is not used
-    to align; None if it is not known.
+    to align; None if it is not known. `certainty`: how sure it is that they are seen, 0 to 1.
     """
 
     left: Point
     right: Point
     nose: Point
     chin: Point | None = None
+    certainty: float = 1.0
 
     def to_array(self) -> Floats:
         """Return the points as an array (3, 2)."""

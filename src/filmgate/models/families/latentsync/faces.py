@@ -1,4 +1,4 @@
-"""Where the face is: three points of it, by the face mesh, from a file, or in a box by hand."""
+"""Where the face is: three points of it, by a finder, from a file, or in a box by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from filmgate.core.join import SOURCE
 from filmgate.core.stage import Reach
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.pixels.planes import Planes
-from filmgate.models.families.latentsync.alignment import Landmarks
+from filmgate.models.families.latentsync.alignment import Landmarks, Point
 
 if TYPE_CHECKING:
     from filmgate.media.records.box_reader import BoxTable
@@ -27,19 +27,45 @@ _RIGHT_BROW = (300, 293, 334, 296, 336, 276, 283, 282, 295, 285)
 _NOSE = (195, 4, 98, 327)
 _CHIN = 152
 _MESH_POINTS = 468
+_LOST, _SURE = 0.5, 0.9  # scores of the mesh where a face is lost, and from which on it is certain
+# The same of the 106 points of InsightFace, by which the published code aligns.
+_PLAIN_BROWS = (43, 48, 49, 51, 50), (101, 102, 103, 104, 105)
+_PLAIN_NOSE = (74, 77, 83, 86)
+_PLAIN_POINTS = 106
 # The same points in a box around a face seen from the front, from hair to chin.
 _IN_BOX = ((0.24, 0.2), (0.76, 0.2), (0.5, 0.48))
 _WORK_SIDE = 160  # pixels of the image around a box, in which it is followed
 _AROUND = 2  # times the width and height of the box
 
 
-def find_in_mesh(points: Sequence[Sequence[float]]) -> Landmarks:
-    """Return the landmarks in the points of a face mesh, whose pixel centres are at one half."""
+def find_in_mesh(points: Sequence[Sequence[float]], score: float = 1.0) -> Landmarks:
+    """Return the landmarks in the points of a face mesh, whose pixel centres are at one half.
+
+    `score`: the mesh's own; it falls where a face is covered or turns away, before it is lost.
+    """
+    left, right, nose, chin = _average(points, (_LEFT_BROW, _RIGHT_BROW, _NOSE, (_CHIN,)))
+    certainty = min(1.0, max(0.0, (score - _LOST) / (_SURE - _LOST)))
+    return Landmarks(left, right, nose, chin, certainty)
+
+
+def find_in_points(
+    points: Sequence[Sequence[float]], score: float = 1.0
+) -> Landmarks | None:  # fmt: skip
+    """Return the landmarks in the points of a record: of the face mesh, or 106; else None.
+
+    Of 106 points the chin is not read.
+    """
+    if len(points) == _PLAIN_POINTS:
+        left, right, nose = _average(points, (*_PLAIN_BROWS, _PLAIN_NOSE))
+        return Landmarks(left, right, nose)
+    return find_in_mesh(points, score) if len(points) >= _MESH_POINTS else None
+
+
+def _average(points: Sequence[Sequence[float]], groups: Sequence[Sequence[int]]) -> list[Point]:
+    """Return the middle of each group of points."""
     table = np.array(points, np.float64)[:, :2] - 0.5
-    groups = (_LEFT_BROW, _RIGHT_BROW, _NOSE, (_CHIN,))
-    left, right, nose, chin = (table[list(group)].mean(0).tolist() for group in groups)
-    return Landmarks((left[0], left[1]), (right[0], right[1]), (nose[0], nose[1]),
-                     (chin[0], chin[1]))  # fmt: skip
+    middles = [table[list(group)].mean(0).tolist() for group in groups]
+    return [(x, y) for x, y in middles]
 
 
 def find_in_box(box: Box) -> Landmarks:
@@ -50,7 +76,8 @@ def find_in_box(box: Box) -> Landmarks:
 
 
 def measure_front(landmarks: Landmarks) -> float:
-    """Return how much a face looks to the camera: 1 from the front, 0 in profile.
+    """Return how much a face looks to the camera, 1 from the front, 0 in profile, times how certain
+    it is.
 
     It is by where the nose is between the brows.
     """
@@ -58,7 +85,7 @@ def measure_front(landmarks: Landmarks) -> float:
     across = right - left
     length = float(across @ across)
     place = float((nose - left) @ across) / length if length else 0.0
-    return min(1.0, max(0.0, (0.5 - abs(place - 0.5)) / 0.2))
+    return landmarks.certainty * min(1.0, max(0.0, (0.5 - abs(place - 0.5)) / 0.2))
 
 
 # --- stages ---------------------------------------------------------------------------------------
@@ -76,12 +103,14 @@ class ChooseFace:
         outputs = []
         for frame in frames:
             records: Any = frame.extras.get("records", ())
-            faces = [record for record in records
-                     if record.get("kind") == "face" and len(record["points"]) >= _MESH_POINTS
-                     and self.id in (None, record["id"])]  # fmt: skip
+            faces = [one for one in records
+                     if one.get("kind") == "face" and self.id in (None, one["id"])]  # fmt: skip
             found = max(faces, key=lambda face: face["box"][2] * face["box"][3], default=None)
-            if found is not None:
-                frame = frame.with_extras(**{LANDMARKS: find_in_mesh(found["points"])})
+            landmarks = (
+                None if found is None else find_in_points(found["points"], found.get("score", 1.0))
+            )
+            if landmarks is not None:
+                frame = frame.with_extras(**{LANDMARKS: landmarks})
             outputs.append(frame)
         return outputs
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from filmgate.core.frame import Frame, Position, StreamSpec
+from filmgate.core.instrumentation.phases import phase
 from filmgate.core.stage import Reach
 from filmgate.errors import BadInput, StageContractError
 from filmgate.media.audio.reader import AudioReader
@@ -180,9 +181,9 @@ class Listen:
         block = np.zeros((self.encoder.shape.bands, BLOCK_COLUMNS), np.float32)
         block[:, : columns - 2 * start] = normalize_log_mel(mel, self.speech.loudest)
         weights = self.encoder.conv1.weight
-        with torch.inference_mode():
+        with phase("whisper"), torch.inference_mode():
             states = self.encoder(torch.from_numpy(block)[None].to(weights.device, weights.dtype))
-        owned = states[0, low - start : high - start].cpu().clone()
+            owned = states[0, low - start : high - start].cpu().clone()
         known = torch.cat([state.states.to(owned), owned]) if len(state.states) else owned
         following = self._find_block(high)[0] if high < self.speech.rows else start
         samples, first = _drop_before(state.samples, state.first, 2 * following * HOP - _EDGE)

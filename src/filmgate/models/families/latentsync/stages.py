@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from filmgate.core.frame import Frame, Position, StreamSpec
+from filmgate.core.instrumentation.phases import phase
 from filmgate.core.prefetch import map_threads
 from filmgate.core.stage import Reach
 from filmgate.errors import BadOutput, Unsupported
@@ -116,14 +117,17 @@ class Prepare:
 
     def _prepare(self, frame: Frame, matrix: Matrix, landmarks: Landmarks) -> PreparedFace:
         assert isinstance(frame.image, Planes)
-        pixels = torch.from_numpy(extract_face(frame.image, matrix, self.crop)).permute(2, 0, 1)
-        face = pixels.float() / 127.5 - 1
-        mask = torch.from_numpy(make_mask(self.crop.side).copy())
-        with torch.inference_mode():
-            latents = self.vae.encode(torch.stack([face * mask, face]))
+        with phase("align", 1):
+            pixels = torch.from_numpy(extract_face(frame.image, matrix, self.crop)).permute(2, 0, 1)
+            face = pixels.float() / 127.5 - 1
+        with phase("masks", 1):
+            mask = torch.from_numpy(make_mask(self.crop.side).copy())
+            pair = torch.stack([face * mask, face])
+        with phase("encode faces", 1), torch.inference_mode():
+            latents = self.vae.encode(pair).flatten(0, 1).cpu().clone()
         chin = find_height(landmarks.chin, matrix, self.crop)
         weight = measure_front(landmarks)
-        return PreparedFace(matrix, weight, latents.flatten(0, 1).cpu().clone(), chin)
+        return PreparedFace(matrix, weight, latents, chin)
 
 
 # --- clips ----------------------------------------------------------------------------------------
@@ -220,14 +224,15 @@ class SyncLips:
         side = self.crop.side // 8
         noise = torch.from_numpy(draw_noise(self.seed, self.name, 0, (1, 4, side, side)))
         device = self.sampler.net.device
-        faces = torch.stack([one.latents for one in heard]).to(device)
-        clip = Clip(
-            mask=torch.from_numpy(make_latent_mask(self.crop.side).copy())[None].to(device),
-            masked=faces[:, :4],
-            reference=faces[:, 4:],
-            audio=torch.stack([one.tokens for one in heard]).to(device),
-        )
-        with torch.inference_mode():
+        with phase("inputs", len(heard)):
+            faces = torch.stack([one.latents for one in heard]).to(device)
+            clip = Clip(
+                mask=torch.from_numpy(make_latent_mask(self.crop.side).copy())[None].to(device),
+                masked=faces[:, :4],
+                reference=faces[:, 4:],
+                audio=torch.stack([one.tokens for one in heard]).to(device),
+            )
+        with phase("denoise", len(heard)), torch.inference_mode():
             latents, path = self.sampler.denoise(
                 clip, noise.to(device), state.path, len(before), keep
             )
@@ -245,14 +250,15 @@ class SyncLips:
         outputs: list[Frame] = []
         for k in range(0, len(frames), self.decoded):
             part = frames[k : k + self.decoded]
-            with torch.inference_mode():
+            with phase("decode faces", len(part)), torch.inference_mode():
                 faces = self.vae.decode(latents[k : k + self.decoded]).float().cpu()
             if not bool(faces.isfinite().all()):
                 at = part[0].time
                 raise BadOutput(f"lipsync, from {float(at):.3f} s: a face is not finite; try "
                                 "another --dtype", "not finite", at)  # fmt: skip
             pairs = list(zip(part, faces, strict=True))
-            outputs += map_threads(self._paste, pairs, _THREADS)
+            with phase("paste back", len(part)):
+                outputs += map_threads(self._paste, pairs, _THREADS)
         return outputs
 
     def _paste(self, pair: tuple[Frame, Tensor]) -> Frame:

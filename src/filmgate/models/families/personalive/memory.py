@@ -17,7 +17,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -37,7 +36,7 @@ from filmgate.models.families.personalive.schedule import LEVELS
 from filmgate.models.families.personalive.unet import DenoisingUnet, ReferenceUnet
 
 STACK = WINDOW * len(LEVELS)
-_CLIP_NUMBERS = 303_966_208 + 786_432  # of ViT-L/14 with its projection, by its published sizes
+_CLIP_LAYER = 4_198_400  # numbers of the largest layer of ViT-L/14, by its published sizes
 _CLIP_TOKEN = 768
 WORKSPACE = 110_000_000  # bytes of cuBLAS; measured on an H100
 
@@ -80,7 +79,7 @@ def measure(
 
         latent, image = empty(1, 4, side, side, dtype=dtype), empty(1, 3, size, size, dtype=dtype)
         token = empty(1, 1, _CLIP_TOKEN, dtype=dtype)
-        run("portrait", lambda: _lend(nets.encoder, image), _CLIP_NUMBERS * dtype.itemsize)
+        run("portrait", lambda: _lend(nets.encoder, image), _CLIP_LAYER * dtype.itemsize)
         taps = run("keyframe", lambda: _lend(nets.reference, latent, token))
         banks = nets.unet.project(taps)
         for _ in range(keyframes):
@@ -137,10 +136,23 @@ def _build(dtype: torch.dtype) -> Iterator[tuple[Networks, LiveMemory]]:
 
 
 def _lend(net: nn.Module, *inputs: Tensor) -> Any:
-    """Return `net(*inputs)`, whose weights are on the device only meanwhile."""
-    moved = {name: torch.empty_like(tensor) for name, tensor in net.named_parameters()}
-    moved |= {name: torch.empty_like(tensor) for name, tensor in net.named_buffers()}
-    return functional_call(net, moved, inputs)
+    """Return `net(*inputs)`, as `lend` has the weights of each layer on the device."""
+    held = dict[nn.Module, list[Tensor]]()
+
+    def take(layer: nn.Module, _: Any) -> None:
+        own = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
+        held[layer] = [torch.empty_like(tensor) for tensor in own]
+
+    def give_back(layer: nn.Module, _: Any, output: Any) -> None:
+        del held[layer]
+
+    hooks = [hook for layer in net.modules()
+             for hook in (layer.register_forward_pre_hook(take),
+                          layer.register_forward_hook(give_back))]  # fmt: skip
+    made = net(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return made
 
 
 class _Operations(TorchFunctionMode):

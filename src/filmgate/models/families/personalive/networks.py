@@ -87,7 +87,7 @@ def identify(tensor: Tensor) -> bytes:
 class Networks:
     """The networks, all of one dtype; the large ones that are used seldom stay on the CPU.
 
-    `clip`, `encoder` and `reference` are moved to `device` for the moment of their use.
+    `clip`, `encoder` and `reference` are lent to `device` layer by layer: see `lend`.
     """
 
     unet: DenoisingUnet
@@ -189,23 +189,49 @@ class Networks:
         return tensor.to(self.device, self.dtype)
 
     def _borrow(self, net: nn.Module, *inputs: Tensor) -> Any:
-        """Return `net(*inputs)` on the device, where its weights are only meanwhile."""
+        """Return `net(*inputs)`, computed on the device."""
         placed = [self._place(tensor) for tensor in inputs]
         return lend(net, self.device)(*placed)
 
 
 def lend(net: nn.Module, device: str) -> nn.Module:
-    """Return the network on another device, itself if it is there. `net` is not changed.
+    """Return the network as one that computes on another device, itself if it is there.
 
-    Networks are shared by everything that a process runs, so none is moved to and fro.
+    Each layer has its weights there only while it computes, so that of a large network no more than
+    its largest layer is there. `net` is not changed: networks are shared by everything that a
+    process runs, so none is moved to and fro.
     """
     held = [*net.parameters(), *net.buffers()]
     if all(tensor.device.type == torch.device(device).type for tensor in held):
         return net
-    moved: dict[int, Any] = {id(tensor): tensor.to(device) for tensor in net.buffers()}
-    moved |= {id(tensor): nn.Parameter(tensor.to(device), requires_grad=False)
-              for tensor in net.parameters()}  # fmt: skip
-    return deepcopy(net, moved)
+    lent = deepcopy(net, {id(tensor): tensor for tensor in held})  # the tensors are not copied
+    for layer in lent.modules():
+        if layer._parameters or layer._buffers:
+            loan = _Loan(dict(layer._parameters), dict(layer._buffers), device)
+            layer.register_forward_pre_hook(loan.take)
+            layer.register_forward_hook(loan.give_back)
+    return lent
+
+
+@dataclass(frozen=True)
+class _Loan:
+    """The weights of a layer, and the device that has them while the layer computes."""
+
+    parameters: dict[str, nn.Parameter | None]
+    buffers: dict[str, Tensor | None]
+    device: str
+
+    def take(self, layer: nn.Module, inputs: Any) -> None:
+        for name, tensor in self.parameters.items():
+            if tensor is not None:
+                moved = nn.Parameter(tensor.to(self.device), requires_grad=False)
+                layer._parameters[name] = moved
+        for name, buffer in self.buffers.items():
+            layer._buffers[name] = None if buffer is None else buffer.to(self.device)
+
+    def give_back(self, layer: nn.Module, inputs: Any, output: Any) -> None:
+        layer._parameters.update(self.parameters)
+        layer._buffers.update(self.buffers)
 
 
 def square(image: Tensor, size: int = GRID) -> Tensor:

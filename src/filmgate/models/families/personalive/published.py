@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from filmgate.device.host_speed import measure_host_speed
 from filmgate.errors import BadWeights
 from filmgate.installation import advise_install
 from filmgate.weights.definitions import SAFE_SUFFIXES, WeightsRepository
@@ -15,7 +16,7 @@ LICENCE = ("Apache-2.0 with \"academic research only\" in its README; sd-image-v
            "CreativeML OpenRAIL-M, sd-vae-ft-mse MIT")  # fmt: skip
 SIZE = "3.0 billion numbers, 6.1 GB in float16"
 _TFLOP = 8.7  # of one frame, predicted
-_CPU = 0.05  # TFLOP/s of a usual desktop processor in float32
+_MINUTE = 60 * 25  # frames
 _LAYOUT = ("personalive/", "pretrained_weights/personalive/", "")
 _VAE = ("sd-vae-ft-mse/", "pretrained_weights/sd-vae-ft-mse/")
 _VARIATIONS = tuple(f"{one}sd-image-variations-diffusers/" for one in ("", "pretrained_weights/"))
@@ -90,11 +91,18 @@ def find_file(folder: Path, names: Paths) -> Path:
     for name in names[0]:
         if (folder / name).is_file():
             return folder / name
-    seconds = _TFLOP / _CPU
+    time = describe_time(measure_host_speed())
     raise BadWeights(f"{folder / names[0][0]} is missing, wanted the weights of PersonaLive: "
-                     f"{HOW}. Licence: {LICENCE}. A frame takes {_TFLOP} TFLOP "
-                     f"(predicted): on a processor of {_CPU} TFLOP/s {seconds / 60:.0f} minutes, "
-                     f"an hour of video {seconds * 25 / 24:.0f} days")  # fmt: skip
+                     f"{HOW}. Licence: {LICENCE}. {time}")  # fmt: skip
+
+
+def describe_time(speed: float) -> str:
+    """Return how long a video takes on a processor of so many operations a second."""
+    seconds = _TFLOP * 1e12 / speed
+    return (f"A frame takes {_TFLOP} TFLOP (predicted), and this machine's processor computes "
+            f"{speed / 1e12:.2f} TFLOP/s (measured): without a GPU it takes about "
+            f"{seconds:.0f} s a frame, {seconds * _MINUTE / 3600:.0f} hours for a minute of 25 "
+            "frames a second")  # fmt: skip
 
 
 def explain_missing() -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from filmgate.core.chain import Chain
 from filmgate.core.frame import Frame, Position, StreamSpec
+from filmgate.core.instrumentation.phases import phase
 from filmgate.core.stage import Reach, frames_to_seconds
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.pixels import rgb
@@ -142,7 +143,8 @@ class PersonaLive:
         some = Motion(torch.cat([one.points for one in state.motions]),
                       torch.cat([one.tokens for one in state.motions]))  # fmt: skip
         motion = some.repeat_last(self.animator.denoiser.window)
-        progress, window = self.animator.push(state.progress, motion)
+        with phase("denoise", self.animator.denoiser.window):
+            progress, window = self.animator.push(state.progress, motion)
         waiting, outputs, far = state.waiting, list[Frame](), False
         if window.number >= 0:  # those before lead from the portrait to the first frame
             distance = self.animator.find_far(progress, window)
@@ -159,8 +161,12 @@ class PersonaLive:
         return after, outputs
 
     def _show(self, frame: Frame, latent: Tensor) -> Frame:
-        image = self.animator.nets.decode(latent)
-        return replace(frame, image=self.paste(image) if self.paste else image)
+        with phase("decode image", 1):
+            image = self.animator.nets.decode(latent)
+        if self.paste:
+            with phase("paste back", 1):
+                image = self.paste(image)
+        return replace(frame, image=image)
 
     def _watch(self, state: State, frame: Frame) -> State:
         """Return the state after a frame: with its motion, or the last one if it has no face."""
@@ -172,7 +178,8 @@ class PersonaLive:
             region = region or choose_region(planes.size, face)
             image = region.cut(planes.to_rgb(device=self.animator.nets.device))
             box = None if face is None else to_box(face, region)
-            progress, found = self.animator.watch(progress, square(image) * 2 - 1, box)
+            with phase("read motion", 1):
+                progress, found = self.animator.watch(progress, square(image) * 2 - 1, box)
         if not found:
             progress = self.animator.hold(progress)
         assert progress.last is not None
