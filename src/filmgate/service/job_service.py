@@ -15,7 +15,7 @@ from filmgate.errors import (
     QueueFull,
 )
 from filmgate.jobs.queue.clock import Clock
-from filmgate.jobs.queue.job_queue import MAX_PAGE, JobQueue, QueueLimits
+from filmgate.jobs.queue.job_queue import MAX_PAGE, JobQueue
 from filmgate.jobs.queue.values import (
     FINAL_STATES,
     Demand,
@@ -23,6 +23,7 @@ from filmgate.jobs.queue.values import (
     JobEvent,
     JobRecord,
     JobRequest,
+    QueueLimits,
 )
 from filmgate.jobs.scheduler.answers import Later, Now, answer
 from filmgate.jobs.scheduler.dispatcher import Dispatcher, Silence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
@@ -146,7 +146,9 @@ def read_plan(context: Mapping[str, Any]) -> JobPlan | None:
 
 def write_plan(plan: JobPlan | None) -> dict[str, Any]:
     """Return the part of a job's context that `read_plan` reads."""
-    return {} if plan is None else {"plan": asdict(plan)}
+    if plan is None:
+        return {}
+    return {"plan": {field.name: getattr(plan, field.name) for field in fields(plan)}}
 
 
 def _name_result(queue: JobQueue, record: JobRecord) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,16 @@ from filmgate.errors import BadSetting
 NAME = "service.jsonl"
 _FILE_BYTES, _FILES = 16 << 20, 5
 _MAX_TEXT = 4000  # characters of a value
+
+
+class _Lines(RotatingFileHandler):
+    """Looks at the size of the open file; the library looks up its name twice for each line."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 - the library's name
+        if self.stream is None:
+            self.stream = self._open()
+        size = os.fstat(self.stream.fileno()).st_size
+        return size > 0 and size + len(record.msg) >= self.maxBytes
 
 
 class ServiceLog:
@@ -26,7 +37,7 @@ class ServiceLog:
         """Open the log in a folder, which is created. Raises BadSetting, NotLoaded."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._handler = RotatingFileHandler(
+            self._handler = _Lines(
                 folder / NAME,
                 maxBytes=_FILE_BYTES,
                 backupCount=_FILES,
@@ -36,8 +47,6 @@ class ServiceLog:
         except OSError as error:
             raise BadSetting(f"cannot write to {folder}: {error.strerror}. Choose another folder "
                              "for the service") from error  # fmt: skip
-        self._logger = logging.Logger(f"filmgate.service.{id(self)}", logging.INFO)
-        self._logger.addHandler(self._handler)
         self._handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk: the service continues
         self._render = _make_renderer()
 
@@ -59,7 +68,9 @@ class ServiceLog:
 
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
         short = {k: v[:_MAX_TEXT] if isinstance(v, str) else v for k, v in fields.items()}
-        self._logger.log(logging.INFO, "%s", self._render(level, event, short))
+        line = self._render(level, event, short)
+        # Without a logger, which would look for its caller at each line.
+        self._handler.handle(logging.LogRecord(NAME, logging.INFO, "", 0, line, None, None))
 
 
 def _make_renderer() -> Any:

@@ -33,7 +33,8 @@ from filmgate.service.documents.task_forms import (
     find_needed_inputs,
     find_path_fields,
 )
-from filmgate.tasks.job_config import Source, sink_from, source_from, task_from, task_to
+from filmgate.tasks.job_config import Source, sink_from, source_from, task_from
+from filmgate.tasks.job_form import task_to
 from filmgate.tasks.model_task import ModelTask
 from filmgate.tasks.registry import load_tasks
 from filmgate.tasks.settings import check_names, fill, find_inputs, list_settings, shorten

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LIBRARIES = ("fastapi", "uvicorn", "prometheus_client", "structlog")
 _DRAIN_S = 5  # for requests that are being answered when the server is stopped
 _BACKLOG = 2048
+_SWITCH_S = 0.0005  # a request waits at most so long for the thread that decides what is next
 
 
 def check_installed() -> None:
@@ -52,6 +53,7 @@ def run_server(
     Busy if another server owns the folder; what JobService raises.
     """
     check_installed()
+    sys.setswitchinterval(_SWITCH_S)
     settings = replace(settings, folder=settings.folder.expanduser().absolute())
     check_keys(settings.folder, server)
     with suppress(OSError):  # the service says what is wrong; others need not read what is in it

@@ -17,8 +17,7 @@ from filmgate.errors import (
     QueueFull,
     UnknownJob,
 )
-from filmgate.jobs.queue.job_queue import QueueLimits
-from filmgate.jobs.queue.values import Demand, JobClass, JobState
+from filmgate.jobs.queue.values import Demand, JobClass, JobState, QueueLimits
 from tests.jobs.queue.queues import (
     ManualClock,
     list_kinds,

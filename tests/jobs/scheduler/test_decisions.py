@@ -108,6 +108,15 @@ def test_predictions_of_all_that_runs_stay_within_four_fifths_of_the_budget() ->
         assert start(situation, machine) == starts
 
 
+def test_job_that_fitted_when_it_came_runs_alone_though_more_is_resident_now() -> None:
+    machine = Machine((Device("a", 100), Device("b", 100)), 125, host_resident_bytes=30)
+    jobs = [make_record("x", host=90), make_record("s", host=5)]
+    assert start(make_situation(jobs, idle="ab"), machine) == "x", "nothing runs with it"
+    running = [(make_record("r", host=1), "a", 10.0)]
+    assert start(make_situation(jobs, running, idle="b"), machine) == "s"
+    assert start(make_situation([make_record("x", host=101)], idle="a"), machine) == ""
+
+
 def test_small_job_passes_one_that_does_not_fit_until_that_is_overdue() -> None:
     running = [(make_record("r", size=60), "a", 5.0)]
     small = make_record("s", size=30)

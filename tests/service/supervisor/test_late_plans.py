@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,18 @@ def test_job_that_cannot_be_predicted_runs_alone(tmp_path: Path, error: Exceptio
         assert (view.is_planned, view.plan) == (True, None)
         planned = service.read_events(job.id)[1]
         assert (planned.kind, planned.data) == ("planned", {"message": str(error)})
+
+
+def test_job_that_cannot_be_predicted_starts_though_more_is_resident_by_then(
+    tmp_path: Path,
+) -> None:
+    planner, workers = SlowPlanner(NotPlanned("it took too long")), FakeWorkers(None)
+    with make_service(tmp_path, workers, planner) as service:
+        service.submit("ann", make_definition())
+        planner.wait()
+        workers.machine = replace(workers.machine, host_resident_bytes=1 << 20)
+        planner.may_answer.release()
+        wait_for_run(workers)
 
 
 def test_prediction_is_made_after_a_restart_if_the_server_ended_in_it(tmp_path: Path) -> None:

@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from filmgate.errors import BadSetting, UnknownJob
+from filmgate.errors import BadSetting, QueueFull, UnknownJob
 from filmgate.jobs.queue import checks
 from filmgate.jobs.queue.database import Transaction
 from filmgate.jobs.queue.rows import JOB_COLUMNS, read_job
-from filmgate.jobs.queue.values import ACTIVE_STATES, AttemptEnd, JobClass, JobRecord, JobState
+from filmgate.jobs.queue.values import (
+    ACTIVE_STATES,
+    AttemptEnd,
+    JobClass,
+    JobRecord,
+    JobState,
+    QueueLimits,
+)
 
+_ACTIVE_JOBS = (
+    "finished_ms IS NULL AND state IN (" + ", ".join(f"'{state}'" for state in ACTIVE_STATES) + ")"
+)
 # Whether the account `other` has jobs that wait or run.
 IS_ACTIVE = (
-    "EXISTS (SELECT 1 FROM job WHERE finished_ms IS NULL AND state IN ("
-    + ", ".join(f"'{state}'" for state in ACTIVE_STATES)
-    + ") AND job.tenant = other.tenant AND job.class = other.class)"
+    f"EXISTS (SELECT 1 FROM job WHERE {_ACTIVE_JOBS} AND job.tenant = other.tenant "
+    "AND job.class = other.class)"
 )
 USAGE_HALF_LIFE_S = 600.0  # of the device seconds of a class
 
@@ -103,18 +112,56 @@ def requeue(change: Transaction, job: JobRecord, delay_s: float, **why: object) 
     add_event(change, job, "requeued", delay_s=round(delay_s, 3), **why)
 
 
+class Places:
+    """Refuses new jobs when too many wait, without counting them each time."""
+
+    def __init__(self, limits: QueueLimits) -> None:
+        self._limits = limits
+        self._left: dict[str | None, int] = {}  # at least so many, at all (None) and by tenant
+
+    def take(self, change: Transaction, tenant: str) -> None:
+        """Take a place for a job of the tenant. Raises QueueFull.
+
+        Jobs that run count as well here, as each may wait again, until the jobs that wait are
+        counted again because no place seems to be left.
+        """
+        if min(self._left.get(None, 0), self._left.get(tenant, 0)) <= 0:
+            self._count(change, tenant)
+        self._left[None] -= 1
+        self._left[tenant] -= 1
+
+    def _count(self, change: Transaction, tenant: str) -> None:
+        row = change.row(
+            "SELECT total(state = 'queued'), total(state = 'queued' AND tenant = ?), count(*), "
+            f"total(tenant = ?) FROM job WHERE {_ACTIVE_JOBS}", tenant, tenant,
+        )  # fmt: skip
+        assert row is not None
+        waiting, of_tenant, active, active_of_tenant = map(int, row)
+        most = self._limits
+        if of_tenant >= most.waiting_per_tenant:
+            raise QueueFull(f"{of_tenant} jobs of {tenant} wait, which is the most: try again when "
+                            "some are done", of_tenant=True)  # fmt: skip
+        if waiting >= most.waiting:
+            raise QueueFull(f"{waiting} jobs wait, which is the most: try again later")
+        self._left[None] = most.waiting - active  # what is known of other tenants stays true
+        self._left[tenant] = most.waiting_per_tenant - active_of_tenant
+
+
 def enter_account(change: Transaction, tenant: str, job_class: JobClass) -> None:
     """Prepare an account for a new job: while it had none, its usage follows that of the others.
 
     Otherwise a tenant that comes back after a week would have everything until it has caught up.
     """
+    if change.row(f"SELECT 1 FROM account AS other WHERE tenant = ? AND class = ? AND {IS_ACTIVE}",
+                  tenant, job_class):  # fmt: skip
+        return
     change.change("INSERT OR IGNORE INTO tenant (name) VALUES (?)", tenant)
     change.change("INSERT OR IGNORE INTO account (tenant, class) VALUES (?, ?)", tenant, job_class)
     change.change(
         f"""UPDATE account SET virtual_s = max(virtual_s, coalesce(
             (SELECT min(virtual_s) FROM account AS other WHERE class = ? AND {IS_ACTIVE}),
             (SELECT max(virtual_s) FROM account WHERE class = ?)
-        )) WHERE tenant = ? AND class = ? AND NOT {IS_ACTIVE.replace("other.", "account.")}""",
+        )) WHERE tenant = ? AND class = ?""",
         job_class, job_class, tenant, job_class,
     )  # fmt: skip
 

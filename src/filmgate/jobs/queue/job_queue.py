@@ -6,16 +6,16 @@ import random
 import secrets
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filmgate.errors import BadInput, FilmgateError, JobConflict, KeyReused, QueueFull
+from filmgate.errors import BadInput, FilmgateError, JobConflict, KeyReused
 from filmgate.jobs.queue import checks
 from filmgate.jobs.queue.backoff import Uniform
 from filmgate.jobs.queue.changes import (
     IS_ACTIVE,
+    Places,
     add_event,
     end_job,
     enter_account,
@@ -47,20 +47,13 @@ from filmgate.jobs.queue.values import (
     JobRecord,
     JobRequest,
     JobState,
+    QueueLimits,
     Segment,
     Submission,
 )
 
 MAX_PAGE = 1000
 _ID_ATTEMPTS = 4  # of making an id that no job has
-
-
-@dataclass(frozen=True, slots=True)
-class QueueLimits:
-    """How many jobs may wait: at all, and of one tenant."""
-
-    waiting: int = 10_000
-    waiting_per_tenant: int = 2_000
 
 
 def make_id() -> str:
@@ -93,7 +86,7 @@ class JobQueue:
         """
         clock = clock or SystemClock()
         self._database = Database(path, clock, vfs)
-        self._new_id, self._limits = new_id, limits or QueueLimits()
+        self._new_id, self._places = new_id, Places(limits or QueueLimits())
         self._waiting: dict[tuple[int, int], JobRecord] = {}  # as read last, by number and events
         try:
             self.leases = Leases(self._database, clock.monotonic_s, uniform)
@@ -138,13 +131,13 @@ class JobQueue:
         request; QueueFull; DiskFull.
         """
         text, sha256 = checks.encode_request(request)
+        context = checks.dump_json(request.context, checks.MAX_DATA_BYTES, "context")
         with self._database.write() as change:
             if earlier := _find_earlier(change, request, sha256):
                 return Submission(earlier, False)
-            self._check_limits(change, request.tenant)
+            self._places.take(change, request.tenant)
             enter_account(change, request.tenant, request.job_class)
-            number = self._insert(change, request, text, sha256)
-            add_event(change, _read_number(change, number), "queued")
+            number = self._insert(change, request, text, sha256, context)
             return Submission(_read_number(change, number), True)
 
     def find_earlier(self, request: JobRequest) -> JobRecord | None:
@@ -329,38 +322,34 @@ class JobQueue:
         """Return the queue's time, in ms since 1970 UTC."""
         return self._database.clock.now_ms()
 
-    def _insert(self, change: Transaction, request: JobRequest, text: str, sha256: str) -> int:
+    def _insert(
+        self, change: Transaction, request: JobRequest, text: str, sha256: str, context: str
+    ) -> int:
+        """Add a job with its first event; return its number."""
         expires_s, demand = request.expires_after_s, request.demand
         expires_ms = None if expires_s is None else change.now_ms + round(expires_s * 1000)
         rank_ms = change.now_ms - request.priority * PRIORITY_MS
-        context = checks.dump_json(request.context, checks.MAX_DATA_BYTES, "context")
         for _ in range(_ID_ATTEMPTS):
             job_id = checks.check_text(self._new_id(), checks.ID, "id")
-            taken = change.row("SELECT 1 FROM removed WHERE job = ?", job_id)
-            if taken is None and change.change(
+            if change.change(
                 "INSERT OR IGNORE INTO job (id, tenant, class, priority, rank_ms, key, request, "
                 "sha256, context, device_bytes, host_bytes, seconds, state, not_before_ms, "
-                "expires_ms, submitted_ms, is_planned) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
+                "expires_ms, submitted_ms, is_planned, events) "
+                "SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, 1 "
+                "WHERE NOT EXISTS (SELECT 1 FROM removed WHERE job = ?)",
                 job_id, request.tenant, request.job_class, request.priority, rank_ms, request.key,
                 text, sha256, context, demand.device_bytes, demand.host_bytes,
                 float(demand.seconds), change.now_ms, expires_ms, change.now_ms,
-                int(request.is_planned),
+                int(request.is_planned), job_id,
             ):  # fmt: skip
-                return int(change.value("SELECT last_insert_rowid()"))
+                number = int(change.value("SELECT last_insert_rowid()"))
+                change.change(
+                    "INSERT INTO event VALUES (?, 1, ?, 'queued', '{}')", number, change.now_ms
+                )
+                change.jobs_with_events[job_id] = None
+                return number
         raise FilmgateError(f"{_ID_ATTEMPTS} new ids of jobs exist already: the source of random "
                             "numbers of this system is broken")  # fmt: skip
-
-    def _check_limits(self, change: Transaction, tenant: str) -> None:
-        row = change.row("SELECT count(*), total(tenant = ?) FROM job WHERE state = 'queued' AND "
-                         "finished_ms IS NULL", tenant)  # fmt: skip
-        assert row is not None
-        waiting, of_tenant = int(row[0]), int(row[1])
-        if of_tenant >= self._limits.waiting_per_tenant:
-            raise QueueFull(f"{of_tenant} jobs of {tenant} wait, which is the most: try again when "
-                            "some are done", of_tenant=True)  # fmt: skip
-        if waiting >= self._limits.waiting:
-            raise QueueFull(f"{waiting} jobs wait, which is the most: try again later")
 
     def _read_page(self, query: str, job_id: str, after: int, limit: int) -> list[sqlite3.Row]:
         checks.check_count(after, -1, checks.MAX_COUNT, "after")

@@ -67,6 +67,14 @@ class Demand:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """How many jobs may wait: at all, and of one tenant."""
+
+    waiting: int = 10_000
+    waiting_per_tenant: int = 2_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
     """A job that a client asks for.

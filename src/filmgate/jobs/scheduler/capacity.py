@@ -36,7 +36,15 @@ class Machine:
     @property
     def usable_host_bytes(self) -> int:
         """Bytes of RAM that the predictions of all jobs together may reach."""
-        return max(0, self.host_budget_bytes * USABLE_PERCENT // 100 - self.host_resident_bytes)
+        return max(0, self.most_host_bytes - self.host_resident_bytes)
+
+    @property
+    def most_host_bytes(self) -> int:
+        """Bytes of RAM that a job may take that runs alone, whatever is resident at the moment.
+
+        What is resident grows after a job was accepted, and the job would wait for ever.
+        """
+        return self.host_budget_bytes * USABLE_PERCENT // 100
 
 
 class Room:
@@ -53,6 +61,7 @@ class Room:
     ) -> None:
         self.free = {device.name: device.usable_bytes for device in machine.devices}
         self.free_host = machine.usable_host_bytes
+        self._alone_host = machine.most_host_bytes  # free while nothing is reserved
         self.idle: dict[str, list[str]] = {name: [] for name in self.free}
         for worker, device in sorted(idle.items()):
             if device in self.idle:
@@ -65,12 +74,14 @@ class Room:
         if device in self.free:
             self.free[device] -= demand.device_bytes
         self.free_host -= demand.host_bytes
+        self._alone_host = 0
 
     def fits(self, demand: Demand, device: str, freed: Iterable[Demand] = ()) -> bool:
         """Return whether a job fits, once jobs of the device with the demands `freed` ended."""
         freed = tuple(freed)
         free = self.free[device] + sum(each.device_bytes for each in freed)
         free_host = self.free_host + sum(each.host_bytes for each in freed)
+        free_host = max(free_host, self._alone_host)
         return demand.device_bytes <= free and demand.host_bytes <= free_host
 
     def find_device(self, demand: Demand, without: Iterable[str] = ()) -> str | None:

@@ -89,7 +89,7 @@ class Dispatcher:
         """Return the queue as the scheduler sees it."""
         queue, machine = self._queue, self.machine
         usable = max((device.usable_bytes for device in machine.devices), default=0)
-        most = Demand(usable, machine.usable_host_bytes)
+        most = Demand(usable, machine.most_host_bytes)
         return Situation(
             now_ms=queue.now_ms(),
             waiting=tuple(queue.read_waiting(per_account, most)),

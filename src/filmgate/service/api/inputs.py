@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ class InputFiles:
     def __init__(self, uploads: UploadStore, allowed: Sequence[Path], folder: Path) -> None:
         """`folder` is that of the service, whose place clients need not know."""
         self._uploads, self._folder = uploads, str(folder)
+        self._uploads_start = f"{uploads.folder}{os.sep}"
         self._allowed = tuple(path.resolve() for path in allowed)
 
     def get_resolver(self, tenant: str) -> Resolve:
@@ -40,12 +42,12 @@ class InputFiles:
         if isinstance(value, Mapping):
             path = value.get("path")
             own = {name: self.describe_definition(item) for name, item in value.items()}
-            if isinstance(path, str) and Path(path).parent == self._uploads.folder:
+            if isinstance(path, str) and self._is_upload(path):
                 return {"upload": Path(path).stem, **{k: v for k, v in own.items() if k != "path"}}
             return own
         if isinstance(value, list | tuple):
             return [self.describe_definition(item) for item in value]
-        if isinstance(value, str) and Path(value).parent == self._uploads.folder:
+        if isinstance(value, str) and self._is_upload(value):
             return {"upload": Path(value).stem}
         return value
 
@@ -55,8 +57,7 @@ class InputFiles:
             return set().union(*(self.find_uploads(item) for item in value.values()))
         if isinstance(value, list | tuple):
             return set().union(*(self.find_uploads(item) for item in value))
-        is_upload = isinstance(value, str) and Path(value).parent == self._uploads.folder
-        return {Path(value)} if is_upload else set()
+        return {Path(value)} if isinstance(value, str) and self._is_upload(value) else set()
 
     def name_result(self, job: JobView, name: str) -> str:
         """Return what a result is called when it is saved: after its upload, else `name`."""
@@ -70,6 +71,10 @@ class InputFiles:
             return name
         tasks = "-".join(str(task["task"]) for task in listed) or "converted"
         return f"{Path(upload.name).stem or 'video'}-{tasks}{Path(name).suffix}"
+
+    def _is_upload(self, text: str) -> bool:
+        """Return whether a stored text is the path of an upload, as `resolve` returned it."""
+        return text.startswith(self._uploads_start) and Path(text).parent == self._uploads.folder
 
     def _resolve(self, tenant: str, reference: Mapping[str, str]) -> Path:
         if "upload" in reference:

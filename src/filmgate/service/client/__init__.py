@@ -34,7 +34,7 @@ from filmgate.service.client.connection import (
 from filmgate.service.client.downloading import download_partial, download_result
 from filmgate.service.client.uploading import upload_file
 from filmgate.storage.fingerprint import ProgressCallback, ignore_progress
-from filmgate.tasks.job_config import task_to
+from filmgate.tasks.job_form import task_to
 from filmgate.tasks.settings import find_inputs, list_settings
 
 if TYPE_CHECKING:

@@ -127,7 +127,8 @@ class WorkerProcesses:
     def describe_machine(self) -> Machine:
         """Return the devices, with their pins, and the RAM, with what workers hold without a job.
 
-        A prediction contains a program as well, so a job takes less than is reserved for it.
+        A prediction contains a program as well: the next job takes the place of what at least one
+        idle worker holds.
         """
         with self._lock:
             workers = [slot.worker for slot in self._slots if slot.worker and slot.worker.idle]
@@ -137,7 +138,9 @@ class WorkerProcesses:
             Device(device.name, device.budget_bytes, pinned.get(device.name, 0))
             for device in self._devices
         )
-        return Machine(devices, self._host_bytes, self._own_bytes() + sum(held))
+        return Machine(
+            devices, self._host_bytes, self._own_bytes() + sum(held) - min(held, default=0)
+        )
 
     def list_workers(self) -> tuple[WorkerView, ...]:
         """Return the workers as they are now."""

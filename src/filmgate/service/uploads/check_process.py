@@ -64,12 +64,12 @@ def check_file(path: Path) -> dict[str, Any]:
 
 def _describe(path: Path, head: bytes) -> tuple[str, dict[str, Any]]:
     from filmgate.errors import UserError
-    from filmgate.media.containers.animated_png import is_animated_png
+    from filmgate.media.containers.detection import is_animated_image
 
     if head.lstrip()[:1].isdigit() or head.lstrip()[:1] == b"{":
         return "records", _describe_boxes(path)
     is_image = head.startswith(_IMAGES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-    if is_image and not is_animated_png(path):
+    if is_image and not is_animated_image(path):
         return "image", _describe_image(path)
     try:
         return "video", _describe_video(path)
