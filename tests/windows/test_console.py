@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from filmgate.errors import Exit
 from tests import videos
+from tests.windows.lacks import is_wine
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "win32", reason="is about Windows"),
@@ -53,7 +53,7 @@ def wanted(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_a_key_pauses_the_run_once(
     key: int, times: int, clip: Path, wanted: bytes, tmp_path: Path
 ) -> None:
-    if key and hasattr(vars(ctypes)["WinDLL"]("ntdll"), "wine_get_version"):
+    if key and is_wine():
         pytest.skip("Wine's C runtime has no SIGBREAK")
     command = [sys.executable, "-m", "filmgate", "convert", str(clip), *WORDS]
     env = {**os.environ, "FILMGATE_IN_PROCESS": "no"}

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,27 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(
-    folder: Path, *words: str | Path, fault: str = "", **settings: Any
+    folder: Path,
+    *words: str | Path,
+    fault: str = "",
+    env: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> subprocess.Popen[bytes]:
     """Start a command in a folder, as a user does: with the worker."""
     folder.mkdir(exist_ok=True)
-    env = {**os.environ, "FILMGATE_IN_PROCESS": "no", "FILMGATE_FAULT": fault}
+    env = {**os.environ, "FILMGATE_IN_PROCESS": "no", "FILMGATE_FAULT": fault, **(env or {})}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
     return subprocess.Popen(
         [sys.executable, "-m", "filmgate", *map(str, words)], cwd=folder, env=env, **pipes
     )
 
 
-def run(folder: Path, *words: str | Path, code: int = 0, data: bytes | None = None) -> bytes:
+def run(
+    folder: Path, *words: str | Path, code: int = 0, data: bytes | None = None, **settings: Any
+) -> bytes:
     """Run a command and return what it writes to standard output."""
-    with start(folder, *words, stdin=None if data is None else subprocess.PIPE) as process:
+    stdin = None if data is None else subprocess.PIPE
+    with start(folder, *words, stdin=stdin, **settings) as process:
         out, errors = process.communicate(data)
     assert process.returncode == code, errors.decode()
     return out
@@ -111,6 +118,19 @@ def test_images_out_and_in_again(clip: Path, tmp_path: Path) -> None:
     assert count_frames(tmp_path / "out.mkv") == 10
 
 
+def test_redirected_output_is_utf8(clip: Path, tmp_path: Path) -> None:
+    """Without Python's UTF-8 mode, pipes have a code page that lacks most names."""
+    name = "映画 é.mkv"
+    (tmp_path / name).write_bytes(clip.read_bytes())
+    env = {"PYTHONUTF8": "0"}
+    assert name.encode() in run(tmp_path, "probe", name, env=env)
+    run(tmp_path, "convert", name, "キネ.mkv", "--max-frames", "5", env=env)
+    with start(tmp_path, "convert", "no 映画.mkv", "out.mkv", env=env) as process:
+        _, errors = process.communicate()
+    assert process.returncode == Exit.USER
+    assert "no 映画.mkv" in errors.decode()
+
+
 def test_pipes_carry_every_byte(clip: Path, tmp_path: Path) -> None:
     """Standard input and output are binary: no line end or Ctrl-Z in a frame changes it."""
     run(tmp_path, "convert", clip, "file.nut", *LOSSLESS)
@@ -169,7 +189,10 @@ def test_a_result_that_a_player_has_open(clip: Path, tmp_path: Path) -> None:
         with start(tmp_path, *words) as process:
             _, errors = process.communicate()
         assert process.returncode == Exit.BUSY, errors.decode()
-        assert b"another program has it open" in errors
+        said = " ".join(errors.decode().split())
+        assert "another program has it open" in said
+        kept = tmp_path / said.split("The complete video is ")[1].split()[0]
+        assert count_frames(kept) == FRAMES
         playing.communicate(b"")
     assert playing.returncode == 0
     run(tmp_path, *words)
