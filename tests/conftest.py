@@ -3,26 +3,32 @@
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from functools import wraps
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # the same examples in each run: a failure is due to the change
 SAME = "FILMGATE_SAME_EXAMPLES" in os.environ
-settings.register_profile("quick", max_examples=40, deadline=None, derandomize=SAME)
+# finding the path of each module takes minutes under Wine, in the first example
+SLOW = (HealthCheck.too_slow,) if sys.platform == "win32" else ()
+settings.register_profile(
+    "quick", max_examples=25, deadline=None, derandomize=SAME, suppress_health_check=SLOW
+)
 settings.register_profile("laws", max_examples=1400, deadline=None, derandomize=SAME)
 settings.register_profile("faults", settings.get_profile("quick"))  # with `make faults-long`
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # idle threads of torch spin
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of torch spin otherwise
 os.environ.setdefault("FILMGATE_IN_PROCESS", "1")  # a child process for each run takes a second
 PROFILE = os.environ.get("FILMGATE_PROFILE", "quick")
 settings.load_profile(PROFILE)
 
 WANTED = 10_000
 RAN = pytest.StashKey[list[int]]()
-FROZEN = pytest.StashKey[int]()  # how many modules
+SLOW_COLLECTION_S = 0.02
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +55,25 @@ def no_open_input() -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RAN] = [0]
-    config.stash[FROZEN] = 0
+    config.pluginmanager.register(SlowCollections())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage meanwhile: nearly all that is imported stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Count every example of a law that holds, where hypothesis allows wrapping."""
+    if sys.platform == "win32":
+        from tests.windows.lacks import is_wine, skip_what_lacks
+
+        skip_what_lacks(items, is_wine())
     tests = {getattr(item, "function", None) for item in items if item.path.parent.name == "laws"}
     for test in tests:
         handle = getattr(test, "hypothesis", None)
@@ -61,15 +81,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             handle.inner_test = count_examples(handle.inner_test, config.stash[RAN])
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Exempt imported modules from garbage collection, again after many more are imported.
+class SlowCollections:
+    """Exempts all that is imported from garbage collection, again after one that was slow.
 
     Planning collects garbage before each of its trials: 0.3 s with torch loaded, and 0.01 s so.
     """
-    if len(sys.modules) > item.config.stash[FROZEN] + 300:
-        item.config.stash[FROZEN] = len(sys.modules)
-        gc.collect()
-        gc.freeze()
+
+    def __init__(self) -> None:
+        self.started_s, self.was_slow = 0.0, True  # the first tests freeze what is collected
+        gc.callbacks.append(self.measure)
+
+    def measure(self, phase: str, info: dict[str, int]) -> None:
+        if info["generation"] == 2 and phase == "start":
+            self.started_s = time.thread_time()
+        elif info["generation"] == 2 and time.thread_time() - self.started_s > SLOW_COLLECTION_S:
+            self.was_slow = True
+
+    def pytest_runtest_setup(self) -> None:
+        if self.was_slow:
+            gc.collect()
+            gc.freeze()
+            self.was_slow = False
 
 
 def count_examples(test: Callable[..., Any], ran: list[int]) -> Callable[..., Any]:

@@ -139,6 +139,16 @@ def test_limit_of_memory_is_named(worker: bool, tmp_path: Path) -> None:
     assert result.returncode == Exit.OURS
 
 
+def test_what_an_apple_gpu_lacks_is_no_bug() -> None:
+    text = ("The operator 'aten::x' is not currently implemented for the MPS device. If you want "
+            "this op to be considered for addition please comment")  # fmt: skip
+    known = explain_system_error(NotImplementedError(text))
+    assert known is not None
+    assert known.exit_code == Exit.USER
+    assert "for the MPS device. Pass --device cpu" in str(known)
+    assert explain_system_error(NotImplementedError("of a stage")) is None
+
+
 def test_bug_of_ours_is_not_explained_away() -> None:
     with pytest.raises(ImportError) as caught:
         import_module("filmgate.no_such_module")

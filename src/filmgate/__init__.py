@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Done,
         Event,
         Prepared,
+        Profiled,
         Progress,
         Replanned,
         Started,
@@ -58,6 +59,7 @@ __all__ = [
     "ModelCache",
     "Plan",
     "Prepared",
+    "Profiled",
     "Progress",
     "Replanned",
     "ResumeOptions",
@@ -83,6 +85,7 @@ _MODULES = {
             "Done",
             "Event",
             "Prepared",
+            "Profiled",
             "Progress",
             "Replanned",
             "Started",
@@ -154,6 +157,7 @@ def events(
     resume_options: ResumeOptions | None = None,
     limits: Limits | None = None,
     trace: Path | None = None,
+    profile: bool = False,
     worker: bool | Workers = False,
     skip_bad: bool = False,
     models: ModelCache | None = None,
@@ -161,15 +165,16 @@ def events(
 ) -> Generator[Event, None, None]:
     """Run a job, or resume it, and yield its events; closing the generator stops the run cleanly.
 
-    `limits` choose the plan if none is given. `trace` is a file for ui.perfetto.dev. With `worker`
-    the job runs in a child process, whose crash does not end the run (`Workers` can start it before
-    the job is known); `skip_bad` replaces frames that crash it repeatedly. Networks are taken from
-    `models`, except in a worker, and stay in it for the next job; `watch`, which sees the frames,
-    is not called in a worker. Raises FilmgateError.
+    `limits` choose the plan if none is given. `trace` is a file for ui.perfetto.dev; `profile` adds
+    Profiled before Done. With `worker` the job runs in a child process, whose crash does not end
+    the run (`Workers` can start it before the job is known); `skip_bad` replaces frames that crash
+    it repeatedly. Networks are taken from `models`, except in a worker, and stay in it for the next
+    job; `watch`, which sees the frames, is not called in a worker. Raises FilmgateError.
     """
     from functools import partial
 
-    run_here = partial(_run_here, resume_options=resume_options, limits=limits, trace=trace)
+    run_here = partial(_run_here, resume_options=resume_options, limits=limits, trace=trace,
+                       profile=profile)  # fmt: skip
     if not worker:
         return run_here(job, plan, models=models, watch=watch)
     workers = None if worker is True else worker
@@ -205,12 +210,19 @@ def _run_in_worker(
 
 
 def _run_here(
-    job: Job, plan: Plan | None = None, resume: Snapshot | None = None, /, **options: Any
+    job: Job,
+    plan: Plan | None = None,
+    resume: Snapshot | None = None,
+    /,
+    *,
+    profile: bool = False,
+    **options: Any,
 ) -> Generator[Event, None, None]:
     """Run a job in this process; what that imports, the parent of a worker does not need."""
-    from filmgate.jobs.resumable import run as run_resumable
+    from filmgate.jobs import resumable
 
-    return run_resumable(job, plan, resume, **options)
+    run = resumable.run_profiled if profile else resumable.run
+    return run(job, plan, resume, **options)
 
 
 def frames(

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from urllib.parse import unquote, urlsplit
 
-from filmgate.errors import FilmgateError, NotLoaded
+from filmgate.errors import FilmgateError, NotLoaded, Unsupported
 
 # Libraries whose package has another name.
 _PACKAGES: Mapping[str, str] = MappingProxyType(
@@ -69,7 +69,8 @@ def read_version(name: str) -> str:
 def explain_system_error(error: BaseException) -> FilmgateError | None:
     """Return an error for the user if a library cannot be loaded, or memory or threads ran out.
 
-    None for any other error, such as a bug of Filmgate. Reads the error's traceback.
+    Also if torch has no code for Apple's GPU. None for any other error, such as a bug of Filmgate.
+    Reads the error's traceback.
     """
     if isinstance(error, FilmgateError):
         return None
@@ -79,6 +80,11 @@ def explain_system_error(error: BaseException) -> FilmgateError | None:
     if isinstance(error, MemoryError) or "can't start new thread" in str(error):
         what = "start a thread" if isinstance(error, RuntimeError) else "allocate memory"
         return NotLoaded(f"cannot {what}: the system refused it. {_advise_memory()}")
+    if isinstance(error, NotImplementedError | TypeError) and re.search(r"\bMPS\b", str(error)):
+        reason = _find_reason(error).partition(". ")[0]
+        return Unsupported(f"torch cannot compute this on an Apple GPU: {reason}. "
+                           "Pass --device cpu, or set PYTORCH_ENABLE_MPS_FALLBACK=1 to compute on "
+                           "the CPU what is missing")  # fmt: skip
     return None
 
 

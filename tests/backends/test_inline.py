@@ -1,7 +1,7 @@
 """Inline: complete runs in this process, however they end."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,9 @@ def test_large_frames_move_in_small_chunks() -> None:
     )
     assert make_default_plan(big, big).chunk == 1
     assert 0 < make_default_plan(small, big).queue_bytes <= 64 * MIB
+    even = replace(small, rate=Fraction(25))
+    plan = make_default_plan(even, even)  # two chunks of three full planes
+    assert plan.queue_bytes == 2 * plan.chunk * 3 * small.width * small.height
 
 
 def test_tasks_in_a_row_run_in_one_pass(source: Path) -> None:

@@ -30,8 +30,8 @@ def test_both_ways_encode_the_same_frames(
         return len(taken[-1])
 
     monkeypatch.setattr(bench, "encode", take)
-    vae, latents = bench.build_vae(), bench.make_latents(9, 64, 32)
-    count, size = bench.run_files(vae, latents, tmp_path, 1)
+    vae, latents = bench.build_vae("rows"), bench.make_latents(9, 64, 32)
+    count, size = bench.run_files(bench.decode_all(vae, latents), tmp_path, 1)
     assert (count, size > 0) == (17, True)
     assert bench.run_stream(vae, latents, tmp_path) == (17, 0)
     for a, b in zip(*taken, strict=True):  # the library computes colours in 16 bits
@@ -43,3 +43,12 @@ def test_predictions_name_every_model_and_size(bench: Any) -> None:
     assert len(rows) == 6
     for row in rows.values():
         assert row["at once (GB)"] > row["4 bands, parked (GB)"] > row["8 bands, parked (GB)"]
+
+
+def test_every_size_and_length_has_a_placement_on_every_gpu(bench: Any) -> None:
+    rows = bench.place()
+    assert len(rows) == 2 * 3 * 4
+    for row in rows.values():
+        for gpu, cell in row.items():
+            steps, decode = map(float, cell.partition(";")[0].split(", "))
+            assert 0 < max(steps, decode) <= 0.9 * float(gpu.split()[0]) + 0.05  # rounded

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import filmgate
 from filmgate import plugins
-from tests.house.tree import parse_files
+from tests.house.tree import parse_files, walk_statements
 from tests.videos import Video, make
 
 # Each package may import itself and those before it. "filmgate" is the public module.
@@ -29,7 +29,7 @@ BORDERS = {
 
 def iter_imports(name: str) -> Iterator[str]:
     """Yield the full name of everything that a file imports, anywhere in it."""
-    for node in ast.walk(parse_files("src")[name]):
+    for node in walk_statements(parse_files("src")[name]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -1,7 +1,9 @@
 """The files of the repository, and their syntax trees."""
 
 import ast
+import gc
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -19,14 +21,28 @@ def list_files() -> tuple[Path, ...]:
 @cache
 def parse_files(folder: str = "") -> dict[str, ast.Module]:
     """Return the syntax tree of every Python file under `folder`, by its path from the root."""
-    return {
-        str(path.relative_to(ROOT)): parse_file(path)
-        for path in list_files()
-        if path.suffix == ".py" and path.is_relative_to(ROOT / folder)
-    }
+    gc.disable()  # it would look at every node again and again
+    try:
+        return {
+            str(path.relative_to(ROOT)): parse_file(path)
+            for path in list_files()
+            if path.suffix == ".py" and path.is_relative_to(ROOT / folder)
+        }
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @cache
 def parse_file(path: Path) -> ast.Module:
     """Return the syntax tree of a file, parsed once per process."""
     return ast.parse(path.read_text())
+
+
+def walk_statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield every statement, but no expression: no function, class or import is in one."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        nodes = getattr(tree, name, ())
+        for node in nodes if isinstance(nodes, list) else ():
+            yield node
+            yield from walk_statements(node)

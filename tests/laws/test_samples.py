@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import filmgate
 from filmgate.core.chain import Chain
 from filmgate.core.frame import ColorTags, Frame, StreamSpec
+from filmgate.core.model_cache import ModelCache
 from filmgate.core.stage import Stage
 from filmgate.errors import Unsupported
 from filmgate.media.pixels.planes import Planes
@@ -31,15 +32,17 @@ from tests.models import tiny
 
 WIDE, HIGH, TICKS = 48, 40, (25, 25, 25, 10, 40, 25, 25, 25, 60, 5, 25, 25, 25, 25)
 COLOUR = ColorTags(matrix="bt709", range="tv")
+MODELS = ModelCache()  # each network is made once, not for each spec
 SPEC = StreamSpec(width=WIDE, height=HIGH, rate=None, time_base=F(1, 600), pixels="yuv420p",
             colour=COLOUR)  # fmt: skip
 # Its libraries take ten seconds to import: its laws are slow tests in tests/models.
 HEAVY = frozenset({"diffvsr"})
 # In the slow suite only, since others find the same faults. Of interpolate the quick suite keeps a
-# fraction, fewer frames, a rate with slow motion and FILM; of guide DIS and RAFT once.
+# fraction, fewer frames and a rate with slow motion; of guide DIS.
 REDUNDANT = frozenset(
-    [f"tasks.interpolate {n}" for n in (0, 3, 4, 6, 8)]
-    + ["tasks.upscale 1", "models.flow_model 1", "models.flow_model 2", "tasks.track 0"]
+    [f"tasks.interpolate {n}" for n in (0, 3, 4, 6, 7, 8)]
+    + [f"models.flow_model {n}" for n in (1, 2, 3)]
+    + ["tasks.upscale 1", "tasks.track 0"]
     + ["flow.temporal_blend 1", "media.pixels.tonemap 1"]
 )
 
@@ -91,7 +94,7 @@ def samples() -> dict[str, Any]:
 def build_chain(name: str, spec: StreamSpec) -> Chain:
     """Return a sample as a chain for the input `spec`."""
     sample = samples()[name]
-    return Chain((sample,)) if isinstance(sample, Stage) else Chain(sample.stages(spec))
+    return Chain((sample,)) if isinstance(sample, Stage) else Chain(sample.stages(spec, MODELS))
 
 
 @cache

@@ -67,6 +67,7 @@ def test_no_weights_are_loaded_for_a_prediction(tmp_path: Path) -> None:
     assert predict_memory(replace(job, tasks=(missing,))) is None
 
 
+MODELS = ModelCache()  # each network is made once, not for each spec
 SAMPLES = [task for task in (*interpolate.samples(), *upscale.samples()) if task.model != HEAVY]
 
 
@@ -80,5 +81,5 @@ def test_a_task_describes_what_its_stages_make(
     task: fg.Interpolate | fg.Upscale, spec: StreamSpec
 ) -> None:
     assert isinstance(task, DescribesOutput)
-    made = Chain(tiny.with_weights(task).stages(spec)).output(spec)
+    made = Chain(tiny.with_weights(task).stages(spec, MODELS)).output(spec)
     assert task.describe_output(spec) == made

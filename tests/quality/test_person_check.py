@@ -1,6 +1,8 @@
 """What is measured in results of lipsync and animate; each fault is found, and only where it is."""
 
 import json
+from collections.abc import Sequence
+from fractions import Fraction as F
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,15 @@ import numpy as np
 import pytest
 
 from filmgate.cli.main import main
+from filmgate.core.adapters import each
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.errors import BadSetting
+from filmgate.models.families.latentsync import faces
 from filmgate.quality.person_check import (
     MOST_STEP,
     Luma,
     Motion,
+    Mouths,
     _judge_ending,
     _judge_flicker,
     _judge_jerk,
@@ -21,6 +27,7 @@ from filmgate.quality.person_check import (
     check_person,
     measure_edge,
 )
+from filmgate.tasks.lipsync import LipSync
 from tests.videos import Video, make
 
 
@@ -45,10 +52,11 @@ def test_repetition_is_that_of_the_way_through_the_take(
 ) -> None:
     source = make(Video(frames=24), tmp_path / "in.mp4")
     result = save(tmp_path / "out.mkv", frames, {"task": "lipsync", **task})
-    turns, ending, edges = check_person(result, source)
+    turns, ending, edges, mouths = check_person(result, source)
     assert found in turns.found
     assert turns.ok == ("none" in found or "once" in found)
-    assert (ending.name, edges.name) == ("ending", "mask edges")
+    assert [one.name for one in (ending, edges, mouths)] == ["ending", "mask edges", "wide mouths"]
+    assert mouths.ok
 
 
 def make_face(soft: float, level: float = 60) -> tuple[Luma, Luma]:
@@ -99,6 +107,38 @@ def test_jerks_seams_and_flicker_of_an_animation_are_found() -> None:
     flickering = move([0.0] * 64, [3.0 * (n % 2) for n in range(64)])
     assert not _judge_flicker(flickering).ok
     assert _judge_flicker(even).ok
+
+
+def make_points(chin: float) -> list[tuple[float, float, float]]:
+    """Points of a face mesh as in a crop of 75 x 100, and its chin at a height of that."""
+    points = [(0.0, 0.0, 0.0)] * 468
+    places = ((faces._LEFT_BROW, (17, 20)), (faces._RIGHT_BROW, (58, 20)),
+              (faces._NOSE, (37.5, 40)), ((faces._CHIN,), (37.5, chin)))  # fmt: skip
+    for numbers, (x, y) in places:
+        for number in numbers:
+            points[number] = (2 * x, 2 * y, 0.0)
+    return points
+
+
+def test_wide_mouths_are_counted_where_the_chin_is_below_what_is_generated() -> None:
+    """A stage in place of the face mesh: the chin is at 80, 90 ... % of the crop, then no face."""
+    heights = [80.0, 90.0, 96.0, 93.0, 99.0]
+
+    def find(frames: Sequence[Frame]) -> list[Frame]:
+        (frame,), found = frames, []
+        for side, height in ((9, heights[frame.index : frame.index + 1]), (5, heights[-1:])):
+            found += [{"kind": "face", "box": (0, 0, side, side), "points": make_points(one)}
+                      for one in height if frame.index < len(heights)]  # fmt: skip
+        return [frame.with_extras(records=tuple(found))]
+
+    mouths = Mouths(LipSync(), each(find, name="faces"))
+    spec = StreamSpec(width=9, height=9, rate=F(25), time_base=F(1, 25), pixels="gray")
+    for n in range(7):
+        mouths.add(Frame(n, F(n, 25), F(1, 25), None), spec)
+    finding = mouths.judge()
+    assert "below what is generated in 2 of 5 frames" in finding.found
+    assert not finding.ok
+    assert "chosen by hand" in str(Mouths.open(LipSync(box="0,0,20,20")))
 
 
 def test_an_animation_is_compared_with_its_driver(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import filmgate as fg
 from filmgate.core.frame import Frame
 from filmgate.core.job import Job, Task
 from filmgate.errors import BadInput, Unsupported
+from filmgate.media.probe import probe
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
 from filmgate.media.writing.video_writer import VideoWriter
@@ -22,6 +23,7 @@ from filmgate.tasks.provenance import TAG, write_tag
 from tests import videos
 from tests.cases import mark_slow_cases
 from tests.media.awkward import MORE
+from tests.media.old_videos import CONTAINERS, make_old
 
 BASE = videos.Video(
     sounds=("aac",), chapters=True, colour=videos.HD, metadata={"title": "A video", "mine": "kept"}
@@ -93,6 +95,16 @@ def test_a_correct_result_passes_where_containers_differ(
     kind, out = videos.VIDEOS[name], tmp_path / f"out{suffix}"
     video = videos.make(kind, tmp_path / f"video{kind.suffix}")
     fg.run(task, video, out)
+    report = check(out, video)
+    assert report.ok, report
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mov"])
+def test_the_time_code_of_an_mxf_is_found_in_the_video(suffix: str, tmp_path: Path) -> None:
+    video = make_old(replace(CONTAINERS["camera.mxf"], frames=6), tmp_path / "in.mxf")
+    assert "timecode" in probe(video).metadata
+    out = tmp_path / f"out{suffix}"
+    fg.run((), video, out)
     report = check(out, video)
     assert report.ok, report
 

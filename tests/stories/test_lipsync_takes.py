@@ -3,6 +3,7 @@
 No frame has a face here, so that all pass as they are, and each tells its number.
 """
 
+import json
 from dataclasses import replace
 from fractions import Fraction as F
 from pathlib import Path
@@ -59,6 +60,21 @@ def test_the_next_sentence_begins_where_the_one_before_ended(tmp_path: Path) -> 
     shown += run(tmp_path, 10, "2.mp4", continue_from=tmp_path / "1.mp4")
     assert shown == [*range(20), *reversed(range(14, 20))]
     assert check(tmp_path / "2.mp4", tmp_path / "a.mp4").ok
+
+
+def test_the_result_says_how_many_frames_its_speech_has(tmp_path: Path) -> None:
+    """Audio may have other samples than its file: Matroska loses the priming of MP3 and AAC."""
+    form = {"input": {}, "tasks": [{"task": "lipsync", "length": 29}], "output": {}, "seed": 0}
+    out = make(Video(frames=24, size=(64, 48), sounds=("aac",), suffix=".mkv",
+                     metadata={"filmgate": json.dumps(form)}), tmp_path / "out.mkv")  # fmt: skip
+    task, spec = LipSync(speech=AudioFile(out)), fg.VideoFile(out).open().spec
+    assert task.describe_output(spec).frames == 30
+    (frames,) = (one for one in check(out, tmp_path / "a.mp4").findings if one.name == "frames")
+    assert (frames.found, frames.wanted) == ("24", "29")
+    _, chosen = task.choose_source(fg.VideoFile(tmp_path / "a.mp4"))
+    assert chosen.length == 30
+    with pytest.raises(BadSetting, match="length is 9 and the speech has 30 frames"):
+        replace(task, length=9).joins()
 
 
 @pytest.mark.slow

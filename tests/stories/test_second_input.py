@@ -17,7 +17,8 @@ from filmgate.core.stage import AnyStage
 from filmgate.errors import BadInput, BadSetting
 from filmgate.media.sources import VideoFile
 from filmgate.tasks import job_config, registry
-from filmgate.tasks.job_config import job_from, job_to
+from filmgate.tasks.job_config import job_from
+from filmgate.tasks.job_form import job_to
 from filmgate.tasks.provenance import write_tag
 from tests.videos import Video, make, read_number
 

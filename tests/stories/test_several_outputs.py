@@ -13,7 +13,8 @@ from filmgate.errors import BadSetting, OutputExists
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.media.sinks import RecordOutput
 from filmgate.media.writing.output_file import OutputFile
-from filmgate.tasks.job_config import job_from, job_to
+from filmgate.tasks.job_config import job_from
+from filmgate.tasks.job_form import job_to
 from tests.media.records.test_writer import PLAN, WANTED, Count, read_lines
 from tests.processes import KILLED
 from tests.stories.test_death_images import FORKS, STRIDE, run_until

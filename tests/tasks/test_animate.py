@@ -13,15 +13,18 @@ import pytest
 import filmgate as fg
 from filmgate.cli.main import main
 from filmgate.core.frame import StreamSpec
+from filmgate.device.host_speed import measure_host_speed
 from filmgate.errors import BadInput, BadSetting, Exit, Unsupported
 from filmgate.jobs.identity import describe_run
 from filmgate.media.images.image_file import ImageFile
 from filmgate.media.records.record_file import RecordFile
 from filmgate.models.families.personalive import PersonaLiveOptions
+from filmgate.models.families.personalive.published import describe_time
 from filmgate.planning.limits import Limits
 from filmgate.quality.verify import check
 from filmgate.tasks.animate import Animate, parse_box, parse_region
-from filmgate.tasks.job_config import job_from, job_to
+from filmgate.tasks.job_config import job_from
+from filmgate.tasks.job_form import job_to
 from tests.models import tiny_personalive
 from tests.videos import Video, make
 
@@ -72,9 +75,15 @@ def test_missing_weights_are_refused_with_size_and_licence(
     said = capsys.readouterr().err
     for part in ("denoising_unet.pth is missing", "--weights FOLDER",
                  "models pull personalive", "6.1 GB", "Apache-2.0",
-                 "research only", "TFLOP (predicted)"):  # fmt: skip
+                 "research only", "TFLOP (predicted)", "TFLOP/s (measured)"):  # fmt: skip
         assert part in said.replace("\n", " ")
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_the_hours_are_those_of_this_machine() -> None:
+    said = describe_time(0.05e12)
+    assert "174 s a frame, 72 hours for a minute" in said
+    assert 1e8 < measure_host_speed() < 1e14
 
 
 def test_the_portrait_is_an_input_that_identifies_a_run(tmp_path: Path) -> None:

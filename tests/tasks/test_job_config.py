@@ -21,8 +21,8 @@ from filmgate.tasks.job_config import (
     sink_from,
     source_from,
     task_from,
-    task_to,
 )
+from filmgate.tasks.job_form import task_to
 from filmgate.tasks.provenance import Provenance, read_tag, write_tag
 from filmgate.tasks.registry import load_tasks
 from filmgate.tasks.settings import (

@@ -22,7 +22,8 @@ from filmgate.models.contracts import Family, NoOptions
 from filmgate.models.families.bytetrack import ByteTrackOptions
 from filmgate.models.families.opencv_hog import HogOptions
 from filmgate.planning.limits import Limits
-from filmgate.tasks.job_config import job_from, job_to, task_from, task_to
+from filmgate.tasks.job_config import job_from, task_from
+from filmgate.tasks.job_form import job_to, task_to
 from filmgate.tasks.track import Track
 from tests.models.people.figures import Figure, draw, walk, write_sidecar, write_video
 

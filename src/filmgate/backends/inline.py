@@ -1,14 +1,19 @@
 """Run a job in this process."""
 
-from collections.abc import Generator, Sequence
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filmgate.backends.trace import Trace
 from filmgate.core import run as core_run
 from filmgate.core.chain import Chain
-from filmgate.core.events import Done, Event, Warned
+from filmgate.core.events import Done, Event, Started, Warned
 from filmgate.core.frame import Frame
+from filmgate.core.instrumentation.phases import phase, record_phases
 from filmgate.core.instrumentation.timing import Clock
 from filmgate.core.job import Job, Source, SourceFile, Task, WarningTask
 from filmgate.core.model_cache import ModelCache
@@ -27,6 +32,9 @@ from filmgate.pipeline.threads import pin_threads
 from filmgate.planning.limits import Limits
 from filmgate.tasks.provenance import TAG, write_tag
 
+if TYPE_CHECKING:
+    from filmgate.backends.profile import Profile
+
 
 def run(
     job: Job,
@@ -36,6 +44,7 @@ def run(
     limits: Limits | None = None,
     checkpoints: CheckpointStore | None = None,
     trace: Path | None = None,
+    profile: Profile | None = None,
     models: ModelCache | None = None,
     run_name: str = "",
     journal: Journal | None = None,
@@ -46,14 +55,16 @@ def run(
     Default plan: by rule, with the settings in `limits`. With `checkpoints` the run, and its
     `trace`, continue an earlier one, from a later frame if a `journal` has some. Closing the
     generator, or an error, leaves only checkpoints. Networks come from `models`; `run_name`
-    is in the names of hidden files; `watch` sees the frames. Raises FilmgateError.
+    is in the names of hidden files; `watch` sees the frames; `profile`, which is entered, measures
+    the run and is reported before Done. Raises FilmgateError.
     """
     limits, job = limits or Limits(), choose_source(job)
     models = models if models is not None else ModelCache()
     models.device_bytes, models.host_bytes = limits.device_bytes, limits.host_bytes
     threads = plan.decode_threads if plan else limits.threads
     with open_source(job.source, job.tasks, threads) as source:
-        pipeline = build(job, source.spec, models)
+        with record_phases(profile), phase("load"):
+            pipeline = build(job, source.spec, models)
         result = pipeline.output
         plan = plan or limits.make_plan(source.spec, result, len(pipeline.chain.stages))
         chain = pipeline.apply(plan)
@@ -72,14 +83,43 @@ def run(
             yield from (Warned(message) for message in (*advice, *pipeline.warnings))
             resume = resume or sink.resume
             video = CaptionDropper(source) if job.tasks else source
-            if trace is None:
-                yield from _run(video, chain, sink, plan, resume, journal, watch)
-                return
-            with Trace(trace, append=resume is not None) as file:
-                chain = replace(chain, clock=Clock(span=file.add_span, level=file.add_level))
-                for event in _run(video, chain, sink, plan, resume, journal, watch):
-                    file.add_event(event)
+            with _observe(trace, profile, append=resume is not None) as (clock, file):
+                chain = replace(chain, clock=clock)
+                events = _run(video, chain, sink, plan, resume, journal, watch)
+                for event in _add_profile(events, profile) if profile else events:
+                    if file:
+                        file.add_event(event)
                     yield event
+
+
+@contextmanager
+def _observe(
+    path: Path | None, profile: Profile | None, *, append: bool
+) -> Iterator[tuple[Clock, Trace | None]]:
+    """Yield a clock that is read by the profile and the trace, and the trace."""
+    if path is None:
+        yield profile.make_clock() if profile else Clock(), None
+        return
+    with Trace(path, append=append, start=profile.started if profile else None) as file:
+        if profile is None:
+            yield Clock(span=file.add_span, level=file.add_level), file
+            return
+        profile.send_spans(file.add_span)
+        try:
+            yield profile.make_clock(file.add_level), file
+        finally:
+            profile.send_spans(None)
+
+
+def _add_profile(events: Generator[Event, None, None], profile: Profile) -> Iterator[Event]:
+    """Yield the events, and before the last one what was measured."""
+    started = None
+    for event in events:
+        if isinstance(event, Started):
+            started = event
+        elif isinstance(event, Done) and started:
+            yield profile.make_event(started, event)
+        yield event
 
 
 def _run(

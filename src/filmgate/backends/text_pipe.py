@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from io import TextIOWrapper
 from typing import TypeAlias
 
 if sys.platform == "win32":
@@ -75,3 +77,14 @@ else:
     def read_text(pipe: Connection) -> bytes:
         """Return the text that is in the pipe, b"" at its end."""
         return os.read(pipe.fileno(), 1 << 16)
+
+
+def write_utf8() -> None:
+    """Write standard output and error as UTF-8 from now on.
+
+    Windows gives pipes and files a code page of the system, which lacks most names of files.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            with suppress(OSError):  # a child without a console has one that nothing can write to
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")

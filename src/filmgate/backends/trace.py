@@ -12,7 +12,7 @@ from filmgate.core.events import Committed, Died, Done, Event, Progress, Replann
 from filmgate.errors import BadSetting
 from filmgate.storage.file_kind import check_replaceable
 
-_START = b"[\n"  # of a trace
+START = b"[\n"  # of a trace
 MAX_BYTES = 512 << 20  # of a trace; no viewer opens a larger one
 TAIL_BYTES = 1 << 16  # at the end of a trace, enough to find when it ended
 
@@ -22,28 +22,41 @@ class Trace:
 
     One track for each part (decode, every stage, encode), marks for commits and changes of the
     plan, counters for memory and frames. A file that was not closed is readable as well. Times are
-    microseconds since the trace started; `append` adds the run after what the file holds. Raises
-    BadSetting if the file cannot be written.
+    microseconds since the trace started; `append` adds the run after what the file holds. `start`:
+    when the run started (default: now), by `perf_counter`. Raises BadSetting if the file cannot be
+    written.
     """
 
-    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, *, append: bool = False) -> None:
-        check_replaceable(path, _START, "a trace")
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int = MAX_BYTES,
+        *,
+        append: bool = False,
+        start: float | None = None,
+    ) -> None:
+        check_replaceable(path, START, "a trace")
         try:
             self._pid, offset = _open_end(path) if append else (1, 0.0)
             self._file = path.open("a" if self._pid > 1 else "w", encoding="utf-8", newline="\n")
         except OSError as error:
             raise BadSetting(
-                f"cannot write the trace {path}: {error.strerror}. Pass another file to --trace."
+                f"cannot write the trace {path}: {error.strerror}. Pass another file."
             ) from error
-        self._lock, self._start = Lock(), perf_counter() - offset / 1e6
+        self._lock = Lock()
+        self._start = (perf_counter() if start is None else start) - offset / 1e6
         self._left, self._tracks = max_bytes, dict[str, int]()
-        self._file.write("" if self._pid > 1 else _START.decode())
+        self._file.write("" if self._pid > 1 else START.decode())
         run = "filmgate" if self._pid == 1 else f"filmgate, run {self._pid}"
         self._write({"ph": "M", "name": "process_name", "args": {"name": run}})
 
-    def add_span(self, name: str, start: float, end: float) -> None:
-        """Add a period in which a part was busy; times are those of `perf_counter`."""
-        track = self._tracks.get(name) or self._add_track(name)
+    def add_span(self, name: str, start: float, end: float, part: str = "") -> None:
+        """Add a period in which a part, or a phase of `part`, was busy.
+
+        Times are those of `perf_counter`.
+        """
+        part = part or name
+        track = self._tracks.get(part) or self._add_track(part)
         self._write({"ph": "X", "name": name, "tid": track, "ts": self._microseconds(start),
                      "dur": round((end - start) * 1e6, 1),
                      "args": {"thread": get_native_id()}})  # fmt: skip
@@ -121,7 +134,7 @@ def _open_end(path: Path) -> tuple[int, float]:
     if not path.is_file():
         return 1, 0.0
     with path.open("r+b") as file:
-        if file.read(len(_START)) != _START:
+        if file.read(len(START)) != START:
             return 1, 0.0
         start = max(2, file.seek(0, os.SEEK_END) - TAIL_BYTES)
         file.seek(start)

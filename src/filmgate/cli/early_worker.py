@@ -29,7 +29,7 @@ def start_worker_early(words: Sequence[str]) -> Iterator[Workers | None]:
     from filmgate.backends.spawn import Workers
 
     with Workers() as workers:
-        workers.start_early(import_libraries)
+        workers.start_early(import_libraries if words[0] == "convert" else import_task_libraries)
         yield workers
 
 
@@ -37,8 +37,7 @@ def import_libraries() -> None:
     """Import what every run needs, in the worker; torch only some families need."""
     gc.disable()  # nothing of it is garbage
     try:
-        import psutil  # noqa: F401 - it is ready when it is needed, as the others
-        import safetensors.numpy  # noqa: F401
+        import safetensors.numpy  # noqa: F401 - it is ready when it is needed, as the others
 
         import filmgate.jobs.resumable
         import filmgate.media.reading.open_video
@@ -46,6 +45,12 @@ def import_libraries() -> None:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def import_task_libraries() -> None:
+    """Import what every run with a task needs, in the worker."""
+    import_libraries()
+    import filmgate.tasks.model_task  # noqa: F401
 
 
 def _runs_worker(words: Sequence[str]) -> bool:

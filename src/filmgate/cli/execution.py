@@ -10,8 +10,8 @@ from pathlib import Path
 
 import filmgate as fg
 from filmgate.backends.spawn import Workers
-from filmgate.cli.paths import check_paths
-from filmgate.cli.request import DisplayOptions, Request
+from filmgate.cli.paths import check_paths, check_timeline
+from filmgate.cli.request import TABLE, DisplayOptions, Request
 from filmgate.cli.signals import stop_on_signals
 from filmgate.cli.views.batch import Batch
 from filmgate.core.events import Committed, Died, Done, Event, Prepared, Progress, Started
@@ -33,8 +33,10 @@ def run_request(request: Request, workers: Workers | None = None) -> Exit:
     jobs = request.build_jobs()
     if len(jobs) == 1:
         return _run_or_sample(next(iter(jobs.values())), request, workers)
-    work, trace = request.resume_options.work, request.display.trace
-    for flag, place in (("--work", work), ("--trace", trace)):
+    display = request.display
+    profile = None if display.profile == TABLE else display.profile
+    places = {"--work": request.resume_options.work, "--trace": display.trace, "--profile": profile}
+    for flag, place in places.items():
         if place is not None and not request.sample.sample:
             raise BadSetting(f"{flag} names one place and there are {len(jobs)} videos: omit it")
     if request.sample.sample is not None or request.display.json or request.display.quiet:
@@ -89,7 +91,13 @@ def run_job(
     """
     if display.json and isinstance(job.sink, VideoOutput) and job.sink.to_pipe:
         raise BadSetting("the result and --json both use standard output: omit --json")
+    if display.quiet and display.profile == TABLE:
+        raise BadSetting("a profile is printed and --quiet prints nothing: omit --quiet, or pass "
+                         "--profile FILE.json")  # fmt: skip
+    timeline = display.timeline
     check_paths(job)
+    if timeline is not None and timeline == display.profile:
+        check_timeline(timeline, job, resume_options)
     for task in job.tasks:
         if isinstance(task, ModelTask):
             task.check_job_weights(job.source)
@@ -101,7 +109,8 @@ def run_job(
         job,
         limits=limits,
         resume_options=resume_options,
-        trace=display.trace,
+        trace=timeline,
+        profile=display.profile is not None,
         worker=workers if in_worker else False,
         skip_bad=display.skip_bad,
     )
@@ -197,6 +206,9 @@ def _run_or_sample(
     job: Job, request: Request, workers: Workers | None, batch: Batch | None = None
 ) -> Exit:
     if request.sample.sample is not None:
+        if request.display.profile is not None:
+            raise BadSetting("a profile is of a complete run, and --sample runs parts of it: omit "
+                             "one of them")  # fmt: skip
         from filmgate.cli.sample import run_sample
 
         return run_sample(job, request.sample.sample, request)

@@ -22,6 +22,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
         with keep_handlers():
             return _run(words)
+    if sys.platform == "win32":
+        from filmgate.backends.text_pipe import write_utf8
+
+        write_utf8()
     try:
         return _run(sys.argv[1:])
     finally:
@@ -49,12 +53,12 @@ def _run(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("filmgate: stopped", file=sys.stderr)
         return Exit.INTERRUPTED
-    except BrokenPipeError:  # the reader of standard output has closed it: there is nothing to say
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last border: other libraries' errors end here
+        if _is_closed_pipe(error):  # the reader of standard output has it: there is nothing to say
+            import os
+
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return Exit.INTERRUPTED
         import traceback
 
         from filmgate.installation import explain_system_error
@@ -66,6 +70,13 @@ def _run(words: Sequence[str]) -> int:
         print(f"filmgate: {type(error).__name__} is a bug in Filmgate: please report the lines "
               "above, with the output of filmgate doctor", file=sys.stderr)  # fmt: skip
         return Exit.OURS
+
+
+def _is_closed_pipe(error: Exception) -> bool:
+    """Return whether the reader of a pipe has closed it; Windows calls that an invalid argument."""
+    if sys.platform == "win32" and isinstance(error, OSError) and error.errno == 22:
+        return error.filename is None
+    return isinstance(error, BrokenPipeError)
 
 
 def _choose_command(words: Sequence[str]) -> int:

@@ -6,15 +6,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filmgate.core.job import Job, SinkFile
-from filmgate.errors import BadInput, BadSetting
+from filmgate.errors import BadInput, BadSetting, OutputExists
+from filmgate.jobs.options import ResumeOptions
 from filmgate.jobs.run_directory import SUFFIX as RUN_SUFFIX
 from filmgate.media.images.image_files import resolve_pattern
 from filmgate.media.images.numbering import describe_skipped, is_named_by_number
 from filmgate.media.options import check_video_name
 from filmgate.media.sinks import ImageOutput, VideoOutput
 from filmgate.media.sources import VideoFile
-from filmgate.storage.file_kind import check_input_file, check_output_file, describe_other_kind
+from filmgate.storage.file_kind import (
+    check_input_file,
+    check_output_file,
+    check_replaceable,
+    describe_other_kind,
+)
 from filmgate.storage.file_names import explain_refused_name, extend_long_path, fold_path
+from filmgate.tasks.job_config import SINKS
 from filmgate.tasks.settings import find_paths
 
 # A file of such a name in a folder is taken, so that damage is reported; of others that are videos.
@@ -71,6 +78,28 @@ def check_paths(job: Job) -> None:
             raise BadInput(f"{path} is {kind}, wanted a file: save it as one first")
     for sink in job.sinks:
         _check_output(job, sink)
+
+
+def check_timeline(path: Path, job: Job, options: ResumeOptions) -> None:
+    """Raise UserError if the timeline of a profile cannot be written to `path`.
+
+    An earlier one is only replaced with --overwrite; a run that resumes is appended to it.
+    """
+    if not path.parent.is_dir():
+        raise BadSetting(f"the folder {path.parent} does not exist: create it first")
+    if any(fold_path(Path(sink.path).absolute()) == fold_path(path.absolute())
+           for sink in job.sinks):  # fmt: skip
+        raise BadSetting(f"{path} is the profile and an output: choose another name for one")
+    from filmgate.backends.trace import START
+
+    check_replaceable(path, START, "a profile")
+    sinks = [sink for sink in job.sinks if isinstance(sink, SINKS)]
+    if not os.path.lexists(path) or any(sink.overwrite for sink in sinks):
+        return
+    directory = options.find_directory(Path(job.sink.path))
+    if options.restart or not directory.has_progress:
+        raise OutputExists(f"{path} exists: choose another name for the profile, or pass "
+                           "--overwrite")  # fmt: skip
 
 
 def _check_output(job: Job, sink: SinkFile) -> None:

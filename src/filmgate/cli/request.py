@@ -29,6 +29,8 @@ from filmgate.tasks.job_config import (
 )
 from filmgate.tasks.model_task import ModelTask
 
+TABLE = Path("-")  # as a profile: without a file
+
 
 @dataclass(frozen=True, slots=True)
 class DisplayOptions:
@@ -43,11 +45,28 @@ class DisplayOptions:
     trace: Path | None = None
     """Write a timeline of the run to this file, for ui.perfetto.dev."""
 
+    profile: Path | None = None
+    """Print at the end what each phase took: seconds, CPU, frames, memory, bytes copied to and from
+    a device. With a name that ends in .json a timeline of all phases is written to it too."""
+
     skip_bad: bool = False
     """Replace frames that crash the worker repeatedly by the last good one; exit code 4."""
 
     in_process: bool = False
     """Run in this process. Default: in a worker process, whose crash does not end the run."""
+
+    @property
+    def timeline(self) -> Path | None:
+        """The file for a timeline. Raises BadSetting if there are two, or for a wrong name."""
+        if self.profile is None or self.profile == TABLE:
+            return self.trace
+        if self.profile.suffix.lower() != ".json":
+            raise BadSetting(f"profile is {self.profile}: pass a name that ends in .json, or "
+                             "--profile alone")  # fmt: skip
+        if self.trace is not None:
+            raise BadSetting(f"profile is {self.profile} and trace is {self.trace}, and both are "
+                             "a timeline: omit --trace")  # fmt: skip
+        return self.profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +137,13 @@ class FollowingTasks:
     """Tasks that follow in the same pass; each field is a flag."""
 
     interpolate: str | None = None
-    """Make frames between the frames, by this model: dis, rife or 'film'."""
+    """Make frames between the frames, with the model film, rife or dis, or a file of weights."""
 
     factor: Fraction | int | None = None
     """With interpolate: output frames for each frame. Default: 2."""
 
     upscale: str | None = None
-    """Enlarge every frame, by this model: compact or another."""
+    """Enlarge every frame, with the model compact, another one, or a file of weights."""
 
     scale: int | None = None
     """With upscale: how many times as wide and high. Default: 2."""

@@ -106,8 +106,8 @@ class SynchronizedClock(Clock):
     """A clock that counts a part until the device has finished its work."""
 
     @contextmanager
-    def busy(self, name: str) -> Iterator[None]:
-        with super().busy(name):
+    def busy(self, name: str, frames: int = 0) -> Iterator[None]:
+        with super().busy(name, frames):
             yield
             if cuda := get_loaded_cuda():
                 cuda.synchronize()

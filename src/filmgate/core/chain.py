@@ -115,7 +115,7 @@ class Chain:
         state = tuple(StageState(stage_spec) for stage_spec in self.specs(spec)[:-1])
         if not (self.stages and can_prepare(self.stages[0])):
             return state
-        started = self._call(0, 1, lambda: self.stages[0].start(spec, first))
+        started = self._call(0, lambda: self.stages[0].start(spec, first))
         return (replace(state[0], phase="running", state=started), *state[1:])
 
     @property
@@ -127,7 +127,7 @@ class Chain:
         for k, (stage, own) in enumerate(zip(self.stages, state, strict=True)):
             if own.phase != "running" or not can_prepare(stage):
                 continue
-            made = self._call(k, 1, partial(prepare_stage, stage, own.state))
+            made = self._call(k, partial(prepare_stage, stage, own.state))
             if made is not None and made.state is own.state:
                 return replace(made, state=state, stage=self.names[k])
             if made is not None:
@@ -152,7 +152,7 @@ class Chain:
         elif own.phase == "waiting":
             own, outputs = replace(own, phase="done"), []
         else:
-            inner, outputs = self._call(k, 1, lambda: self.stages[k].finish(own.state))
+            inner, outputs = self._call(k, lambda: self.stages[k].finish(own.state))
             ended = inner is None
             own = replace(own, state=() if ended else inner)
             own = replace(own, phase="done") if ended else own
@@ -163,6 +163,9 @@ class Chain:
         """Return the chain with half the batch at one stage. Raises OutOfMemory at one frame."""
         if self.batches[stage] == 1:
             advice = "use a smaller video, or options that need less memory (--dtype, --tile)"
+            if can_prepare(self.stages[stage]):  # perhaps for hours: a resumable run stored that
+                advice = ("what it made so far is stored: free memory, such as by closing other "
+                          "programs, and run the same command again, which resumes")  # fmt: skip
             raise OutOfMemory(stage, 1, f"{self.names[stage]} has no smaller batch: {advice}")
         halved = (size // 2 if k == stage else size for k, size in enumerate(self.batches))
         return replace(self, batches=tuple(halved))
@@ -187,18 +190,18 @@ class Chain:
     def _run_batch(self, k: int, own: StageState, size: int) -> tuple[StageState, list[Frame]]:
         stage, frames = self.stages[k], own.queue[:size]
         if own.phase == "waiting":
-            started = self._call(k, 1, lambda: stage.start(own.spec, frames[0].position))
+            started = self._call(k, lambda: stage.start(own.spec, frames[0].position))
             own = replace(own, phase="running", state=started)
-        state, outputs = self._call(k, size, lambda: stage.step(own.state, frames))
+        state, outputs = self._call(k, lambda: stage.step(own.state, frames), size)
         return replace(own, state=state, queue=own.queue[size:]), outputs
 
-    def _call(self, k: int, size: int, verb: Callable[[], R]) -> R:
+    def _call(self, k: int, verb: Callable[[], R], frames: int = 0) -> R:
         """Call a stage, measure its time, and raise OutOfMemory for any out-of-memory error.
 
         The only place that calls a stage.
         """
         try:
-            with self.clock.busy(self.names[k]), fix_torch_settings():
+            with self.clock.busy(self.names[k], frames), fix_torch_settings():
                 return verb()
         except Exception as error:
             if not is_out_of_memory(error):
@@ -208,7 +211,7 @@ class Chain:
             why = message.partition("\n")[0]
         # Outside of the handler, whose traceback keeps the failed tensors alive.
         release_cached_memory()
-        raise OutOfMemory(k, size, why)
+        raise OutOfMemory(k, max(1, frames), why)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

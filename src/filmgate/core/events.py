@@ -126,7 +126,46 @@ class Done:
         return self.seconds / max(self.busy.values(), default=self.seconds or 1.0)
 
 
-Event = Started | Prepared | Progress | Committed | Replanned | Warned | Died | Done
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a run as a profile measured it, with all that is inside of it.
+
+    `name`: the names of the phases around it, and its own. `cpu_seconds`: of its own thread.
+    `to_device_bytes`, `from_device_bytes`: copied between host memory and devices. `host_bytes`,
+    `device_bytes`: the most that the process and its tensors on devices held meanwhile.
+    `predicted_s`: what the plan predicted for it, None if it predicted nothing.
+    """
+
+    name: tuple[str, ...]
+    seconds: float
+    cpu_seconds: float
+    calls: int
+    frames: int
+    to_device_bytes: int = 0
+    from_device_bytes: int = 0
+    host_bytes: int = 0
+    device_bytes: int = 0
+    predicted_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """The phases of the run in this process: all of it, or what came after source frame `first`.
+
+    `seconds`, `cpu_seconds`: of the process since it got the job, all threads. `host_bytes`,
+    `device_bytes`: the most that it held. `read`: source frames that it read.
+    """
+
+    phases: tuple[Phase, ...]
+    seconds: float
+    cpu_seconds: float
+    host_bytes: int
+    device_bytes: int
+    read: int
+    first: int = 0
+
+
+Event = Started | Prepared | Progress | Committed | Replanned | Warned | Died | Profiled | Done
 
 
 def make_warnings(frames: Sequence[Frame], row: bool) -> Iterator[Warned]:

@@ -5,6 +5,8 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
 
+from filmgate.core.instrumentation.phases import phase
+
 T = TypeVar("T")
 
 
@@ -35,7 +37,8 @@ class ModelCache:
         key = self.make_key(loader, path, settings, files)
         with self._lock:
             if key not in self._loaded:
-                self._loaded[key] = loader(path, *settings)
+                with phase(f"weights {path.name}"):
+                    self._loaded[key] = loader(path, *settings)
             network: T = self._loaded[key]
         return network
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.instrumentation.fault_injection import inject_fault
+from filmgate.core.instrumentation.phases import phase
 from filmgate.core.job import FileSink, SinkFile
 from filmgate.core.snapshot import CheckpointStore, Commit, Snapshot
 from filmgate.core.source_metadata import SourceMetadata
@@ -51,18 +52,24 @@ class Outputs:
     def commit(self, snapshot: Snapshot) -> None:
         """Make everything before `snapshot` durable; at the end, complete and name the results."""
         ended = snapshot.state is None
-        pieces = tuple(sink.save() for sink in self._sinks)
-        if self._checkpoints is not None:
-            self._checkpoints.save(Commit(snapshot, pieces))
-        for sink in self._sinks:
-            sink.release(ended=ended)
-        if ended:
-            parts = [sink.complete() for sink in self._sinks]
+        with phase("commit"):
+            pieces = tuple(sink.save() for sink in self._sinks)
             if self._checkpoints is not None:
-                self._checkpoints.mark_complete(parts, self.dropped, is_complete=self.is_complete)
+                self._checkpoints.save(Commit(snapshot, pieces))
             for sink in self._sinks:
-                sink.publish()
-                inject_fault("join.named")
+                sink.release(ended=ended)
+        if ended:
+            with phase("join"):
+                self._complete()
+
+    def _complete(self) -> None:
+        """Complete the results, and give them their names."""
+        parts = [sink.complete() for sink in self._sinks]
+        if self._checkpoints is not None:
+            self._checkpoints.mark_complete(parts, self.dropped, is_complete=self.is_complete)
+        for sink in self._sinks:
+            sink.publish()
+            inject_fault("join.named")
 
     def _verify(self, pieces: tuple[Any, ...]) -> None:
         for sink, own in zip(self._sinks, pieces, strict=True):

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import lcm
+from math import ceil, lcm
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -102,8 +102,11 @@ def make_default_plan(source: StreamSpec, result: StreamSpec) -> Plan:
     """
     sizes = [s.width * s.height * (3 if s.dtype == "uint8" else 6) for s in (source, result)]
     ratio = result.rate / source.rate if result.rate and source.rate else Fraction(4)
+    chunk = choose_chunk(sizes[0] + ratio * sizes[1])
+    largest = max(Fraction(sizes[0]), ratio * sizes[1])
     return Plan(
-        chunk=choose_chunk(sizes[0] + ratio * sizes[1]),
+        chunk=chunk,
+        queue_bytes=min(64 * MIB, ceil(QUEUE_CHUNKS * chunk * largest)),
         segment_frames=choose_segment_frames(None, source.rate),
     )
 

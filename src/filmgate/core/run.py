@@ -116,7 +116,7 @@ def run(
                 if journal and _save_point(journal, item):
                     yield Committed(item.snapshot)
             else:
-                with clock.busy("encode"):
+                with clock.busy("encode", len(item.frames)):
                     inject_fault("encode.before_write")
                     sink.write(item.frames)
                 if journal:

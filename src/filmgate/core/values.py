@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
+from fractions import Fraction
 from math import isfinite, prod
 from typing import Any
+
+_SMALL = frozenset({Fraction, int, float, bool, type(None)})
 
 
 def flatten_image(image: Any) -> Any:
@@ -62,6 +65,11 @@ def count_bytes(value: object) -> int:
 
     A shared array is counted once for each reference; ints and times count as a few bytes.
     """
+    kind = type(value)  # all frames are counted: what most of them are made of goes first
+    if kind in _SMALL:
+        return 8
+    if kind is str:
+        return len(value)  # type: ignore[arg-type]  # it is text
     size = getattr(value, "nbytes", None)
     if isinstance(size, int):
         return size
@@ -71,5 +79,8 @@ def count_bytes(value: object) -> int:
         return len(value)
     if isinstance(value, Mapping):
         return sum(map(count_bytes, value.values()))
-    names = getattr(value, "__dataclass_fields__", ())  # `fields` is slow, and this is a hot path
-    return sum(count_bytes(getattr(value, name)) for name in names) or 8
+    total = 0
+    for name in getattr(value, "__dataclass_fields__", ()):  # `fields` is slow
+        item = getattr(value, name)
+        total += 8 if type(item) in _SMALL else count_bytes(item)
+    return total or 8

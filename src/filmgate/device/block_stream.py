@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from filmgate.core.instrumentation.phases import carry
 from filmgate.weights.packed import Packed, list_tensors, with_tensors
 
 Home = Literal["memory", "disk"]
@@ -225,7 +226,7 @@ class _Feed:
             used = _cuda().Event()
             used.record(torch.cuda.current_stream(self._device))
         if self._thread is not None:
-            slot.filling = self._thread.submit(self._fill, slot, index, used)
+            slot.filling = self._thread.submit(carry(self._fill), slot, index, used)
         else:
             self._fill(slot, index, used)
         return slot

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filmgate.core.job import Job
 from filmgate.core.plan import Plan
@@ -20,9 +20,11 @@ from filmgate.jobs.run_directory import RunDirectory
 from filmgate.jobs.stored_run import read_stored_job, read_stored_plan
 from filmgate.planning.limits import Limits
 from filmgate.storage.fingerprint import sample_fingerprint
-from filmgate.tasks.job_config import job_to
-from filmgate.tasks.model_task import ModelTask
+from filmgate.tasks.job_form import job_to
 from filmgate.tasks.settings import find_paths, list_settings, plain, resolve_paths
+
+if TYPE_CHECKING:
+    from filmgate.tasks.model_task import ModelTask
 
 # Libraries that affect bits, as far as they are installed.
 LIBRARIES = ("filmgate", "av", "numpy", "opencv-contrib-python-headless", "torch", "diffusers",
@@ -105,10 +107,18 @@ def _list_second_inputs(job: Job) -> list[Path]:
 
 def _find_weight_files(job: Job) -> Iterator[Path]:
     """Return the weights that its tasks read, as far as they exist."""
-    for task in job.tasks:
-        if isinstance(task, ModelTask):
-            with suppress(BadWeights):
-                yield from task.find_weight_files()
+    for task in _list_model_tasks(job):
+        with suppress(BadWeights):
+            yield from task.find_weight_files()
+
+
+def _list_model_tasks(job: Job) -> list[ModelTask]:
+    """Return the tasks with models; a job without tasks imports nothing of models."""
+    if not job.tasks:
+        return []
+    from filmgate.tasks.model_task import ModelTask
+
+    return [task for task in job.tasks if isinstance(task, ModelTask)]
 
 
 def _normalize_numbers(form: Any) -> Any:
@@ -125,7 +135,7 @@ def _list_versions(job: Job) -> dict[str, str]:
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
             versions[name] = read_version(name)
-    placements = [task.place(None) for task in job.tasks if isinstance(task, ModelTask)]
+    placements = [task.place(None) for task in _list_model_tasks(job)]
     if names := {placement.gpu_name for placement in placements} - {""}:
         versions["device"] = ", ".join(sorted(names))
     return versions

@@ -9,10 +9,12 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from filmgate.backends import inline
 from filmgate.core.events import Committed, Event, Prepared, Replanned, Started, Warned
 from filmgate.core.instrumentation.fault_injection import inject_fault
+from filmgate.core.instrumentation.phases import phase, record_phases
 from filmgate.core.job import Job
 from filmgate.core.model_cache import ModelCache
 from filmgate.core.outputs import select_output
@@ -26,14 +28,16 @@ from filmgate.jobs.identity import check_same_run, describe_run, find_inputs, ha
 from filmgate.jobs.inputs import InputWatch
 from filmgate.jobs.journal import FrameJournal, has_journal
 from filmgate.jobs.options import ResumeOptions, explain_not_resumable
-from filmgate.jobs.run_directory import COMMITS, RunDirectory
+from filmgate.jobs.run_directory import RunDirectory
 from filmgate.jobs.stored_run import write_stored_job, write_stored_plan
 from filmgate.media.sinks import ImageOutput
-from filmgate.planning.device_memory import explain_unused_vram
 from filmgate.planning.disk import check_remaining_space, check_space
 from filmgate.planning.limits import Limits
 from filmgate.storage.atomic import replace_durably
 from filmgate.storage.fingerprint import sample_fingerprint
+
+if TYPE_CHECKING:
+    from filmgate.backends.profile import Profile
 
 _MOVED = (
     "an input is another file than when the run began, with the same size, time of change and "
@@ -49,6 +53,7 @@ def run(
     resume_options: ResumeOptions | None = None,
     limits: Limits | None = None,
     trace: Path | None = None,
+    profile: Profile | None = None,
     models: ModelCache | None = None,
     run_name: str = "",
     watch: FrameWatch | None = None,
@@ -56,18 +61,18 @@ def run(
     """Run the job, or the rest of it if an earlier run of the same job was stopped.
 
     Default plan: the fastest within `limits`. The run's directory decides where to resume; a
-    `resume` only prevents a restart. `watch` sees the frames. Raises FilmgateError: Busy;
-    BadSetting if the directory is of a run with other settings; Interrupted for a pause.
+    `resume` only prevents a restart. `watch` sees the frames, an entered `profile` measures them.
+    Raises Busy; BadSetting if the directory is of another run; Interrupted for a pause.
     """
     options, limits = resume_options or ResumeOptions(), limits or Limits()
     models = models or ModelCache()
-    if notice := explain_unused_vram(limits):
+    if notice := _explain_unused_vram(limits):
         yield Warned(notice)
     if reason := explain_not_resumable(job):
         yield Warned(reason)
-        plan = plan or _find_plan(job, limits, models)
-        yield from inline.run(job, plan, resume, limits=limits, trace=trace, models=models,
-                              run_name=run_name, watch=watch)  # fmt: skip
+        plan = plan or _find_plan(job, limits, models, profile)
+        yield from inline.run(job, plan, resume, limits=limits, trace=trace, profile=profile,
+                              models=models, run_name=run_name, watch=watch)  # fmt: skip
         return
     directory = options.find_directory(Path(job.sink.path))
     with directory.lock() as created, InputWatch(find_inputs(job)) as inputs:
@@ -77,7 +82,7 @@ def run(
             described = describe_run(job, limits)
             if options.restart and resume is None:
                 _start_over(checkpoints, job)
-            if (directory.path / COMMITS).exists() or has_journal(directory):
+            if directory.has_progress:
                 checkpoints.check()
                 plan = check_same_run(directory, described, plan)
                 if has_moved_inputs(directory, described):
@@ -92,9 +97,9 @@ def run(
                 _start_over(checkpoints, job)
                 given = not created and options.work is not None
                 write_stored_job(directory, described | {"given": given})
-                plan = plan or _find_plan(job, limits, models)
-            yield from _run_logged(job, plan, checkpoints, options.pause_after, limits, trace,
-                                   models, watch)  # fmt: skip
+                plan = plan or _find_plan(job, limits, models, profile)
+            yield from _run_logged(job, plan, checkpoints, options.pause_after,
+                                   limits, trace, profile, models, watch)  # fmt: skip
             _remove(directory)
         finally:
             kept = checkpoints.has_commits or has_journal(directory)
@@ -102,13 +107,40 @@ def run(
                 directory.remove()
 
 
-def _find_plan(job: Job, limits: Limits, models: ModelCache) -> Plan | None:
+def _explain_unused_vram(limits: Limits) -> str:
+    """Return that --vram has no effect here, and why; what tells it is only imported for it."""
+    if not limits.vram:
+        return ""
+    from filmgate.planning.device_memory import explain_unused_vram
+
+    return explain_unused_vram(limits)
+
+
+def run_profiled(
+    job: Job, plan: Plan | None = None, resume: Snapshot | None = None, /, **options: Any
+) -> Generator[Event, None, None]:
+    """Run the same with its phases measured; `options` are those of `run`."""
+    from filmgate.backends.profile import Profile
+
+    with Profile() as profile:
+        yield from run(job, plan, resume, profile=profile, **options)
+
+
+def _find_plan(
+    job: Job, limits: Limits, models: ModelCache, profile: Profile | None
+) -> Plan | None:
     """Return the plan that keeps the budget in `limits`, None if they have none."""
     if not limits.needs_measuring:
         return None
-    from filmgate.planning.fit import plan_within
+    from filmgate.planning.fit import fit_within
 
-    return plan_within(job, limits, models)
+    with record_phases(profile), phase("plan"):
+        fitted = fit_within(job, limits, models)
+    if fitted is None:
+        return None
+    if profile is not None:
+        profile.predict(fitted.costs, fitted.plan)
+    return fitted.plan
 
 
 def _remove(directory: RunDirectory) -> None:
@@ -125,13 +157,14 @@ def _run_logged(
     pause_after: Fraction | None,
     limits: Limits,
     trace: Path | None,
+    profile: Profile | None,
     models: ModelCache,
     watch: FrameWatch | None,
 ) -> Generator[Event, None, None]:
     """Run the job with its events in the directory's log; everything is closed at the end."""
     journal = FrameJournal(checkpoints.directory)
     events = inline.run(job, plan, limits=limits, checkpoints=checkpoints, trace=trace,
-                        models=models, journal=journal, watch=watch)  # fmt: skip
+                        profile=profile, models=models, journal=journal, watch=watch)  # fmt: skip
     recorded = _record(events, job, plan, checkpoints, pause_after)
     with (
         closing(journal),

@@ -61,6 +61,11 @@ class RunDirectory:
             result = result.resolve()
         return cls(append_suffix(result, SUFFIX))
 
+    @property
+    def has_progress(self) -> bool:
+        """Whether there is something that a run can resume from."""
+        return any((self.path / name).exists() for name in (COMMITS, JOURNAL, PREPARED))
+
     @contextmanager
     def lock(self) -> Iterator[bool]:
         """Lock the directory while the `with` lasts; the lock ends with its process.

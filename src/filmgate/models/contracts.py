@@ -335,6 +335,10 @@ class Family:
     time_lip_sync: Callable[[Path | None], LipSyncTiming] | None = None
     """Given a file of speech, return how many frames it becomes, and what they need."""
 
+    measure_chin: Callable[[Any, Sequence[Sequence[float]]], float] | None = None
+    """Given the options and the points of a face, return how far down its chin is: 1 where what is
+    generated ends, 0 if the points do not tell."""
+
     predict_lip_sync: Callable[[StreamSpec, Any], Iterable[MemoryPrediction]] | None = None
     """Given the stream and the options, predict the memory of those stages on a GPU."""
 

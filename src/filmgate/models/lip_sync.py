@@ -1,6 +1,6 @@
 """Build the models that make lips follow speech, by the name of their family."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +32,12 @@ def build_lip_sync(
 def time_lip_sync(name: str, audio: Path | None) -> LipSyncTiming:
     """Return how many frames a file of speech becomes, and what they need. Raises BadInput."""
     return _find(name, lambda family: family.time_lip_sync)(audio)
+
+
+def measure_chin(name: str, options: Any, points: Sequence[Sequence[float]]) -> float:
+    """Return how far down the chin of a face is: from 1 on below what is generated, 0: unknown."""
+    measure = find_family(name).measure_chin
+    return measure(check_options(name, options), points) if measure else 0.0
 
 
 def predict_lip_sync(

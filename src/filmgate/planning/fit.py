@@ -133,9 +133,15 @@ def plan_within(job: Job, limits: Limits, models: ModelCache | None = None) -> P
     Limits other than a budget need no measuring: the run applies them to its default plan, and
     nothing is opened here. Raises UserError.
     """
+    fitted = fit_within(job, limits, models)
+    return None if fitted is None else fitted.plan
+
+
+def fit_within(job: Job, limits: Limits, models: ModelCache | None = None) -> Fit | None:
+    """Return the same plan with what was measured for it."""
     if find_generation(job) is not None:  # it keeps the budget by itself, without measuring
         return None
-    return fit(job, limits, models=models).plan if limits.needs_measuring else None
+    return fit(job, limits, models=models) if limits.needs_measuring else None
 
 
 def _explain_refusal(

@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from filmgate.core.chain import Chain
-from filmgate.core.frame import Frame
+from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.join import SOURCE
 from filmgate.core.run import iter_frames
-from filmgate.errors import BadSetting
+from filmgate.core.stage import AnyStage
+from filmgate.errors import BadSetting, FilmgateError
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.probe import probe
 from filmgate.media.sources import VideoFile
+from filmgate.models.lip_sync import measure_chin
+from filmgate.models.registry import build_tracker
 from filmgate.pipeline.build import open_source
 from filmgate.planning.limits import Limits
 from filmgate.quality.verify import Finding
@@ -34,9 +37,11 @@ _SAMPLE = 5  # each so many frames the edges of the mask are measured
 _END = 10  # frames of an ending, 0.4 s
 _CHANGED = 6.0  # levels by which a pixel differs where something was generated
 _WINDOW = 4  # frames that animate denoises together
+_FINDER = "face_mesh"
 # What is hardly seen; by eye. A face that is 25 levels too bright has edges of 0.9 where it is
 # pasted with soft ones, and of 1.4 as published.
 MOST_TURNS, MOST_MOVING, MOST_AWAY, MOST_STEP = 1, 1.5, 0.5, 1.2
+MOST_WIDE = 0.02  # of the frames with a face
 MOST_JERK, MOST_SEAM, MOST_FLICKER, MOST_DRIFT = 1.5, 1.25, 1.0, 10.0
 
 
@@ -105,22 +110,65 @@ class Motion:
 # --- lipsync --------------------------------------------------------------------------------------
 
 
-def _iter_shown(source: VideoFile, task: LipSync) -> Generator[Frame, None, None]:
+def _iter_shown(
+    source: VideoFile, task: LipSync
+) -> Generator[tuple[Frame, StreamSpec], None, None]:
     """Yield the frames of the source that the result shows, and all that are before them."""
     with open_source(source, (task,)) as video:
         rate, _ = task.choose_frames()
-        plan = Limits().make_plan(video.spec, rate.output(video.spec), 1)
-        yield from iter_frames(video, Chain((rate,)), plan)
+        spec = rate.output(video.spec)
+        plan = Limits().make_plan(video.spec, spec, 1)
+        for frame in iter_frames(video, Chain((rate,)), plan):
+            yield frame, spec
+
+
+@dataclass
+class Mouths:
+    """How far down chins are in frames of a source, relative to what is generated there."""
+
+    task: LipSync
+    finder: AnyStage
+    state: Any = None
+    chins: array[float] = field(default_factory=lambda: array("f"))
+
+    @classmethod
+    def open(cls, task: LipSync) -> Mouths | str:
+        """Return what measures, or why that is not possible."""
+        if task.box is not None or task.face is not None:
+            return "not measured: one face was chosen by hand"
+        try:
+            return cls(task, build_tracker(_FINDER))
+        except FilmgateError as error:
+            return f"not measured: {error}"
+
+    def add(self, frame: Frame, spec: StreamSpec) -> None:
+        """Measure the largest face of the next frame, if it has one."""
+        if self.state is None:
+            self.state = self.finder.start(spec, frame.position)
+        self.state, (found,) = self.finder.step(self.state, (frame,))
+        records: Any = found.extras.get("records", ())
+        largest = max(records, key=lambda one: one["box"][2] * one["box"][3], default=None)
+        if largest is not None:
+            points = largest["points"]
+            self.chins.append(measure_chin(self.task.model, self.task.options, points))
+
+    def judge(self) -> Finding:
+        """Judge in how many frames the source's own chin shows below what is generated."""
+        wide, count = sum(chin > 1 for chin in self.chins), len(self.chins)
+        return Finding("wide mouths", wide <= MOST_WIDE * count,
+                       f"the chin is below what is generated in {wide} of {count} frames with a "
+                       "face", f"{MOST_WIDE:.0%} at most: it may show twice there")  # fmt: skip
 
 
 def _check_lips(out: Path, source: VideoFile, task: LipSync) -> list[Finding]:
     _, skip = task.choose_frames()
     motion, away, steps = Motion(), array("f"), array("f")
+    mouths = Mouths.open(task)
     rest: Luma | None = None
     turns, way = 0, 0
     before: int | None = None
     with closing(_iter_frames(out)) as results, closing(_iter_shown(source, task)) as shown:
-        for frame in shown:
+        for frame, spec in shown:
             small = shrink(luma := read_luma(frame))
             rest = small if rest is None else rest
             if frame.index < skip.count:
@@ -131,13 +179,16 @@ def _check_lips(out: Path, source: VideoFile, task: LipSync) -> list[Finding]:
             step = 0 if before is None else int(np.sign(index - before))
             turns, way, before = turns + (step * way < 0), step or way, index
             motion.add(small)
+            if isinstance(mouths, Mouths):
+                mouths.add(frame, spec)
             away.append(float(np.abs(small - rest).mean()))
             if len(motion.means) % _SAMPLE == 1:
                 edge = measure_edge(read_luma(result), luma)
                 steps.extend([] if edge is None else [edge])
     if not motion.means:
         raise BadSetting(f"{out} and {source.path} have no frames in common: pass its source")
-    return [_judge_turns(turns), _judge_ending(motion, away), _judge_edges(steps)]
+    wide = Finding("wide mouths", True, mouths, "") if isinstance(mouths, str) else mouths.judge()
+    return [_judge_turns(turns), _judge_ending(motion, away), _judge_edges(steps), wide]
 
 
 def _iter_frames(path: Path) -> Generator[Frame, None, None]:

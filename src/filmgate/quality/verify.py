@@ -24,7 +24,8 @@ from filmgate.media.sources import VideoFile, VideoPipe
 from filmgate.media.streams.output_streams import QUICKTIME_LANGUAGES
 from filmgate.media.streams.subtitles import TEXT_CODECS
 from filmgate.pipeline.build import compute_time_scale
-from filmgate.tasks.job_config import sink_from, source_from, task_to
+from filmgate.tasks.job_config import sink_from, source_from
+from filmgate.tasks.job_form import task_to
 from filmgate.tasks.provenance import TAG, Provenance, read_tag
 
 # Metadata that describes the file and not the video.
@@ -292,11 +293,10 @@ def _check_chapters(pair: ResultPair, source: MediaInfo, scale: Fraction) -> Fin
 
 
 def _check_metadata(pair: ResultPair, source: MediaInfo) -> Finding:
+    codes = {t for s in pair.out.streams for k, t in s.metadata.items() if k.lower() == "timecode"}
     new = {key.lower(): text for key, text in pair.out.metadata.items()}
-    old = {
-        key.lower(): text for key, text in source.metadata.items() if key.lower() not in _FILE_KEYS
-    }
-    lost = [key for key, text in old.items() if new.get(key) != text]
+    old = {k.lower(): t for k, t in source.metadata.items() if k.lower() not in _FILE_KEYS}
+    lost = [k for k, t in old.items() if new.get(k) != t and not (k == "timecode" and t in codes)]
     return Finding("metadata", not lost, f"lost: {', '.join(lost)}" if lost else "nothing lost",
                    f"{len(old)} entries")  # fmt: skip
 
@@ -349,7 +349,7 @@ def _describe_colour(spec: StreamSpec) -> str:
 
 def _list_tracks(contents: MediaInfo) -> list[StreamInfo]:
     """Return all tracks but data: which data tracks are copied depends on the container."""
-    return [track for track in contents.streams if track.kind != "data"]
+    return contents.tracks
 
 
 def _remove_dropped(contents: MediaInfo, video: int, options: StreamOptions) -> MediaInfo:

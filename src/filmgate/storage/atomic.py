@@ -37,12 +37,17 @@ def write_atomic(path: Path, *data: bytes | memoryview) -> None:
 
 
 def replace_durably(part: Path, path: Path) -> None:
-    """Sync the complete file `part` and rename it to `path`; on another disk, copy it first.
+    """Sync the complete file `part` and rename it to `path`, as `rename_durably`."""
+    fsync_file(part)
+    rename_durably(part, path)
+
+
+def rename_durably(part: Path, path: Path) -> None:
+    """Rename `part`, which is complete and synced, to `path`; on another disk, copy it first.
 
     A copy that a kill left behind has the same name the next time. Raises OSError; Busy if another
     program has the file `path` open, which Windows does not replace then.
     """
-    fsync_file(part)
     try:
         rename(part, path)
     except OSError as error:

@@ -1,7 +1,8 @@
-"""Job files and tables as definitions, and back: one source for flags, job files and tags."""
+"""Job files and tables as definitions: one source for flags, job files and tags."""
 
 import errno
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -24,12 +25,11 @@ from filmgate.models.registry import (
 )
 from filmgate.tasks.job_file import read_toml
 from filmgate.tasks.model_task import ModelTask
-from filmgate.tasks.registry import find_task_name, load_tasks
+from filmgate.tasks.registry import load_tasks
 from filmgate.tasks.settings import (
     check_names,
     field_names,
     fill,
-    list_settings,
     resolve_paths,
     shorten,
     suggest,
@@ -177,15 +177,6 @@ def resolve_model(cls: type[ModelTask], form: Mapping[str, object]) -> dict[str,
     return {**form, field: identify_weights(path), "weights": path}
 
 
-def task_to(task: Task, *, paths: bool = True) -> dict[str, object]:
-    """Return the task as a form of plain values; settings at their defaults are left out.
-
-    With `paths` False those that are paths too. A task that is not one of `load_tasks` has its
-    class's name.
-    """
-    return {"task": find_task_name(type(task))} | list_settings(task, paths=paths)
-
-
 def job_from(form: Mapping[str, object], folder: Path) -> Job:
     """Return the job of a table with input, output, seed and tasks; `folder` is that of its paths.
 
@@ -208,17 +199,6 @@ def job_from(form: Mapping[str, object], folder: Path) -> Job:
             task = {**task, field: str(folder / str(task[field]))}
         tasks.append(task_from(task))
     return resolve_paths(Job(source, sink, tuple(tasks), seed, tuple(more)), folder)
-
-
-def job_to(job: Job) -> dict[str, Any]:
-    """Return the job as `job_from` takes it, without settings at their defaults."""
-    outputs = [list_settings(sink) for sink in job.sinks]
-    return {
-        "input": list_settings(job.source),
-        "output": outputs if job.more_sinks else outputs[0],
-        "tasks": [task_to(task) for task in job.tasks],
-        "seed": job.seed,
-    }
 
 
 def job_from_toml(path: Path) -> Job:
@@ -255,8 +235,9 @@ def check_name(path: Path, what: str) -> None:
         raise BadSetting(f"{what} is {shorten(str(path))}: a name cannot contain a zero byte, so "
                          "pass another") from error  # fmt: skip
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            longest = max(path.parts, key=lambda part: len(os.fsencode(part)))
+        longest = max((*path.parts, ""), key=lambda part: len(os.fsencode(part)))
+        # Windows says of a long name that there is no such file.
+        if error.errno == errno.ENAMETOOLONG or (sys.platform == "win32" and len(longest) > 255):
             raise BadSetting(f"{what} has a name of {len(os.fsencode(longest))} bytes, "
                              f"{shorten(longest)}: choose one that the disk takes, such as at most "
                              "255 bytes") from error  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from filmgate.core.job import Job, RecoverableTask, Task
 from filmgate.errors import BadSetting
 from filmgate.installation import read_version
-from filmgate.tasks.job_config import task_from, task_to
+from filmgate.tasks.job_form import task_to
 from filmgate.tasks.settings import list_settings
 
 TAG = "filmgate"  # the metadata key under which a result carries its job
@@ -52,6 +52,8 @@ def read_tag(tag: str, result: Path | None = None) -> Provenance:
 
 def _read_task(form: Mapping[str, object], result: Path | None) -> Task:
     """Return a task; further inputs are left out, since their paths are not in a tag."""
+    from filmgate.tasks.job_config import task_from  # to write a tag, no model is needed
+
     own = {name: value for name, value in form.items() if not isinstance(value, Mapping)}
     task = task_from(own)
     if result is not None and isinstance(task, RecoverableTask):

@@ -117,7 +117,7 @@ def list_settings(
     settings: dict[str, object] = {}
     for field in fields(value) if is_dataclass(value) else ():
         held = getattr(value, field.name)
-        if field.name in without or held == field.default:
+        if held is field.default or field.name in without or held == field.default:
             continue
         if _is_flat(field):
             prefix = field.metadata["prefix"]

@@ -34,7 +34,7 @@ def test_what_is_missing_has_a_cause_and_a_cure(
     items = run_doctor(capsys)
     assert "is a build for the CPU" in str(items["GPU"]["found"])
     assert items["image"]["found"] == "spandrel missing, for upscale --model image"
-    assert "[image]'" in str(items["image"]["cure"])
+    assert "[image]" in str(items["image"]["cure"])
     assert "film, " in str(items["weights"]["found"])
     assert str(items["weights"]["found"]).startswith("absent: blazepose_detector, ")
     assert items["weights"]["cure"] == "filmgate models pull blazepose_detector"

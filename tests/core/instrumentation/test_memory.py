@@ -4,12 +4,14 @@ import subprocess
 import sys
 
 import numpy as np
+import psutil
 import pytest
 
 from filmgate.core.instrumentation.memory import (
     make_memory_meter,
     measure_available_memory,
     measure_peak,
+    measure_total_memory,
 )
 
 MB = 10**6
@@ -46,4 +48,6 @@ def test_the_peak_is_sampled_if_the_system_keeps_none(monkeypatch: pytest.Monkey
 
 def test_available_and_resident_memory_are_measured() -> None:
     assert measure_available_memory() > MB
-    assert make_memory_meter()() > MB
+    resident = psutil.Process().memory_info().rss  # on Linux it is read without psutil
+    assert make_memory_meter()() == pytest.approx(resident, rel=0.1)
+    assert 0 < measure_total_memory() <= psutil.virtual_memory().total

@@ -31,6 +31,7 @@ _EXTRAS = (
     ),
     ("parquet", ("pyarrow",), "records as .parquet"),
     ("people", ("ai_edge_litert",), "people and faces"),
+    ("insightface", ("onnxruntime",), "lipsync --finder insightface"),
     ("client", ("httpx2",), "filmgate submit, watch, get and cancel"),
     ("serve", ("fastapi", "prometheus_client", "structlog", "uvicorn"), "filmgate serve"),
     ("telemetry", ("opentelemetry.sdk", "opentelemetry.exporter.otlp"), "filmgate serve --traces"),
@@ -196,7 +197,8 @@ def _check_hardware(folder: Path) -> Iterator[Item]:
 
     free, total = measure_available_memory(), psutil.virtual_memory().total
     tight = free < 2 * GIB
-    yield Item("memory", not tight, f"{decimal(free)} free of {decimal(total)}",
+    unseen = "; limits of job objects are not seen" if sys.platform == "win32" else ""
+    yield Item("memory", not tight, f"{decimal(free)} free of {decimal(total)}{unseen}",
                "little: close other programs for large videos" if tight else "",
                needed=False)  # fmt: skip
     if limit := read_memory_limit():

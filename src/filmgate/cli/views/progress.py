@@ -15,7 +15,17 @@ from rich.text import Text
 from filmgate.backends.trace import explain_bottleneck
 from filmgate.cli.views.batch import Batch
 from filmgate.cli.views.preparation_view import PreparationView, draw_preview
-from filmgate.core.events import Died, Done, Event, Prepared, Progress, Replanned, Started, Warned
+from filmgate.core.events import (
+    Died,
+    Done,
+    Event,
+    Prepared,
+    Profiled,
+    Progress,
+    Replanned,
+    Started,
+    Warned,
+)
 from filmgate.media.images.numbering import compile_number_pattern
 from filmgate.units import format_duration
 
@@ -70,6 +80,11 @@ class ProgressView:
             self._show_preparation(event)
         elif isinstance(event, Progress) and not self._quiet:
             self._show_progress(event)
+        elif isinstance(event, Profiled) and not self._quiet:
+            from filmgate.cli.views.profile_view import format_profile
+
+            self._live.update("")
+            self._console.print(format_profile(event), markup=False, soft_wrap=True)
         elif isinstance(event, Died) and not event.final:
             self._console.print(f"{event.message}: another process continues", markup=False)
         elif isinstance(event, Done | Died):

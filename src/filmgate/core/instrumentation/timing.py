@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TypeVar
 
+from filmgate.core.instrumentation.phases import phase
+
 T = TypeVar("T")
 
 
@@ -22,11 +24,12 @@ class Clock:
     level: Callable[[str, int], None] | None = None
 
     @contextmanager
-    def busy(self, name: str) -> Iterator[None]:
-        """Add the time inside the `with` to `name`."""
+    def busy(self, name: str, frames: int = 0) -> Iterator[None]:
+        """Add the time inside the `with` to `name`; it is a phase too, about so many frames."""
         start = perf_counter()
         try:
-            yield
+            with phase(name, frames):
+                yield
         finally:
             end = perf_counter()
             self.seconds[name] = self.seconds.get(name, 0.0) + end - start
