@@ -27,7 +27,7 @@ def decode(path: Path) -> list[Any]:
 @pytest.mark.parametrize(
     ("codec", "plans"),
     mark_slow_cases(
-        [("h264", "other chunks"), ("ffv1", "other batches")],
+        [("ffv1", "other batches")],
         [("h264", "other chunks"), ("hevc", "other chunks"), ("ffv1", "other batches")],
     ),
 )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from filmgate.core.chain import Chain
 from filmgate.testing import SampleVideo, laws
+from tests.cases import mark_slow_cases
 from tests.laws.synthetic import PAIRS, STAGES, STORE, make_video, videos
 
 stages = st.sampled_from(sorted(STAGES))
@@ -75,6 +76,13 @@ def test_law_7_chain_exact(video: SampleVideo, a: str, b: str, c: str) -> None:
     laws.check_chain(STAGES[a](), STAGES[b](), STAGES[c](), video)
 
 
-@pytest.mark.parametrize("name", sorted(STAGES))
+# The others differ from one of these in what a wrapper holds, and are drawn above.
+ALL_LAWS = STAGES.keys() - {
+    "each, depends on its batch", "windowed, doubles", "windowed, marks its ends", "blocks",
+    "cached, doubles", "cached, depends on its batch", "checked, cached",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", mark_slow_cases(ALL_LAWS, sorted(STAGES)))
 def test_a_stage_passes_check_stage(name: str) -> None:
     laws.check_stage(STAGES[name](), make_video([25] * 20, 3, frozenset({7})), total=F(20, 24))

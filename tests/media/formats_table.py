@@ -25,7 +25,7 @@ from filmgate.media.pixels.planes import Planes
 from filmgate.media.probe import probe
 from filmgate.media.sources import VideoFile
 from tests.house.tree import ROOT
-from tests.media.old_videos import CONTAINERS, OldVideo, make_old
+from tests.media.old_videos import BARE, CONTAINERS, OldVideo, make_old
 from tests.videos import read_number
 
 PAGE = ROOT / "docs" / "formats.md"
@@ -48,7 +48,7 @@ _OTHERS: Mapping[str, OldVideo] = MappingProxyType(
         "a.webp": OldVideo("libwebp_anim", pixels="bgra", options={"lossless": "1"}),
     }
 )  # fmt: skip
-FILES: Mapping[str, OldVideo] = MappingProxyType({**_OTHERS, **CONTAINERS})
+FILES: Mapping[str, OldVideo] = MappingProxyType({**_OTHERS, **CONTAINERS, **BARE})
 
 
 def try_file(name: str, folder: Path) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from filmgate.core.frame import Frame
 from filmgate.media.pixels.planes import Planes
-from tests.videos import draw_image
+from tests.videos import draw_image, write_once
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 PAL, NTSC = Fraction(25), Fraction(30000, 1001)
@@ -34,7 +34,7 @@ class OldVideo:
     """How to make a video; its name decides the container. `audio`: the encoder of a tone.
 
     `marks`: what frames say of their fields ("tff", "bff"); `field_order`: what the container says;
-    `aspect`: of pixels.
+    `aspect`: of pixels; `format`: FFmpeg's name of it, where the name of the file says another.
     """
 
     codec: str
@@ -48,6 +48,7 @@ class OldVideo:
     marks: str = ""
     field_order: int = 0
     aspect: Fraction | None = None
+    format: str | None = None
 
 
 CONTAINERS: Mapping[str, OldVideo] = MappingProxyType(
@@ -73,11 +74,34 @@ CONTAINERS: Mapping[str, OldVideo] = MappingProxyType(
     }
 )
 
+# Bare streams of early telephones, of phones, and of studios.
+BARE: Mapping[str, OldVideo] = MappingProxyType(
+    {
+        "phone.m4v": OldVideo("mpeg4", options={"g": "6", "bf": "2"}, format="m4v"),
+        "call.h261": OldVideo("h261", size=(176, 144)),
+        "call.h263": OldVideo("h263", size=(176, 144)),
+        "new.obu": OldVideo("libsvtav1", options={"preset": "12", "svtav1-params": "keyint=6"}),
+        "studio.drc": OldVideo(
+            "vc2", size=(64, 48), pixels="yuv422p", options={"b": "10000000"}, format="dirac"
+        ),
+        "studio.dnxhd": OldVideo(
+            "dnxhd", 10, size=(256, 144), pixels="yuv422p", options={"profile": "dnxhr_sq"}
+        ),
+    }
+)
+
 
 def make_old(spec: OldVideo, path: Path, images: Sequence[Image] | None = None) -> Path:
     """Write the video; `images` (rows, columns), grey, instead of numbered ones."""
-    images = images or [draw_image(n, *spec.size) for n in range(spec.frames)]
-    with av.open(str(path), "w") as out:
+    if images:
+        _encode(spec, path, images)
+        return path
+    numbered = [draw_image(n, *spec.size) for n in range(spec.frames)]
+    return write_once(path, spec, lambda: _encode(spec, path, numbered))
+
+
+def _encode(spec: OldVideo, path: Path, images: Sequence[Image]) -> None:
+    with av.open(str(path), "w", format=spec.format) as out:
         video = add_video(out, spec)
         audio = _add_audio(out, spec) if spec.audio else None
         for n, image in enumerate(images):
@@ -88,7 +112,6 @@ def make_old(spec: OldVideo, path: Path, images: Sequence[Image] | None = None) 
         out.mux(video.encode(None))
         if audio is not None:
             _write_tone(out, audio, len(images) / spec.rate)
-    return path
 
 
 def add_video(out: OutputContainer, spec: OldVideo) -> VideoStream:

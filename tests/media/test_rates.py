@@ -16,6 +16,7 @@ from filmgate.media.rates import LossWatch, check_fraction, check_rate, fit_frac
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile
 from filmgate.tasks.interpolate import Interpolate
+from tests.cases import mark_slow_cases
 from tests.videos import Video, make
 
 MOST = (1 << 31) - 1
@@ -151,7 +152,11 @@ def late_change(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("out", "reported"), [("out.y4m", True), ("images/%06d.png", True), ("out.mkv", False)]
+    ("out", "reported"),
+    mark_slow_cases(
+        [("out.y4m", True), ("out.mkv", False)],
+        [("out.y4m", True), ("images/%06d.png", True), ("out.mkv", False)],
+    ),
 )
 def test_a_rate_that_changes_late_is_reported_where_times_are_lost(
     out: str, reported: bool, late_change: Path, tmp_path: Path

@@ -1,5 +1,6 @@
 """Definitions of inputs: settings that all share, checked values, and durations."""
 
+import shutil
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from filmgate.errors import BadSetting
 from filmgate.media.options import RENAMED_SETTINGS, TrimOptions
-from filmgate.media.sources import ImageSequence, VideoFile, VideoPipe
+from filmgate.media.sources import ImageSequence, VideoFile, VideoPipe, is_images
 from tests.media.conftest import FindVideo
 
 INPUTS = (VideoFile, ImageSequence, VideoPipe)
@@ -80,3 +81,17 @@ def test_duration_of_images_is_their_number_by_their_rate(tmp_path: Path) -> Non
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((8, 8, 3), np.uint8))
     assert ImageSequence(tmp_path, in_fps=Fraction(10)).open().duration == Fraction(1, 2)
     assert ImageSequence(tmp_path, max_frames=2).open().duration == Fraction(2, 25)
+
+
+def test_a_video_with_the_name_of_an_image_is_a_video(
+    find_video: FindVideo, tmp_path: Path
+) -> None:
+    """A JPEG may hold a second one, a preview, and is an image all the same."""
+    for name in ("a.png", "a.jpg", "a.webp"):
+        assert not is_images(Path(shutil.copy(find_video("even"), tmp_path / name)))
+    jpeg = cv2.imencode(".jpg", np.zeros((8, 8), np.uint8))[1].tobytes()
+    (tmp_path / "b.jpg").write_bytes(2 * jpeg)
+    (tmp_path / "c.png").write_bytes(cv2.imencode(".png", np.zeros((8, 8)))[1].tobytes())
+    assert is_images(tmp_path / "b.jpg")
+    assert is_images(tmp_path / "c.png")
+    assert is_images(tmp_path / "missing.png")

@@ -42,8 +42,10 @@ def save(path: Path, frames: int, task: dict[str, Any], **own: Any) -> Path:
     ("task", "frames", "found"),
     [
         ({}, 20, "none"),
-        ({}, 60, "turns back 2 times: a moment is shown up to 3 times"),
-        ({"turn": "1/2"}, 60, "turns back 4 times"),
+        pytest.param(
+            {}, 60, "turns back 2 times: a moment is shown up to 3 times", marks=pytest.mark.slow
+        ),
+        pytest.param({"turn": "1/2"}, 60, "turns back 4 times", marks=pytest.mark.slow),
         ({"begin": "1/2"}, 20, "turns back once"),
     ],
 )

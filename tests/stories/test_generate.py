@@ -140,6 +140,24 @@ def test_a_run_killed_in_every_step_and_in_the_decode(image: Path, tmp_path: Pat
     assert found["in_decode"] >= 2
 
 
+def test_in_a_worker_process_the_steps_and_the_video_are_the_same(
+    image: Path, tmp_path: Path
+) -> None:
+    """Law 9: weights are loaded, steps made and frames decoded in another process."""
+    name, limits = "i2v-a14b", fg.Limits(threads=1, segment=F(1, 4))  # with two experts
+    here = run(make_job(image, tmp_path / "here.mkv", name))
+    there = list(fg.events(make_job(image, tmp_path / "there.mkv", name), worker=True,
+                           limits=limits))  # fmt: skip
+    moves = [
+        [(event.done, event.what) for event in events if isinstance(event, Prepared)]
+        for events in (here, there)
+    ]
+    assert moves[0] == moves[1]
+    assert len(moves[0]) >= STEPS
+    assert not [event for event in there if isinstance(event, fg.Died)]
+    assert (tmp_path / "here.mkv").read_bytes() == (tmp_path / "there.mkv").read_bytes()
+
+
 def stop_at(job: Job, point: str, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
     """Run until the fault; return the events."""
     faults = fault_injection.parse_faults(point)

@@ -36,5 +36,8 @@ class SourceMetadata:
 
     @property
     def output_offset(self) -> Fraction:
-        """Video time 0 on the output's timeline: as in the source, or 0 after a trim."""
-        return Fraction(0) if self.trimmed else self.offset
+        """Video time 0 on the output's timeline: as in the source, but 0 after a trim.
+
+        And 0 if the source starts before 0, which few containers store.
+        """
+        return Fraction(0) if self.trimmed else max(Fraction(0), self.offset)

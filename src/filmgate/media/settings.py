@@ -95,3 +95,9 @@ def _describe(kind: Any) -> str:
     if get_origin(kind) is tuple:
         return f"a tuple, each {_describe(get_args(kind)[0])}"
     return _WANTED[kind]
+
+
+def check_tile(tile: int | None) -> None:
+    """Raise BadSetting unless `tile`, rows or sides of squares, is a multiple of 64."""
+    if tile is not None and (tile < 64 or tile % 64):
+        raise BadSetting(f"tile is {tile}: pass 64, 128, 192 ...")

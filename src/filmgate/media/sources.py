@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filmgate.errors import BadSetting
-from filmgate.media.containers.detection import is_animated_image
+from filmgate.media.containers.detection import is_video_with_image_name
 from filmgate.media.options import (
     IMAGE_SUFFIXES,
     Deinterlace,
@@ -197,8 +197,8 @@ def choose_threads(threads: int | None) -> int:
 def is_images(path: Path) -> bool:
     """Whether `path` names images: a folder, a pattern such as %06d.png or *.jpg, or one image.
 
-    An animated PNG or WebP is a video.
+    An animated PNG or WebP is a video, and so is any other video of such a name.
     """
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return not (path.is_file() and is_animated_image(path))
+        return not (path.is_file() and is_video_with_image_name(path))
     return path.is_dir()

@@ -21,9 +21,18 @@ from filmgate.media.reading.side_data import find_kind
 from filmgate.media.reading.video_reader import VideoReader
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile, VideoPipe
-from filmgate.media.streams.output_streams import QUICKTIME_LANGUAGES
 from filmgate.media.streams.subtitles import TEXT_CODECS
+from filmgate.media.writing.pixel_aspect import TOLERANCE
 from filmgate.pipeline.build import compute_time_scale
+from filmgate.quality.track_tags import (
+    clear_default,
+    describe_tags,
+    find_title,
+    fold_key,
+    fold_text,
+    has_no_times,
+    is_encoded,
+)
 from filmgate.tasks.job_config import sink_from, source_from
 from filmgate.tasks.job_form import task_to
 from filmgate.tasks.provenance import TAG, Provenance, read_tag
@@ -97,9 +106,9 @@ class ResultPair:
         if source_info:
             index = reader.metadata.stream
             source_track = next(t for t in source_info.streams if t.index == index)
-            place = [t.index for t in _list_tracks(source_info)].index(index)
-            tracks = _list_tracks(result)
-            if len(tracks) == len(_list_tracks(source_info)):
+            place = [t.index for t in source_info.tracks].index(index)
+            tracks = result.tracks
+            if len(tracks) == len(source_info.tracks):
                 result_track = tracks[place]
         if result_track is None or result_track.kind != "video":
             best = VideoFile(out).open().stream
@@ -249,10 +258,10 @@ def _check_streams(
     are expected. `spoken`: a task put in the audio.
     """
     kinds = ("video", "audio", "subtitle") if scale == 1 else ("audio", "subtitle") if scale else ()
-    old = [t for t in _list_tracks(source) if t == track or _has_no_times(t) or t.kind in kinds]
-    new = [t for t in _list_tracks(pair.out) if t.kind != "audio" or not spoken]
+    old = [t for t in source.tracks if t == track or has_no_times(t) or t.kind in kinds]
+    new = [t for t in pair.out.tracks if t.kind != "audio" or not spoken]
     # audio in another codec was encoded again, stretched or because the container could not hold it
-    encoded = [t for both in zip(new, old, strict=False) if _is_encoded(*both) for t in both]
+    encoded = [t for both in zip(new, old, strict=False) if is_encoded(*both) for t in both]
     found, wanted = (
         ", ".join(
             t.kind
@@ -265,10 +274,12 @@ def _check_streams(
     yield Finding("streams", found == wanted, found, wanted)
     if "mov" in pair.out.container:  # the muxer sets a default track for each kind without one
         on = {t.kind for t in old if "default" in t.dispositions}
-        new = [t if t.kind in on else _clear_default(t) for t in new]
-    both = zip(new, old, strict=False)
-    different = [(f"{b.index}: {_describe_tags(a)}", f"{b.index}: {_describe_tags(b)}")
-           for a, b in both if _describe_tags(a) != _describe_tags(b)]  # fmt: skip
+        new = [t if t.kind in on else clear_default(t) for t in new]
+    tags = [(b.index, describe_tags(a, find_title(b)), describe_tags(b, find_title(b)))
+            for a, b in zip(new, old, strict=False)]  # fmt: skip
+    different = [
+        (f"{n}: {found}", f"{n}: {wanted}") for n, found, wanted in tags if found != wanted
+    ]
     yield Finding("track tags", not different,
                   "; ".join(found for found, _ in different) or "the same",
                   "; ".join(wanted for _, wanted in different)
@@ -279,13 +290,14 @@ def _check_chapters(pair: ResultPair, source: MediaInfo, scale: Fraction) -> Fin
     limit, origin = max(pair.tick, Fraction(1, 1000)), pair.source_reader.metadata
     old = [(c.start, c.metadata.get("title")) for c in source.chapters]
     new = [(c.start, c.metadata.get("title")) for c in pair.out.chapters]
-    if origin.trimmed or scale != 1:
+    if origin.offset != origin.output_offset or scale != 1:
         left = [c for c in source.chapters if not origin.trimmed or (c.end > origin.offset
                 and (origin.until is None or c.start < origin.until))]  # fmt: skip
         old = [((c.start - origin.offset) * scale, c.metadata.get("title")) for c in left]
         if origin.trimmed:
             old = [(max(start, Fraction(0)), title) for start, title in old]
         new = [(start - pair.result_reader.offset, title) for start, title in new]
+    old, new = (sorted(found, key=lambda chapter: chapter[0]) for found in (old, new))
     same = len(old) == len(new) and all(
         abs(a[0] - b[0]) <= limit and a[1] == b[1] for a, b in zip(old, new, strict=True)
     )
@@ -294,8 +306,11 @@ def _check_chapters(pair: ResultPair, source: MediaInfo, scale: Fraction) -> Fin
 
 def _check_metadata(pair: ResultPair, source: MediaInfo) -> Finding:
     codes = {t for s in pair.out.streams for k, t in s.metadata.items() if k.lower() == "timecode"}
-    new = {key.lower(): text for key, text in pair.out.metadata.items()}
-    old = {k.lower(): t for k, t in source.metadata.items() if k.lower() not in _FILE_KEYS}
+    new, old = (
+        {fold_key(key): fold_text(key, text) for key, text in contents.metadata.items()}
+        for contents in (pair.out, source)
+    )
+    old = {key: text for key, text in old.items() if key not in _FILE_KEYS}
     lost = [k for k, t in old.items() if new.get(k) != t and not (k == "timecode" and t in codes)]
     return Finding("metadata", not lost, f"lost: {', '.join(lost)}" if lost else "nothing lost",
                    f"{len(old)} entries")  # fmt: skip
@@ -307,10 +322,9 @@ def _check_image(pair: ResultPair) -> Finding:
     expected = replace(
         pair.wanted, colour=resize_color_tags(pair.wanted, actual.width, actual.height)
     )
-    found, wanted = (
-        f"rotation {image.rotation or 0 if image else 0}, pixel aspect {aspect or 1}, "
-        f"colour {_describe_colour(spec)}"
-        for image, aspect, spec in (
+    new, old = (
+        (video.rotation or 0 if video else 0, aspect or Fraction(1), _describe_colour(spec))
+        for video, aspect, spec in (
             (pair.result_track.video, pair.result_reader.metadata.aspect, actual),
             (
                 pair.source_track and pair.source_track.video,
@@ -319,7 +333,12 @@ def _check_image(pair: ResultPair) -> Finding:
             ),
         )
     )
-    return Finding("image", found == wanted, found, wanted)
+    same = new[::2] == old[::2] and abs(new[1] - old[1]) <= TOLERANCE * old[1]
+    found, wanted = (
+        f"rotation {rotation}, pixel aspect {aspect}, colour {colour}"
+        for rotation, aspect, colour in (new, old)
+    )
+    return Finding("image", same, found, wanted)
 
 
 def _check_side_data(pair: ResultPair, before: set[str], after: set[str]) -> Iterator[Finding]:
@@ -347,11 +366,6 @@ def _describe_colour(spec: StreamSpec) -> str:
     return "/".join((matrix, colour.primaries, colour.transfer, range))
 
 
-def _list_tracks(contents: MediaInfo) -> list[StreamInfo]:
-    """Return all tracks but data: which data tracks are copied depends on the container."""
-    return contents.tracks
-
-
 def _remove_dropped(contents: MediaInfo, video: int, options: StreamOptions) -> MediaInfo:
     """Return the contents without streams that are dropped, and audio without a decoder.
 
@@ -368,28 +382,8 @@ def _remove_dropped(contents: MediaInfo, video: int, options: StreamOptions) -> 
     return replace(contents, streams=tuple(kept))
 
 
-def _is_encoded(new: StreamInfo, old: StreamInfo) -> bool:
-    """Whether it is the same audio in another codec."""
-    return new.kind == old.kind == "audio" and new.codec != old.codec
-
-
 def _list_audio(contents: MediaInfo) -> list[StreamInfo]:
     return [track for track in contents.streams if track.kind == "audio"]
-
-
-def _has_no_times(track: StreamInfo) -> bool:
-    return track.kind == "attachment" or "attached_pic" in track.dispositions
-
-
-def _clear_default(track: StreamInfo) -> StreamInfo:
-    traits = tuple(trait for trait in track.dispositions if trait != "default")
-    return replace(track, dispositions=traits)
-
-
-def _describe_tags(track: StreamInfo) -> str:
-    language = QUICKTIME_LANGUAGES.get(track.language or "und", track.language or "und")
-    tags = (language, track.metadata.get("title", ""), *sorted(track.dispositions))
-    return " ".join(tag for tag in tags if tag)
 
 
 def _format_ms(seconds: Fraction) -> str:

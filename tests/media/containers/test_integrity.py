@@ -8,12 +8,17 @@ import pytest
 from filmgate.errors import BadInput
 from filmgate.media.containers.integrity import Integrity, check_structure, find_damage
 from filmgate.media.sources import VideoFile
+from tests.cases import mark_slow_cases
 from tests.media.conftest import FindVideo
 from tests.media.old_videos import OldVideo, make_old
 from tests.videos import BROKEN, VIDEOS
 
+# Every container, and what a container may do with its times.
+QUICK = ["even_mov", "uneven_mkv", "hidden_start", "late_start_mkv", "one_frame", "vp9", "packed",
+         "fragments", "sound", "rich", "rich_mp4", "cover", "cover_mkv", "two_videos"]  # fmt: skip
 
-@pytest.mark.parametrize("name", VIDEOS)
+
+@pytest.mark.parametrize("name", mark_slow_cases(QUICK, list(VIDEOS)))
 def test_intact_video_has_no_damage(name: str, find_video: FindVideo) -> None:
     assert find_damage(find_video(name)) == ""
 

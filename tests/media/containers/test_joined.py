@@ -13,6 +13,7 @@ from filmgate.core.frame import Frame
 from filmgate.errors import BadInput, Exit
 from filmgate.media.probe import probe
 from filmgate.media.sources import VideoFile
+from tests.cases import mark_slow_cases
 from tests.media.old_videos import CONTAINERS, OldVideo, make_old
 from tests.videos import read_number
 
@@ -62,7 +63,9 @@ def describe(frames: list[Frame]) -> list[tuple[int, Fraction, Fraction, bytes]]
     ]
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".flv"])
+@pytest.mark.parametrize(
+    "suffix", mark_slow_cases([".mp4", ".avi", ".flv"], [".mp4", ".mkv", ".avi", ".flv"])
+)
 def test_parts_give_the_frames_of_the_complete_video(suffix: str, tmp_path: Path) -> None:
     mjpeg = OldVideo("mjpeg", frames=6, pixels="yuvj420p", options={})
     plain = replace(SPEC, options={**GROUPS, "bf": "0"})  # PyAV writes no other mkv from packets

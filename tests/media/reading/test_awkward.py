@@ -12,13 +12,17 @@ from av.packet import Packet
 from filmgate.errors import BadSetting
 from filmgate.media.sources import VideoFile
 from tests import videos
-from tests.cases import mark_slow_combinations
+from tests.cases import mark_slow_cases, mark_slow_combinations
 from tests.media.awkward import MORE, check_any_cursor, read_frames, write_jpegs
 from tests.media.conftest import FindVideo
 from tests.videos import read_number
 
+# Every container; what is only another codec or format of pixels is slow here.
+OTHERS = [name for name in MORE if not name.startswith("fields")]
+SAME_CONTAINER = {"mjpeg_avi", "mpeg2_ts", "twelve_bits", "alpha_mkv", "odd_half", "flac", "mp3"}
 
-@pytest.mark.parametrize("name", [name for name in MORE if not name.startswith("fields")])
+
+@pytest.mark.parametrize("name", mark_slow_cases({*OTHERS} - SAME_CONTAINER, OTHERS))
 def test_other_containers_give_every_frame_with_its_exact_time(
     name: str, find_video: FindVideo
 ) -> None:

@@ -18,8 +18,10 @@ from filmgate.media.fields.watch import ADVICE
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.sources import VideoFile
 from tests import videos
+from tests.cases import mark_slow_cases
 from tests.media.awkward import MORE, check_any_cursor, describe_frame, read_frames, write_jpegs
 from tests.media.conftest import FindVideo
+from tests.media.old_videos import OldVideo, make_old
 from tests.videos import BROKEN, GOP, VIDEOS, X264, read_number
 
 
@@ -65,7 +67,11 @@ def test_frames_of_another_pixel_format_are_converted(tmp_path: Path) -> None:
     check_any_cursor(reader)
 
 
-@pytest.mark.parametrize("name", [name for name in BROKEN if name.startswith(("cut", "scratched"))])
+DAMAGED = [name for name in BROKEN if name.startswith(("cut", "scratched"))]
+QUICK = ["cut_30.mp4", "cut_97.mov", "cut_70.mkv", "scratched_h264.mp4", "scratched_hevc.mp4"]
+
+
+@pytest.mark.parametrize("name", mark_slow_cases(QUICK, DAMAGED))
 def test_damaged_frames_are_replaced_with_keep_going(name: str, find_video: FindVideo) -> None:
     try:
         reader = VideoFile(find_video(name), keep_going=True).open()
@@ -237,3 +243,17 @@ def test_nothing_outside_media_opens_a_video() -> None:
         if path.relative_to(house).parts[0] != "media" and ways.search(path.read_text())
     }
     assert found == {"quality/metrics/vmaf.py"}  # runs an ffmpeg with libvmaf, if one is installed
+
+
+@pytest.mark.parametrize("name", ["a.y4m", "a.nut"])
+def test_frames_before_garbage_are_kept_with_keep_going(name: str, tmp_path: Path) -> None:
+    """It was met while the rate was looked for, or where the end was, and nothing was read."""
+    codec = {"a.y4m": "wrapped_avframe", "a.nut": "ffv1"}[name]
+    path = make_old(OldVideo(codec, frames=6, options={}), tmp_path / name)
+    with path.open("ab") as file:
+        file.write(b"\x7f" * 4000)
+    with pytest.raises(BadInput, match="damaged"):
+        read_frames(VideoFile(path).open())
+    found = read_frames(VideoFile(path, keep_going=True).open())
+    assert [read_number(frame) for frame in found[:6]] == list(range(6))
+    assert any("concealed" in frame.extras for frame in found)

@@ -10,12 +10,10 @@ import pytest
 from filmgate.core.frame import Frame
 from filmgate.core.snapshot import Cursor
 from filmgate.errors import BadInput, BadSetting
-from filmgate.media.probe import probe
+from filmgate.media.probe import find_audio_start, probe
 from filmgate.media.sources import VideoFile
-from tests.media.old_videos import CONTAINERS, NTSC, PAL, OldVideo, add_video, make_old
+from tests.media.old_videos import BARE, CONTAINERS, NTSC, PAL, OldVideo, add_video, make_old
 from tests.videos import draw_image, read_number
-
-BARE = (".h264", ".hevc", ".m2v", ".mjpeg")
 
 
 @pytest.fixture(scope="module", params=CONTAINERS)
@@ -137,3 +135,35 @@ def test_decode_times_are_put_in_order(name: str, tmp_path: Path) -> None:
     spec = OldVideo("libx264", options={**CONTAINERS["camera.h264"].options, "bf": "2"})
     frames = read(make_old(spec, tmp_path / name))
     assert describe(frames) == [(n, n / spec.rate) for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("codec", "reordered"),
+    [("libx264", "0"), ("libx264", "2"), ("mpeg2video", "2"), ("mpeg4", "1")],
+)
+def test_a_wmv_of_another_codec_is_as_far_from_its_audio_as_an_mkv(
+    codec: str, reordered: str, tmp_path: Path
+) -> None:
+    """It stores when frames are decoded: showing is later, by as many frames as are reordered."""
+    options = {"preset": "veryfast"} if codec == "libx264" else {}
+    spec = OldVideo(codec, options={**options, "g": "9", "bf": reordered}, audio="ac3")
+    distances = []
+    for name in ("a.mkv", "a.wmv"):
+        path = make_old(spec, tmp_path / name)
+        assert describe(read(path)) == [(n, n / spec.rate) for n in range(20)]
+        start = find_audio_start(path)
+        assert start is not None
+        distances.append(VideoFile(path).open().offset - start)
+    assert abs(distances[0] - distances[1]) <= Fraction(2, 1000)
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_bare_streams_are_known_by_their_first_bytes(name: str, tmp_path: Path) -> None:
+    """They have no times and most of them no rate: frames are counted."""
+    spec = replace(BARE[name], frames=8)
+    path = make_old(spec, tmp_path / name).rename(tmp_path / "video.bin")
+    frames = read(path, in_fps=Fraction(10))
+    assert describe(frames) == [(n, Fraction(n, 10)) for n in range(8)]
+    chunks = list(VideoFile(path, in_fps=Fraction(10)).open(threads=1).read(None, 5))
+    assert describe(read(path, chunks[0][1], in_fps=Fraction(10))) == describe(frames[5:])
+    assert VideoFile(path).open().spec.rate == PAL

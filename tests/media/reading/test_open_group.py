@@ -50,8 +50,7 @@ def count_plainly(path: Path) -> int:
 @pytest.mark.parametrize(
     ("codec", "suffix", "threads"),
     mark_slow_cases(
-        [("hevc", ".mp4", 4), ("hevc", ".ts", 1), ("h264", ".mkv", 1), ("h264_pyramid", ".ts", 4),
-         ("mpeg2", ".mkv", 4)],
+        [("hevc", ".mp4", 4), ("h264", ".mkv", 1), ("h264_pyramid", ".ts", 4)],
         [(codec, suffix, 4) for codec in CODECS for suffix in (".mkv", ".mp4", ".ts")]
         + [("h264", ".mkv", 1), ("hevc", ".ts", 1)],
     ),

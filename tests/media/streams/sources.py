@@ -27,6 +27,13 @@ def make_video(
     timecode: str = "",
 ) -> Path:
     """Write a video of 1 s with an audio stream of each codec: a click at each of CLICKS."""
+    contents = codecs, layout, rate, sample_format, timecode
+    return videos.write_once(path, contents, lambda: _encode(path, *contents))
+
+
+def _encode(
+    path: Path, codecs: Sequence[str], layout: str, rate: int, sample_format: str, timecode: str
+) -> None:
     kind = videos.Video(frames=25, suffix=path.suffix)
     if path.suffix in (".ts", ".m2ts", ".avi"):
         kind = videos.Video(frames=25, codec="mpeg2video", options={}, tick=Fraction(1, 25),
@@ -48,7 +55,6 @@ def make_video(
         videos._write_frames(out, video, kind)
         for stream in sounds:
             _write_clicks(out, stream, layout, rate)
-    return path
 
 
 def make_wave(rate: int, seconds: float = 1) -> npt.NDArray[np.float32]:
@@ -75,14 +81,16 @@ def _write_clicks(out: Any, stream: AudioStream, layout: str, rate: int) -> None
 
 def read_samples(path: Path, index: int = 0) -> npt.NDArray[np.float32]:
     """Return the first channel of audio stream `index`, from -1 to 1, as it is stored."""
+    convert = av.AudioResampler("flt")  # packed: PyAV cannot read eight planes
     with av.open(str(path)) as container:
-        frames = [_to_float(frame) for frame in container.decode(audio=index)]
+        frames = [_to_float(frame, convert) for frame in container.decode(audio=index)]
     return np.concatenate(frames) if frames else np.zeros(0, np.float32)
 
 
 def find_clicks(path: Path, index: int = 0) -> list[float]:
     """Return the times of clicks in audio stream `index`, in seconds after the first frame."""
     found: list[float] = []
+    convert = av.AudioResampler("flt")
     with av.open(str(path)) as container:
         begin = next(container.decode(video=0))
         assert begin.pts is not None
@@ -91,16 +99,16 @@ def find_clicks(path: Path, index: int = 0) -> list[float]:
         for frame in container.decode(audio=index):
             assert frame.pts is not None
             start = float(frame.pts * Fraction(frame.time_base or 1)) - offset
-            for at in np.flatnonzero(np.abs(_to_float(frame)) > 0.25):
+            for at in np.flatnonzero(np.abs(_to_float(frame, convert)) > 0.25):
                 time = start + at / frame.sample_rate
                 if not found or time - found[-1] > 0.1:
                     found.append(time)
     return found
 
 
-def _to_float(frame: av.AudioFrame) -> npt.NDArray[np.float32]:
-    channels = frame.layout.nb_channels  # packed: PyAV cannot read eight planes
-    parts = [part.to_ndarray() for part in av.AudioResampler("flt").resample(frame)]
+def _to_float(frame: av.AudioFrame, convert: av.AudioResampler) -> npt.NDArray[np.float32]:
+    channels = frame.layout.nb_channels
+    parts = [part.to_ndarray() for part in convert.resample(frame)]
     return np.asarray(np.concatenate(parts, axis=1).reshape(-1, channels)[:, 0], np.float32)
 
 

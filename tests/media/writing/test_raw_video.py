@@ -12,12 +12,19 @@ from filmgate.errors import BadSetting
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
+from tests.cases import mark_slow_combinations
 from tests.media.conftest import FindVideo
 from tests.media.writing.test_video_writer import frames
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gbrp", "gray16le", "yuva420p"])
-@pytest.mark.parametrize("in_segments", [False, True])
+@pytest.mark.parametrize(
+    ("pix_fmt", "in_segments"),
+    mark_slow_combinations(
+        [("yuv420p", True), ("yuv422p10le", False), ("gbrp", False), ("yuva420p", True)],
+        ["yuv420p", "yuv422p10le", "gbrp", "gray16le", "yuva420p"],
+        [False, True],
+    ),
+)
 def test_raw_video_in_a_nut_is_read_back(
     find_video: FindVideo, tmp_path: Path, pix_fmt: str, in_segments: bool
 ) -> None:

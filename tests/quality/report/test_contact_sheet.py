@@ -12,6 +12,7 @@ import filmgate as fg
 from filmgate.quality.report.contact_sheet import (
     LABEL_HEIGHT,
     BeforeAfter,
+    find_change,
     find_detail,
     render_image,
     write_before_after,
@@ -87,3 +88,16 @@ def test_the_place_of_most_detail_is_found() -> None:
     assert top <= 40
     assert bottom >= 60
     assert find_detail(Image.fromarray(image), (400, 30))[::2] == (0, 160)
+
+
+def test_the_place_is_that_of_a_change_if_a_single_place_was_changed() -> None:
+    chance = np.random.default_rng(1)
+    pixels = chance.integers(0, 255, (120, 200, 3), np.uint8)
+    changed = pixels.copy()
+    changed[70:100, 150:180] //= 2
+    before, after = Image.fromarray(pixels), Image.fromarray(changed)
+    found = find_change(before, after, (60, 50))
+    assert found == pytest.approx((135, 60, 195, 110), abs=2)  # in the middle of it
+    assert find_change(before, before, (40, 40)) is None
+    assert find_change(before, Image.fromarray(pixels // 2), (40, 40)) is None  # everywhere
+    assert find_change(before, before.resize((20, 12)), (4, 4)) is None

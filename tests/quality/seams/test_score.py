@@ -26,6 +26,7 @@ from filmgate.quality.seams.score import (
     judge_signals,
     measure_signals,
 )
+from tests.cases import mark_slow_cases
 from tests.flow.scenes import texture
 from tests.videos import VIDEOS, make
 
@@ -87,7 +88,11 @@ def bouncing(i: int) -> npt.NDArray[np.float32]:
 
 
 @pytest.mark.parametrize(
-    "video", [still, pan, grain, fade, short_fades, flashes, shots, animated, bouncing]
+    "video",
+    mark_slow_cases(
+        [still, grain, fade, flashes, shots, animated, bouncing],
+        [still, pan, grain, fade, short_fades, flashes, shots, animated, bouncing],
+    ),
 )
 def test_a_video_without_seams_passes(
     video: Callable[[int], npt.NDArray[np.float32]],

@@ -62,7 +62,7 @@ def add_audio_stream(container: OutputContainer, source: AudioStream, encoder: s
     output.layout = layout
     output.bit_rate = 96_000 * max(1, output.layout.nb_channels)
     if encoder in _LOSSLESS:  # 24 bits, or 16
-        wide = (source.format.name if source.format else "").startswith("s32")
+        wide = (source.format.name if source.format else "").startswith(("s32", "flt", "dbl"))
         planar = "p" if encoder == "alac" else ""
         output.format = f"s{32 if wide else 16}{planar}"
     return output

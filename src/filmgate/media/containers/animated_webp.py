@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from io import BytesIO
 from itertools import accumulate
@@ -32,13 +32,6 @@ def is_webp_animation(head: bytes) -> bool:
     """Return whether a file that starts with `head` is an animated WebP."""
     named = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) >= 30
     return named and bool(head[20] & _ANIMATED)
-
-
-def is_animated_webp(path: Path) -> bool:
-    """Return whether a regular file is an animated WebP."""
-    with suppress(OSError), open(path, "rb") as file:
-        return is_webp_animation(file.read(32))
-    return False
 
 
 def read_webp_size(head: bytes) -> tuple[int, int]:

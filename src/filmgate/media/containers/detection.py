@@ -5,11 +5,12 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
 from filmgate.media.containers.animated_png import PNG, is_animated_png
-from filmgate.media.containers.animated_webp import WEBP, is_animated_webp, is_webp_animation
+from filmgate.media.containers.animated_webp import WEBP, is_webp_animation
 
 # FFmpeg's demuxers, and WebP, with their common names. Playlists, image sequences and the like are
 # missing on purpose: they would let an untrusted file open other files.
@@ -19,15 +20,22 @@ DEMUXERS: Mapping[str, str] = MappingProxyType(
         "mpeg": "vob, mpg", "asf": "wmv", "flv": "flv", "ogg": "ogv", "mxf": "mxf", "dv": "dv",
         "rm": "rm", "gxf": "gxf", "ivf": "ivf", "gif": "gif", "yuv4mpegpipe": "y4m", "nut": "nut",
         "apng": "animated png", WEBP: "animated webp", "h264": "bare h264", "hevc": "bare hevc",
-        "mpegvideo": "bare mpeg video", "mjpeg": "bare mjpeg",
+        "mpegvideo": "bare mpeg video", "mjpeg": "bare mjpeg", "m4v": "bare mpeg-4 video",
+        "h261": "bare h261", "h263": "bare h263", "obu": "bare av1", "dirac": "bare dirac",
+        "dnxhd": "bare dnxhd",
     }
 )  # fmt: skip
 # Those of files that hold nothing but audio.
 AUDIO_DEMUXERS: Mapping[str, str] = MappingProxyType(
     {"wav": "wav", "flac": "flac", "mp3": "mp3", "aac": "aac", "aiff": "aiff"}
 )
-BARE_STREAMS = frozenset({"h264", "hevc", "mpegvideo", "mjpeg"})  # without a container
+# Without a container.
+BARE_STREAMS = frozenset({"h264", "hevc", "mpegvideo", "mjpeg", "m4v", "h261", "h263", "obu",
+                          "dirac", "dnxhd"})  # fmt: skip
 HEAD_BYTES = 600  # of a file that are looked at
+
+# Of files with boxes that hold audio or a still image.
+_BRANDS_WITHOUT_VIDEO = (b"M4A ", b"M4B ", b"heic", b"heix", b"mif1", b"avif", b"crx ")
 
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"moof")
 # First bytes, and the demuxer of files that start with them.
@@ -37,7 +45,7 @@ STARTS: Mapping[bytes, str] = MappingProxyType(
         b"YUV4MPEG2 ": "yuv4mpegpipe", b"nut/multimedia container\0": "nut",
         bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"): "asf", b"FLV\x01": "flv",
         b"OggS\0": "ogg", bytes.fromhex("060e2b34020501010d0102"): "mxf", b".RMF": "rm",
-        b"DKIF\0\0": "ivf",
+        b"DKIF\0\0": "ivf", b"BBCD": "dirac", b"\0\0\x02\x80": "dnxhd",
     }
 )  # fmt: skip
 _RIFF_KINDS: Mapping[bytes, str] = MappingProxyType({b"AVI ": "avi", b"CDXA": "mpeg"})
@@ -45,6 +53,17 @@ _GXF_PACKET = re.compile(rb"\0\0\0\0\x01\xbc.{4}\0\0\0\0\xe1\xe2", re.DOTALL)  #
 _DV_BLOCK = re.compile(rb"\x1f\x07\0[\x3f\xbf]", re.DOTALL)  # the header of the first sequence
 _ADTS = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")  # ISO/IEC 13818-7, 6.2
 _MPEG_AUDIO = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]")  # layers 1 to 3
+# The first headers of bare streams: visual objects and layers of MPEG-4 (ISO/IEC 14496-2, 6.2), a
+# frame of H.263 (ITU-T H.263, 5.1), a frame of H.261 and its first group of blocks (4.2), and
+# a temporal delimiter of AV1 before a sequence header (AV1, 5.3 and 6.2).
+_BARE_HEADERS: Mapping[str, re.Pattern[bytes]] = MappingProxyType(
+    {
+        "m4v": re.compile(rb"\0\0\x01(\xb0.\0\0\x01|[\0-\x1f]\0\0\x01[ -/]| )", re.DOTALL),
+        "h263": re.compile(rb"\0\0[\x80-\x83][" + bytes(range(2, 256, 4)) + rb"]"),
+        "h261": re.compile(rb"\0\x01[\0-\x0f].\0\x01[\x10-\xcf]", re.DOTALL),
+        "obu": re.compile(rb"\x12\0[\x0a\x0e]"),
+    }
+)
 _START_CODE = re.compile(rb"\0{2,8}\x01(.)(.)", re.DOTALL)
 # Bytes behind a start code: of MPEG systems and video (ISO/IEC 13818-1, 2.4.4 and 13818-2, 6.2.1).
 _PACK, _FIRST_PES, _SEQUENCE, _GROUP = 0xBA, 0xBB, 0xB3, 0xB8
@@ -76,12 +95,25 @@ def detect_format(path: Path, head: bytes) -> str:
         return "gxf"
     if head.startswith(b"\xff\xd8\xff"):
         return "mjpeg" if _has_second_jpeg(path) else ""
-    return _detect_start_code(head)
+    bare = (name for name, header in _BARE_HEADERS.items() if header.match(head))
+    return next(bare, "") or _detect_start_code(head)
 
 
-def is_animated_image(path: Path) -> bool:
-    """Return whether a regular file is an animated PNG or WebP."""
-    return is_animated_png(path) or is_animated_webp(path)
+def is_video(path: Path, head: bytes) -> bool:
+    """Return whether a regular file that starts with `head` has moving images."""
+    format = detect_format(path, head)
+    return bool(format) and not (format == "mov" and head[8:12] in _BRANDS_WITHOUT_VIDEO)
+
+
+def is_video_with_image_name(path: Path) -> bool:
+    """Return whether a file of an image's name is a video, or an image that moves.
+
+    A JPEG may hold a second one, such as a preview.
+    """
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(HEAD_BYTES)
+        return not head.startswith(b"\xff\xd8\xff") and is_video(path, head)
+    return False
 
 
 def detect_audio_format(head: bytes) -> str:

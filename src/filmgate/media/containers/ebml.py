@@ -5,7 +5,7 @@ import mmap
 HEAD, SEGMENT, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 
 
-def read_element(data: mmap.mmap, at: int) -> tuple[int, int, int | None]:
+def read_element(data: bytes | mmap.mmap, at: int) -> tuple[int, int, int | None]:
     """Return (kind, start of its content, length) of the element at `at`; length None: unknown."""
     if at >= len(data) or not data[at]:
         return 0, at, None

@@ -10,6 +10,8 @@ from typing import Self
 
 import av
 
+_MAX_GROWTH = 1 << 40  # bytes that the last file may grow by; systems refuse to seek much further
+
 
 class LocalFile:
     """The bytes of files, one after the other, as a disc's title is cut into files.
@@ -45,8 +47,9 @@ class LocalFile:
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move to a byte of all; return where that is, or a negative error code."""
-        at = offset + (0, self._at, sum(self._sizes))[whence]
-        if at < 0:
+        size = sum(self._sizes)
+        at = offset + (0, self._at, size)[whence]
+        if not 0 <= at <= size + _MAX_GROWTH:
             return -errno.EINVAL
         self._at = at
         return at

@@ -25,6 +25,7 @@ from filmgate.media.containers.detection import (
     HEAD_BYTES,
     detect_audio_format,
     detect_format,
+    is_video,
 )
 from filmgate.media.containers.element_count import check_element_count
 from filmgate.media.containers.integrity import find_damage
@@ -32,8 +33,6 @@ from filmgate.media.containers.joined import JoinedContainer, measure_video
 from filmgate.media.containers.local_file import LocalFile
 from filmgate.media.options import InputFiles, check_frame_size
 
-# of files with boxes that hold audio or a still image
-_BRANDS_WITHOUT_VIDEO = (b"M4A ", b"M4B ", b"heic", b"heix", b"mif1", b"avif", b"crx ")
 # A pipe is not waited for; a byte 26, the first of each mkv, does not end the file on Windows.
 _OPEN_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _BUFFER_BYTES = 1 << 16
@@ -256,9 +255,7 @@ def _detect_format(path: Path, audio: bool = False) -> str:
 def is_video_file(path: Path) -> bool:
     """Return whether the content of a file is that of a video, whatever its name."""
     try:
-        return not (
-            _detect_format(path) == "mov" and _read_head(path, 12)[8:] in _BRANDS_WITHOUT_VIDEO
-        )
+        return is_video(path, _read_head(path, HEAD_BYTES))
     except BadInput:
         return False
 

@@ -28,6 +28,7 @@ from filmgate.media.images.numbering import (
 from filmgate.media.options import ImageOptions
 from filmgate.media.rates import LossWatch
 from filmgate.media.streams.description import describe_stream
+from filmgate.storage.file_names import is_same_folder
 from filmgate.units import MIB
 
 _BUFFER_BYTES = 64 * MIB  # of frames that wait for the threads
@@ -170,19 +171,20 @@ def discard_images(options: ImageOptions, folder: Path, commits: Sequence[Commit
 
 def _check_source(pattern: Path, source: SourceMetadata) -> None:
     """Raise BadSetting if the output could replace a source, or become one of the next run."""
-    folder = os.path.realpath(pattern.parent)
+    folder = pattern.parent
     files = source.images or ((source.path,) if source.path else ())
-    folders = {file.parent: os.path.realpath(file.parent) for file in files}
+    same = {place: is_same_folder(place, folder) for place in {file.parent for file in files}}
     for file in files:
-        place, name = folders[file.parent], file.name
+        is_there, name = same[file.parent], file.name
         if file.is_symlink():
             place, name = os.path.split(os.path.realpath(file))
-        if place == folder and is_named_by_number(name, pattern):
+            is_there = is_same_folder(place, folder)
+        if is_there and is_named_by_number(name, pattern):
             raise BadSetting(
                 f"{file} is both an input and an output: choose another folder for the output"
             )
     images = source.images_path
-    if images is None or folder != os.path.realpath(images if images.is_dir() else images.parent):
+    if images is None or not is_same_folder(images if images.is_dir() else images.parent, folder):
         return
     if any(is_named_by(format_image_name(pattern.name, n), images) for n in _EXAMPLES):
         raise BadSetting(

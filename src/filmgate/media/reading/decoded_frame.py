@@ -10,8 +10,6 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-JUMP = Fraction(1, 2)  # seconds back that count as a jump: more than any codec's reordering errors
-
 # Their packets may hold frames that are only references and never shown, so a missing frame is no
 # proof of damage; in streams of MPEG one frame may come as two packets, one for each field.
 _HIDES_PACKETS = frozenset(
@@ -45,8 +43,8 @@ class DecodeOptions:
 
     `keep_going`: damaged frames are replaced. This takes one thread: with several, FFmpeg may
     report an error for another frame than the damaged one. `counted`: the stream has no times, and
-    each frame lasts so many seconds. `decode_times`: the container stores only when frames are
-    decoded, not when they are shown.
+    each frame lasts so many seconds. `decode_delay`: the container stores only when frames
+    are decoded, and showing is so many frames later; None: it stores when they are shown.
     """
 
     path: Path
@@ -55,7 +53,7 @@ class DecodeOptions:
     max_pixels: int
     first_pts: int = 0
     counted: Fraction | None = None
-    decode_times: bool = False
+    decode_delay: int | None = None
 
 
 def shows_every_packet(container: InputContainer, stream: VideoStream) -> bool:

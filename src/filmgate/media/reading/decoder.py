@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -24,14 +23,15 @@ from filmgate.media.containers.integrity import find_damage
 from filmgate.media.containers.open import translate_errors
 from filmgate.media.pixels.pixel_shapes import PixelShapes
 from filmgate.media.reading.alpha import choose_decoder
+from filmgate.media.reading.decode_times import DecodeTimes
 from filmgate.media.reading.decoded_frame import (
-    JUMP,
     DecodedFrame,
     DecodeOptions,
     choose_checks,
     shows_every_packet,
 )
 from filmgate.media.reading.pending_frames import PendingFrame, PendingFrames, read_head
+from filmgate.media.timing.frame_clock import JUMP
 
 REMEDY = "get an intact copy, or pass --keep-going to process what can be decoded"
 _MAX_ERRORS = 16  # read errors in a row after which reading ends
@@ -122,6 +122,7 @@ def _conceal_damage(options: DecodeOptions, decoding: _DecodePass) -> Iterator[D
         held.append(frame)
     short = decoding.find_early_end()
     end = f"truncated: {short}" if short and decoding.knows_its_end else find_damage(options.path)
+    end = end or decoding.unread
     if not held:
         return
     if end:  # how many frames are missing is unknown: end with the last good one
@@ -135,8 +136,7 @@ def _conceal_damage(options: DecodeOptions, decoding: _DecodePass) -> Iterator[D
 class _DecodePass:
     """One pass through a video: frames that packets announce, that arrive, and replacements.
 
-    Where a container stores only decoding times, the first shown frame gets the first packet's
-    time, and so on: `_free_times` are those not given to a frame yet.
+    `_free_times`, where a container stores only those of decoding, are not given to a frame yet.
     """
 
     def __init__(
@@ -158,9 +158,9 @@ class _DecodePass:
         )
         self._count = 0
         self._shapes = PixelShapes(self.decoder)
-        self._free_times: deque[int] | None = deque() if options.decode_times else None
+        self._free_times = DecodeTimes.of(options.decode_delay, container)
         self._last: DecodedFrame | None = None
-        self._left_out = self._orphans = 0
+        self._left_out, self._orphans, self.unread = 0, 0, ""  # why reading ended, if by damage
         self._ends: dict[int, int] = {}  # of the packets so far, in ticks, by stream
         # With decoding times only: the damage of all frames until a keyframe decoded after it.
         self._damage, self._damage_dts = "", 0
@@ -174,6 +174,8 @@ class _DecodePass:
                 continue
             if not packet.size and packet.dts is not None:
                 continue  # the frame before lasts longer
+            if not packet.size and self._free_times:
+                self._free_times.end()
             try:
                 frames = self._decode_packet(packet)
             except av.FFmpegError:
@@ -186,7 +188,7 @@ class _DecodePass:
             yield from self._repeat_last([frame for frame in remaining if not frame.orphan])
         elif self._last and self._all_shown:
             missing = [f.pts for f in self._pending.list_remaining() if not f.orphan]
-            self._refuse(missing + list(self._free_times or ()))
+            self._refuse(missing + (self._free_times.list_left() if self._free_times else []))
 
     def starts_in_open_group(self) -> bool:
         """Whether the video is an H.264 whose first frames need frames before its start.
@@ -257,13 +259,12 @@ class _DecodePass:
                         packet = next(packets, None)
                 except av.FFmpegError:
                     errors += 1
-                    self._pending.report_damage(
-                        f"what follows can't be read, {self._describe_position()}", False
-                    )
+                    self.unread = f"damaged: {self._describe_position()}, the rest can't be read"
+                    self._pending.report_damage(self.unread, False)
                     break
                 if packet is None:
                     return
-                errors = 0
+                errors, self.unread = (0, "") if packet.size else (errors, self.unread)
                 if self._options.counted:
                     packet.pts = packet.dts = None
                 if packet.pts is not None:
@@ -290,18 +291,18 @@ class _DecodePass:
         if self._awaits_keyframe:
             self._awaits_keyframe, self._floor = False, packet.pts
         if self._free_times is not None:
-            self._free_times.append(packet.dts or 0)
+            self._free_times.add(packet)
         elif packet.pts is not None and (self._floor is None or packet.pts >= self._floor):
             self._pending.add(packet)
         return True
 
     def _show(self, frame: VideoFrame) -> Iterator[DecodedFrame]:
         """Yield replacements for the frames lost before a decoded frame, and that frame."""
-        pts = self._free_times.popleft() if self._free_times else frame.pts
+        pts = self._free_times.take() if self._free_times else frame.pts
         if self._options.counted:
             pts, self._count = self._count, self._count + 1
-        if pts is None and self._last is not None and self._last.duration:
-            pts = self._last.pts + self._last.duration  # a container that has not all times
+        if pts is None and self._last is not None:  # the container has not all times
+            pts = self._last.pts + max(1, self._last.duration)
         if pts is None:
             raise BadInput(
                 f"{self._options.path} has a frame without a time, {self._describe_position()}"
@@ -354,8 +355,7 @@ class _DecodePass:
 
     def _replace_undecodable(self, packet: Packet[Any]) -> Iterator[DecodedFrame]:
         """Record that a packet can't be decoded; yield the replacement if its time is known."""
-        if self._free_times:
-            pts = self._free_times.popleft()
+        if self._free_times and (pts := self._free_times.take()) is not None:
             self._damage, self._damage_dts = self._describe_loss(pts), packet.dts or 0
             yield from self._repeat_last(
                 [PendingFrame(0, 0, pts, 0, keyframe=False, damage=self._damage)]

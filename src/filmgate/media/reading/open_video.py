@@ -41,8 +41,8 @@ from filmgate.media.reading.video_reader import VideoReader
 from filmgate.media.timing.clock_choice import (
     choose_clock,
     choose_counting_clock,
+    find_decode_delay,
     read_first_packets,
-    stores_decode_times,
 )
 from filmgate.media.timing.frame_clock import FrameClock
 
@@ -61,7 +61,7 @@ def open_video(options: ReadOptions) -> VideoReader:
         check_dolby_vision(path, header, side_data)
         with translate_errors(path, "reading its times"):
             packets = read_first_packets(
-                options.files, container, stream, decode_times=timed.decode_times
+                options.files, container, stream, by_dts=timed.decode_delay is not None
             )
             clock, notice = timed.clock or choose_clock(
                 options.files, container, stream, packets, first.pts
@@ -79,7 +79,7 @@ def open_video(options: ReadOptions) -> VideoReader:
             stream=stream.index,
             spec=view.spec,
             clock=view.clock,
-            decode_times=timed.decode_times,
+            decode_delay=timed.decode_delay,
             first_pts=view.first_pts,
             start_pts=view.first_pts,
             end_pts=None,
@@ -133,7 +133,7 @@ class _Start:
 
     first: DecodedFrame
     clock: tuple[FrameClock, str] | None
-    decode_times: bool
+    decode_delay: int | None
     decoding: DecodeOptions
 
 
@@ -142,19 +142,20 @@ def _start(options: ReadOptions, container: InputContainer, stream: VideoStream)
     path = options.path
     clock = choose_counting_clock(path, container, stream, options.in_fps)
     with translate_errors(path, "reading its times"):
-        decode_times = stores_decode_times(options.files, container, stream)
+        decode_delay = find_decode_delay(options.files, container, stream)
     decoding = DecodeOptions(
         path,
         options.threads,
         options.keep_going,
         options.max_pixels,
         counted=clock[0].tick if clock else None,
-        decode_times=decode_times,
+        decode_delay=decode_delay,
     )
     first = next(decode_frames(decoding, container, stream), None)
     if first is None:
-        raise BadInput(f"{path} shows no frame: stream {stream.index} is empty")
-    return _Start(first, clock, decode_times, decoding)
+        why = "none can be decoded: get an intact copy" if options.keep_going else "it is empty"
+        raise BadInput(f"{path} shows no frame of stream {stream.index}: {why}")
+    return _Start(first, clock, decode_delay, decoding)
 
 
 @dataclass(frozen=True, slots=True)

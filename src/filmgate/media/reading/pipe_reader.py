@@ -28,7 +28,7 @@ from filmgate.media.options import ReadOptions, check_frame_size
 from filmgate.media.pixels import formats
 from filmgate.media.pixels.av_frames import extract_planes, read_color_tags
 from filmgate.media.pixels.format_names import get_bit_depth
-from filmgate.media.reading.decoded_frame import JUMP, choose_checks
+from filmgate.media.reading.decoded_frame import choose_checks
 from filmgate.media.reading.decoder import choose_stream
 from filmgate.media.reading.open_video import open_video
 from filmgate.media.reading.pending_frames import PendingFrames, read_head
@@ -41,6 +41,7 @@ from filmgate.media.reading.side_data import (
 from filmgate.media.reading.stream_header import read_stream_header
 from filmgate.media.reading.stream_info import read_display_matrix, read_hdr_metadata
 from filmgate.media.reading.video_reader import VideoReader
+from filmgate.media.timing.frame_clock import JUMP
 
 _NOTICE = (
     "the video comes from a pipe: audio and other streams are not copied; pass --spool FOLDER to "

@@ -20,11 +20,10 @@ from filmgate.media.containers.detection import BARE_STREAMS
 from filmgate.media.containers.open import open_files, translate_errors
 from filmgate.media.options import InputFiles
 from filmgate.media.reading.decoded_frame import (
-    JUMP,
     DecodedFrame,
     DecodeOptions,
 )
-from filmgate.media.timing.frame_clock import FrameClock
+from filmgate.media.timing.frame_clock import JUMP, FrameClock
 
 REORDER_DEPTH = 32  # packets; no codec moves a frame by more
 # Containers that FFmpeg seeks too late in, or whose times are others after it has sought: packets
@@ -108,7 +107,7 @@ def has_seekable_times(
     """
     if "mov" in container.format.name:
         return True
-    if container.format.name in _UNSEEKABLE or options.decode_times:
+    if container.format.name in _UNSEEKABLE or options.decode_delay is not None:
         return False
     depth = 1 if stream.codec_context.codec.intra_only else REORDER_DEPTH
     recent: deque[int] = deque(maxlen=depth)

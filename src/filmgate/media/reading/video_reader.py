@@ -55,7 +55,7 @@ class VideoReader(StatelessReader):
 
     Ticks of `spec.time_base`: `first_pts` of the first shown frame, `start_pts` of the first one
     after the trim, `end_pts` of the first one trimmed at the end (None: none is). Of the stream:
-    `declared_end` by its header, in seconds; whether it stores only `decode_times`; `pixel_aspect`
+    `declared_end` by its header, in seconds; the `decode_delay` of DecodeOptions; `pixel_aspect`
     of its first frame. `seekable` None: not known yet. `notices` and `lost` come with frame 0.
     """
 
@@ -63,7 +63,7 @@ class VideoReader(StatelessReader):
     stream: int
     spec: StreamSpec
     clock: FrameClock
-    decode_times: bool
+    decode_delay: int | None
     first_pts: int
     start_pts: int
     end_pts: int | None
@@ -339,7 +339,7 @@ class VideoReader(StatelessReader):
             options.max_pixels,
             self.clock.first,
             self.clock.tick if self.clock.counted else None,
-            self.decode_times,
+            self.decode_delay,
         )
 
     @property
@@ -363,7 +363,7 @@ class VideoReader(StatelessReader):
             left = self.declared_end - self.clock.to_seconds(last.pts)
             if 0 < left <= max(_LONGEST_LAST, last.duration * self.spec.time_base):
                 return left
-        known = last.duration if not (self.decode_times and self.spec.rate) else 0
+        known = last.duration if self.decode_delay is None or not self.spec.rate else 0
         return (known or self._default_duration) * self.spec.time_base
 
 

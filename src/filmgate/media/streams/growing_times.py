@@ -23,8 +23,11 @@ class GrowingTimes:
         self._length = 0
 
     def apply(self, packet: Packet[Any]) -> bool:
-        """Set the packet's times; return whether they were missing or stepped back."""
-        moved = packet.dts is None and packet.pts is None
+        """Set the packet's times; return whether they were missing or stepped back.
+
+        Not if they only stood still, as those of packets that are shorter than a tick.
+        """
+        moved = reported = packet.dts is None and packet.pts is None
         scale = packet.time_base / self._tick
         length = _round((packet.duration or 0) * scale)
         stamp = packet.pts if packet.dts is None else packet.dts
@@ -33,14 +36,16 @@ class GrowingTimes:
         else:
             dts = _round(stamp * scale)
         if self._last is not None and dts < self._last + self._least:
-            dts, moved = self._last + max(1, self._length // 2), True
+            later = self._last + max(1, self._length // 2)
+            reported = reported or (later - dts) * self._tick > packet.time_base
+            dts, moved = later, True
         self._last, self._length = dts, length
         if not moved and packet.pts is not None and packet.dts is not None:
             return False
         shown = dts if packet.pts is None else max(dts, _round(packet.pts * scale))
         packet.duration, packet.time_base = length, self._tick
         packet.pts, packet.dts = shown, dts
-        return moved
+        return reported
 
 
 def _round(ticks: Fraction | int) -> int:

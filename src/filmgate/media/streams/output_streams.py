@@ -12,6 +12,7 @@ from av.stream import AttachmentStream, Stream
 
 from filmgate.media.audio.codecs import add_audio_stream, name_channels
 from filmgate.media.streams.description import is_cover
+from filmgate.media.streams.output_container import is_mp4
 
 # Metadata about the old container, and metadata that the muxer writes itself.
 _CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
@@ -54,8 +55,15 @@ def add_stream(
 
 
 def copy_metadata(output: Stream, stream: Stream, suffix: str, *, reencoded: bool = False) -> None:
-    """Copy metadata and dispositions; `reencoded`: without counts of the old packets."""
+    """Copy metadata and dispositions; `reencoded`: without counts of the old packets.
+
+    In an mp4 FFmpeg writes a title under another name than that which it reads, and in a mov none.
+    """
     metadata = keep_metadata(stream.metadata, _COUNT_KEYS if reencoded else ())
+    if "name" in metadata and "title" not in metadata:
+        metadata["title"] = metadata.pop("name")
+    if is_mp4(suffix) and metadata.get("title"):
+        metadata["handler_name"] = metadata["title"]
     if suffix == ".mov" and metadata.get("language") in QUICKTIME_LANGUAGES:
         metadata["language"] = QUICKTIME_LANGUAGES[metadata["language"]]
     output.metadata.update(metadata)

@@ -14,8 +14,8 @@ from av.stream import Discard, Stream
 
 from filmgate.media.streams.description import describe_stream
 from filmgate.media.streams.report import CopyReport
+from filmgate.media.timing.frame_clock import JUMP
 
-JUMP = Fraction(1, 2)  # seconds back that count as a jump, as in the video
 _MAX_ERRORS = 16  # read errors in a row after which reading ends
 _MAX_HELD = 400  # packets of a stream that wait for the video's jump
 _GAP = Fraction(10)  # seconds forward that may be a wrong time instead of a gap
@@ -170,14 +170,16 @@ class _Timeline:
     def _place(self, packet: Packet[Any], clock: _StreamClock) -> Packet[Any]:
         """Shift a packet's times, and move the clock behind it.
 
-        Audio whose times stand still or step back continues at the end of the packet before.
+        Audio whose times stand still or step back continues at the end of the packet before. A move
+        by a tick is not reported: packets may be shorter than one, as of TrueHD in Matroska.
         """
         time = get_time(packet)
         stuck = time is not None and clock.read is not None and time <= clock.read
         clock.read = time
         ticks = round(clock.shift / packet.time_base)
-        if stuck and packet.stream.type == "audio":
-            self._report.move(describe_stream(packet.stream), clock.end)
+        if time is not None and stuck and packet.stream.type == "audio":
+            if clock.end - time - clock.shift > packet.time_base:
+                self._report.move(describe_stream(packet.stream), clock.end)
             packet.pts = packet.dts = round(clock.end / packet.time_base)
         elif ticks:
             packet.pts = None if packet.pts is None else packet.pts + ticks

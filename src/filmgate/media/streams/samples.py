@@ -85,6 +85,8 @@ def _read(container: Any, samples: dict[int, list[Packet[Any]]]) -> None:
                 return
             if index not in missing or not packet.size:
                 continue
+            if begin is not None and begin < 0:  # an mp4 hides what is before 0
+                _shift(packet, -begin)
             samples[index].append(packet)
             sizes[index] += packet.size
             if len(samples[index]) >= _PACKETS or sizes[index] > _STREAM_BYTES:
@@ -93,3 +95,10 @@ def _read(container: Any, samples: dict[int, list[Packet[Any]]]) -> None:
                     return
     except DAMAGE:
         return
+
+
+def _shift(packet: Packet[Any], seconds: Fraction) -> None:
+    """Move the times of a packet."""
+    ticks = round(seconds / packet.time_base)
+    packet.pts = None if packet.pts is None else packet.pts + ticks
+    packet.dts = None if packet.dts is None else packet.dts + ticks

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from av.audio.stream import AudioStream
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from filmgate.core.source_metadata import SourceMetadata
@@ -82,6 +82,12 @@ def choose_streams(
         trial.choose(stream, chosen)
     if trial.required:
         raise Unsupported(_describe_refusal(trial, names))
+    if suffix == ".mov":
+        chosen.messages += [
+            f"{describe_stream(s)} is no longer marked as {roles}: a mov cannot store that"
+            for s in timed
+            if s.index in chosen.kept and (roles := _describe_roles(s))
+        ]
     return chosen
 
 
@@ -171,6 +177,12 @@ class _Trial:
             return None
         packets = read_samples(self.source, [stream])[stream.index].packets
         return codec if fits_packets(self.suffix, stream, packets, codec) else None
+
+
+def _describe_roles(stream: Stream) -> str:
+    """Return what the stream is marked as, but as a default one: "comment and forced"."""
+    roles = (role.name or "" for role in Disposition if role & stream.disposition)
+    return " and ".join(role for role in roles if role not in ("", "default", "attached_pic"))
 
 
 def _check_video(suffix: str, video: VideoStream) -> None:

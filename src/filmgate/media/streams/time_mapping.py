@@ -28,11 +28,16 @@ class TimeMapping:
     @property
     def changes_times(self) -> bool:
         """Whether any time differs between source and output."""
-        return self.source.trimmed or self.time_scale != 1
+        moved = self.source.offset != self.source.output_offset
+        return self.source.trimmed or moved or self.time_scale != 1
 
     def map_chapters(self, container: InputContainer) -> list[Any]:
-        """Return the container's chapters with output times, without those trimmed away."""
-        chapters = container.chapters()
+        """Return the container's chapters in order, with output times.
+
+        Those trimmed away are left out; muxers spoil others that are not in order.
+        """
+        chapters: list[Any] = container.chapters()
+        chapters.sort(key=lambda c: Fraction(c["start"]) * Fraction(c["time_base"] or 1))
         if not self.changes_times:
             return chapters
         kept = []

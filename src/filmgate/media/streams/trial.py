@@ -94,7 +94,13 @@ class StreamTrial:
 def fits_header(
     suffix: str, video: VideoStream, stream: Stream | None = None, codec: str | None = None
 ) -> bool:
-    """Whether a container can hold the video and another stream, by its header."""
+    """Whether a container can hold the video and another stream, by its header.
+
+    PCM of floating point in an mp4 (ISO/IEC 23003-5) is no use: few programs play it.
+    """
+    name = codec or (name_codec(stream) if stream is not None else "")
+    if name.startswith(("pcm_f32", "pcm_f64")) and MUXERS[suffix] == "mp4":
+        return False
     try:
         with create_container(io.BytesIO(), suffix) as trial:
             trial.add_stream_from_template(video)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from filmgate.errors import BadSetting
@@ -21,6 +24,7 @@ from filmgate.media.containers.open import open_files
 from filmgate.media.options import InputFiles
 from filmgate.media.timing.frame_clock import (
     COMMON_RATES,
+    JUMP,
     FrameClock,
     find_even_rate,
     find_film_rate,
@@ -30,18 +34,27 @@ from filmgate.media.timing.frame_clock import (
 
 _RATE_PACKETS = 256  # packets that show whether the rate varies
 _DEFAULT_RATE = Fraction(25)  # of bare streams without one
+_MAX_OWN_RATE = 1000  # of those with one: more is a clock, and not a rate
 _SEEKS_TO_START = frozenset({"matroska", "avi", "mpegts", "gif", "yuv4mpegpipe", "nut", "apng"})
 # Containers that may store only decoding times; others than these two do so in some files.
 _DECODE_TIMED = frozenset({"avi", "gxf", "mxf", "asf", "rm"})
+STORE_DTS = frozenset({"avi", "gxf", "asf"})  # of frames, and FFmpeg guesses pts
+_ORDER_PACKETS = 64  # that show whether frames have times of their own
+_TIMED_BY_FFMPEG = frozenset({"vc1", "wmv3"})  # codecs in an asf
+_MAX_DELAY = 32  # frames, of any codec
 _MILLISECOND_CONTAINERS = frozenset({"asf", "flv", "rm", WEBP})
 
 
 @dataclass(frozen=True, slots=True)
 class FirstPackets:
-    """The first packets of a stream, which show its rate; `times` are sorted and stored ticks."""
+    """The first packets of a stream, which show its rate.
+
+    `times` are sorted and stored ticks, `by_dts` those of decoding.
+    """
 
     packets: tuple[Packet[Any], ...]
     times: tuple[int, ...]
+    by_dts: bool = False
 
 
 def read_first_packets(
@@ -49,11 +62,12 @@ def read_first_packets(
     container: InputContainer,
     stream: VideoStream,
     *,
-    decode_times: bool,
+    by_dts: bool,
 ) -> FirstPackets:
     """Return the first packets; of an mp4 or mov none, and the times of its index.
 
-    Its index lists every frame, others only keyframes. Rates in headers are often wrong.
+    Its index lists every frame, others only keyframes. Rates in headers are often wrong. `by_dts`:
+    the times are those of decoding.
     """
     if (all_times := list_webp_times(container)) is not None:
         return FirstPackets((), all_times)
@@ -62,33 +76,93 @@ def read_first_packets(
         return FirstPackets((), tuple(sorted(times)))
     if container.format.name in _SEEKS_TO_START:
         container.seek(stream.start_time or 0, stream=stream)
-        packets = tuple(islice(container.demux(stream), _RATE_PACKETS))
+        packets = _take_packets(container, stream, _RATE_PACKETS)
     else:
         packets = _read_from_start(files, stream)
-    return FirstPackets(packets, tuple(sorted(_list_times(packets, by_dts=decode_times))))
+    by_dts = by_dts and container.format.name in STORE_DTS
+    return FirstPackets(packets, tuple(sorted(_list_times(packets, by_dts=by_dts))), by_dts)
 
 
-def stores_decode_times(files: InputFiles, container: InputContainer, stream: VideoStream) -> bool:
-    """Whether the container stores only when frames are decoded, not when they are shown.
+def find_decode_delay(
+    files: InputFiles, container: InputContainer, stream: VideoStream
+) -> int | None:
+    """Return by how many frames showing is later than decoding, if only the latter has times.
 
-    Times of H.264 in an asf then grow in the order of decoding, although frames are reordered.
+    None: the container stores when frames are shown. An asf stores when each frame is decoded, and
+    FFmpeg guesses the rest, for some codecs wrongly; in other containers the first frame is shown
+    when the first one is decoded. Programs that know no reordering write such files of every kind.
     """
     name, codec = container.format.name, stream.codec_context
-    if name not in _DECODE_TIMED or codec.codec.intra_only:
-        return False
+    if codec.codec.intra_only or name in BARE_STREAMS:
+        return None
+    if name not in _DECODE_TIMED:
+        return 0 if codec.has_b_frames and _is_out_of_order(files, stream) else None
     if name in ("avi", "gxf"):
-        return True
+        return 0
+    if name == "asf" and codec.name not in _TIMED_BY_FFMPEG:
+        times = [p.dts for p in _read_from_start(files, stream) if p.size]
+        known = [time for time in times if time is not None]
+        grows = all(before < after for before, after in pairwise(known))
+        return _count_delay(files, stream) if len(known) == len(times) and grows else None
     packets = _read_from_start(files, stream) if codec.has_b_frames else ()
     times = [p.pts for p in packets if p.size and p.pts is not None and p.dts is not None]
-    complete = len(times) > 1 and len(times) == sum(p.size > 0 for p in packets)
-    if name == "asf" and codec.name == "h264":
-        return complete and all(before < after for before, after in pairwise(times))
-    return bool(packets) and all(packet.pts == packet.dts for packet in packets)
+    return 0 if times and all(packet.pts == packet.dts for packet in packets) else None
+
+
+def _count_delay(files: InputFiles, stream: VideoStream) -> int:
+    """Return how many packets a decoder needs before that whose decoding gives a first frame."""
+    with open_files(files) as container:
+        video = next(s for s in container.streams.video if s.index == stream.index)
+        context = video.codec_context
+        context.thread_count = 1  # with more, each one delays the first frame
+        for count, packet in enumerate(islice(container.demux(video), _MAX_DELAY)):
+            with suppress(FFmpegError):
+                if context.decode(packet):
+                    return count if packet.size else 0
+    return 0
+
+
+def _is_out_of_order(files: InputFiles, stream: VideoStream) -> bool:
+    """Whether frames are shown in another order than the times say that the container gives them.
+
+    Frames are decoded only if no time is before that of an earlier packet, or two are equal.
+    """
+    with open_files(files) as container:
+        video = next(s for s in container.streams.video if s.index == stream.index)
+        packets = [p for p in _take_packets(container, video, _ORDER_PACKETS) if p.size]
+        packets = packets[: _find_jump(packets)]
+        times = [p.pts for p in packets if p.pts is not None]
+        grows = all(before < after for before, after in pairwise(times))
+        if len(times) < len(packets) or not (grows or len(set(times)) < len(times)):
+            return False
+        context = video.codec_context
+        context.thread_count = 1
+        shown: list[int] = []
+        for packet in packets[: _ORDER_PACKETS // 4 if grows else None]:
+            with suppress(FFmpegError):
+                shown += [f.pts for f in context.decode(packet) if f.pts is not None]
+    return any(before >= after for before, after in pairwise(shown))
+
+
+def _find_jump(packets: Sequence[Packet[Any]]) -> int | None:
+    """Return the number of the first packet whose clock starts again; None if there is none."""
+    for number, (before, after) in enumerate(pairwise(packets), 1):
+        if (after.pts or 0) * after.time_base < (before.pts or 0) * before.time_base - JUMP:
+            return number
+    return None
 
 
 def _read_from_start(files: InputFiles, stream: VideoStream) -> tuple[Packet[Any], ...]:
     with open_files(files) as container:
-        return tuple(islice(container.demux(container.streams[stream.index]), _RATE_PACKETS))
+        return _take_packets(container, container.streams[stream.index], _RATE_PACKETS)
+
+
+def _take_packets(container: InputContainer, stream: Stream, count: int) -> tuple[Packet[Any], ...]:
+    """Return the next packets of a stream, up to damage: decoding will report it."""
+    packets: list[Packet[Any]] = []
+    with suppress(FFmpegError):
+        packets.extend(islice(container.demux(stream), count))
+    return tuple(packets)
 
 
 def choose_clock(
@@ -110,12 +184,12 @@ def choose_clock(
     if container.format.name in _MILLISECOND_CONTAINERS:
         rates = (*given, *COMMON_RATES)
         if find_even_rate(first.times, tick, rates):
-            times = list_webp_times(container) or _read_all_times(files, stream)
+            times = list_webp_times(container) or _read_all_times(files, stream, first.by_dts)
             rate = find_even_rate(times, tick, rates)
     elif not any(is_regular(first.times, tick, rate) for rate in given):
         film = find_film_rate(first.times, tick)
         if film:  # as far as is known
-            film = find_film_rate(_read_all_times(files, stream), tick) or Fraction(0)
+            film = find_film_rate(_read_all_times(files, stream, first.by_dts), tick) or Fraction(0)
         rate = film or rate
         repeated = "fields are repeated (3:2, film on TV)"
         if film is not None:
@@ -143,24 +217,38 @@ def choose_counting_clock(
         return None
     if stream.codec_context.name == "mpeg2video" and given is None:
         return None  # its fields may be repeated, which FFmpeg follows
-    rate = given or stream.codec_context.framerate or _DEFAULT_RATE
+    rate = given or _find_own_rate(stream) or _DEFAULT_RATE
     notice = "" if given else _describe_rate(stream)
     return FrameClock(1 / rate, 1 / rate, counted=True), notice
 
 
+def _find_own_rate(stream: VideoStream) -> Fraction | None:
+    """Return the frames per second that a bare stream says; None if it says none."""
+    if stream.codec_context.name in ("h261", "h263"):
+        return None  # it says a clock, and leaves out frames
+    # MPEG-4 says one too; it has times, of which FFmpeg makes a rate
+    has_times = stream.codec_context.name == "mpeg4"
+    own = stream.base_rate if has_times else stream.codec_context.framerate
+    return own if own and own < _MAX_OWN_RATE else None
+
+
 def _describe_rate(stream: VideoStream) -> str:
     """Return what to report about the rate of a bare stream."""
-    if own := stream.codec_context.framerate:
+    if own := _find_own_rate(stream):
         text = f"the bare stream has no times: it says {own} frames a second itself"
     else:
         text = f"the bare stream says no times and no rate: it is read at {_DEFAULT_RATE} fps"
     return f"{text}; pass --in-fps for another rate"
 
 
-def _read_all_times(files: InputFiles, stream: VideoStream) -> list[int]:
+def _read_all_times(files: InputFiles, stream: VideoStream, by_dts: bool) -> list[int]:
     """Return the stored times of all packets."""
     with open_files(files) as container:
-        return list(_list_times(container.demux(container.streams[stream.index]), by_dts=False))
+        times: list[int] = []
+        with suppress(FFmpegError):
+            packets = container.demux(container.streams[stream.index])
+            times.extend(_list_times(packets, by_dts=by_dts))
+        return times
 
 
 def _list_times(packets: Iterable[Packet[Any]], *, by_dts: bool) -> Iterator[int]:

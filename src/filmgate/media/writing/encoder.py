@@ -28,6 +28,7 @@ from filmgate.media.writing.encoder_probe import explain_encoder
 from filmgate.media.writing.hdr_metadata import build_hdr_options
 from filmgate.media.writing.thread_priority import keep_priority
 
+_ALPHA_CODECS = ("ffv1", "prores", "rawvideo")  # that store alpha
 _SIMPLE_CONTAINERS = (".nut", ".y4m")
 _UPRIGHT = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)  # the display matrix of no rotation
 _MAX_DURATION = (1 << 31) - 1  # ticks of one frame; an mp4 stores 32 bits
@@ -213,6 +214,7 @@ def _choose_format(codec: str, spec: StreamSpec) -> str:
             for name, other in CODECS.items()
             if other.exact
             and name != "rawvideo"
+            and (name in _ALPHA_CODECS or not has_alpha(spec.pixels))
             and formats.find_encoder_formats(spec.pixels, other.encoder)
         ]
         raise Unsupported(
@@ -221,7 +223,7 @@ def _choose_format(codec: str, spec: StreamSpec) -> str:
         )
     if mismatch := formats.explain_size_mismatch(spec, codec, spec.pixels):
         raise Unsupported(f"{mismatch}, or --codec ffv1")
-    if has_alpha(spec.pixels) and codec not in ("ffv1", "prores", "rawvideo"):
+    if has_alpha(spec.pixels) and codec not in _ALPHA_CODECS:
         raise Unsupported(
             f"{codec} would lose the alpha channel of {spec.pixels}: pass --codec ffv1, or "
             "--codec prores --pix-fmt yuva444p10le"

@@ -28,6 +28,7 @@ from filmgate.media.streams.time_mapping import TimeMapping
 from filmgate.media.streams.timecode import find_misfit, find_timecode
 from filmgate.media.streams.trial import REFUSALS
 from filmgate.media.writing.encoder import copy_raw_tag
+from filmgate.media.writing.pixel_aspect import AspectStore
 
 _MAX_REORDER = 16  # frames, of any codec
 
@@ -68,6 +69,7 @@ class Muxer:
         self._chosen = StreamSelection()
         self._copied: CopiedStreams | None = None
         self._audio: ReplacedAudio | None = None
+        self._aspect = AspectStore(file, suffix, video, source.aspect)
         with ExitStack() as stack:
             input = None
             if source.path:
@@ -80,8 +82,9 @@ class Muxer:
             if source.audio and streams.audio != "drop" and INDEX not in failed:
                 self._audio = ReplacedAudio(source.audio, suffix, video, streams, stack)
                 self.dropped += self._audio.messages
-            self._list_dropped(video, source, variable)
-            self._container = stack.enter_context(create_container(file, suffix, tick.denominator))
+            self._list_dropped(variable)
+            part = self._aspect.open(stack)
+            self._container = stack.enter_context(create_container(part, suffix, tick.denominator))
             self._video, outputs = self._add_streams(video, input, source)
             if self._audio:
                 self._audio.add(self._container)
@@ -147,6 +150,7 @@ class Muxer:
             self.dropped += self._copied.report.describe(self._suffix)
             self.is_complete &= self._copied.report.is_complete
         self._close_container()
+        self._aspect.finish()
 
     def _mux(self, packet: Packet[Any] | None) -> None:
         if packet is not None:
@@ -184,13 +188,9 @@ class Muxer:
         if streams:
             raise StreamsRefused(self._suffix, streams) from error
 
-    def _list_dropped(self, video: VideoStream, source: SourceMetadata, variable: bool) -> None:
-        codec = video.codec_context.codec.canonical_name
-        if not self._is_mp4 and codec not in ("h264", "hevc") and source.aspect not in (None, 1):
-            self.dropped.append(
-                f"the pixel aspect {source.aspect} is left out: {self._suffix} cannot store it "
-                f"with {codec}"
-            )
+    def _list_dropped(self, variable: bool) -> None:
+        if self._aspect.message:
+            self.dropped.append(self._aspect.message)
         if variable and self._suffix == ".nut":
             self.dropped.append("the last frame's duration is left out: .nut cannot store it")
 
@@ -201,6 +201,7 @@ class Muxer:
         for old in [key for key in metadata if key.lower() in names]:
             del metadata[old]  # the source is an output of ours and has older tags
         metadata.update(tags)
+        self._aspect.reserve(self._video.metadata)
 
     def _set_timecode(
         self, input: InputContainer | None, source: SourceMetadata, video: VideoStream
