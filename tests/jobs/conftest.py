@@ -5,8 +5,15 @@ from pathlib import Path
 import pytest
 
 import filmgate as fg
+from filmgate.jobs import run_directory
 from tests import videos
 from tests.jobs.resumable_runs import PLAN, VIDEO, sink_of
+
+
+@pytest.fixture(autouse=True)
+def _no_other_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait only a little for another process to make a folder that of a run."""
+    monkeypatch.setattr(run_directory, "_LOOK_S", 0.001)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 from filmgate.cli.main import main
 from filmgate.errors import Exit
 from tests import videos
+from tests.cases import mark_slow_cases
 
 VIDEO = videos.Video(frames=30, times=(), sounds=("aac",))
 RUN = ["--preset", "ultrafast", "--segment", "0.3", "--in-process", "--quiet"]
@@ -44,7 +45,12 @@ def contents(folder: Path) -> dict[str, bytes]:
             for path in sorted(folder.rglob("*")) if path.is_file()}  # fmt: skip
 
 
-MORE = [(), ("lock",), ("job.json",), ("lock", "job.json", "commits.json", "000001.nut")]
+MORE = [
+    (),
+    pytest.param(("lock",), marks=pytest.mark.slow),
+    pytest.param(("job.json",), marks=pytest.mark.slow),
+    ("lock", "job.json", "commits.json", "000001.nut"),
+]
 
 
 @pytest.mark.parametrize("more", MORE)
@@ -108,7 +114,12 @@ def test_files_that_the_user_adds_to_a_run_directory_stay(place: Path) -> None:
         assert not written & set(os.listdir(folder))
 
 
-@pytest.mark.parametrize("name", ["lock", "plan.json", "result.mp4", "events.jsonl", "000002.nut"])
+@pytest.mark.parametrize(
+    "name",
+    mark_slow_cases(
+        ["lock", "000002.nut"], ["lock", "plan.json", "result.mp4", "events.jsonl", "000002.nut"]
+    ),
+)
 def test_links_are_not_followed(place: Path, name: str) -> None:
     (place / "precious").write_text("precious")
     (place / "work").mkdir()
@@ -155,7 +166,11 @@ def hash_all(folder: Path) -> dict[str, str]:
     "out", ["out.mp4", pytest.param("frames/%04d.png", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize(
-    "way", ["finish", "--restart", "--overwrite", "--work", "--work and --restart", "clean"]
+    "way",
+    mark_slow_cases(
+        ["finish", "--work and --restart", "clean"],
+        ["finish", "--restart", "--overwrite", "--work", "--work and --restart", "clean"],
+    ),
 )
 def test_every_way_to_delete_leaves_bystanders(place: Path, out: str, way: str) -> None:
     """A folder of the user's files is the place of the result, and of the run's directory.

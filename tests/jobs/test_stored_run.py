@@ -77,8 +77,8 @@ def test_damaged_job_is_no_crash_of_the_command_line(
     "change",
     [
         lambda entry: entry.update(name="../000001.snapshot"),
-        lambda entry: entry.update(name="/etc/passwd"),
-        lambda entry: entry.update(frames=-1),
+        pytest.param(lambda entry: entry.update(name="/etc/passwd"), marks=pytest.mark.slow),
+        pytest.param(lambda entry: entry.update(frames=-1), marks=pytest.mark.slow),
         lambda entry: entry.update(frames=1 << 60),
         lambda entry: entry.update(sha256="0"),
         lambda entry: entry.update(more=1),

@@ -120,16 +120,23 @@ ROWS = (
         11,
         "the kernel kills a worker for lack of memory",
         "the report says that it was the kernel, and the attempt ended as `out_of_memory`; the job "
-        "continues once with the smallest settings, event `degraded`, and gives the same result; "
-        "then it fails, reason `out_of_memory`. The server is spared (`oom_score_adj`)",
-        ("tests/backends/test_death_causes.py", "tests/service/worker/test_reduced_plan.py"),
+        "continues with the smallest settings, event `degraded`, and more memory, event "
+        "`reservation_raised`, and gives the same result; if all of the memory is not enough, it "
+        "fails, reason `out_of_memory`, and says what would help. The server is spared "
+        "(`oom_score_adj`)",
+        (
+            "tests/backends/test_death_causes.py",
+            "tests/service/worker/test_reduced_plan.py",
+            f"{QUEUE}/test_reservations.py",
+            "tests/jobs/scheduler/test_simulation.py",
+        ),
     ),
     Row(
         12,
         "out of memory on the device",
         "the batch is halved, event `degraded`; if one frame "
-        "does not fit, the job is tried again in a new process",
-        ("tests/core/test_replans.py",),
+        "does not fit, the job is tried again in a new process, with more memory",
+        ("tests/core/test_replans.py", f"{QUEUE}/test_reservations.py"),
     ),
     Row(
         13,
@@ -207,8 +214,13 @@ ROWS = (
     Row(
         26,
         "cancelling at any moment, twice, or too late",
-        "`cancelled` only when the worker has stopped; one that finishes first wins",
-        (f"{QUEUE}/test_job_queue.py",),
+        "`cancelled` only when the worker has stopped, and nothing is left; one whose result is "
+        "complete first wins",
+        (
+            f"{QUEUE}/test_job_queue.py",
+            f"{QUEUE}/test_cancel_races.py",
+            "tests/jobs/scheduler/test_simulation.py",
+        ),
     ),
     Row(
         27,

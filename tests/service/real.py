@@ -182,6 +182,38 @@ def work_at_gate(*arguments: Any) -> None:
     work(*arguments)
 
 
+@contextmanager
+def make_hold(folder: Path, point: str) -> Iterator[Gate]:
+    """Yield a gate at which the first run that comes to a fault point waits, for workers that start
+    now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(GATE, str(folder / "gate"))
+        patch.setenv(VARIABLE, point.replace("@", "=hang@") if "@" in point else f"{point}=hang")
+        patch.setattr(worker_handle, "work", work_to_hold)
+        gate = Gate(folder)
+        gate.close()
+        yield gate
+
+
+def work_to_hold(*arguments: Any) -> None:
+    """Work; a fault point that is listed waits at the gate, in place of a fault."""
+    from filmgate.core.instrumentation import fault_injection
+    from filmgate.service.worker.main import work
+
+    free = Path(os.environ[GATE])
+    taken = free.with_name("gate.taken")
+
+    def wait_there(kind: str, name: str) -> None:
+        with suppress(OSError):
+            free.rename(taken)
+            while taken.exists():
+                pause(0.01)
+
+    fault_injection._fail = wait_there
+    work(*arguments)
+
+
 def wait_for_worker(service: JobService) -> WorkerView:
     """Return the first worker when it is ready. Fails after a minute."""
     end_s = monotonic() + WAIT_S

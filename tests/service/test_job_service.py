@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from filmgate.errors import DoesNotFit, JobConflict, KeyReused, QueueFull, UnknownJob
 from filmgate.jobs.queue.values import AttemptEnd, JobState
+from filmgate.jobs.scheduler.capacity import Device, Machine
 from filmgate.service.job_service import JobService
 from filmgate.service.schema import JobDefinition
 from filmgate.service.views import StartsLater, StartsNow
@@ -162,6 +164,48 @@ def test_death_of_a_worker_is_an_answer(tmp_path: Path) -> None:
     log = (tmp_path / "logs" / "service.jsonl").read_text()
     assert '"correlation_id": "c-9"' in log
     assert "worker_ended" in log
+
+
+def test_job_that_runs_out_of_memory_gets_more_then_all_then_fails(tmp_path: Path) -> None:
+    workers = FakeWorkers(None)  # on a machine with 16 GiB; the job is predicted to take one
+    with make_service(tmp_path, workers) as service:
+        service._queue.leases._uniform = lambda low, high: low
+        job = service.submit("ann", make_definition()).job
+        had = []
+        for attempt in range(1, 4):
+            run = wait_for_run(workers, attempt)
+            had.append(run.request["demand"].host_bytes)
+            assert service.read_metrics().reserved_bytes["ram"] == had[-1]
+            run.progress(21 * attempt)
+            run.die(AttemptEnd.OUT_OF_MEMORY)
+            workers.wake()
+        assert had == [GIB, 2 * GIB, 16 * GIB * 80 // 100]
+        wait_for(service, job.id, JobState.FAILED)
+        view = service.get(job.id)
+        assert view.reason == "out_of_memory"
+        assert "that is all that one job may have" in view.message
+        events = service.read_events(job.id)
+        assert [e.data["host_bytes"] for e in events if e.kind == "leased"] == had
+        assert [e.kind for e in events].count("reservation_raised") == 2
+
+
+@pytest.mark.parametrize("needs", [3 * GIB, 30 * GIB])
+def test_job_of_a_larger_machine_is_predicted_again(needs: int, tmp_path: Path) -> None:
+    """The server was started again with less memory: the job would wait for ever."""
+    planner = FixedPlanner(replace(PLAN, host_bytes=8 * GIB))
+    with make_service(tmp_path, FakeWorkers(None), planner) as service:
+        running = service.submit("ann", make_definition()).job
+        waiting = service.submit("ann", make_definition()).job
+        assert service.get(waiting.id).is_planned
+    workers, planner = FakeWorkers(), FixedPlanner(replace(PLAN, host_bytes=needs))
+    workers.machine = Machine((Device("cpu", 0),), 5 * GIB)
+    with make_service(tmp_path, workers, planner) as service:
+        for job in (running, waiting):
+            wait_for(service, job.id, JobState.DONE if needs < 5 * GIB else JobState.FAILED)
+            kinds = [event.kind for event in service.read_events(job.id)]
+            assert "prediction_repeated" in kinds
+        if needs > 5 * GIB:
+            assert "so it never starts: choose settings" in service.get(job.id).message
 
 
 def test_cancelled_and_failed_jobs_are_reported(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from filmgate.errors import BadField
 from filmgate.media.frame_counter import FrameCounter
 from filmgate.planning.limits import Limits
-from filmgate.service.schema import OPERATOR_FIELDS, parse_definition
+from filmgate.service.schema import OPERATOR_FIELDS, JobDefinition, parse_definition
 from filmgate.tasks.job_config import SINKS, SOURCES
 
 
@@ -23,6 +23,16 @@ def test_every_setting_that_names_files_is_resolved_or_refused(cls: type[Any]) -
     """Otherwise a client reads any file of the server, also those that others uploaded."""
     own = {name for name, hint in get_type_hints(cls).items() if names_files(hint)}
     assert own - {"path"} <= set(OPERATOR_FIELDS)
+
+
+@pytest.mark.parametrize("tasks", [[], [{"task": "interpolate", "factor": 2}]])
+def test_frames_without_images_need_a_task_that_generates(
+    tasks: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    form = {"source": {"frames": 5}, "tasks": tasks}
+    with pytest.raises(BadField, match="pass the id of an upload") as found:
+        JobDefinition.from_json(form).make_job(tmp_path)
+    assert found.value.pointer == "/source"
 
 
 @pytest.mark.parametrize("name", ["join", "spool"])

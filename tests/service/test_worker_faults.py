@@ -13,6 +13,7 @@ import pytest
 
 from filmgate.jobs.queue.values import AttemptEnd, JobState
 from filmgate.service.schema import JobDefinition
+from filmgate.units import format_bytes
 from tests.processes import CRASH_CAUSE, KILL, KILL_CAUSE
 from tests.service.fakes import make_service
 from tests.service.real import (
@@ -45,17 +46,14 @@ POINTS = (
               for p in POINTS],
 )  # fmt: skip
 def test_killed_worker_costs_at_most_a_segment(
-    point: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    wanted = find_undisturbed(tmp_path_factory)
+    point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, _, at = point.partition("@")
     set_faults(monkeypatch, f"{name}=kill@{at or 1}")
     with open_service(tmp_path / "service") as service:
         job = service.submit("ann", make_job(make_clip(tmp_path)), correlation_id="c-7").job
         view = finish(service, job.id)
         assert view.state is JobState.DONE, (view.reason, view.message)
-        assert hash_result(service, job.id) == wanted
         died = list_events(service, job.id, "worker_died")
         assert [one["cause"] for one in died] == [KILL_CAUSE]
         assert view.attempts[0].end is AttemptEnd.DIED
@@ -64,8 +62,9 @@ def test_killed_worker_costs_at_most_a_segment(
         assert crash["correlation_id"] == "c-7"
         numbers = [one["number"] for one in list_events(service, job.id, "segment")]
         assert numbers == sorted(set(numbers)), "no segment is listed twice"
-        other = service.submit("ann", make_job(make_clip(tmp_path))).job
-        assert finish(service, other.id).state is JobState.DONE
+        undisturbed = service.submit("ann", make_job(make_clip(tmp_path))).job
+        assert finish(service, undisturbed.id).state is JobState.DONE
+        assert hash_result(service, job.id) == hash_result(service, undisturbed.id)
     check_nothing_left(tmp_path / "service")
 
 
@@ -130,6 +129,8 @@ def test_job_that_took_all_memory_is_tried_with_less_and_gives_the_same(
         [reduced] = list_events(service, job.id, "degraded")
         assert reduced["message"].endswith("the job continues with one frame at a time")
         assert list_events(service, job.id, "resumed") == [{"segments": 1}], "it continues"
+        first, second = (one["host_bytes"] for one in list_events(service, job.id, "leased"))
+        assert second >= 2 * first, "with more memory for itself"
         assert hash_result(service, job.id) == wanted
 
 
@@ -140,12 +141,18 @@ def test_job_that_takes_all_memory_again_fails_and_others_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_kernel_kill(monkeypatch)
-    set_faults(monkeypatch, *["compute.step=kill@2"] * 2)
+    set_faults(monkeypatch, *["compute.step=kill@2"] * 3)
     with open_service(tmp_path / "service") as service:
+        most = service._workers.describe_machine().most_host_bytes
         job = service.submit("ann", make_job(make_clip(tmp_path))).job
         view = finish(service, job.id)
         assert (view.state, view.reason) == (JobState.FAILED, "out_of_memory")
-        assert [one.end for one in view.attempts] == [AttemptEnd.OUT_OF_MEMORY] * 2
+        assert [one.end for one in view.attempts] == [AttemptEnd.OUT_OF_MEMORY] * 3
+        reserved = [one["host_bytes"] for one in list_events(service, job.id, "leased")]
+        assert reserved[0] == 50_000_000
+        assert 100_000_000 <= reserved[1] < most
+        assert reserved[2] == most
+        assert f"with {format_bytes(most)} of RAM reserved" in view.message
         other = service.submit("ann", make_job(make_clip(tmp_path))).job
         assert finish(service, other.id).state is JobState.DONE
 
@@ -362,6 +369,7 @@ def test_idle_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
         assert service.read_metrics().ended_workers == {"died": 1}
 
 
+@pytest.mark.slow
 def test_samples_previews_and_playable_parts_are_kept(tmp_path: Path) -> None:
     with open_service(tmp_path / "service", keep_samples=True) as service:
         job = service.submit("ann", make_job(make_clip(tmp_path))).job

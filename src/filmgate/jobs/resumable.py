@@ -119,11 +119,14 @@ def _explain_unused_vram(limits: Limits) -> str:
 def run_profiled(
     job: Job, plan: Plan | None = None, resume: Snapshot | None = None, /, **options: Any
 ) -> Generator[Event, None, None]:
-    """Run the same with its phases measured; `options` are those of `run`."""
+    """Run the same with its phases measured and reported; `options` are those of `run`."""
     from filmgate.backends.profile import Profile
 
-    with Profile() as profile:
-        yield from run(job, plan, resume, profile=profile, **options)
+    with (
+        Profile() as profile,
+        closing(run(job, plan, resume, profile=profile, **options)) as events,
+    ):
+        yield from profile.report(events)
 
 
 def _find_plan(

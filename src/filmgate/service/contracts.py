@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from filmgate.jobs.queue.values import AttemptEnd, Lease, Segment
+from filmgate.jobs.queue.values import AttemptEnd, Demand, Lease, Segment
 from filmgate.jobs.scheduler.capacity import Machine
 from filmgate.jobs.scheduler.dispatcher import Executor
 from filmgate.service.schema import JobDefinition
@@ -54,8 +54,10 @@ class Reports(Protocol):
         """A worker has ended, and with it its lease."""
         ...
 
-    def progressed(self, lease: Lease, step: int, progress: JobProgress) -> None:
-        """A step of the job is done; `step` is larger than before."""
+    def progressed(
+        self, lease: Lease, step: int, progress: JobProgress, peak: Demand | None = None
+    ) -> None:
+        """A step of the job is done; `step` is larger than before. `peak`: the memory it took."""
         ...
 
     def resumed(self, lease: Lease, segments: tuple[Segment, ...]) -> None:
@@ -83,7 +85,7 @@ class Reports(Protocol):
         ...
 
     def measured(self, lease: Lease, peak_bytes: int) -> None:
-        """A finished job took so many bytes of RAM at most, besides what its worker holds."""
+        """A finished job took so many bytes of RAM at most, its program included."""
         ...
 
     def failed(

@@ -11,6 +11,7 @@ from filmgate.errors import Busy, FilmgateError
 from filmgate.jobs.queue.job_queue import JobQueue
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.service.contracts import Preview
+from filmgate.service.schema import RESULT_NAME
 from filmgate.storage.atomic import write_atomic
 
 RUN = "run"  # the folder of an unfinished run, in that of its job
@@ -38,6 +39,19 @@ class JobFolder:
         """Create the folder and list the files that a worker will write. Raises DiskFull."""
         for name in (result, *(SAMPLES if samples else ())):
             self._queue.files.add(self._job_id, name)
+
+    def clear(self, *, keep_parts: bool) -> None:
+        """Remove what a worker that was killed has left; without `keep_parts` run and result too.
+
+        Previews and samples stay.
+        """
+        remove_leftovers(self.path)
+        if not keep_parts:
+            for path in self._queue.files.list_paths(self._job_id):
+                if path.stem == RESULT_NAME and not self.path.is_symlink():
+                    with suppress(OSError):
+                        path.unlink(missing_ok=True)
+            remove_run(self.path)
 
     def find_playable(self) -> Path | None:
         """Return a video of what is done so far, None if there is none."""

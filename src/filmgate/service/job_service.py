@@ -23,6 +23,7 @@ from filmgate.jobs.queue.values import (
     JobEvent,
     JobRecord,
     JobRequest,
+    JobState,
     QueueLimits,
 )
 from filmgate.jobs.scheduler.answers import Later, Now, answer
@@ -54,6 +55,7 @@ from filmgate.service.views import (
     StartsNow,
     Submitted,
 )
+from filmgate.service.worker.pins import reserve
 
 _MANY_WAIT = 8  # jobs, from which on the answer to a new one is an estimate
 
@@ -113,6 +115,7 @@ class JobService:
     def start(self) -> None:
         """Start the workers; jobs of an earlier server continue after their latest segment."""
         self.log.info("service_started", folder=str(self.settings.folder))
+        self._queue.predictions.repeat_too_large(self._workers.describe_machine().most)
         self._loop.start(self._reports)
         self._late.start()
 
@@ -180,10 +183,12 @@ class JobService:
             if earlier := self._queue.find_earlier(request):
                 return self._make_answer(earlier)
             self._tally.refused["never_fits"] += 1
+            self.log.warning("job_not_taken", reason="never_fits", tenant=tenant,
+                             correlation_id=correlation_id)  # fmt: skip
             raise
         context = {"correlation_id": correlation_id, **write_plan(plan)}
         context |= {PLACE: place} if place else {}
-        demand = plan.demand if plan else Demand()
+        demand = reserve(plan, definition, machine) if plan else Demand()
         request = replace(request, demand=demand, context=context, is_planned=plan is not None)
         try:
             with measure_span(self.traces, place, "store"):
@@ -191,6 +196,8 @@ class JobService:
         except QueueFull as error:
             self._tally.refused["queue_full"] += 1
             error.retry_after_s = self._estimate_room_s()
+            self.log.warning("job_not_taken", reason="queue_full", tenant=tenant,
+                             message=str(error), correlation_id=correlation_id)  # fmt: skip
             raise
         self._tally.submitted += done.is_new
         self.log.info("job_submitted", job=done.job.id, tenant=tenant, is_new=done.is_new,
@@ -276,13 +283,11 @@ class JobService:
         """Return the figures for a metrics endpoint; samples are those since the last call."""
         tally, machine = self._tally, self._workers.describe_machine()
         with self._lock:
-            held = self._queue.leases.find_held()
-            running = [job for job in self._queue.read_held() if job.id in held]
+            held = self._queue.leases.find_held().values()
         reserved = {device.name: 0 for device in machine.devices} | {"ram": 0}
-        for job in running:
-            device = held[job.id].device
-            reserved[device] = reserved.get(device, 0) + job.demand.device_bytes
-            reserved["ram"] += job.demand.host_bytes
+        for one in held:
+            reserved[one.device] = reserved.get(one.device, 0) + one.reserved.device_bytes
+            reserved["ram"] += one.reserved.host_bytes
         budget = {device.name: device.budget_bytes for device in machine.devices}
         return ServiceMetrics(
             jobs={str(state): count for state, count in self._queue.count_active().items()},
@@ -306,6 +311,7 @@ class JobService:
         if final is not None:
             self._tally.finished[final] += 1
             self._spans.end(job_id)
+            self._loop.note_end(job_id, was_cancelled=final[0] == JobState.CANCELLED)
         self._changes.notify(job_id)
 
     def _make_answer(self, job: JobRecord, request: JobRequest | None = None) -> Submitted:

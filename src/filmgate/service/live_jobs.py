@@ -7,6 +7,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from filmgate.jobs.queue.values import MemoryUse
 from filmgate.service.contracts import Preview
 from filmgate.service.views import JobProgress
 
@@ -21,10 +22,19 @@ class LiveJob:
     correlation_id: str = ""
     progress: JobProgress | None = None
     preview: Preview | None = None
+    memory: MemoryUse = MemoryUse()  # of its latest attempt
     shown_s: float = float("-inf")  # when progress became an event last
     shown_read: int = 0
     read: int = 0  # source frames that are counted already
     redone: set[int] = field(default_factory=set)
+
+    def describe_memory(self) -> dict[str, int]:
+        """Return the memory of its latest attempt, for the log; 0: not measured, or none."""
+        reserved, peak = self.memory.reserved, self.memory.peak
+        return {
+            "reserved_host_bytes": reserved.host_bytes, "peak_host_bytes": peak.host_bytes,
+            "reserved_device_bytes": reserved.device_bytes, "peak_device_bytes": peak.device_bytes,
+        }  # fmt: skip
 
 
 class LiveJobs:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import traceback
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from time import monotonic
 
 from filmgate.errors import DiskFull
 from filmgate.jobs.queue.job_queue import MAX_PAGE, JobQueue
+from filmgate.jobs.queue.values import JobState
 from filmgate.jobs.scheduler.dispatcher import Dispatcher
 from filmgate.service.ballast import Ballast
 from filmgate.service.contracts import Reports, WorkerPool
-from filmgate.service.job_folder import find_orphans, remove_leftovers, remove_run
+from filmgate.service.job_folder import JobFolder, find_orphans, remove_leftovers, remove_run
 from filmgate.service.live_jobs import Tally
 from filmgate.service.logs import ServiceLog
 
@@ -40,6 +42,7 @@ class ServiceLoop:
         self._keep_finished_s, self._ballast = keep_finished_s, ballast
         self._thread: threading.Thread | None = None
         self._stopping, self._grace_s, self._cleaned_s = threading.Event(), 0.0, float("-inf")
+        self._ended: SimpleQueue[tuple[str, bool]] = SimpleQueue()
         self.trouble = "the service has not started"
 
     def start(self, reports: Reports) -> None:
@@ -57,6 +60,10 @@ class ServiceLoop:
         self._workers.wake()
         if self._thread is not None:
             self._thread.join()
+
+    def note_end(self, job_id: str, *, was_cancelled: bool) -> None:
+        """Let what a job leaves that has ended be removed soon. Any thread may call it."""
+        self._ended.put((job_id, was_cancelled))
 
     def clean(self) -> None:
         """Remove jobs that finished long ago, with the files that the service wrote for them.
@@ -76,6 +83,7 @@ class ServiceLoop:
                 self._tick()
                 self._stopping.wait(_PAUSE_S)
             self._workers.close(self._grace_s)
+            self._clear_ended()
         except Exception as error:  # noqa: BLE001 - readiness says it, and the log where it is
             self.trouble = f"the service has ended: {type(error).__name__}: {error}"
             text = "".join(traceback.format_exception(error))
@@ -86,6 +94,7 @@ class ServiceLoop:
     def _tick(self) -> None:
         start_s = monotonic()
         try:
+            self._clear_ended()
             with self._lock:
                 self._dispatcher.machine = self._workers.describe_machine()
                 self._dispatcher.tick()
@@ -102,6 +111,13 @@ class ServiceLoop:
                 self._log.error("queue_not_written", message=str(error))
             self.trouble = str(error)
 
+    def _clear_ended(self) -> None:
+        """Remove the runs of jobs that were cancelled, and unfinished files of all that ended."""
+        with suppress(Empty):
+            while True:
+                job_id, was_cancelled = self._ended.get_nowait()
+                JobFolder(self._queue, job_id).clear(keep_parts=not was_cancelled)
+
     def _clean_orphans(self) -> None:
         """Remove what a server that was killed has left: runs of removed jobs, unfinished files."""
         remove_leftovers(self._queue.files.folder.parent)
@@ -109,5 +125,8 @@ class ServiceLoop:
         while records := self._queue.list_jobs(after=latest, limit=MAX_PAGE):
             known |= {record.id for record in records}
             latest = records[-1].number
+            for record in records:
+                if record.state is JobState.CANCELLED:
+                    JobFolder(self._queue, record.id).clear(keep_parts=False)
         for folder in find_orphans(self._queue.files.folder, known):
             remove_run(folder)

@@ -11,9 +11,10 @@ from typing import Any
 
 from filmgate.errors import FilmgateError, UnknownJob
 from filmgate.jobs.queue.job_queue import JobQueue
-from filmgate.jobs.queue.values import AttemptEnd, Lease, Segment
+from filmgate.jobs.queue.values import AttemptEnd, Demand, Lease, Segment
 from filmgate.service.contracts import Preview, Result
 from filmgate.service.job_folder import JobFolder
+from filmgate.service.job_views import read_plan
 from filmgate.service.live_jobs import LiveJob, LiveJobs, Tally
 from filmgate.service.logs import ServiceLog
 from filmgate.service.telemetry.job_spans import JobSpans
@@ -61,21 +62,26 @@ class QueueReports:
                 summary = {key: crash[key] for key in ("cause", "hint", "read") if key in crash}
                 with suppress(FilmgateError):  # the attempt has it all
                     leases.record_event(lease, "worker_died", end=str(end), **summary)
-            self._log.warning("worker_ended", end=str(end), job=lease and lease.job_id, **report)
+            memory = job.describe_memory() if lease else {}
+            self._log.warning("worker_ended", end=str(end), job=lease and lease.job_id, **memory,
+                              **report)  # fmt: skip
             leases.disconnect(worker, end, report if crash else None, device_s)
         self._tally.device_s += device_s
 
-    def progressed(self, lease: Lease, step: int, progress: JobProgress) -> None:
+    def progressed(
+        self, lease: Lease, step: int, progress: JobProgress, peak: Demand | None = None
+    ) -> None:
         """A step of the job is done; now and then that becomes an event."""
         job = self._live.find(lease.job_id)
         with self._lock:
-            if not self._queue.leases.report_progress(lease, step):
+            if not self._queue.leases.report_progress(lease, step, peak):
                 return
             if progress.phase == "finishing" and (
                 job.progress is None or job.progress.phase != "finishing"
             ):
                 self._queue.leases.expect_long_step(lease)
             job.progress = progress
+            job.memory = self._queue.leases.find_memory(lease)
             self._count_frames(job, progress.read)
             if self._is_due(job, progress):
                 job.shown_s, job.shown_read = time.monotonic(), progress.read
@@ -144,10 +150,10 @@ class QueueReports:
             self._end(lease, device_s)
 
     def measured(self, lease: Lease, peak_bytes: int) -> None:
-        """A finished job took so many bytes of RAM at most, besides what its worker holds."""
-        predicted = self._queue.get(lease.job_id).demand.host_bytes
-        if predicted and peak_bytes > 0:
-            self._tally.prediction_errors.append(peak_bytes / predicted)
+        """A finished job took so many bytes of RAM at most, its program included."""
+        plan = read_plan(self._queue.read_context(lease.job_id))
+        if plan and plan.host_bytes and peak_bytes > 0:
+            self._tally.prediction_errors.append(peak_bytes / plan.host_bytes)
 
     def failed(
         self, lease: Lease, reason: str, message: str, may_retry: bool, device_s: float
@@ -187,7 +193,8 @@ class QueueReports:
             if job.finished_ms is not None and (attempts := self._queue.read_attempts(job.id)):
                 self._tally.run_s.append((job.finished_ms - attempts[0].started_ms) / 1000)
             self._log.info("attempt_ended", job=job.id, worker=lease.worker, state=str(job.state),
-                           reason=job.reason, **self._own(lease))  # fmt: skip
+                           reason=job.reason, **self._own(lease),
+                           **self._live.find(lease.job_id).describe_memory())  # fmt: skip
 
     def _count_frames(self, job: LiveJob, read: int) -> None:
         self._tally.frames += max(0, read - job.read) if job.read else 0

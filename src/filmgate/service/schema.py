@@ -32,6 +32,7 @@ from filmgate.service.documents.task_forms import (
     find_model_fields,
     find_needed_inputs,
     find_path_fields,
+    reads_video,
 )
 from filmgate.tasks.job_config import Source, sink_from, source_from, task_from
 from filmgate.tasks.job_form import task_to
@@ -75,7 +76,12 @@ class JobDefinition:
         return MappingProxyType(found)
 
     def make_job(self, folder: Path) -> Job:
-        """Return the job that writes its result into `folder`."""
+        """Return the job that writes its result into `folder`. Raises BadField."""
+        counts = isinstance(self.source, FrameCounter)
+        if counts and (not self.tasks or reads_video(type(self.tasks[0]))):
+            raise BadField("the source is a number of frames, for a task that generates their "
+                           "images, and the first task does not: pass the id of an upload",
+                           "/source")  # fmt: skip
         sink = replace(self.sink, path=folder.absolute() / self.sink.path)
         return Job(self.source, sink, self.tasks, self.seed)
 

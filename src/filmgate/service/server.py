@@ -21,6 +21,7 @@ from filmgate.service.api.settings import ServerSettings
 from filmgate.service.keys import KeyStore
 from filmgate.service.settings import ServiceSettings
 from filmgate.service.uploads.check import Check, check_upload
+from filmgate.service.worker.process_limits import allow_many_files
 from filmgate.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def run_server(
         settings.folder.mkdir(mode=0o700, parents=True)
     from filmgate.service.job_service import JobService
 
+    allow_many_files()
     service = JobService(settings)
     try:
         with open_socket(server.host, server.port) as listener:

@@ -7,7 +7,7 @@ from typing import Any
 
 from filmgate.errors import FilmgateError
 from filmgate.jobs.queue.job_queue import JobQueue
-from filmgate.jobs.queue.values import AttemptEnd, JobRecord, Lease
+from filmgate.jobs.queue.values import AttemptEnd, JobRecord, Lease, MemoryUse
 from filmgate.jobs.scheduler.dispatcher import DAMAGED
 from filmgate.service.contracts import WorkerPool
 from filmgate.service.job_folder import JobFolder
@@ -46,14 +46,17 @@ class JobStarter:
         live = self._live.find(lease.job_id)
         live.correlation_id = str(context.get("correlation_id", ""))
         live.progress = None
+        reserved = self._queue.leases.find_held()[lease.job_id].reserved
+        live.memory = MemoryUse(reserved)
         job = self._queue.get(lease.job_id)
         if job.epoch == 1:
             self._tally.wait_s.append(max(0, self._queue.now_ms() - job.submitted_ms) / 1000)
         self._log.info("job_started", job=lease.job_id, worker=lease.worker, attempt=lease.epoch,
-                       correlation_id=live.correlation_id)  # fmt: skip
+                       correlation_id=live.correlation_id, reserved_host_bytes=reserved.host_bytes,
+                       reserved_device_bytes=reserved.device_bytes)  # fmt: skip
         self._workers.start(lease, {
             "definition": dict(request), "folder": str(folder.path), "plan": context.get("plan"),
-            "correlation_id": live.correlation_id, "demand": job.demand,
+            "correlation_id": live.correlation_id, "demand": reserved,
             "samples": self._settings.keep_samples, "is_traced": bool(context.get(PLACE)),
             "is_reduced": self._has_run_out_of_memory(job),
         })  # fmt: skip

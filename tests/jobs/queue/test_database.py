@@ -206,8 +206,8 @@ def test_changed_tables_are_refused_and_stay(
 def test_database_of_a_newer_version_is_refused(tmp_path: Path, written: bytes) -> None:
     path = tmp_path / "queue.db"
     path.write_bytes(written)
-    changed = change_database(path, "PRAGMA user_version = 4", "CREATE TABLE more (a INT) STRICT")
-    with pytest.raises(BadInput, match=r"has version 4 .* reads up to 3: install the newer one"):
+    changed = change_database(path, "PRAGMA user_version = 5", "CREATE TABLE more (a INT) STRICT")
+    with pytest.raises(BadInput, match=r"has version 5 .* reads up to 4: install the newer one"):
         open_queue(tmp_path)
     assert path.read_bytes() == changed
 

@@ -14,9 +14,11 @@ from typing import Any
 from filmgate.errors import JobConflict
 from filmgate.jobs.queue.values import (
     FINAL_STATES,
+    OUT_OF_MEMORY,
     POISON,
     Demand,
     JobClass,
+    JobEvent,
     JobRecord,
     JobRequest,
     JobState,
@@ -33,6 +35,7 @@ FAULTS = Faults(
     disk_full_every_s=120, clock_every_s=60,
 )  # fmt: skip
 POLICY = Policy(quantum_s=15, overdue_s=120)
+MOST = 100, 300  # bytes that one job may have on a device and of RAM
 
 
 @dataclass
@@ -53,6 +56,7 @@ class Simulation:
         self.world = World(folder, seed, faults=FAULTS, policy=POLICY)
         self.random = random.Random(f"clients of {seed}")
         self.clients = [Client(self._make_request(number)) for number in range(JOBS)]
+        self.world.on_finish = self._cancel_late
         for client in self.clients:
             self._plan(client)
 
@@ -64,7 +68,11 @@ class Simulation:
         world.disk.on_operation = lambda operation: 0
         world.run(LIMIT_S, self._is_over)
         self._check()
-        self.ends = [str(job.reason or job.state) for job in world.queue.list_jobs()]
+        jobs = world.queue.list_jobs()
+        self.ends = Counter(str(job.reason or job.state) for job in jobs)
+        self.ends["done with more memory"] = sum(
+            job.raised > 0 and job.state is JobState.DONE for job in jobs
+        )
         world.close()
 
     def _make_request(self, number: int) -> JobRequest:
@@ -74,12 +82,16 @@ class Simulation:
             segments = 1
         large = random_.random() < 0.15
         size = random_.randint(80, 100) if large else random_.randint(5, 60)
-        seconds = random_.uniform(1, 12)
+        seconds, host = random_.uniform(1, 12), random_.randint(0, 200)
+        needs = size, host
+        if random_.random() < 0.2:  # it is predicted too low, some of them by far
+            needs = (int(size * random_.choice((1, 1.4, 2.5, 5))),
+                     int(host * random_.choice((1, 1.4, 2.5, 5))))  # fmt: skip
         return make_request(
             random_.choice("xyz"), segments, seconds,
-            random_.choice((0, segments - 1)) if random_.random() < 0.1 else -1,
+            random_.choice((0, segments - 1)) if random_.random() < 0.1 else -1, needs,
             key=f"key-{number}", job_class=job_class, priority=random_.randint(-2, 2),
-            demand=Demand(size, random_.randint(0, 200), segments * seconds),
+            demand=Demand(size, host, segments * seconds),
             expires_after_s=random_.uniform(20, 200) if random_.random() < 0.1 else None,
         )  # fmt: skip
 
@@ -110,6 +122,14 @@ class Simulation:
 
         if client.job_id:
             self.world.try_(cancel, lambda: self._cancel(client))
+
+    def _cancel_late(self, job_id: str) -> None:
+        """Cancel a job whose worker is about to report its result, before that or right after."""
+        client = next(client for client in self.clients if client.job_id == job_id)
+        if self.random.random() < 0.2:
+            self.world.at(self.random.choice((0, 0, 0.5, 3)), lambda: self._cancel(client))
+            if self.random.random() < 0.5:
+                self._cancel(client)
 
     def _is_over(self) -> bool:
         jobs = self.world.queue.list_jobs()
@@ -149,13 +169,32 @@ class Simulation:
                 (world.crashes, MAX_CRASHES) if job.reason == POISON
                 else (world.errors, MAX_FAILURES)
             )  # fmt: skip
-            assert counts[job.id] >= most, f"failed without cause: {job}"
+            never_fits = request["needs"][0] > MOST[0] or request["needs"][1] > MOST[1]
+            assert counts.get(job.id, 0) >= most or (job.reason == OUT_OF_MEMORY and never_fits), (
+                f"failed without cause: {job}"
+            )
         elif job.state is JobState.CANCELLED:
             assert client.may_be_cancelled, f"cancelled by no one: {job}"
         else:
             assert client.request.expires_after_s is not None
             assert job.epoch == 0, f"expired after its start: {job}"
         assert not client.was_cancelled or job.state is JobState.CANCELLED, f"resurrected: {job}"
+        check_raises(job, events)
+
+
+def check_raises(job: JobRecord, events: Iterable[JobEvent]) -> None:
+    """Fail if an attempt has less reserved than the one before, or no more after a raise."""
+    had, is_raised, raises = (0, 0), False, 0
+    for event in events:
+        if event.kind == "reservation_raised":
+            is_raised, raises = True, raises + 1
+        elif event.kind == "leased":
+            has = event.data["device_bytes"], event.data["host_bytes"]
+            assert has[0] >= had[0], f"less memory reserved: {job}"
+            assert has[1] >= had[1], f"less memory reserved: {job}"
+            assert not is_raised or has > had or MOST[0] in has or MOST[1] in has, f"no more: {job}"
+            had, is_raised = has, False
+    assert raises == job.raised, f"raises of {job}"
 
 
 def run_seed(seed: int, folder: Path) -> Counter[str]:
@@ -166,9 +205,8 @@ def run_seed(seed: int, folder: Path) -> Counter[str]:
     except Exception as error:
         error.add_note(f"repeat: python -m tests.jobs.scheduler.simulation --seed {seed}")
         raise
-    ends = Counter(simulation.ends)
-    ends["restarts"] = simulation.world.restarts
-    return ends
+    simulation.ends["restarts"] = simulation.world.restarts
+    return simulation.ends
 
 
 def decide_fifo(
@@ -180,7 +218,7 @@ def decide_fifo(
         device = room.find_device(job.demand)
         if device is None:
             break
-        starts.append(Start(job.id, room.idle[device].pop(0), device))
+        starts.append(Start(job.id, room.idle[device].pop(0), device, job.demand))
         room.reserve(job.demand, device)
     return Decisions(tuple(starts), ())
 

@@ -59,7 +59,7 @@ def make_situation(
     idle worker; `used`: what accounts of tenants have had, in every class.
     """
     held = {
-        job.id: Held(Lease(job.id, 1, f"w-{job.id}"), device, elapsed_s, elapsed_s)
+        job.id: Held(Lease(job.id, 1, f"w-{job.id}"), device, elapsed_s, elapsed_s, job.demand)
         for job, device, elapsed_s in running or []
     }
     return Situation(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from filmgate.errors import DiskFull
-from filmgate.jobs.queue.values import AttemptEnd, JobClass, JobState, Lease
+from filmgate.jobs.queue.values import AttemptEnd, Demand, JobClass, JobState, Lease
 from filmgate.jobs.scheduler.dispatcher import Dispatcher, Silence
 from tests.jobs.queue.disk import FULL, get_disk
 from tests.jobs.queue.queues import ManualClock, make_job, make_segment, name_jobs, open_queue
@@ -153,4 +153,45 @@ def test_full_disk_starts_nothing_and_the_next_tick_does_what_is_left(tmp_path: 
     assert desk.tick() == []
     desk.clock.wait(5)
     assert desk.tick() == ["start job-1 w2"]
+    desk.queue.close()
+
+
+def test_job_that_ran_out_of_memory_reserves_more_then_all_then_fails(tmp_path: Path) -> None:
+    """The machine lets a job use 1,000 bytes of RAM; this one needs more than it has."""
+    desk = Desk(tmp_path, workers=2)
+    desk.queue.submit(make_job(demand=Demand(0, 300)))
+    desk.queue.submit(make_job(demand=Demand(0, 300)))
+    assert desk.tick() == ["start job-1 w1", "start job-2 w2"]
+
+    def run_out() -> int:
+        lease = desk.lease("job-1")
+        reserved = desk.queue.leases.find_held()["job-1"].reserved.host_bytes
+        desk.queue.leases.disconnect(lease.worker, AttemptEnd.OUT_OF_MEMORY, {})
+        desk.queue.leases.connect(f"{lease.worker}x", "a")
+        desk.clock.wait(10)
+        return reserved
+
+    assert run_out() == 300
+    assert desk.tick() == ["start job-1 w1x"]
+    assert run_out() == 600
+    assert desk.tick() == [], "it waits until it can have all of the machine"
+    desk.queue.leases.finish(desk.lease("job-2"), 0, {})
+    assert desk.tick() == ["start job-1 w1xx"]
+    assert run_out() == 1000
+    job = desk.queue.get("job-1")
+    assert (job.state, job.reason) == (JobState.FAILED, "out_of_memory")
+    assert "with 1.0 kB of RAM reserved" in job.message
+    desk.queue.close()
+
+
+def test_raised_job_fits_a_machine_that_is_smaller_after_a_restart(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.queue.submit(make_job(demand=Demand(0, 300)))
+    desk.tick()
+    desk.queue.leases.disconnect("w1", AttemptEnd.OUT_OF_MEMORY, {})
+    desk.dispatcher.machine = make_machine(host=500)  # 600 is what it wants now
+    desk.queue.leases.connect("w2", "a")
+    desk.clock.wait(10)
+    assert desk.tick() == ["start job-1 w2"]
+    assert desk.queue.leases.find_held()["job-1"].reserved.host_bytes == 500
     desk.queue.close()

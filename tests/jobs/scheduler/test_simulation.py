@@ -21,7 +21,7 @@ from tests.jobs.scheduler.world import World, make_request
 pytestmark = pytest.mark.skipif(get_disk() is None, reason="SQLite is not a library of its own")
 STRIDE = int(os.environ.get("FILMGATE_STRIDE", "1"))  # a larger one tries fewer seeds
 PER_TEST, SEEDS = 20, 2000
-QUICK = [(start, start + 5) for start in range(0, 10, 5)]
+QUICK = [(0, 5)]
 SLOW = [(start, start + PER_TEST) for start in range(0, SEEDS, PER_TEST * STRIDE)]
 
 

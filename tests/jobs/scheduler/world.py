@@ -10,7 +10,14 @@ from typing import Any
 
 from filmgate.errors import DiskFull, FilmgateError, LeaseLost
 from filmgate.jobs.queue.job_queue import JobQueue
-from filmgate.jobs.queue.values import AttemptEnd, JobRequest, Lease, Segment
+from filmgate.jobs.queue.values import (
+    OUT_OF_MEMORY,
+    AttemptEnd,
+    Demand,
+    JobRequest,
+    Lease,
+    Segment,
+)
 from filmgate.jobs.scheduler.capacity import Device, Machine
 from filmgate.jobs.scheduler.decisions import decide
 from filmgate.jobs.scheduler.dispatcher import Dispatcher, Silence
@@ -72,7 +79,7 @@ class World:
         policy: Policy | None = None,
         decide: Callable[..., Any] = decide,
     ) -> None:
-        """`devices`: how many workers each has; a device has 100 bytes, the machine 300."""
+        """`devices`: how many workers each has; a job may use 100 bytes of a device, 300 of RAM."""
         disk = get_disk()
         assert disk is not None
         self.disk: Disk = disk
@@ -85,7 +92,8 @@ class World:
         self.errors: dict[str, int] = {}
         self.stored: dict[tuple[str, int], str] = {}  # acknowledged segments: their SHA-256
         self.device_s: dict[str, float] = {}  # measured, by tenant
-        self.restarts = 0
+        self.restarts = self.shortages = 0
+        self.on_finish: Callable[[str], None] | None = None  # called with jobs about to finish
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order, self._names = itertools.count(), itertools.count()
         self._workers: dict[str, Worker] = {}
@@ -180,12 +188,10 @@ class World:
 
     def check_reservations(self) -> None:
         """Fail if the predictions of what runs are more than the machine can use."""
-        held = self.queue.leases.find_held()
         taken, host = dict.fromkeys(self.devices, 0), 0
-        for job in self.queue.read_held():
-            if job.id in held:
-                taken[held[job.id].device] += job.demand.device_bytes
-                host += job.demand.host_bytes
+        for held in self.queue.leases.find_held().values():
+            taken[held.device] += held.reserved.device_bytes
+            host += held.reserved.host_bytes
         assert max(taken.values()) <= 100, f"over-admitted: {taken} bytes of 100 on the devices"
         assert host <= 300, f"over-admitted: {host} bytes of 300 in RAM"
 
@@ -264,6 +270,9 @@ class World:
     def _read_start(self, worker: Worker, lease: Lease, request: Mapping[str, Any]) -> None:
         self.queue.leases.report_progress(lease, 0)
         number = self.queue.get(lease.job_id).segments
+        if number == request["segments"]:  # only its end is missing
+            self.at(0.5, lambda: self._finish(worker, lease, request))
+            return
         self.at(request["seconds"], lambda: self._work(worker, lease, request, number))
 
     def _work(self, worker: Worker, lease: Lease, request: Mapping[str, Any], number: int) -> None:
@@ -273,6 +282,8 @@ class World:
         faults, chance = self.faults, self.random.random()
         if request["poison_at"] == number or chance < faults.dies:
             self._die(worker, lease, AttemptEnd.DIED)
+            return
+        if worker.is_connected and self._run_short(worker, lease, request, number):
             return
         if (chance := chance - faults.dies) < faults.hangs:
             worker.is_hung = True  # until it is killed
@@ -292,6 +303,30 @@ class World:
 
         again()
 
+    def _run_short(
+        self, worker: Worker, lease: Lease, request: Mapping[str, Any], number: int
+    ) -> bool:
+        """Run out of memory, most of the time, if the job needs more than is reserved for it.
+
+        Sometimes it was measured before how much it took.
+        """
+        reserved = self.queue.leases.find_held()[lease.job_id].reserved
+        device_bytes, host_bytes = request["needs"]
+        is_short = device_bytes > reserved.device_bytes, host_bytes > reserved.host_bytes
+        if not any(is_short) or self.random.random() < 0.1:
+            return False
+        self.shortages += 1
+        if self.random.random() < 0.5:
+            share = self.random.uniform(0.5, 1)
+            peak = Demand(int(device_bytes * share), int(host_bytes * share))
+            self.queue.leases.report_progress(lease, 0, peak)
+        if is_short[1]:
+            self._die(worker, lease, AttemptEnd.OUT_OF_MEMORY)
+        else:
+            self._report(worker, lambda: self._work(worker, lease, request, number),
+                         lambda: self._fail(worker, lease, OUT_OF_MEMORY))  # fmt: skip
+        return True
+
     def _make_segment(self, lease: Lease, request: Mapping[str, Any], number: int) -> Segment:
         sha256 = f"{self.random.getrandbits(256):064x}"
         return Segment(
@@ -299,8 +334,8 @@ class World:
             device_s=request["seconds"],
         )  # fmt: skip
 
-    def _fail(self, worker: Worker, lease: Lease) -> None:
-        self.queue.leases.fail(lease, "flaky", "an error", may_retry=True)
+    def _fail(self, worker: Worker, lease: Lease, reason: str = "flaky") -> None:
+        self.queue.leases.fail(lease, reason, "an error", may_retry=True)
         self.errors[lease.job_id] = self.errors.get(lease.job_id, 0) + 1
         worker.lease = None
 
@@ -316,7 +351,8 @@ class World:
         if "cancel" in worker.orders:
             leases.confirm_cancel(lease)
         elif segment.number + 1 == request["segments"]:
-            leases.finish(lease, request["segments"], {"ok": True})
+            self.at(self.random.choice((0, 0.5, 3)), lambda: self._finish(worker, lease, request))
+            return
         elif "yield" in worker.orders:
             leases.give_back(lease)
         else:
@@ -324,6 +360,25 @@ class World:
                 worker, lease, request, segment.number + 1))  # fmt: skip
             return
         worker.lease = None
+
+    def _finish(self, worker: Worker, lease: Lease, request: Mapping[str, Any]) -> None:
+        """Report the result, which is complete; one that was asked to stop may stop."""
+
+        def finish() -> None:
+            leases = self.queue.leases
+            if "cancel" in worker.orders and self.random.random() < 0.3:
+                leases.confirm_cancel(lease)
+            else:
+                leases.finish(lease, request["segments"], {"ok": True})
+            worker.lease = None
+
+        if worker.lease == lease:
+            if self.on_finish is not None and self.random.random() < 0.5:
+                self.on_finish(lease.job_id)
+            if worker.is_connected and self.random.random() < self.faults.dies:
+                self._die(worker, lease, AttemptEnd.DIED)
+                return
+            self._report(worker, lambda: self._finish(worker, lease, request), finish)
 
     def _report(self, worker: Worker, again: Callable[[], None], call: Callable[[], None]) -> None:
         """Report to the server; a worker without its lease any more ends."""
@@ -335,8 +390,10 @@ class World:
 
 
 def make_request(
-    tenant: str, segments: int = 1, seconds: float = 10.0, poison_at: int = -1, **options: Any
-) -> JobRequest:
-    """Return a request that workers of this world can run."""
-    job = {"tenant": tenant, "segments": segments, "seconds": seconds, "poison_at": poison_at}
+    tenant: str, segments: int = 1, seconds: float = 10.0, poison_at: int = -1,
+    needs: tuple[int, int] = (0, 0), **options: Any,
+) -> JobRequest:  # fmt: skip
+    """Return a request that workers of this world can run; `needs`: bytes on the device, of RAM."""
+    job = {"tenant": tenant, "segments": segments, "seconds": seconds, "poison_at": poison_at,
+           "needs": list(needs)}  # fmt: skip
     return JobRequest(tenant=tenant, job=job, **options)

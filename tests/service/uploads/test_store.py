@@ -156,3 +156,16 @@ def test_only_its_own_files_are_removed(tmp_path: Path) -> None:
     assert again.list_uploads("ann") == []
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {*others, f"{upload.id}.data", f"{upload.id}.json"}
+
+
+def test_a_refused_upload_takes_neither_quota_nor_space(tmp_path: Path) -> None:
+    """It has lost its bytes, and is kept for a day to say why."""
+    limits = UploadLimits(tenant_bytes=100, free_bytes=0)
+    store = UploadStore(tmp_path, Clock(), limits, refuse)
+    for _ in range(3):
+        upload = store.finish(write(store, store.create("ann", 60, "a.mp4"), bytes(60)))
+        assert upload.problem
+    assert len(store.list_uploads("ann")) == 3
+    store.create("ann", 100)
+    with pytest.raises(UploadQuota):
+        store.create("ann", 1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from filmgate.service.supervisor.worker_handle import WorkerHandle
 from filmgate.service.worker import warm_models
+from filmgate.service.worker.messages import Idle, WorkerSetup
 from filmgate.service.worker.start_up import load_pins
 from filmgate.service.worker.warm_models import WarmModels
 
@@ -33,11 +36,11 @@ def models(monkeypatch: pytest.MonkeyPatch) -> WarmModels:
 
 
 def test_the_longest_unused_is_dropped_first_and_pins_stay(models: WarmModels) -> None:
-    with models.pin():
+    with models.pin("a pin"):
         models.load(load, Path("pinned"))
     for name in ("a", "b", "c", "a"):
         models.load(load, Path(name))
-    assert models.pinned_bytes == 10
+    assert models.pins == {"a pin": 10}
     assert models.release(30) == 1
     assert {key[1].name for key in models._loaded} == {"pinned", "a", "c"}  # type: ignore[index]  # keys are tuples
     assert models.release(0) == 2
@@ -59,3 +62,58 @@ def test_pinned_network_is_not_loaded_again_by_a_job() -> None:
     assert pinned
     load_pins(("upscale",), models)
     assert models._loaded == pinned
+
+
+def test_networks_in_ram_are_counted_and_dropped_by_their_bytes() -> None:
+    models = WarmModels()
+    with models.pin("a pin"):
+        models.load(load_array, Path("pinned"))
+    for name in ("a", "b", "c", "a"):
+        models.load(load_array, Path(name))
+    assert models.count_bytes() == 3 * 400
+    models.drop_bytes(0)
+    assert models.count_bytes() == 3 * 400
+    models.drop_bytes(401)
+    assert {key[1].name for key in models._loaded} == {"pinned", "a"}  # type: ignore[index]  # keys are tuples
+    models.drop_bytes(10**9)
+    assert [key[1].name for key in models._loaded] == ["pinned"]  # type: ignore[index]  # as above
+    assert models.count_bytes() == 0
+    assert models.pins == {"a pin": 400}, "without a GPU it is in RAM"
+
+
+class Network:
+    """Has weights of 400 bytes."""
+
+    def parameters(self) -> Iterator[memoryview]:
+        return iter([memoryview(bytes(400))])
+
+
+def load_array(path: Path) -> Network:
+    return Network()
+
+
+@pytest.mark.slow
+def test_worker_that_is_asked_to_drop_networks_says_what_it_holds_then() -> None:
+    """Its pins stay. A real process: the order comes between two jobs."""
+    setup = WorkerSetup(device="cpu", visible_gpus="", pins=("upscale",), device_bytes=0)
+    worker = WorkerHandle.spawn("cpu-0.1", setup)
+    try:
+        first = receive_idle(worker)
+        worker.take_idle(first)
+        assert (worker.pinned.host_bytes, worker.pinned.device_bytes) == (first.pins["upscale"], 0)
+        assert first.pins["upscale"] > 10_000
+        worker.drop_networks(1 << 40)
+        second = receive_idle(worker)
+        worker.take_idle(second)
+        assert (second.is_after_job, second.network_bytes) == (False, 0)
+        assert second.pins == first.pins
+        assert len(worker.idle_bytes) == 1, "no job has ended"
+    finally:
+        worker.close()
+
+
+def receive_idle(worker: WorkerHandle) -> Idle:
+    assert worker.child.messages.poll(60), "the worker does not answer"
+    message = worker.child.messages.recv()
+    assert isinstance(message, Idle)
+    return message

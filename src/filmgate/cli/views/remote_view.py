@@ -58,6 +58,8 @@ class RemoteView:
         elif event.kind == "worker_died":
             cause = strip_controls(event.data.get("cause", "an unknown reason"))
             self._print(f"its worker ended: {cause}")
+        elif event.kind == "reservation_raised":
+            self._print(strip_controls(event.data.get("message", "it reserves more memory")))
         elif words := _WORDS.get(event.kind):
             self._print(words)
 

@@ -17,6 +17,7 @@ from filmgate.jobs.queue.values import (
     JobState,
     QueueLimits,
 )
+from filmgate.jobs.queue.verdicts import Ending, raise_demand
 
 _ACTIVE_JOBS = (
     "finished_ms IS NULL AND state IN (" + ", ".join(f"'{state}'" for state in ACTIVE_STATES) + ")"
@@ -87,6 +88,16 @@ def has_run_out_of_memory(view: Transaction, job: JobRecord, before: int) -> boo
     """Return whether an attempt at the job before number `before` took all of the memory."""
     query = "SELECT 1 FROM attempt WHERE job = ? AND epoch < ? AND end = ?"
     return view.row(query, job.number, before, AttemptEnd.OUT_OF_MEMORY) is not None
+
+
+def raise_reservation(change: Transaction, job: JobRecord, ending: Ending) -> None:
+    """Let the next attempt at a job reserve more, if this one took or needed more than it had."""
+    if more := raise_demand(job, ending):
+        change.change(
+            "UPDATE job SET raised = raised + 1, device_bytes = ?, host_bytes = ? WHERE number = ?",
+            more.demand.device_bytes, more.demand.host_bytes, job.number,
+        )  # fmt: skip
+        add_event(change, job, "reservation_raised", message=more.message)
 
 
 def make_storable(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from filmgate.jobs.queue.values import Lease
+from filmgate.jobs.queue.values import Demand, Lease, MemoryUse
 
 SLOW_STEPS = 10  # times the longest step so far, after which a worker has stalled
 SLOW_FIRST = 2  # times what the first step took, loading included
@@ -12,13 +12,14 @@ SLOW_FIRST = 2  # times what the first step took, loading included
 
 @dataclass(slots=True)
 class Connection:
-    """A connected worker: its lease, its latest progress, and when that was.
+    """A connected worker: its lease, its memory, its latest progress, and when that was.
 
     `longest_s`: of its steps after the first, `first_s` before the first one ended.
     """
 
     device: str
     lease: Lease | None = None
+    memory: MemoryUse = MemoryUse()
     step: int = -1
     beat_s: float = 0.0
     started_s: float = 0.0
@@ -28,9 +29,18 @@ class Connection:
     is_in_long_step: bool = False
 
     @classmethod
-    def for_lease(cls, device: str, lease: Lease, now_s: float) -> Connection:
+    def for_lease(cls, device: str, lease: Lease, reserved: Demand, now_s: float) -> Connection:
         """Return a connection that has just got a lease."""
-        return cls(device, lease, -1, now_s, now_s, now_s)
+        return cls(device, lease, MemoryUse(reserved), -1, now_s, now_s, now_s)
+
+    def note_peak(self, peak: Demand) -> None:
+        """Take note of what its job takes at this moment."""
+        old = self.memory.peak
+        if peak.device_bytes > old.device_bytes or peak.host_bytes > old.host_bytes:
+            largest = Demand(
+                max(peak.device_bytes, old.device_bytes), max(peak.host_bytes, old.host_bytes)
+            )
+            self.memory = MemoryUse(self.memory.reserved, largest)
 
     def beat(self, step: int, now_s: float) -> None:
         """Count a step as done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +26,7 @@ _OLDEST_SQLITE = (3, 37)  # STRICT tables
 _LOG_SUFFIX = "-wal"
 _RESTORE = "Stop every server of it and restore a copy, or pass another path for a new queue"
 _SHARED_SUFFIX = "-shm"
+_LEAST_FREE = 1 << 20  # bytes; with less, a disk is full
 _CAREFUL = ("PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON")
 # Closing does not report what it could not copy from a log, so a new database has none until it is
 # complete.
@@ -221,13 +223,20 @@ class Database:
         if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM):
             # What of the last change is on the disk is unknown: only opening it again tells.
             self._broken = (
-                f"cannot use {self.path} any more: {error}. Check its disk and start the server "
-                "again: what was acknowledged is stored"
+                f"cannot use {self.path} any more: {error}{self._describe_space()}. Check its disk "
+                "and start the server again: what was acknowledged is stored"
             )
             return DiskFull(self._broken)
         if "closed database" in str(error):
             return FilmgateError(f"{self.path} is closed: open the queue again")
         return FilmgateError(f"{self.path}: {error}, which is a bug of filmgate: report it")
+
+    def _describe_space(self) -> str:
+        """Return that the disk is full if it is: SQLite calls that an error of the disk as well."""
+        with suppress(OSError):
+            if shutil.disk_usage(self.path.parent).free < _LEAST_FREE:
+                return ", and no space is left"
+        return ""
 
     def _explain_damage(self, found: str) -> BadInput:
         return BadInput(f"{self.path} is damaged: {found[:300]}. Nothing was changed. {_RESTORE}")

@@ -266,7 +266,8 @@ class JobQueue:
         """Return the jobs that may start: the first few of each tenant and class, in their order.
 
         Jobs that take more bytes than `most` are left out: they wait for another machine. So are
-        those whose prediction is not there yet.
+        those whose prediction is not there yet. Those whose reservation was raised get what there
+        is.
         """
         most = most or Demand(checks.MAX_BYTES, checks.MAX_BYTES)
         with self._database.read() as view:
@@ -278,7 +279,8 @@ class JobQueue:
                     "SELECT number, events FROM job WHERE finished_ms IS NULL AND "
                     "state = 'queued' AND is_planned AND tenant = ? AND class = ? AND "
                     "not_before_ms <= ? "
-                    "AND device_bytes <= ? AND host_bytes <= ? ORDER BY rank_ms, number LIMIT ?",
+                    "AND (raised > 0 OR device_bytes <= ? AND host_bytes <= ?) "
+                    "ORDER BY rank_ms, number LIMIT ?",
                     tenant, job_class, view.now_ms, most.device_bytes, most.host_bytes,
                     per_account,
                 )

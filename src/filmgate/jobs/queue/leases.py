@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from filmgate.errors import BadSetting, JobConflict, LeaseLost, UnknownJob
@@ -18,6 +17,7 @@ from filmgate.jobs.queue.changes import (
     find_job,
     has_run_out_of_memory,
     make_storable,
+    raise_reservation,
     requeue,
 )
 from filmgate.jobs.queue.connections import Connection
@@ -27,32 +27,21 @@ from filmgate.jobs.queue.values import (
     CRASHES,
     HELD_STATES,
     AttemptEnd,
+    Demand,
     Held,
     JobRecord,
     JobState,
     Lease,
+    MemoryUse,
     Segment,
 )
-from filmgate.jobs.queue.verdicts import Troubles, judge
+from filmgate.jobs.queue.verdicts import Ending, Troubles, judge
 
 HELD_JOBS = (
     f"SELECT {JOB_COLUMNS} FROM job WHERE finished_ms IS NULL AND state IN ("
     + ", ".join(f"'{state}'" for state in HELD_STATES)
     + ") ORDER BY number"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """What ended a lease."""
-
-    lease: Lease
-    end: AttemptEnd
-    device_s: float = 0.0
-    crash: Mapping[str, Any] | None = None
-    reason: str = ""
-    message: str = ""
-    may_retry: bool = False
 
 
 class Leases:
@@ -67,7 +56,7 @@ class Leases:
     ) -> None:
         self._database, self._monotonic_s, self._uniform = database, monotonic_s, uniform
         self._workers: dict[str, Connection] = {}
-        self._unwritten: list[_Ending] = []
+        self._unwritten: list[Ending] = []
         self._recover()
 
     def connect(self, worker: str, device: str) -> None:
@@ -95,7 +84,7 @@ class Leases:
         gone = self._workers.pop(worker, None)
         if gone and gone.lease:
             report, seconds = make_storable(crash, device_s)
-            self._unwritten.append(_Ending(gone.lease, end, seconds, report))
+            self._unwritten.append(Ending(gone.lease, end, seconds, report, memory=gone.memory))
         self.settle()
 
     def settle(self) -> None:
@@ -105,8 +94,11 @@ class Leases:
                 self._end(self._unwritten[0])
             del self._unwritten[0]
 
-    def claim(self, job_id: str, worker: str) -> Lease:
-        """Give a waiting job to a worker without one. Raises JobConflict, UnknownJob, LeaseLost."""
+    def claim(self, job_id: str, worker: str, reserved: Demand | None = None) -> Lease:
+        """Give a waiting job to a worker without one, with the memory `reserved` for it.
+
+        Default: what it takes. Raises JobConflict, UnknownJob, LeaseLost.
+        """
         state = self._workers.get(worker)
         if state is None:
             raise LeaseLost(f"worker {worker} is not connected: connect it again")
@@ -118,6 +110,7 @@ class Leases:
             if job.state is not JobState.QUEUED or not is_due:
                 raise JobConflict(f"job {job_id} is {job.state}, wanted one that may start")
             lease = Lease(job.id, job.epoch + 1, worker)
+            reserved = reserved or job.demand
             change.change(
                 "UPDATE job SET state = 'leased', epoch = ?, worker = ? WHERE number = ?",
                 lease.epoch, worker, job.number,
@@ -131,18 +124,23 @@ class Leases:
                 "UPDATE account SET served_ms = ? WHERE tenant = ? AND class = ?",
                 change.now_ms, job.tenant, job.job_class,
             )  # fmt: skip
-            add_event(change, job, "leased", epoch=lease.epoch, device=state.device)
+            add_event(
+                change, job, "leased", epoch=lease.epoch, device=state.device,
+                device_bytes=reserved.device_bytes, host_bytes=reserved.host_bytes,
+            )  # fmt: skip
         now_s = self._monotonic_s()
-        self._workers[worker] = Connection.for_lease(state.device, lease, now_s)
+        self._workers[worker] = Connection.for_lease(state.device, lease, reserved, now_s)
         return lease
 
-    def report_progress(self, lease: Lease, step: int) -> bool:
+    def report_progress(self, lease: Lease, step: int, peak: Demand | None = None) -> bool:
         """Record that a step of the job is done; return whether that is progress.
 
         Steps are counted by the worker, and only a larger number than before is a sign of life.
-        The first one makes the job running. Raises LeaseLost.
+        The first one makes the job running. `peak`: the memory that it took, for the reservation
+        of its next attempt. Raises LeaseLost.
         """
         worker = self._require(lease)
+        worker.note_peak(peak or Demand())
         if step <= worker.step:
             return False
         if worker.step < 0:
@@ -239,9 +237,11 @@ class Leases:
 
         `reason` is one word. Raises LeaseLost.
         """
-        self._require(lease)
+        worker = self._require(lease)
         checks.check_text(reason, checks.WORD, "reason")
-        self._end(_Ending(lease, AttemptEnd.FAILED, device_s, None, reason, message, may_retry))
+        self._end(Ending(
+            lease, AttemptEnd.FAILED, device_s, None, reason, message, may_retry, worker.memory
+        ))  # fmt: skip
         self._release(lease)
 
     def postpone(
@@ -265,8 +265,8 @@ class Leases:
 
     def give_back(self, lease: Lease, device_s: float = 0.0) -> None:
         """End the attempt at a segment boundary, because the worker was asked. Raises LeaseLost."""
-        self._require(lease)
-        self._end(_Ending(lease, AttemptEnd.YIELDED, device_s))
+        worker = self._require(lease)
+        self._end(Ending(lease, AttemptEnd.YIELDED, device_s, memory=worker.memory))
         self._release(lease)
 
     def confirm_cancel(self, lease: Lease, device_s: float = 0.0) -> None:
@@ -275,7 +275,7 @@ class Leases:
         with self._database.read() as view:
             if not self._find_held(view, lease).is_cancel_requested:
                 raise JobConflict(f"job {lease.job_id} was not cancelled: give it back instead")
-        self._end(_Ending(lease, AttemptEnd.CANCELLED, device_s))
+        self._end(Ending(lease, AttemptEnd.CANCELLED, device_s))
         self._release(lease)
 
     def find_idle(self) -> dict[str, str]:
@@ -287,11 +287,19 @@ class Leases:
         now_s = self._monotonic_s()
         return {
             lease.job_id: Held(
-                lease, worker.device, now_s - worker.started_s, now_s - worker.charged_s
+                lease,
+                worker.device,
+                now_s - worker.started_s,
+                now_s - worker.charged_s,
+                worker.memory.reserved,
             )
             for worker in self._workers.values()
             if (lease := worker.lease)
         }
+
+    def find_memory(self, lease: Lease) -> MemoryUse:
+        """Return what the attempt has reserved and taken so far. Raises LeaseLost."""
+        return self._require(lease).memory
 
     def find_silent(self, loading_s: float, running_s: float) -> list[Lease]:
         """Return the leases without progress for so long: their workers are to be killed.
@@ -327,12 +335,12 @@ class Leases:
         worker = self._workers[lease.worker]
         self._workers[lease.worker] = Connection(worker.device)
 
-    def _end(self, ending: _Ending) -> None:
+    def _end(self, ending: Ending) -> None:
         with self._database.write() as change:
             job = self._find_held(change, ending.lease)
             self._end_held(change, job, ending)
 
-    def _end_held(self, change: Transaction, job: JobRecord, ending: _Ending) -> None:
+    def _end_held(self, change: Transaction, job: JobRecord, ending: Ending) -> None:
         """End an attempt that did not finish its job, and choose what the job does next."""
         end = ending.end
         end_attempt(change, job, end, ending.crash)
@@ -350,10 +358,10 @@ class Leases:
             crashes=crashes, failures=failures, losses=losses,
             was_reduced=has_run_out_of_memory(change, job, before=job.epoch),
         )  # fmt: skip
-        if verdict := judge(end, job.epoch, troubles, may_retry=ending.may_retry):
-            reason, message = verdict if verdict[0] else (ending.reason, ending.message)
-            end_job(change, job, JobState.FAILED, reason, message)
+        if verdict := judge(job, ending, troubles):
+            end_job(change, job, JobState.FAILED, *verdict)
         else:
+            raise_reservation(change, job, ending)
             is_quiet = end in (AttemptEnd.YIELDED, AttemptEnd.STOPPED)
             count = 0 if is_quiet else crashes + failures + losses
             delay_s = compute_backoff_s(count, self._uniform)
@@ -364,7 +372,7 @@ class Leases:
         with self._database.write() as change:
             for job in map(read_job, change.rows(HELD_JOBS)):
                 lease = Lease(job.id, job.epoch, job.worker or "")
-                self._end_held(change, job, _Ending(lease, AttemptEnd.STOPPED))
+                self._end_held(change, job, Ending(lease, AttemptEnd.STOPPED))
 
 
 def _is_stored(change: Transaction, job: JobRecord, segment: Segment) -> bool:

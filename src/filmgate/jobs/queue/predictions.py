@@ -12,6 +12,8 @@ from filmgate.jobs.queue.database import Database, Transaction
 from filmgate.jobs.queue.rows import JOB_COLUMNS, read_job
 from filmgate.jobs.queue.values import Demand, JobRecord, JobState
 
+_LESS = "the service has less memory than when it was predicted"
+
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
@@ -52,6 +54,24 @@ class Predictions:
             )  # fmt: skip
             add_event(change, job, "planned", **data)
         return True
+
+    def repeat_too_large(self, most: Demand) -> int:
+        """Let the jobs that wait and take more than `most` be predicted again; return how many.
+
+        They were accepted when there was more, and would wait for ever. Raises DiskFull.
+        """
+        where = (
+            "finished_ms IS NULL AND state = 'queued' AND is_planned = 1 AND raised = 0 "
+            "AND (device_bytes > ? OR host_bytes > ?)"
+        )
+        with self.database.write() as change:
+            rows = change.rows(
+                f"SELECT {JOB_COLUMNS} FROM job WHERE {where}", most.device_bytes, most.host_bytes
+            )
+            for job in map(read_job, rows):
+                change.change("UPDATE job SET is_planned = 0 WHERE number = ?", job.number)
+                add_event(change, job, "prediction_repeated", message=_LESS)
+        return len(rows)
 
     def refuse(self, job_id: str, reason: str, message: str) -> bool:
         """Let a job fail that cannot run; return False if it does not wait for its prediction.

@@ -26,7 +26,7 @@ E = TypeVar("E", bound=StrEnum)
 JOB_COLUMNS = (
     "number, id, tenant, class, priority, device_bytes, host_bytes, seconds, state, reason, "
     "message, epoch, worker, crashes, failures, losses, segments, events, cancel, not_before_ms, "
-    "expires_ms, submitted_ms, finished_ms, is_planned"
+    "expires_ms, submitted_ms, finished_ms, is_planned, raised"
 )
 
 
@@ -86,6 +86,7 @@ def read_job(row: sqlite3.Row) -> JobRecord:
         submitted_ms=checks.check_time(row["submitted_ms"], "submitted_ms"),
         finished_ms=_optional_time(row["finished_ms"], "finished_ms"),
         is_planned=bool(checks.check_count(row["is_planned"], 0, 1, "is_planned")),
+        raised=checks.check_count(row["raised"], 0, most, "raised"),
     )
 
 

@@ -103,5 +103,7 @@ _PLANNED = (
     """CREATE INDEX job_unplanned ON job (tenant, class, number)
         WHERE is_planned = 0 AND finished_ms IS NULL""",
 )
+# How often its reservation was raised, as an attempt took more than was predicted.
+_RAISED = ("ALTER TABLE job ADD COLUMN raised INTEGER NOT NULL DEFAULT 0 CHECK (raised >= 0)",)
 # Step N leads from version N to N + 1. A step that was released is never changed.
-STEPS = (_FIRST, _CONTEXT, _PLANNED)
+STEPS = (_FIRST, _CONTEXT, _PLANNED, _RAISED)

@@ -52,19 +52,28 @@ CRASHES = (AttemptEnd.DIED, AttemptEnd.OUT_OF_MEMORY, AttemptEnd.STALLED)
 PRIORITY_MS = 60_000  # of waiting that a step of priority is worth, so that no job waits for ever
 WORKER_LOST = "worker_lost"  # reason of a job whose workers are lost again and again
 POISON = "poison"  # reason of a job that failed because it kills its workers
-OUT_OF_MEMORY = "out_of_memory"  # reason of a job that took all memory, with less as well
+OUT_OF_MEMORY = "out_of_memory"  # reason of an error, and of a job that no memory is enough for
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a job takes, as its plan predicts: peak bytes on its device and in RAM, device seconds.
+    """What a job takes: peak bytes on its device and in RAM, device seconds.
 
-    0 bytes on the device: it computes on the CPU, or hardly takes any.
+    As its plan predicts; more after an attempt that took more. 0 bytes on the device: it computes
+    on the CPU, or hardly takes any.
     """
 
     device_bytes: int = 0
     host_bytes: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Memory of an attempt: what is reserved for it, and the most that it was seen to take."""
+
+    reserved: Demand = Demand()
+    peak: Demand = Demand()  # 0 bytes: not measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,8 @@ class JobRecord:
     `number`: order of arrival. `reason`: why it failed, one word. `epoch`: number of the latest
     lease. `crashes`, `failures`, `losses` (of connections): since its latest segment. `segments`,
     `events`: how many there are. `not_before_ms`: when it may be tried again. `is_planned`:
-    whether `demand` is known; before that it does not start.
+    whether `demand` is known; before that it does not start. `raised`: how often `demand` was; it
+    may be more than a machine has then, and the job gets all there is.
     """
 
     id: str
@@ -129,6 +139,7 @@ class JobRecord:
     submitted_ms: int
     finished_ms: int | None
     is_planned: bool = True
+    raised: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,3 +220,4 @@ class Held:
     device: str
     elapsed_s: float
     uncharged_s: float
+    reserved: Demand = Demand()

@@ -41,7 +41,8 @@ def answer(
     alternatives: Mapping[str, Demand] | None = None,
 ) -> Answer:
     """Return what happens to a waiting job, which is in `situation` or is added to it."""
-    if misfit := explain_misfit(machine, job.demand, alternatives):
+    job = machine.limit(job)
+    if not job.raised and (misfit := explain_misfit(machine, job.demand, alternatives)):
         return misfit
     if all(job.id != other.id for other in situation.waiting):
         situation = replace(situation, waiting=(*situation.waiting, job))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from filmgate.jobs.queue.values import Demand, Held, JobRecord
 from filmgate.units import format_bytes
@@ -27,11 +27,15 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The devices of a server, and the RAM that their jobs share."""
+    """The devices of a server, and the RAM that their jobs share.
+
+    `pins`: bytes of networks that its workers never drop, by name, in the memory where they are.
+    """
 
     devices: tuple[Device, ...]
     host_budget_bytes: int
     host_resident_bytes: int = 0
+    pins: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def usable_host_bytes(self) -> int:
@@ -45,6 +49,34 @@ class Machine:
         What is resident grows after a job was accepted, and the job would wait for ever.
         """
         return self.host_budget_bytes * USABLE_PERCENT // 100
+
+    @property
+    def most(self) -> Demand:
+        """The most that one job may reserve, on the largest device and in RAM, if it runs alone."""
+        usable = max((device.usable_bytes for device in self.devices), default=0)
+        return Demand(usable, self.most_host_bytes)
+
+    def can_take(self, demand: Demand) -> bool:
+        """Return whether a job may start here, if only when it runs alone."""
+        most = self.most
+        return (
+            bool(self.devices)
+            and demand.device_bytes <= most.device_bytes
+            and demand.host_bytes <= most.host_bytes
+        )
+
+    def limit(self, job: JobRecord) -> JobRecord:
+        """Return the job with what it may reserve here: all there is, if more was wanted for it.
+
+        Only after attempts that took more than was predicted; other jobs keep their prediction.
+        """
+        if not job.raised or self.can_take(job.demand):
+            return job
+        most, wanted = self.most, job.demand
+        return replace(job, demand=Demand(
+            min(wanted.device_bytes, most.device_bytes), min(wanted.host_bytes, most.host_bytes),
+            wanted.seconds,
+        ))  # fmt: skip
 
 
 class Room:
@@ -66,8 +98,8 @@ class Room:
         for worker, device in sorted(idle.items()):
             if device in self.idle:
                 self.idle[device].append(worker)
-        for job, held in running:
-            self.reserve(job.demand, held.device)
+        for _, held in running:
+            self.reserve(held.reserved, held.device)
 
     def reserve(self, demand: Demand, device: str) -> None:
         """Take the bytes of a job; a device that is gone has none."""

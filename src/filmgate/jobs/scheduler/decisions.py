@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from filmgate.jobs.queue.values import Held, JobClass, JobRecord
-from filmgate.jobs.scheduler.capacity import Machine, Room, explain_misfit
+from filmgate.jobs.queue.values import Demand, Held, JobClass, JobRecord
+from filmgate.jobs.scheduler.capacity import Machine, Room
 from filmgate.jobs.scheduler.order import Policy, Situation, WaitingLines
 
 _MOST_BLOCKED = 64  # jobs that cannot start now, after which the others are left for later
@@ -13,11 +13,12 @@ _MOST_BLOCKED = 64  # jobs that cannot start now, after which the others are lef
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A job starts on a worker."""
+    """A job starts on a worker, with this memory for itself."""
 
     job_id: str
     worker: str
     device: str
+    reserved: Demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def decide(
     while blocked < _MOST_BLOCKED and (job := lines.pop()):
         device = room.find_device(job.demand, held)
         if device is not None:
-            starts.append(Start(job.id, room.idle[device].pop(0), device))
+            starts.append(Start(job.id, room.idle[device].pop(0), device, job.demand))
             room.reserve(job.demand, device)
             lines.charge(job, lines.expect_s(job.demand))
             continue
@@ -62,7 +63,7 @@ def decide(
         kept = yields.make_room(job, held)
         if kept:
             held.add(kept)
-        elif lines.is_overdue(job) and not held and explain_misfit(machine, job.demand) is None:
+        elif lines.is_overdue(job) and not held and machine.can_take(job.demand):
             held |= yields.keep_free(job, machine)
     return Decisions(tuple(starts), tuple(yields.new))
 
@@ -124,7 +125,7 @@ class _Yields:
         allowed.sort(key=self._rank)
         chosen: list[_Victim] = []
         while True:
-            freed = [victim.job.demand for victim in (*gone, *chosen)]
+            freed = [victim.held.reserved for victim in (*gone, *chosen)]
             if (self._room.idle[device] or freed) and self._room.fits(job.demand, device, freed):
                 return chosen
             if not allowed:

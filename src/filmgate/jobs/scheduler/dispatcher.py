@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from filmgate.errors import BadInput, JobConflict
 from filmgate.jobs.queue.job_queue import JobQueue
-from filmgate.jobs.queue.values import Demand, JobState, Lease
+from filmgate.jobs.queue.values import JobState, Lease
 from filmgate.jobs.scheduler.capacity import Machine
-from filmgate.jobs.scheduler.decisions import Decisions, decide
+from filmgate.jobs.scheduler.decisions import Decisions, Start, decide
 from filmgate.jobs.scheduler.order import Policy, Situation
 
 DAMAGED = "damaged"  # reason of a job whose request cannot be read any more
@@ -83,16 +83,14 @@ class Dispatcher:
         for job_id in decisions.yields:
             self._ask("yield", situation.held[job_id].lease, self._executor.ask_to_yield)
         for start in decisions.starts:
-            self._start(start.job_id, start.worker)
+            self._start(start)
 
     def read_situation(self, per_account: int = 4) -> Situation:
         """Return the queue as the scheduler sees it."""
         queue, machine = self._queue, self.machine
-        usable = max((device.usable_bytes for device in machine.devices), default=0)
-        most = Demand(usable, machine.most_host_bytes)
         return Situation(
             now_ms=queue.now_ms(),
-            waiting=tuple(queue.read_waiting(per_account, most)),
+            waiting=tuple(map(machine.limit, queue.read_waiting(per_account, machine.most))),
             running=tuple(queue.read_held()),
             held=queue.leases.find_held(),
             idle=queue.leases.find_idle(),
@@ -123,12 +121,12 @@ class Dispatcher:
         ask(lease)
         return True
 
-    def _start(self, job_id: str, worker: str) -> None:
-        leases = self._queue.leases
+    def _start(self, start: Start) -> None:
+        leases, job_id, worker = self._queue.leases, start.job_id, start.worker
         if self._queue.get(job_id).state is not JobState.QUEUED or worker not in leases.find_idle():
             return  # an executor's call above changed it
         try:
-            lease = leases.claim(job_id, worker)
+            lease = leases.claim(job_id, worker, start.reserved)
         except JobConflict:
             return
         try:

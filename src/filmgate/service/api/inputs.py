@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from filmgate.errors import BadSetting, UnknownUpload
 from filmgate.service.schema import Resolve
 from filmgate.service.uploads.store import UploadStore
 from filmgate.service.views import JobView
+
+
+def is_foreign_share(path: PurePath, allowed: Iterable[PurePath]) -> bool:
+    """Return whether a path leads to another machine on Windows than an allowed folder does.
+
+    Looking at such a path would already log in there, with the account of the server.
+    """
+    drive = path.drive.lower()
+    return drive.startswith("\\\\") and drive not in {root.drive.lower() for root in allowed}
 
 
 class InputFiles:
@@ -92,8 +101,11 @@ class InputFiles:
                 "file, or start the server with --allow FOLDER"
             )
         try:
-            path = Path(text).resolve()
-            is_allowed = Path(text).is_absolute() and any(
+            named = Path(text)
+            if is_foreign_share(named, self._allowed):
+                raise ValueError("it is not opened")
+            path = named.resolve()
+            is_allowed = named.is_absolute() and any(
                 path != root and path.is_relative_to(root) for root in self._allowed
             )
         except (OSError, ValueError, RuntimeError):  # a name that is too long, a circle of links

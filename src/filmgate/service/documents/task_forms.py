@@ -58,6 +58,12 @@ def find_needed_inputs(cls: type[Task]) -> list[str]:
     return [name for name in wanted if name in field_names(cls)]
 
 
+def reads_video(cls: type[Task]) -> bool:
+    """Return whether the task works on a video: one of its inputs is none of its settings."""
+    wanted: tuple[str, ...] = getattr(cls, "inputs", ("in",))
+    return any(name not in field_names(cls) for name in wanted)
+
+
 def describe_fields(
     cls: type[Any], *, without: Collection[str] = (), prefix: str = ""
 ) -> dict[str, Schema]:

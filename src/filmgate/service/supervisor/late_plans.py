@@ -20,6 +20,7 @@ from filmgate.service.schema import JobDefinition
 from filmgate.service.telemetry.job_spans import PLACE
 from filmgate.service.telemetry.traces import Traces, make_place, measure_span
 from filmgate.service.views import JobPlan
+from filmgate.service.worker.pins import reserve
 
 _RETRY_S = 1.0  # after the disk was full, or an error that no one expects
 _CLASSES = list(JobClass)
@@ -104,12 +105,13 @@ class LatePlans:
                 ):
                     plan = self._ask(definition, machine)
                 if isinstance(plan, JobPlan):
-                    check_fit(machine, plan.demand)
+                    check_fit(machine, reserve(plan, definition, machine))
             except UserError as error:
                 self._refuse(job, name_reason(error), error)
                 return
             if isinstance(plan, JobPlan):
-                self._store(job, plan.demand, write_plan(plan), host_bytes=plan.host_bytes,
+                demand = reserve(plan, definition, machine)
+                self._store(job, demand, write_plan(plan), host_bytes=plan.host_bytes,
                             device_bytes=plan.device_bytes, seconds=plan.seconds)  # fmt: skip
             elif not self._stopping.is_set():
                 self._let_run_alone(job, machine, plan)
@@ -125,7 +127,7 @@ class LatePlans:
 
     def _let_run_alone(self, job: JobRecord, machine: Machine, error: Exception) -> None:
         """Reserve everything for a job that cannot be predicted."""
-        self._log.warning("not_planned", job=job.id, message=str(error))
+        self._log.warning("not_planned", message=str(error), **self._identify(job))
         demand = take_all(machine)
         try:
             check_fit(machine, demand)
@@ -141,8 +143,13 @@ class LatePlans:
             self._workers.wake()
 
     def _refuse(self, job: JobRecord, reason: str, error: Exception) -> None:
-        self._log.info("job_refused", job=job.id, reason=reason, message=str(error))
+        self._log.info("job_refused", reason=reason, message=str(error), **self._identify(job))
         self._queue.predictions.refuse(job.id, reason, str(error))
+
+    def _identify(self, job: JobRecord) -> dict[str, str]:
+        """Return the fields of the log that say which job it is about."""
+        correlation_id = self._queue.read_context(job.id).get("correlation_id", "")
+        return {"job": job.id, "correlation_id": str(correlation_id)}
 
 
 def take_all(machine: Machine) -> Demand:
@@ -163,5 +170,5 @@ def find_known_plan(
     """Return the plan of a job if it was made before, else None. Raises DoesNotFit."""
     plan = planner.find_known(definition, machine)
     if plan is not None:
-        check_fit(machine, plan.demand)
+        check_fit(machine, reserve(plan, definition, machine))
     return plan

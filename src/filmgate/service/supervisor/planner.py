@@ -22,6 +22,7 @@ from filmgate.service.logs import ServiceLog
 from filmgate.service.schema import JobDefinition
 from filmgate.service.settings import ServiceSettings
 from filmgate.service.views import JobPlan
+from filmgate.service.worker.pins import find_pinned_bytes
 from filmgate.service.worker.planning import PlanRequest, plan_jobs
 
 _KEPT_PLANS = 1000
@@ -83,7 +84,10 @@ class PlannerProcess:
         device = max((device.usable_bytes for device in machine.devices), default=0)
         request = PlanRequest(
             definition=definition.to_json(), folder=self._settings.folder.absolute(),
-            host_bytes=machine.usable_host_bytes, device_bytes=device or None,
+            host_bytes=machine.usable_host_bytes + (
+                0 if device else find_pinned_bytes(definition, machine)
+            ),
+            device_bytes=device or None,
         )  # fmt: skip
         if self._is_closed:
             raise NotPlanned("the service ends: ask the next one")

@@ -11,11 +11,13 @@ from typing import Any
 
 from filmgate.backends.child_text import ChildText
 from filmgate.backends.spawn import ChildProcess, Workers
-from filmgate.jobs.queue.values import Lease
+from filmgate.jobs.queue.values import Demand, Lease
+from filmgate.service.supervisor.host_memory import Holding
 from filmgate.service.views import JobProgress, WorkerView
 from filmgate.service.worker.main import work
 from filmgate.service.worker.messages import (
     CancelJob,
+    DropNetworks,
     End,
     GiveBack,
     Idle,
@@ -36,6 +38,7 @@ class WorkerHandle:
     device: str
     child: ChildProcess
     text: ChildText
+    has_own_memory: bool = False  # its device, where networks are then
     lease: Lease | None = None
     is_ready: bool = False
     is_ending: bool = False
@@ -54,13 +57,16 @@ class WorkerHandle:
     jobs_done: int = 0
     idle_bytes: list[int] = field(default_factory=list)
     idle: Idle | None = None
+    network_bytes: int = 0  # of RAM, that it holds besides its job and can drop without one
+    reserved_bytes: int = 0  # of RAM, for its job
     unreported: deque[JobMessage] = field(default_factory=deque)
 
     @classmethod
     def spawn(cls, name: str, setup: WorkerSetup) -> WorkerHandle:
         """Start a worker. Raises OSError."""
         child = Workers().take()
-        worker = cls(name, setup.device, child, ChildText(child, lambda text: None))
+        text = ChildText(child, lambda text: None)
+        worker = cls(name, setup.device, child, text, setup.device_bytes > 0)
         worker.send((work, setup))
         return worker
 
@@ -73,6 +79,7 @@ class WorkerHandle:
         """Give it a job."""
         self.lease, self.progress, self.segments = job.lease, None, 0
         self.lease_s, self.kill_at_s, self.kill_reason = monotonic(), None, ""
+        self.reserved_bytes = job.demand.host_bytes
         self.send(job)
 
     def ask_to_yield(self) -> None:
@@ -113,6 +120,37 @@ class WorkerHandle:
         """Return the seconds since its job was charged last."""
         return max(0.0, monotonic() - self.lease_s) if self.lease else 0.0
 
+    @property
+    def pinned(self) -> Demand:
+        """Memory of the networks that it never drops."""
+        size = sum(self.idle.pins.values()) if self.idle else 0
+        return Demand(size, 0) if self.has_own_memory else Demand(0, size)
+
+    @property
+    def holding(self) -> Holding:
+        """What it holds of the RAM; it is ready."""
+        assert self.idle is not None, "it is ready"
+        reserved = self.reserved_bytes if self.lease else None
+        return Holding(
+            self.idle.resident_bytes, self.network_bytes, reserved, self.pinned.host_bytes
+        )
+
+    def drop_networks(self, size_bytes: int) -> None:
+        """Let it drop networks of so many bytes, before its next order."""
+        self.network_bytes = max(0, self.network_bytes - size_bytes)
+        self.send(DropNetworks(size_bytes))
+
+    def find_own(self, peak: Demand) -> Demand:
+        """Return what its job takes of the worker's memory: without pins and other networks.
+
+        Too little RAM if it uses networks that are left of earlier jobs.
+        """
+        pinned = self.pinned
+        return Demand(
+            max(0, peak.device_bytes - pinned.device_bytes),
+            max(0, peak.host_bytes - pinned.host_bytes - self.network_bytes),
+        )
+
     def describe_crash(self) -> dict[str, Any]:
         """Return its crash report as JSON; the process has ended."""
         cause, hint = self.text.explain_end()
@@ -129,6 +167,12 @@ class WorkerHandle:
             "pid": self.child.process.pid,
         }
 
+    def take_idle(self, idle: Idle) -> None:
+        """Take note of what it holds without a job."""
+        self.idle, self.network_bytes = idle, idle.network_bytes
+        if idle.is_after_job:
+            self.idle_bytes.append(idle.resident_bytes - idle.network_bytes)
+
     def view(self) -> WorkerView:
         """Return it as clients see it."""
         state = "starting"
@@ -139,5 +183,5 @@ class WorkerHandle:
         return WorkerView(
             self.name, self.device, state, self.child.process.pid,
             self.lease.job_id if self.lease else None,
-            self.idle_bytes[-1] if self.idle_bytes else 0, self.jobs_done,
+            self.idle.resident_bytes if self.idle else 0, self.jobs_done,
         )  # fmt: skip

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import random
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import wait
@@ -15,41 +15,24 @@ from typing import Any
 from filmgate.backends.death_causes import is_out_of_memory
 from filmgate.core.instrumentation.memory import make_memory_meter
 from filmgate.errors import DiskFull, FilmgateError, LeaseLost
-from filmgate.jobs.queue.backoff import compute_backoff_s
 from filmgate.jobs.queue.values import AttemptEnd, Lease
 from filmgate.jobs.scheduler.capacity import USABLE_PERCENT, Device, Machine
 from filmgate.service.contracts import Reports
 from filmgate.service.logs import ServiceLog
 from filmgate.service.settings import ServiceSettings
-from filmgate.service.supervisor.devices import UsedDevice, find_devices, find_host_budget
+from filmgate.service.supervisor.devices import find_devices, find_host_budget
+from filmgate.service.supervisor.host_memory import choose_drops, find_resident_bytes
 from filmgate.service.supervisor.inbox import Inbox
 from filmgate.service.supervisor.orphans import end_orphans, remember_processes
 from filmgate.service.supervisor.recycling import explain_recycling, is_near_limit
+from filmgate.service.supervisor.slots import WorkerSlot
 from filmgate.service.supervisor.worker_handle import WorkerHandle
 from filmgate.service.views import WorkerView
 from filmgate.service.worker import messages
 from filmgate.service.worker.messages import Idle, RunJob, WorkerSetup
 
-_MAX_STARTS = 5  # that fail in a row, after which readiness says so
 _ENDING_S = 5.0  # for a worker without a job to end
 _RETRY_S = 1.0  # between two tries to report while the disk is full
-
-
-class _Slot:
-    """A place for a worker on a device, and why it has none."""
-
-    def __init__(self, name: str, device: UsedDevice) -> None:
-        self.name, self.device = name, device
-        self.worker: WorkerHandle | None = None
-        self.failures = 0
-        self.due_s = 0.0
-        self.message = ""
-
-    def fail(self, message: str) -> None:
-        """Take note of a worker that did not start; the next one comes later."""
-        self.failures += 1
-        self.message = message
-        self.due_s = monotonic() + compute_backoff_s(self.failures, random.uniform)
 
 
 class WorkerProcesses:
@@ -61,7 +44,7 @@ class WorkerProcesses:
         self._devices = find_devices(settings)
         self._host_bytes = find_host_budget(settings)
         self._slots = [
-            _Slot(f"{device.name}-{k}", device)
+            WorkerSlot(f"{device.name}-{k}", device)
             for device in self._devices
             for k in range(settings.workers)
         ]
@@ -125,53 +108,47 @@ class WorkerProcesses:
         self._inbox.close()
 
     def describe_machine(self) -> Machine:
-        """Return the devices, with their pins, and the RAM, with what workers hold without a job.
-
-        A prediction contains a program as well: the next job takes the place of what at least one
-        idle worker holds.
-        """
+        """Return the devices, with their pins, and the RAM, with what workers hold besides jobs."""
         with self._lock:
-            workers = [slot.worker for slot in self._slots if slot.worker and slot.worker.idle]
-            pinned = {w.device: w.idle.pinned_bytes for w in workers if w.idle}
-            held = [worker.idle_bytes[-1] for worker in workers]
+            workers = self._list_ready()
+            on_device = Counter[str]()
+            for worker in workers:
+                on_device[worker.device] += worker.pinned.device_bytes
+            pins = {pin: size for w in workers if w.idle for pin, size in w.idle.pins.items()}
+            holdings = {worker.name: worker.holding for worker in workers}
         devices = tuple(
-            Device(device.name, device.budget_bytes, pinned.get(device.name, 0))
+            Device(device.name, device.budget_bytes, on_device[device.name])
             for device in self._devices
         )
-        return Machine(
-            devices, self._host_bytes, self._own_bytes() + sum(held) - min(held, default=0)
-        )
+        resident = find_resident_bytes(self._own_bytes(), holdings)
+        return Machine(devices, self._host_bytes, resident, pins)
 
     def list_workers(self) -> tuple[WorkerView, ...]:
         """Return the workers as they are now."""
         with self._lock:
-            return tuple(
-                slot.worker.view()
-                if slot.worker
-                else WorkerView(
-                    slot.name,
-                    slot.device.name,
-                    "failed" if slot.failures >= _MAX_STARTS else "starting",
-                    None,
-                    None,
-                    0,
-                    0,
-                    slot.message,
-                )
-                for slot in self._slots
-            )
+            return tuple(slot.view() for slot in self._slots)
 
     # The executor of the scheduler.
 
     def start(self, lease: Lease, request: Mapping[str, Any]) -> None:
         """Run a job on the worker of the lease."""
         worker = self._find(lease)
-        if worker is not None:
-            worker.run(RunJob(
-                lease=lease, definition=request["definition"], folder=Path(request["folder"]),
-                plan=request["plan"], demand=request["demand"], keep_samples=request["samples"],
-                is_traced=request["is_traced"], is_reduced=request["is_reduced"],
-            ))  # fmt: skip
+        if worker is None:
+            return
+        others = {one.name: one for one in self._list_ready()}
+        drops = choose_drops(
+            self.describe_machine().most_host_bytes, self._own_bytes(),
+            request["demand"].host_bytes, worker.name,
+            {name: one.holding for name, one in others.items()},
+        )  # fmt: skip
+        for name, size in drops.items():
+            others[name].drop_networks(size)
+            self._log.info("networks_dropped", worker=name, bytes=size, job=lease.job_id)
+        worker.run(RunJob(
+            lease=lease, definition=request["definition"], folder=Path(request["folder"]),
+            plan=request["plan"], demand=request["demand"], keep_samples=request["samples"],
+            is_traced=request["is_traced"], is_reduced=request["is_reduced"],
+        ))  # fmt: skip
 
     def ask_to_yield(self, lease: Lease) -> None:
         """Ask the worker to give the job back after its current segment."""
@@ -193,6 +170,9 @@ class WorkerProcesses:
 
     def _list(self) -> list[WorkerHandle]:
         return [slot.worker for slot in self._slots if slot.worker] + self._ending
+
+    def _list_ready(self) -> list[WorkerHandle]:
+        return [slot.worker for slot in self._slots if slot.worker and slot.worker.idle]
 
     def _find(self, lease: Lease) -> WorkerHandle | None:
         return next((w for w in self._list() if w.name == lease.worker), None)
@@ -237,8 +217,9 @@ class WorkerProcesses:
     def _take_idle(self, worker: WorkerHandle, idle: Idle) -> None:
         reports = self._require_reports()
         with self._lock:
-            worker.idle = idle
-            worker.idle_bytes.append(idle.resident_bytes)
+            worker.take_idle(idle)
+        if not idle.is_after_job:
+            return  # it has dropped networks
         for warning in idle.warnings:
             self._log.warning("pin_not_loaded", worker=worker.name, message=warning)
         if not worker.is_ready:
@@ -256,7 +237,7 @@ class WorkerProcesses:
             worker.recycle_reason = reason
             self._log.warning("worker_recycled", worker=worker.name, reason=reason)
         elif is_near_limit(worker.idle_bytes, most_bytes):
-            self._log.warning("worker_large", worker=worker.name, bytes=idle.resident_bytes)
+            self._log.warning("worker_large", worker=worker.name, bytes=worker.idle_bytes[-1])
 
     def _flush(self, worker: WorkerHandle) -> None:
         """Report what waits. On a full disk the rest is reported by a later call."""
@@ -290,7 +271,8 @@ class WorkerProcesses:
         reports, lease = self._require_reports(), message.lease
         match message:
             case messages.Step():
-                reports.progressed(lease, message.number, message.progress)
+                peak = worker.find_own(message.peak)
+                reports.progressed(lease, message.number, message.progress, peak)
             case messages.Resumed():
                 worker.segments = len(message.segments)
                 reports.resumed(lease, message.segments)
@@ -306,8 +288,7 @@ class WorkerProcesses:
                 reports.previewed(lease, message.preview)
             case messages.Finished():
                 reports.finished(lease, message.segments, message.result, message.device_s)
-                if worker.idle_bytes:
-                    reports.measured(lease, message.peak_bytes - worker.idle_bytes[-1])
+                reports.measured(lease, worker.find_own(message.peak).host_bytes)
                 self._end_lease(worker)
             case messages.Failed():
                 reports.failed(
@@ -377,7 +358,7 @@ class WorkerProcesses:
             self._retire(slot, AttemptEnd.STOPPED)
             self._start_due()
 
-    def _retire(self, slot: _Slot, end: AttemptEnd) -> None:
+    def _retire(self, slot: WorkerSlot, end: AttemptEnd) -> None:
         """End a worker; a job that it still has continues on another one."""
         worker = slot.worker
         assert worker is not None, "the slot has one"
@@ -392,7 +373,7 @@ class WorkerProcesses:
         else:
             worker.end()
 
-    def _find_slot(self, worker: WorkerHandle) -> _Slot | None:
+    def _find_slot(self, worker: WorkerHandle) -> WorkerSlot | None:
         return next((slot for slot in self._slots if slot.worker is worker), None)
 
     def _require_reports(self) -> Reports:

@@ -26,9 +26,16 @@ def main(words: list[str]) -> int:
     try:
         answer: dict[str, Any] = {"file": check_file(path)}
     except (FilmgateError, MemoryError) as error:
-        answer = {"error": str(error) or "it needs more memory than a check may take"}
+        answer = {"error": _explain(error) or "it needs more memory than a check may take"}
     print(json.dumps(answer))
     return 0
+
+
+def _explain(error: BaseException) -> str:
+    """Return what is wrong, without flags that an upload does not have."""
+    from filmgate.media.reading.decoder import REMEDY
+
+    return str(error).replace(REMEDY, "upload an intact copy")
 
 
 def limit_process(memory_bytes: int, seconds: int) -> None:
@@ -64,12 +71,12 @@ def check_file(path: Path) -> dict[str, Any]:
 
 def _describe(path: Path, head: bytes) -> tuple[str, dict[str, Any]]:
     from filmgate.errors import UserError
-    from filmgate.media.containers.detection import is_animated_image
+    from filmgate.media.containers.detection import is_video_with_image_name
 
     if head.lstrip()[:1].isdigit() or head.lstrip()[:1] == b"{":
         return "records", _describe_boxes(path)
     is_image = head.startswith(_IMAGES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-    if is_image and not is_animated_image(path):
+    if is_image and not is_video_with_image_name(path):
         return "image", _describe_image(path)
     try:
         return "video", _describe_video(path)

@@ -93,14 +93,18 @@ class UploadStore:
         )
         with self._lock:
             own = [one for one in self._uploads.values() if one.tenant == tenant]
-            used = sum(one.size_bytes for one in own)
+            used = sum(one.size_bytes for one in own if not one.problem)
             if used + size_bytes > limits.tenant_bytes or len(own) >= limits.tenant_files:
                 raise UploadQuota(
                     f"{len(own)} uploads have {format_bytes(used)}, and this one has "
                     f"{format_bytes(size_bytes)}: at most {limits.tenant_files} and "
                     f"{format_bytes(limits.tenant_bytes)} are kept, so delete some"
                 )
-            missing = sum(one.size_bytes - self.measure(one) for one in self._uploads.values())
+            missing = sum(
+                one.size_bytes - self.measure(one)
+                for one in self._uploads.values()
+                if not one.problem  # which has lost its bytes
+            )
             with _translate(self.folder):
                 free = shutil.disk_usage(self.folder).free - missing - limits.free_bytes
                 if size_bytes > free:

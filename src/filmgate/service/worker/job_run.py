@@ -21,6 +21,7 @@ from filmgate.core.events import (
     Started,
     Warned,
 )
+from filmgate.core.instrumentation.memory import make_memory_meter
 from filmgate.core.plan import Plan
 from filmgate.errors import (
     BadOutput,
@@ -35,7 +36,7 @@ from filmgate.errors import (
 from filmgate.installation import explain_system_error
 from filmgate.jobs.journal import has_journal
 from filmgate.jobs.options import ResumeOptions
-from filmgate.jobs.queue.values import Lease, Segment
+from filmgate.jobs.queue.values import Demand, Lease, Segment
 from filmgate.jobs.run_directory import COMMITS, RunDirectory
 from filmgate.service.contracts import Preview, Result, name_reason
 from filmgate.service.job_folder import RUN, remove_leftovers, remove_run
@@ -46,7 +47,7 @@ from filmgate.service.worker import messages
 from filmgate.service.worker.frame_watcher import FrameWatcher
 from filmgate.service.worker.messages import JobMessage, RunJob
 from filmgate.service.worker.reduced_plan import reduce_run
-from filmgate.service.worker.warm_models import WarmModels
+from filmgate.service.worker.warm_models import WarmModels, measure_device_peak
 from filmgate.storage.fingerprint import sha256_of
 
 _STEP_S = 0.02  # between two reports of progress, at least
@@ -93,12 +94,18 @@ class JobRun:
     _progress: JobProgress = field(default_factory=lambda: JobProgress(phase="loading"))
     _names: list[str] = field(default_factory=list)
     _written: int = 0
+    _measure: Callable[[], int] = field(default_factory=make_memory_meter)
     _peak_bytes: int = 0
 
     @property
     def lease(self) -> Lease:
         """The lease that it works under."""
         return self.order.lease
+
+    @property
+    def _peak(self) -> Demand:
+        """The most memory that the process was seen to have in this run."""
+        return Demand(measure_device_peak(), self._peak_bytes)
 
     def run(self) -> None:
         """Run the job to its end, or until it is stopped; report how it ended."""
@@ -224,9 +231,7 @@ class JobRun:
             frames=done.written, seconds=done.seconds, concealed=done.concealed,
             is_complete=done.is_complete,
         )  # fmt: skip
-        self.send(
-            messages.Finished(self.lease, segments, own, self._take_device_s(), self._peak_bytes)
-        )
+        self.send(messages.Finished(self.lease, segments, own, self._take_device_s(), self._peak))
 
     def _fail(self, error: BaseException, *, ends: bool) -> None:
         is_known = isinstance(error, FilmgateError)
@@ -240,7 +245,8 @@ class JobRun:
         """Report a step that is done, but not each of many short ones."""
         if at_once or monotonic() - self._sent_s >= _STEP_S:
             self._step, self._sent_s = self._step + 1, monotonic()
-            self.send(messages.Step(self.lease, self._step, self._progress))
+            self._peak_bytes = max(self._peak_bytes, self._measure())
+            self.send(messages.Step(self.lease, self._step, self._progress, self._peak))
 
     def _time(self, name: str, **attributes: str | int | float) -> None:
         """Report what took the time since this was called last, if the job is traced."""

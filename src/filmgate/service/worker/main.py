@@ -19,6 +19,7 @@ from filmgate.core.instrumentation.memory import (
 )
 from filmgate.service.worker.messages import (
     CancelJob,
+    DropNetworks,
     End,
     Failed,
     GiveBack,
@@ -46,7 +47,7 @@ class Channel:
         self._sending = threading.Lock()
         self._orders: dict[Lease, Orders] = {}
         self._lock = threading.Lock()
-        self.jobs: SimpleQueue[RunJob | End] = SimpleQueue()
+        self.jobs: SimpleQueue[RunJob | DropNetworks | End] = SimpleQueue()
         self._ends = False
 
     def send(self, message: Message) -> None:
@@ -84,7 +85,7 @@ class Channel:
                     self.find_orders(order.lease).cancel = True
                 elif isinstance(order, GiveBack):
                     self.find_orders(order.lease).give_back = True
-                elif isinstance(order, RunJob | End):
+                elif isinstance(order, RunJob | DropNetworks | End):
                     self.jobs.put(order)
                 elif order == STOP:
                     self.jobs.put(End())
@@ -101,25 +102,34 @@ def work(setup: WorkerSetup, sender: Connection, receiver: Connection, stacks: i
     threading.Thread(target=channel.listen, name="orders", daemon=True).start()
     from filmgate.service.worker.job_run import JobRun
     from filmgate.service.worker.start_up import load_pins, try_device
-    from filmgate.service.worker.warm_models import WarmModels
+    from filmgate.service.worker.warm_models import WarmModels, reset_device_peak
 
     models = WarmModels()
     try_device(setup.device)
     warnings = load_pins(setup.pins, models)
-    _report_idle(channel, models, warnings)
-    while isinstance(order := channel.jobs.get(), RunJob):
-        if setup.device_bytes:
+    has_own_memory = setup.device_bytes > 0  # where networks are, and not in RAM
+    _report_idle(channel, models, has_own_memory, warnings)
+    while isinstance(order := channel.jobs.get(), RunJob | DropNetworks):
+        if isinstance(order, DropNetworks):
+            models.drop_bytes(order.size_bytes)
+            _report_idle(channel, models, has_own_memory, is_after_job=False)
+            continue
+        if has_own_memory:
             models.release(max(0, setup.device_bytes - order.demand.device_bytes))
+        reset_device_peak()
         JobRun(order, channel.send, models, channel.find_orders(order.lease)).run()
         channel.forget(order.lease)
         if channel.ends:
             break
-        _report_idle(channel, models, ())
+        _report_idle(channel, models, has_own_memory)
     sys.stdout.flush()
     sys.stderr.flush()
 
 
-def _report_idle(channel: Channel, models: WarmModels, warnings: tuple[str, ...]) -> None:
+def _report_idle(
+    channel: Channel, models: WarmModels, has_own_memory: bool, warnings: tuple[str, ...] = (), *,
+    is_after_job: bool = True,
+) -> None:  # fmt: skip
     """Free what can be freed, and report what is held nevertheless."""
     from filmgate.service.worker.warm_models import measure_device_bytes
 
@@ -128,5 +138,6 @@ def _report_idle(channel: Channel, models: WarmModels, warnings: tuple[str, ...]
     trim_heap()
     channel.send(Idle(
         resident_bytes=make_memory_meter()(), device_bytes=measure_device_bytes(),
-        pinned_bytes=models.pinned_bytes, warnings=warnings,
+        pins=dict(models.pins), warnings=warnings, is_after_job=is_after_job,
+        network_bytes=0 if has_own_memory else models.count_bytes(),
     ))  # fmt: skip

@@ -57,6 +57,13 @@ class CancelJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DropNetworks:
+    """Drop networks that are not pinned, the longest unused first: so many bytes of RAM."""
+
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """End the process; it has no job."""
 
@@ -66,24 +73,28 @@ class End:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Idle:
-    """The worker has no job. Memory that it holds now, and bytes of its pins on the device.
+    """The worker has no job. Memory that it holds now, and the bytes of its pins, by name.
 
-    `warnings`: what could not be done at its start, such as loading a pin.
+    `network_bytes`: of RAM, of networks that it can drop. `warnings`: what could not be done at
+    its start, such as loading a pin. `is_after_job`: it has started, or ended a job.
     """
 
     resident_bytes: int
     device_bytes: int
-    pinned_bytes: int
+    pins: Mapping[str, int]
+    network_bytes: int = 0
     warnings: tuple[str, ...] = ()
+    is_after_job: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of the job is done."""
+    """A step of the job is done. `peak`: the most memory that the worker had so far in this run."""
 
     lease: Lease
     number: int
     progress: JobProgress
+    peak: Demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +146,7 @@ class Finished:
     segments: int | None
     result: Result
     device_s: float
-    peak_bytes: int
+    peak: Demand
 
 
 @dataclass(frozen=True, slots=True)

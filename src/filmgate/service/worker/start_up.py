@@ -6,10 +6,9 @@ from fractions import Fraction
 
 from filmgate.core.frame import StreamSpec
 from filmgate.core.model_cache import ModelCache
-from filmgate.errors import BadSetting, FilmgateError, NotLoaded
+from filmgate.errors import FilmgateError, NotLoaded
+from filmgate.service.worker.pins import read_pin
 from filmgate.service.worker.warm_models import WarmModels
-from filmgate.tasks.job_config import task_from
-from filmgate.tasks.model_task import ModelTask
 
 _SOME_STREAM = StreamSpec(
     width=640, height=480, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p"
@@ -41,7 +40,7 @@ def load_pins(pins: tuple[str, ...], models: WarmModels) -> tuple[str, ...]:
     failed = []
     for pin in pins:
         try:
-            with models.pin():
+            with models.pin(pin):
                 _load(pin, models)
         except FilmgateError as error:
             failed.append(f"{pin} could not be loaded: {error}")
@@ -50,8 +49,4 @@ def load_pins(pins: tuple[str, ...], models: WarmModels) -> tuple[str, ...]:
 
 def _load(pin: str, models: ModelCache) -> None:
     """Build the stages of a task for some stream: that loads its networks into the cache."""
-    name, _, model = pin.partition(":")
-    task = task_from({"task": name, **({"model": model} if model else {})})
-    if not isinstance(task, ModelTask):
-        raise BadSetting(f"{name} has no model: omit it, or name a task with one")
-    task.stages(_SOME_STREAM, models)
+    read_pin(pin).stages(_SOME_STREAM, models)

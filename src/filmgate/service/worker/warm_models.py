@@ -21,7 +21,7 @@ class WarmModels(ModelCache):
         self._order: dict[Hashable, None] = {}  # of use, the latest last
         self._pinned: set[Hashable] = set()
         self._is_pinning = False
-        self.pinned_bytes = 0
+        self.pins: dict[str, int] = {}  # bytes of those that are pinned, by name
 
     def load(
         self,
@@ -41,14 +41,36 @@ class WarmModels(ModelCache):
         return network
 
     @contextmanager
-    def pin(self) -> Iterator[None]:
-        """Keep for ever what is loaded inside the `with`."""
-        before, self._is_pinning = measure_device_bytes(), True
+    def pin(self, name: str) -> Iterator[None]:
+        """Keep for ever what is loaded inside the `with`; `name` is for its bytes in `pins`.
+
+        Those on the device, or in RAM if none are there.
+        """
+        before, pinned, self._is_pinning = measure_device_bytes(), set(self._pinned), True
         try:
             yield
         finally:
             self._is_pinning = False
-            self.pinned_bytes += max(0, measure_device_bytes() - before)
+            size = max(0, measure_device_bytes() - before)
+            self.pins[name] = size or self._count(self._pinned - pinned)
+
+    def count_bytes(self) -> int:
+        """Return the bytes of the networks that are not pinned."""
+        return self._count(set(self._order) - self._pinned)
+
+    def drop_bytes(self, size_bytes: int) -> None:
+        """Drop networks of so many bytes that are not pinned, the longest unused first."""
+        for key in [key for key in self._order if key not in self._pinned]:
+            if size_bytes <= 0:
+                break
+            size_bytes -= self._count([key])
+            self._order.pop(key)
+            self.drop(key)
+
+    def _count(self, keys: Iterable[Hashable]) -> int:
+        from filmgate.planning.measure import count_weight_bytes
+
+        return sum(count_weight_bytes(self._loaded.get(key)) for key in keys)
 
     def release(self, most_bytes: int) -> int:
         """Drop networks that are not pinned, the longest unused first, until the device's memory
@@ -61,6 +83,20 @@ class WarmModels(ModelCache):
             self.drop(key)
             dropped += 1
         return dropped
+
+
+def measure_device_peak() -> int:
+    """Return the most that torch has had on the CUDA devices since `reset_device_peak`; 0 without
+    one."""
+    cuda = get_loaded_cuda()
+    return sum(int(cuda.max_memory_allocated(k)) for k in list_used_devices(cuda)) if cuda else 0
+
+
+def reset_device_peak() -> None:
+    """Measure from now on for `measure_device_peak`."""
+    if cuda := get_loaded_cuda():
+        for k in list_used_devices(cuda):
+            cuda.reset_peak_memory_stats(k)
 
 
 def measure_device_bytes() -> int:
