@@ -1,11 +1,13 @@
-"""What do torch.compile and packages that are compiled ahead of time give on the CPU?
+"""What do compiled networks take on the CPU, and what does compiling them take?
 
-Each way in a process of its own: "eager", "compiled" with an empty cache, "compiled again" with the
-cache that it left, "package": exported and compiled by AOTInductor, and "package again", which only
-loads it. Networks with weights by rule: a tile of `compact` in its layout, and a small UNet of
-LatentSync for a clip of 16 frames of 128 pixels. One thread. CPU seconds: of the first call with
-all that it needs, in this process and in compilers, and of the following calls, in turns with those
-of the network as it is (medians, and the median ratio).
+Each way in a process of its own: "as it is"; "package, built", as the first run with --compile, or
+models build, does it; "package, loaded", as every later run does; and, if asked for,
+"torch.compile" with an empty cache, and "torch.compile again" with the cache that it left. Networks
+with weights by rule: a tile of `compact` at 960x540, and LatentSync's UNet with two levels and one
+layer each for a clip of 16 frames of 128 pixels, all of it and its outermost layers (DeepCache).
+One thread. CPU seconds of this process and its compilers: of the first call with all that it needs,
+and of the following calls, in turns with those of the network as it is (medians, and the median
+ratio). MB: what the process grew by at most, with one call of the network as it is in "as it is".
 """
 
 import argparse
@@ -23,52 +25,35 @@ from typing import Any
 
 from _common import write_result
 
-NETWORKS = ("compact", "lipsync")
-WAYS = ("eager", "compiled", "compiled again", "package", "package again")
+NETWORKS = ("compact", "lipsync", "lipsync, outermost")
+WAYS = ("as it is", "package, built", "package, loaded", "torch.compile", "torch.compile again")
 Row = dict[str, float]
 _ROUNDS = 9
 
 
-def build(name: str) -> tuple[Any, tuple[Any, ...]]:
-    """Return a network as a module of tensors, and its inputs."""
+def build(name: str) -> Any:
+    """Return a network of fixed shapes, as the product compiles it."""
     import torch
     from torch import nn
 
     torch.manual_seed(1)
     if name == "compact":
-        from filmgate.models.families.compact.grouped import choose_group
         from filmgate.models.families.compact.net import Compact, Shape
+        from filmgate.models.families.compact.upscaler import CompactUpscaler
 
         net = Compact(Shape(2, 32, 6))
         for values in net.parameters():
             nn.init.normal_(values, std=0.1)
-        net.to(memory_format=torch.channels_last)  # as it is used
-
-        class Tile(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.net, self.enlarge = net, net.group_columns(choose_group(2, "cpu"))
-
-            def forward(self, padded: Any) -> Any:
-                return self.enlarge(padded)
-
-        edge = 2 * net.reach
-        return Tile(), (torch.rand(1, 1, 128 + edge, 256 + edge),)
+        net.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # as it is used
+        return CompactUpscaler(net).describe(960, 540)
+    from filmgate.core.model_cache import ModelCache
+    from filmgate.models.families.latentsync.compiled import CompiledUNet
     from filmgate.models.families.latentsync.unet import Shape as UNetShape
     from filmgate.models.families.latentsync.unet import UNet
 
     unet = UNet(UNetShape(channels=(64, 64), layers=1, heads=8, audio=64))
-
-    class Step(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.unet = unet
-
-        def forward(self, latents: Any, tokens: Any) -> Any:
-            heard = self.unet.project_audio(tokens, silent=True)
-            return self.unet(latents, 501, heard)[0]
-
-    return Step(), (torch.randn(2, 16, 13, 16, 16), torch.randn(1, 16, 50, 64))
+    nets = CompiledUNet(unet.eval().requires_grad_(False), 16, 16, 50, ModelCache())
+    return nets.describe(complete=name == "lipsync", silent=True)
 
 
 def count_seconds() -> float:
@@ -77,59 +62,79 @@ def count_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def measure_here(name: str, way: str, folder: Path) -> Row:
+def measure_here(name: str, way: str) -> Row:
     """Return the figures of one way in this process, which must be new."""
     import torch
 
     torch.set_num_threads(1)
-    net, inputs = build(name)
-    net = net.eval().requires_grad_(False)
-    with torch.inference_mode():
-        wanted = net(*inputs)
-    inputs = tuple(value.clone() for value in inputs)
+    network = build(name)
+    chance = torch.Generator().manual_seed(2)
+    inputs = tuple(torch.randn(one.shape, generator=chance) for one in network.inputs)
+    before_mb = read_memory("VmRSS")
     begin = count_seconds()
     with torch.no_grad():
-        run = prepare(net, inputs, way, folder / f"{name}.pt2")
-        made = run(*inputs)
-        first, times = count_seconds() - begin, dict[str, list[float]](eager=[], each=[])
+        run, size = prepare(network, way)
+        made = take_first(run(*inputs))
+        first, peak_mb = count_seconds() - begin, read_memory("VmHWM") - before_mb
+        wanted = take_first(network.net(*inputs))
+        times = dict[str, list[float]](net=[], each=[])
         for _ in range(_ROUNDS):
-            for key, function in (("eager", net), ("each", run)):
+            for key, function in (("net", network.net), ("each", run)):
                 begin = process_time()
                 function(*inputs)
                 times[key].append(process_time() - begin)
     difference = float((made - wanted).abs().max() / wanted.abs().max())
-    each = {key: round(median(values), 5) for key, values in times.items()}
-    ratio = median(b / a for a, b in zip(times["eager"], times["each"], strict=True))
-    return {"first": round(first, 2), **each, "ratio": round(ratio, 3), "difference": difference}
+    pairs = zip(times["net"], times["each"], strict=True)
+    return {
+        "first call (CPU s)": round(first, 2),
+        "next calls (CPU s)": round(median(times["each"]), 4),
+        "relative to as it is": round(median(b / a for a, b in pairs), 3),
+        "largest difference": difference,
+        "memory, at most (MB more)": round(peak_mb),
+        "package (MB)": round(size / 1e6, 2),
+    }
 
 
-def prepare(net: Any, inputs: tuple[Any, ...], way: str, package: Path) -> Callable[..., Any]:
-    """Return the network as a function of its inputs."""
+def prepare(network: Any, way: str) -> tuple[Callable[..., Any], int]:
+    """Return the network as a function of its inputs, and the bytes of its package."""
     import torch
 
-    if way == "eager":
-        return net  # type: ignore[no-any-return]
-    if way.startswith("compiled"):
-        return torch.compile(net, dynamic=False)
-    from torch import _inductor as inductor
+    if way == "as it is":
+        return network.net, 0
+    if way.startswith("torch.compile"):
+        return torch.compile(network.net, dynamic=False), 0
+    from filmgate.core.model_cache import ModelCache
+    from filmgate.models.compiling.packages import open_compiled
 
-    if way == "package":
-        inductor.aoti_compile_and_package(torch.export.export(net, inputs),
-                                          package_path=str(package))  # fmt: skip
-    return inductor.aoti_load_package(str(package))
+    compiled = open_compiled(network, ModelCache())
+    assert (compiled.built_s is None) == way.endswith("loaded"), way
+    return compiled, compiled.size_bytes
 
 
-def iter_rows(networks: list[str]) -> Iterator[tuple[str, Row]]:
+def take_first(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def read_memory(name: str) -> float:
+    """Return a figure of this process's memory in MB; 0 where the system has no such file."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith(f"{name}:"))
+
+
+def iter_rows(networks: list[str], ways: list[str]) -> Iterator[tuple[str, Row]]:
     """Yield the figures of each network and way."""
     with tempfile.TemporaryDirectory() as folder:
+        caches = {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/torch", "FILMGATE_CACHE": folder,
+                  "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # fmt: skip
         for name in networks:
-            cache = {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/{name}",
-                     "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # fmt: skip
-            for way in WAYS:
-                command = [sys.executable, __file__, "--here", name, way, folder]
-                done = subprocess.run(command, env=os.environ | cache, check=False,
+            for way in ways:
+                command = [sys.executable, __file__, "--here", name, way]
+                done = subprocess.run(command, env=os.environ | caches, check=True,
                                       stdout=subprocess.PIPE, text=True)  # fmt: skip
-                row = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+                row = json.loads(done.stdout.splitlines()[-1])
                 print(f"{name}, {way}", row, flush=True)
                 yield f"{name}, {way}", row
 
@@ -137,14 +142,14 @@ def iter_rows(networks: list[str]) -> Iterator[tuple[str, Row]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=NETWORKS)
-    parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--ways", nargs="*", default=list(WAYS[:3]), choices=WAYS)
+    parser.add_argument("--here", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
-        name, way, folder = arguments.here
-        print(json.dumps(measure_here(name, way, Path(folder))))
+        print(json.dumps(measure_here(*arguments.here)))
         return
     question = "what do compiled networks take on the CPU, and what does compiling take?"
-    rows = dict(iter_rows(arguments.networks))
+    rows = dict(iter_rows(arguments.networks, arguments.ways))
     print(write_result("compiling", {"question": question, "ways": rows}, torch=version("torch")))
 
 

@@ -166,9 +166,9 @@ def events(
     """Run a job, or resume it, and yield its events; closing the generator stops the run cleanly.
 
     `limits` choose the plan if none is given. `trace` is a file for ui.perfetto.dev; `profile` adds
-    Profiled before Done. With `worker` the job runs in a child process, whose crash does not end
-    the run (`Workers` can start it before the job is known); `skip_bad` replaces frames that crash
-    it repeatedly. Networks are taken from `models`, except in a worker, and stay in it for the next
+    Profiled. With `worker` the job runs in a child process, whose crash does not end the run
+    (`Workers` can start it before the job is known); `skip_bad` replaces frames that crash it
+    repeatedly. Networks are taken from `models`, except in a worker, and stay in it for the next
     job; `watch`, which sees the frames, is not called in a worker. Raises FilmgateError.
     """
     from functools import partial

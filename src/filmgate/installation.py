@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from urllib.parse import unquote, urlsplit
@@ -54,6 +55,7 @@ def quote_argument(text: str) -> str:
     return shlex.quote(text)
 
 
+@cache
 def read_version(name: str) -> str:
     """Return the version of an installed library, without parsing all that its metadata say.
 

@@ -1,9 +1,11 @@
 """The profile: what phases took, what they copied, and that nothing else changes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction as F
 from pathlib import Path
 from threading import Thread
+from time import sleep
 
 import pytest
 import torch
@@ -12,12 +14,13 @@ from filmgate.backends.profile import Profile
 from filmgate.backends.trace import Trace
 from filmgate.core.adapters import each
 from filmgate.core.chain import Chain
-from filmgate.core.events import Done, Phase, Started
+from filmgate.core.events import Event, Phase, Profiled, Progress, Started
 from filmgate.core.frame import Frame
 from filmgate.core.instrumentation.phases import carry, phase
 from filmgate.core.plan import Plan
 from filmgate.core.run import run
 from filmgate.core.stage import StageWrapper
+from filmgate.errors import Paused
 from filmgate.planning.costs import Costs, LinearCost, StageCost
 from filmgate.testing.fake_cuda import fake_cuda
 from tests.core.in_memory import MemorySink, MemorySource
@@ -33,6 +36,11 @@ def blur(frames: Sequence[Frame]) -> Sequence[Frame]:
     return frames
 
 
+def describe(frame: Frame) -> tuple[int, F, F, int]:
+    """Return what two frames have in common if they are equal; images are not copied."""
+    return frame.index, frame.time, frame.duration, id(frame.image)
+
+
 def run_chain(chain: Chain, profile: Profile | None = None) -> tuple[list[Frame], list[object]]:
     """Return the frames that a run writes, and its events."""
     if profile:
@@ -45,8 +53,41 @@ def run_chain(chain: Chain, profile: Profile | None = None) -> tuple[list[Frame]
 def report(profile: Profile, *stages: str, read: int = 8) -> dict[str, Phase]:
     """Return the phases by the names of those around them and their own."""
     started = Started(VIDEO.spec, VIDEO.spec, stages)
-    measured = profile.make_event(started, Done(read, read, 1.0))
+    measured = profile.make_event(started, read)
     return {"/".join(one.name): one for one in measured.phases}
+
+
+def test_a_stopped_run_reports_what_was_measured_so_far() -> None:
+    first = Started(VIDEO.spec, VIDEO.spec, ("blur",))
+
+    def stop(profile: Profile) -> Iterator[Event]:
+        yield first
+        with profile.activate(), phase("decode"):
+            pass
+        yield Progress(6, 4, F(0), 1.0, 0)
+        with profile.activate(), phase("blur", 2):
+            raise Paused("the time is up")
+
+    with Profile() as profile:
+        found, stopped = list[Event](), stop(profile)
+        with pytest.raises(Paused):
+            found.extend(profile.report(stopped))
+    kinds = [type(event).__name__ for event in found]
+    assert kinds == ["Started", "Profiled", "Progress", "Profiled"]
+    last = found[-1]
+    assert isinstance(last, Profiled)
+    assert (last.final, last.read) == (False, 6)
+    assert [one.name for one in last.phases] == [("decode",), ("blur",)]
+
+
+def test_a_phase_that_is_under_way_counts_until_now() -> None:
+    with Profile() as profile, profile.activate(), phase("blur"):
+        sleep(0.02)
+        started = Started(VIDEO.spec, VIDEO.spec, ("blur",))
+        (so_far,) = profile.make_event(started, 3, final=False).phases
+        (ended,) = profile.make_event(started, 3).phases
+    assert (so_far.calls, ended.calls, ended.seconds) == (0, 0, 0)
+    assert so_far.seconds >= 0.02
 
 
 def test_phases_are_counted_inside_of_those_around_them_and_frames_stay_the_same() -> None:
@@ -56,7 +97,7 @@ def test_phases_are_counted_inside_of_those_around_them_and_frames_stay_the_same
     with Profile() as profile:
         frames, after = run_chain(chain, profile)
         found = report(profile, *chain.names)
-    assert frames == plain
+    assert list(map(describe, frames)) == list(map(describe, plain))
     assert [type(event) for event in after] == [type(event) for event in before]
     assert list(found) == [
         "decode", "blur", "blur/look", "blur/look/closer", "inner", "inner/inner",

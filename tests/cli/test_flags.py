@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from filmgate.cli.commands import find_command
 from filmgate.cli.explain import RENAMED
-from filmgate.cli.flags import Owner, build_flags, to_flag
+from filmgate.cli.flags import Owner, build_flags, keep_named_flags, to_flag
 from filmgate.cli.main import main
 from filmgate.cli.request import Request
 from filmgate.cli.task_flags import SHARED, TaskFlags, build_task_command
@@ -89,6 +90,31 @@ def test_two_owners_of_one_flag_are_refused() -> None:
     owners = (Owner("Task", (Task,)), Owner("Input", (VideoFile,)))
     with pytest.raises(TypeError, match=r"--max-frames has two owners, Task and Input: rename"):
         build_flags(owners)
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("interpolate a b --crf=20 --fps 30 -o made", {"--crf", "--fps", "--out"}),
+        ("plan upscale a --no-guard --scale 2", {"--scale", "--guard"}),
+        ("upscale a b --crff 1", set[str]()),
+    ],
+)
+def test_a_command_is_read_with_the_flags_that_are_named(words: str, kept: set[str]) -> None:
+    split = words.split()
+    command = find_command(split[0])(split)
+    below = command["upscale"] if split[0] == "plan" else command
+
+    def list_flags() -> set[str]:
+        return {argument.name for argument in below.assemble_argument_collection()
+                if argument.name.startswith("--")}  # fmt: skip
+
+    complete = list_flags()
+    with keep_named_flags(command, split):
+        assert list_flags() == kept | {"--in-process"}  # the environment may turn it on
+    assert list_flags() == complete > kept
+    with keep_named_flags(command, [*split, "--help"]):
+        assert list_flags() == complete
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())

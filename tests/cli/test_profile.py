@@ -80,7 +80,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
 ) -> None:
     files = {"there.json": "[\n{}]\n", "notes.json": '{"mine": 1}'}
     for name, content in files.items():
-        Path(name).write_text(content)
+        Path(name).write_text(content, newline="\n")
     Path("folder.json").mkdir()
     assert main(["convert", str(source), "out.mp4", *words.split()]) == Exit.USER
     assert text in capsys.readouterr().err
@@ -130,6 +130,20 @@ def test_a_resumed_run_says_that_it_is_a_part_and_is_appended(
     words = ["convert", str(source), "out.mp4", "--profile", "run.json"]
     assert main(words) == Exit.USER  # another run does not add to it
     assert "run.json exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", [["--in-process"], []])
+def test_a_run_that_is_paused_has_a_table_of_the_phases_so_far(
+    source: Path, where: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["convert", str(source), "out.mp4", "--pause-after", "0.001", "--segment", "0.4"]
+    assert main([*words, "--profile", *where]) == Exit.INTERRUPTED
+    said = capsys.readouterr().err
+    assert said.count("\nphase ") == 1
+    _, _, table = said.partition("\nphase ")
+    assert "\ndecode " in table
+    assert "The run stopped after 8 source frames" in table
+    assert "paused at frame 8" in table  # below it
 
 
 def test_the_table_has_the_columns_that_are_needed_and_is_not_cut_off() -> None:

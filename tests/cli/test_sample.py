@@ -128,7 +128,7 @@ def test_input_that_cannot_be_sampled_is_refused_with_what_to_do(
 
 
 def test_estimate_takes_as_much_per_second_as_the_snippets() -> None:
-    snippet = Snippet("beginning", Fraction(0), Fraction(5), Done(125, 250, 10.0), 1000, 7)
+    snippet = Snippet("beginning", Fraction(0), Fraction(5), Done(125, 250, 10.0), 125, 1000, 7)
     estimate = Estimate.of([snippet, snippet], Fraction(100), VideoOutput(Path("out.mp4")))
     assert (estimate.frames, estimate.seconds, estimate.disk.result) == (2500, 200.0, 20_000)
     assert estimate.disk.segments == 22_000 + 2 * 7

@@ -16,6 +16,7 @@ from filmgate.core.join import Join, JoinedSource, open_joined
 from filmgate.core.snapshot import Cursor
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.core.stage import AnyStage
+from tests.cases import mark_slow_combinations
 
 KEY = "test.other"
 
@@ -145,8 +146,12 @@ def list_back_and_forth(count: int, total: int) -> list[int]:
     return [passes[n % (2 * count)] for n in range(total)]
 
 
-@pytest.mark.parametrize("count", [1, 5, 31, 32, 33, 70])
-@pytest.mark.parametrize("size", [1, 4, 16])
+@pytest.mark.parametrize(
+    ("count", "size"),
+    mark_slow_combinations(
+        [(1, 4), (5, 16), (31, 1), (32, 4), (33, 4), (70, 16)], [1, 5, 31, 32, 33, 70], [1, 4, 16]
+    ),
+)
 def test_a_source_that_is_too_short_runs_back_and_forth(count: int, size: int) -> None:
     total = 3 * count + 7
     join = Join(KEY, Counted(9, F(1), []), end=F(total, 25))

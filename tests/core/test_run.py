@@ -44,6 +44,16 @@ def test_no_stages_is_the_identity(n: int) -> None:
     assert (events[-1].read, events[-1].written) == (n, n)  # type: ignore[union-attr]
 
 
+def test_remarks_of_stages_are_reported_when_their_frames_leave() -> None:
+    def remark(frames: Sequence[Frame]) -> list[Frame]:
+        return [f.with_remark(f"{f.index} is odd").with_remark("so") if f.index % 2 else f
+                for f in frames]  # fmt: skip
+
+    _, events = run_in_memory(make_video([25] * 4, 0), Chain((each(remark),)), SMALL)
+    said = [event.message for event in events if isinstance(event, Warned)]
+    assert said == ["1 is odd; so", "3 is odd; so"]
+
+
 def test_events_are_in_order_and_report_progress() -> None:
     video = make_video([25] * 10, 0)
     _, events = run_in_memory(video, Chain((each(brighten),)), SMALL)

@@ -1,7 +1,7 @@
 """How fast is animate on the device, when does its first frame come, how much memory does it take?
 
 PersonaLive at full size with random weights, in half precision, at 512x512: the stage as it runs,
-frame by frame, with 0 and 3 keyframes, and the denoising UNet compiled, also with CUDA graphs.
+frame by frame, with 0 and 3 keyframes; the part `compile animate` measures its UNet compiled.
 Seconds are medians of windows of 4 frames, each waited for; GB are what torch's allocator allocated
 and reserved at most, weights included. For comparison: 15.8 frames a second on an H100 are the
 authors' figure, 5 on an RTX 4090 that of users.
@@ -20,16 +20,15 @@ from tests.gpu.speed import free_memory, is_out_of_memory
 
 WARM_UP, WINDOWS = 5, 12
 ROW_S = 25  # of measuring one row
-WAYS = ("eager", "compiled", "compiled, CUDA graphs")
 
 
 def list_parts() -> list[Part]:
     """Return the part."""
-    return [Part("speed animate", measure_portraits, NETWORKS, 240)]
+    return [Part("speed animate", measure_portraits, NETWORKS, 100)]
 
 
 def measure_portraits(setup: Setup, report: Report) -> None:
-    """Measure the stage with 0 and 3 keyframes, then compiled."""
+    """Measure the stage with 0 and 3 keyframes."""
     import torch
 
     from filmgate.core.instrumentation.torch_settings import fix_torch_settings
@@ -43,16 +42,15 @@ def measure_portraits(setup: Setup, report: Report) -> None:
             found["parameters"] = sum(p.numel() for net in held for p in net.parameters())
         if nets is None:
             return
-        for way in WAYS[:1] if setup.dry else WAYS:
-            for keyframes in (0, 3) if way == "eager" else (3,):
-                with report.check(f"animate {way}, {keyframes} keyframes", "measured") as found:
-                    try:
-                        measure_stage(nets, way, keyframes, setup, found)
-                    except Exception as error:
-                        if not is_out_of_memory(error):
-                            raise
-                        found["out_of_memory"] = str(error).partition(". GPU")[0][:200]
-                free_memory()
+        for keyframes in (0, 3):
+            with report.check(f"animate, {keyframes} keyframes", "measured") as found:
+                try:
+                    measure_stage(nets, keyframes, setup, found)
+                except Exception as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    found["out_of_memory"] = str(error).partition(". GPU")[0][:200]
+            free_memory()
 
 
 def build_networks(setup: Setup) -> Any:
@@ -97,18 +95,13 @@ def build_networks(setup: Setup) -> Any:
     return Networks(**parts, device=device)
 
 
-def measure_stage(
-    nets: Any, way: str, keyframes: int, setup: Setup, figures: dict[str, Any]
-) -> None:
+def measure_stage(nets: Any, keyframes: int, setup: Setup, figures: dict[str, Any]) -> None:
     """Add the figures of the stage on a driver of noise to `figures`."""
     import torch
 
     from filmgate.models.families.personalive.memory import predict_ours
 
     size = 64 if setup.dry else 512
-    if way != "eager":
-        mode = "reduce-overhead" if "graphs" in way else "default"
-        nets = replace(nets, unet=torch.compile(nets.unet, mode=mode))
     stage, spec, frames = make_stage(nets, size, keyframes)
     free_memory()
     start, seconds, count = perf_counter(), list[float](), 0

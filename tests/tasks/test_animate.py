@@ -160,6 +160,23 @@ def test_a_driving_video_becomes_a_portrait_of_the_same_times_with_its_audio(
 
 
 @pytest.mark.slow
+def test_a_sample_is_of_a_part_of_the_driving_video(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(Video(frames=12), tmp_path / "drive.mp4")
+    portrait = write_portrait(tmp_path / "face.png")
+    words = ["animate", str(portrait), str(tmp_path / "drive.mp4"), str(tmp_path / "out.mkv")]
+    words += ["--weights", str(tiny_personalive.folder()), "--size", "64", "--finder", "own"]
+    words += ["--sample", "0.32", "--in-process", "--json"]
+    assert main(words) == Exit.DONE
+    estimate = json.loads(capsys.readouterr().out)
+    assert [snippet["read"] for snippet in estimate["snippets"]] == [8]
+    assert estimate["frames"] == 12
+    assert Path(estimate["image"]).name == "out.mkv.sample.png"
+    assert not (tmp_path / "out.mkv").exists()
+
+
+@pytest.mark.slow
 def test_the_animated_square_is_put_back_into_the_portrait(tmp_path: Path) -> None:
     out = run(tmp_path, "out.mkv", paste_back=True, region="16,0,64")
     (frame, *_) = list(fg.frames((), out))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from filmgate.backends.trace import Trace
 from filmgate.core import run as core_run
 from filmgate.core.chain import Chain
-from filmgate.core.events import Done, Event, Started, Warned
+from filmgate.core.events import Done, Event, Warned
 from filmgate.core.frame import Frame
 from filmgate.core.instrumentation.phases import phase, record_phases
 from filmgate.core.instrumentation.timing import Clock
@@ -56,7 +56,7 @@ def run(
     `trace`, continue an earlier one, from a later frame if a `journal` has some. Closing the
     generator, or an error, leaves only checkpoints. Networks come from `models`; `run_name`
     is in the names of hidden files; `watch` sees the frames; `profile`, which is entered, measures
-    the run and is reported before Done. Raises FilmgateError.
+    the run. Raises FilmgateError.
     """
     limits, job = limits or Limits(), choose_source(job)
     models = models if models is not None else ModelCache()
@@ -81,12 +81,14 @@ def run(
         with pin_threads(plan, opencv=bool(chain.stages)), opened as sink:
             advice = [text for t in job.tasks if isinstance(t, WarningTask) for text in t.warnings]
             yield from (Warned(message) for message in (*advice, *pipeline.warnings))
+            while models.notices:
+                yield Warned(models.notices.pop(0))
             resume = resume or sink.resume
             video = CaptionDropper(source) if job.tasks else source
             with _observe(trace, profile, append=resume is not None) as (clock, file):
                 chain = replace(chain, clock=clock)
                 events = _run(video, chain, sink, plan, resume, journal, watch)
-                for event in _add_profile(events, profile) if profile else events:
+                for event in events:
                     if file:
                         file.add_event(event)
                     yield event
@@ -109,17 +111,6 @@ def _observe(
             yield profile.make_clock(file.add_level), file
         finally:
             profile.send_spans(None)
-
-
-def _add_profile(events: Generator[Event, None, None], profile: Profile) -> Iterator[Event]:
-    """Yield the events, and before the last one what was measured."""
-    started = None
-    for event in events:
-        if isinstance(event, Started):
-            started = event
-        elif isinstance(event, Done) and started:
-            yield profile.make_event(started, event)
-        yield event
 
 
 def _run(
@@ -152,6 +143,6 @@ def iter_frames(
     """Yield the result's frames as they are made. Raises FilmgateError."""
     with open_source(source, tasks, plan.decode_threads if plan else None) as video:
         pipeline = build_parts(source, tasks, None, video.spec, models=models)
-        plan = plan or make_default_plan(video.spec, pipeline.output)
+        plan = plan or make_default_plan(video.spec, pipeline.output, len(pipeline.chain.stages))
         with pin_threads(plan):
             yield from core_run.iter_frames(video, pipeline.apply(plan), plan)

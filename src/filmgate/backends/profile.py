@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event as ThreadEvent
 from threading import Lock, Thread
 from time import perf_counter, process_time, thread_time
 from typing import Any, ParamSpec, TypeVar
 
-from filmgate.core.events import Done, Phase, Profiled, Started
+from filmgate.core.events import Done, Event, Phase, Profiled, Progress, Started
 from filmgate.core.instrumentation.memory import (
     get_loaded_cuda,
     list_used_devices,
@@ -21,6 +21,7 @@ from filmgate.core.instrumentation.memory import (
 from filmgate.core.instrumentation.phases import record_phases
 from filmgate.core.instrumentation.timing import Clock
 from filmgate.core.plan import Plan
+from filmgate.errors import FilmgateError
 from filmgate.planning.costs import Costs
 
 P = ParamSpec("P")
@@ -30,6 +31,7 @@ Span = Callable[[str, float, float, str], None]  # name, start, end, name of the
 
 _SAMPLE_S = 0.02  # between two samples of the memory of the process
 _MAX_EARLY = 1000  # spans before a trace is open
+_REPORT_S = 2.0  # between two reports of a run
 
 _PATH: ContextVar[Names] = ContextVar("filmgate_phase", default=())
 _COUNTS: ContextVar[bool] = ContextVar("filmgate_counts", default=False)
@@ -61,7 +63,7 @@ class Profile:
         self._predicted: Mapping[str, float] = {}  # seconds of each source frame
         self._cpu_s, self._lock = process_time(), Lock()
         self._totals: dict[Names, _Total] = {}
-        self._open: list[Names] = []
+        self._open: list[tuple[Names, float]] = []  # with their beginnings
         self._host_bytes, self._device_bytes = 0, 0
         self._span: Span | None = None
         self._early: list[tuple[str, float, float, str]] = []
@@ -92,6 +94,30 @@ class Profile:
         own = {stage.name: stage.seconds_per_frame(batch) for stage, batch in stages}
         self._predicted = {"decode": costs.decode_s, **own, "encode": costs.encode_s}
 
+    def report(self, events: Iterable[Event]) -> Generator[Event, None, None]:
+        """Yield the events of the run, and what was measured: before Done, and so far every two
+        seconds and when it stops with an error or a signal. An error is raised again."""
+        started: Started | None = None
+        read, reported_s = 0, 0.0
+        try:
+            for event in events:
+                if isinstance(event, Started):
+                    started = event
+                if isinstance(event, Started | Progress):
+                    read = event.read
+                if isinstance(event, Done) and started:
+                    yield self.make_event(started, event.read)
+                yield event
+                if started and not isinstance(event, Done) and (
+                    perf_counter() - reported_s >= _REPORT_S
+                ):  # fmt: skip
+                    yield self.make_event(started, read, final=False)
+                    reported_s = perf_counter()
+        except (FilmgateError, KeyboardInterrupt):
+            if started:
+                yield self.make_event(started, read, final=False)
+            raise
+
     def make_clock(self, level: Callable[[str, int], None] | None = None) -> Clock:
         """Return a clock whose parts are the outermost phases, in whichever thread they run."""
         return _ProfiledClock(level=level, profile=self)
@@ -106,7 +132,7 @@ class Profile:
         path = (*_PATH.get(), name)
         with self._lock:
             total = self._totals.setdefault(path, _Total())
-            self._open.append(path)
+            self._open.append(opened := (path, perf_counter()))
         token, cuda = _PATH.set(path), self._open_device(path[:-1])
         start, cpu_s = perf_counter(), thread_time()
         try:
@@ -120,7 +146,7 @@ class Profile:
             if not total.host_bytes:  # it is shorter than the time between two samples
                 self._observe(self._measure())
             with self._lock:
-                self._open.remove(path)
+                self._open.remove(opened)
                 total.seconds += end - start
                 total.cpu_seconds += cpu_s
                 total.calls += 1
@@ -137,21 +163,27 @@ class Profile:
 
         return lambda *args, **kwargs: context.copy().run(call, *args, **kwargs)
 
-    def make_event(self, started: Started, done: Done) -> Profiled:
-        """Return what was measured: plan, load, decode, the stages in order, encode."""
-        seconds, read = perf_counter() - self.started, done.read - started.read
+    def make_event(self, started: Started, reached: int, *, final: bool = True) -> Profiled:
+        """Return what was measured up to source frame `reached`: plan, load, decode, the stages in
+        order, encode. Without `final` phases that are under way count until now."""
+        now = perf_counter()
+        seconds, read = now - self.started, reached - started.read
         self._observe(self._measure())
         order = ("plan", "load", "decode", *started.stages, "encode")
         phases = list[Phase]()
         with self._lock:
+            under_way = dict.fromkeys(self._totals, 0.0)
+            for path, start in self._open if not final else ():
+                under_way[path] += now - start
             if ("decode",) in self._totals:
                 self._totals[("decode",)].frames = read
             for name in order:
                 if (name,) in self._totals:
                     phases += self._list_phases((name,), read)
+        added = (replace(one, seconds=one.seconds + under_way[one.name]) for one in phases)
         return Profiled(
-            tuple(phases), seconds, process_time() - self._cpu_s, self._host_bytes,
-            self._device_bytes, read, started.read,
+            tuple(added), seconds, process_time() - self._cpu_s, self._host_bytes,
+            self._device_bytes, read, started.read, final,
         )  # fmt: skip
 
     def _list_phases(self, path: Names, read: int) -> Iterator[Phase]:
@@ -222,7 +254,7 @@ class Profile:
         """Take note of the memory of the process, which belongs to all open phases."""
         self._host_bytes = max(self._host_bytes, host_bytes)
         with self._lock:
-            for path in self._open:
+            for path, _ in self._open:
                 total = self._totals[path]
                 total.host_bytes = max(total.host_bytes, host_bytes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from types import MappingProxyType
 from typing import get_args
 
@@ -104,7 +105,7 @@ def _explain_flag(flag: str, flags: Sequence[str], command: str) -> str:
     same = advised.partition(" ")[0]
     if same != flag and same in flags:
         return f"there is no {flag}: pass {advised}"
-    if owners := [name for name, names in _iter_commands() if same in names and name != command]:
+    if owners := [name for name, names in _list_commands() if same in names and name != command]:
         called = f", called {same} there" if same != flag else ""
         return f"{command} has no {flag}: it is a flag of {' and '.join(owners[:3])}{called}"
     positive = f"--{flag.removeprefix('--no-')}"
@@ -115,13 +116,14 @@ def _explain_flag(flag: str, flags: Sequence[str], command: str) -> str:
     return f"there is no {shorten(flag)[1:-1]}: {advice}"
 
 
-def _iter_commands() -> Iterator[tuple[str, set[str]]]:
-    """Yield every command, those below others too, with the names of its flags."""
+@cache
+def _list_commands() -> list[tuple[str, set[str]]]:
+    """Return every command, those below others too, with the names of its flags."""
     from filmgate.cli.commands import find_command, list_commands
 
-    for name in list_commands():
-        if name not in ("plan", "bench", "submit", "prepare"):  # they have the flags of the tasks
-            yield from _iter_below(name, find_command(name)([name]))
+    same = ("plan", "bench", "submit", "prepare")  # they have the flags of the tasks
+    return [each for name in list_commands() if name not in same
+            for each in _iter_below(name, find_command(name)([name]))]  # fmt: skip
 
 
 def _iter_below(name: str, app: App) -> Iterator[tuple[str, set[str]]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cache
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from cyclopts import Group, Parameter, Token
+from cyclopts import App, Group, Parameter, Token
 
 from filmgate.errors import BadSetting, Exit
 from filmgate.tasks.settings import exact, field_names, list_input_kinds, read_help, shorten
@@ -99,6 +100,34 @@ def add_flags(
 
     call.__name__ = function.__name__
     return set_flags(call, [*own, *build_flags(owners, documented)], function.__doc__)
+
+
+@contextmanager
+def keep_named_flags(command: App, words: Sequence[str]) -> Iterator[None]:
+    """Let a command have only those flags that its words name: each takes cyclopts 0.3 ms."""
+    for word in words[1:]:
+        command = command[word] if word in command and command.default_command is None else command
+    function: Any = command.default_command
+    complete = vars(function).get("__signature__") if function else None
+    if complete is None or {"--help", "-h"} & set(words):
+        yield
+        return
+    named = {word.partition("=")[0] for word in words}
+    kept = [argument for argument in complete.parameters.values() if _is_named(argument, named)]
+    function.__signature__ = complete.replace(parameters=kept)
+    try:
+        yield
+    finally:
+        function.__signature__ = complete
+
+
+def _is_named(argument: Argument, named: set[str]) -> bool:
+    """Whether an argument is no flag, or one that is named, needed or set by the environment."""
+    flags = [one for one in get_args(argument.annotation)[1:] if isinstance(one, Parameter)]
+    if argument.kind is not Argument.KEYWORD_ONLY or argument.default is Argument.empty:
+        return True
+    names = {name for one in flags for name in (*(one.name or ()), *(one.negative or ()))}
+    return not flags or bool(names & named) or any(one.env_var for one in flags)
 
 
 def to_flag(field: str) -> str:

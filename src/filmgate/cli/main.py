@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -100,12 +101,14 @@ def _run_command(words: Sequence[str], workers: Workers | None) -> int:
 
     from filmgate.cli.app import build_app
     from filmgate.cli.bare_flags import fill_bare_flags
+    from filmgate.cli.flags import keep_named_flags
 
     app = build_app(command)
-
     named = ["./-" if word == "-" else word for word in words]  # "-" is a pipe, not a flag
     named = fill_bare_flags(named)
-    try:
+    with suppress(CycloptsError), keep_named_flags(command, words):
+        return int(app(named, exit_on_error=False, print_error=False) or 0)
+    try:  # with all flags: an error says which there are
         return int(app(named, exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
         from filmgate.cli.explain import explain_error

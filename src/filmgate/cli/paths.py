@@ -20,7 +20,13 @@ from filmgate.storage.file_kind import (
     check_replaceable,
     describe_other_kind,
 )
-from filmgate.storage.file_names import explain_refused_name, extend_long_path, fold_path
+from filmgate.storage.file_names import (
+    explain_refused_name,
+    extend_long_path,
+    fold_path,
+    is_same_folder,
+    split_pattern,
+)
 from filmgate.tasks.job_config import SINKS
 from filmgate.tasks.settings import find_paths
 
@@ -111,7 +117,7 @@ def _check_output(job: Job, sink: SinkFile) -> None:
         pattern = resolve_pattern(path)
         for file in inputs:
             place, name = os.path.split(os.path.realpath(file))
-            if is_named_by_number(name, pattern) and place == os.path.realpath(pattern.parent):
+            if is_named_by_number(name, pattern) and is_same_folder(place, pattern.parent):
                 raise BadSetting(f"{file} is both an input and an output: choose another folder "
                                  "for the output")  # fmt: skip
         return
@@ -129,9 +135,9 @@ def _check_output(job: Job, sink: SinkFile) -> None:
 
 
 def _find_videos(path: Path, results: Path) -> Iterator[Path]:
-    part = next((k for k, name in enumerate(path.parts) if set("*?[") & set(name)), None)
-    if part is not None and not path.exists():
-        matches = sorted(Path(*path.parts[:part]).glob(str(Path(*path.parts[part:]))))
+    pattern = split_pattern(path)
+    if pattern is not None and not path.exists():
+        matches = sorted(Path(pattern[0]).glob(pattern[1]))
         if not matches:
             raise BadSetting(f"no file matches {path}: check the name")
         yield from matches

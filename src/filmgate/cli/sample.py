@@ -19,12 +19,13 @@ from filmgate.cli.request import Request
 from filmgate.cli.signals import stop_on_signals
 from filmgate.cli.views.progress import ProgressView
 from filmgate.core.events import Committed, Done, Event, Progress
-from filmgate.core.job import Job
+from filmgate.core.job import Job, OwnLengthTask
 from filmgate.core.plan import Plan
 from filmgate.errors import BadSetting, Exit, Interrupted, Unsupported
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.media.sinks import ImageOutput, VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile
+from filmgate.pipeline.build import choose_source
 from filmgate.planning.disk import DiskUse
 from filmgate.planning.fit import plan_within
 from filmgate.storage.atomic import append_suffix
@@ -35,12 +36,14 @@ SNIPPETS = ("beginning", "middle", "end")
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A part of the video that was run: its place in seconds of the video, and what it took."""
+    """A part that was run: its place in seconds of the video, or of the result where that has a
+    length of its own, how many frames of that it is, and what it took."""
 
     place: str
     begin: Fraction
     duration: Fraction
     done: Done
+    frames: int
     result_bytes: int
     snapshot_bytes: int
 
@@ -50,7 +53,7 @@ class Snippet:
             "place": self.place,
             "begin_s": float(self.begin),
             "lasts_s": float(self.duration),
-            "read": self.done.read,
+            "read": self.frames,
             "written": self.done.written,
             "seconds": self.done.seconds,
             "result_bytes": self.result_bytes,
@@ -72,11 +75,12 @@ def run_sample(job: Job, seconds: Fraction, request: Request) -> Exit:
     png = find_image_path(sink)
     if not png.parent.is_dir():
         raise BadSetting(f"the folder {png.parent} does not exist: create it first")
-    length, plan = _measure_length(source), plan_within(job, request.limits)
+    plan, job = plan_within(job, request.limits), choose_source(job)
+    length = _measure_length(job)
     places = choose_places(length, seconds)
     with TemporaryDirectory(prefix="filmgate-sample-") as folder, stop_on_signals():
         try:
-            jobs = [_trim_job(job, source, at, min(at + seconds, length), Path(folder) / place)
+            jobs = [_trim_job(job, at, min(at + seconds, length), Path(folder) / place)
                     for place, at in places]  # fmt: skip
             snippets = [_run_snippet(trimmed, plan, place, at, request)
                         for trimmed, (place, at) in zip(jobs, places, strict=True)]  # fmt: skip
@@ -118,6 +122,11 @@ class Estimate:
     seconds: float
     disk: DiskUse
 
+    @property
+    def _unit(self) -> str:
+        is_read = all(snippet.frames == snippet.done.read for snippet in self.snippets)
+        return "source frames" if is_read else "frames"
+
     @classmethod
     def of(cls, snippets: Sequence[Snippet], length: Fraction, sink: object) -> Estimate:
         """Return the estimate: each second of the video takes as much as those of the snippets."""
@@ -126,7 +135,7 @@ class Estimate:
         snapshot = max(snippet.snapshot_bytes for snippet in snippets)
         return cls(
             snippets,
-            round(share * sum(snippet.done.read for snippet in snippets)),
+            round(share * sum(snippet.frames for snippet in snippets)),
             share * sum(snippet.done.seconds for snippet in snippets),
             DiskUse.of(sink, result, snapshot),
         )
@@ -143,7 +152,7 @@ class Estimate:
     def describe(self) -> list[str]:
         """Return it as lines of text."""
         seconds = sum(snippet.done.seconds for snippet in self.snippets)
-        read = sum(snippet.done.read for snippet in self.snippets)
+        read = sum(snippet.frames for snippet in self.snippets)
         names = ", ".join(
             f"{s.place} (at {format_duration(float(s.begin))})" for s in self.snippets
         )
@@ -151,14 +160,23 @@ class Estimate:
         return [
             f"sample    {names}: {read} frames in {seconds:.1f} s",
             f"time      {format_duration(self.seconds)} for all {self.frames} frames",
-            f"speed     {read / max(1e-9, seconds):.1f} source frames per second",
+            f"speed     {read / max(1e-9, seconds):.1f} {self._unit} per second",
             f"result    about {decimal(self.disk.result)}",
             f"disk      at most {decimal(self.disk.joining)} during the run{free}",
         ]
 
 
-def _measure_length(source: VideoFile | ImageSequence) -> Fraction:
-    """Return how many seconds of the video the job takes."""
+def _find_own_length(job: Job) -> OwnLengthTask | None:
+    """Return the task that gives the result a length of its own, if there is one."""
+    return next((task for task in job.tasks if isinstance(task, OwnLengthTask)), None)
+
+
+def _measure_length(job: Job) -> Fraction:
+    """Return how many seconds of the video the job takes, or of how many its result is."""
+    if (task := _find_own_length(job)) is not None:
+        return task.measure_seconds()
+    source = job.source
+    assert isinstance(source, VideoFile | ImageSequence)
     with source.open() as opened:
         if opened.duration is not None:
             return opened.duration
@@ -166,18 +184,27 @@ def _measure_length(source: VideoFile | ImageSequence) -> Fraction:
                       "is. Pass --end")  # fmt: skip
 
 
-def _trim_job(
-    job: Job, source: VideoFile | ImageSequence, at: Fraction, end: Fraction, folder: Path
-) -> Job:
+def _trim_job(job: Job, at: Fraction, end: Fraction, folder: Path) -> Job:
     """Return the job from `at` to `end` seconds, with its result in a new `folder`."""
-    base = source.start or Fraction(0)
-    trimmed = replace(source, start=base + at or None, end=base + end, max_frames=None)
-    sink: Any = job.sink
+    folder.mkdir()
+    source, sink = job.source, job.sink
+    assert isinstance(source, VideoFile | ImageSequence)
+    if _find_own_length(job) is None:
+        base = source.start or Fraction(0)
+        source = replace(source, start=base + at or None, end=base + end, max_frames=None)
+    inputs = folder.with_name(f"{folder.name} inputs")
+    inputs.mkdir()
+    tasks = tuple(task.take_part(at, end, inputs) if isinstance(task, OwnLengthTask) else task
+                  for task in job.tasks)  # fmt: skip
+    return replace(job, source=source, sink=_move_sink(sink, folder), tasks=tasks)
+
+
+def _move_sink(sink: Any, folder: Path) -> Any:
+    """Return the output with its file, or its images, in `folder`."""
     name = f"%06d{Path(sink.path).suffix or '.png'}"
     if not isinstance(sink, ImageOutput):
         name = f"result{sink.suffix}"
-    folder.mkdir()
-    return replace(job, source=trimmed, sink=replace(sink, path=folder / name))
+    return replace(sink, path=folder / name)
 
 
 def _run_snippet(
@@ -206,7 +233,10 @@ def _run_snippet(
     assert isinstance(last, Done)
     results = path.parent.iterdir() if isinstance(job.sink, ImageOutput) else [path]
     size = sum(file.stat().st_size for file in results)
-    return Snippet(place, at, duration, last, size, snapshot)
+    frames = last.read
+    if (task := _find_own_length(job)) is not None:  # what is before its part is read too
+        duration, frames = task.measure_seconds(), last.written
+    return Snippet(place, at, duration, last, frames, size, snapshot)
 
 
 def _start(job: Job, plan: Plan | None, request: Request) -> Generator[Event, None, None]:

@@ -153,7 +153,8 @@ class Profiled:
     """The phases of the run in this process: all of it, or what came after source frame `first`.
 
     `seconds`, `cpu_seconds`: of the process since it got the job, all threads. `host_bytes`,
-    `device_bytes`: the most that it held. `read`: source frames that it read.
+    `device_bytes`: the most that it held. `read`: source frames that it read. `final`: the run is
+    complete; else it is what was measured so far, with the seconds of phases that are under way.
     """
 
     phases: tuple[Phase, ...]
@@ -163,9 +164,17 @@ class Profiled:
     device_bytes: int
     read: int
     first: int = 0
+    final: bool = True
 
 
 Event = Started | Prepared | Progress | Committed | Replanned | Warned | Died | Profiled | Done
+
+
+def make_remarks(frames: Sequence[Frame]) -> Iterator[Warned]:
+    """Yield what stages say about frames of the result."""
+    for frame in frames:
+        if "remark" in frame.extras:
+            yield Warned(str(frame.extras["remark"]))
 
 
 def make_warnings(frames: Sequence[Frame], row: bool) -> Iterator[Warned]:

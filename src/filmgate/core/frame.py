@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "concealed": "str; the source is damaged here and this is a replacement frame: the reason",
         "occluded": "tensor (H, W) bool; pixels that were not visible in the previous frame",
         "notice": "str; what the user should know about the source from this frame on",
+        "remark": "str; what the user should know about the result around this frame",
         "captions": "bytes; closed captions that come with the frame, as in ATSC A/53, part 4",
         "records": "tuple of dicts of plain values; what a task found in this frame",
     }
@@ -133,6 +134,11 @@ class Frame:
     def with_extras(self, **extras: object) -> "Frame":
         """Return a copy with these extras added or replaced."""
         return replace(self, extras={**self.extras, **extras})
+
+    def with_remark(self, text: str) -> "Frame":
+        """Return a copy with a remark, after those it has; a run reports it when it leaves."""
+        earlier = str(self.extras.get("remark", ""))
+        return self.with_extras(remark="; ".join(filter(None, (earlier, text))))
 
 
 def _describe_image(image: object) -> str:

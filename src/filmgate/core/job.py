@@ -163,6 +163,20 @@ class RecoverableTask(Protocol):
 
 
 @runtime_checkable
+class OwnLengthTask(Protocol):
+    """A task whose result is as long as a further input, such as speech, not as its source."""
+
+    def measure_seconds(self) -> Fraction:
+        """Return how long the result is. Raises UserError."""
+        ...
+
+    def take_part(self, start: Fraction, end: Fraction, folder: Path) -> "Task":
+        """Return the task for that part of the result, in seconds; what it needs of the further
+        input is written to `folder`. Raises UserError."""
+        ...
+
+
+@runtime_checkable
 class StreamWarningTask(Protocol):
     """A task that has something to say about its settings for a stream."""
 

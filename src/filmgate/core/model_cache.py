@@ -20,6 +20,7 @@ class ModelCache:
     def __init__(self, device_bytes: int | None = None, host_bytes: int | None = None) -> None:
         self.device_bytes = device_bytes  # that may be used on a device; None: all that is free
         self.host_bytes = host_bytes  # the same of RAM
+        self.notices: list[str] = []  # about what was loaded, for the user; removed once shown
         self._loaded: dict[Hashable, Any] = {}
         self._lock = RLock()
 

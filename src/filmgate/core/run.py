@@ -18,6 +18,7 @@ from filmgate.core.events import (
     Replanned,
     Started,
     Warned,
+    make_remarks,
     make_warnings,
 )
 from filmgate.core.frame import Frame, Position, StreamSpec
@@ -77,9 +78,8 @@ def run(
     """Run the source through the chain into the sink; yield events.
 
     Three threads: decode, compute, and the caller's, which encodes. A snapshot travels behind the
-    frames before it, so when the sink gets it, all of them are written. A `journal` stores a slow
-    run's frames between two commits, and may have some after `resume`. `watch` sees all frames, in
-    the thread that computes.
+    frames before it: when the sink gets it, all of them are written. A `journal` stores frames of a
+    slow run between commits, and may have some after `resume`. `watch` is called while computing.
     """
     started, clock, spec = perf_counter(), chain.clock, source.spec
     if plan.bad_frames:  # their replacement depends on the frames since the start of the segment
@@ -116,14 +116,15 @@ def run(
                 if journal and _save_point(journal, item):
                     yield Committed(item.snapshot)
             else:
+                yield from make_remarks(item.frames)
                 with clock.busy("encode", len(item.frames)):
                     inject_fault("encode.before_write")
                     sink.write(item.frames)
                 if journal:
                     journal.write(item.frames, item.read)
                 read, written, concealed = item.read, written + len(item.frames), item.concealed
-                seconds, busy = perf_counter() - started, dict(clock.seconds)
-                yield Progress(read, written, item.time, seconds, resident_bytes(), busy)
+                yield Progress(read, written, item.time, perf_counter() - started, resident_bytes(),
+                               dict(clock.seconds))  # fmt: skip
     yield Done(read, written, perf_counter() - started, dict(clock.seconds), concealed)
 
 

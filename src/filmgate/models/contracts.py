@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.device.placement import Placement
-from filmgate.errors import BadSetting
 from filmgate.weights.definitions import Weights, WeightsRepository
 
 if TYPE_CHECKING:
     from filmgate.flow.estimator import Estimator
     from filmgate.media.pixels.planes import Planes
+    from filmgate.models.compiling.packages import CompiledNetwork
+    from filmgate.models.compiling.shapes import FixedShapes
     from filmgate.models.people.association import PersonDetection, PersonDetector, PersonTracker
 
 
@@ -127,7 +128,8 @@ class LipSyncRequest:
     `audio`: the file of speech, None to prepare the faces alone. The face is found by the family
     `finder`, whose weights have the hash `hash`, unless `boxes` is a file of boxes or `box` the one
     in the first frame: left, top, width and height in pixels. `face`: its number; None: the
-    largest. The first `skip` frames are read to follow the face, and dropped.
+    largest. The first `skip` frames are read to follow the face, and dropped. `leave_covered`:
+    frames in which the mouth is covered stay as they are, if the finder can tell.
     """
 
     audio: Path | None
@@ -137,11 +139,13 @@ class LipSyncRequest:
     face: int | None = None
     hash: str = ""
     skip: int = 0
+    leave_covered: bool = True
 
     @property
     def settings(self) -> str:
         """All that affects which face is found where, without the content of files."""
-        return f"{self.finder if self.boxes is None else ''} {self.box} {self.face}"
+        leave = " leave covered" if self.leave_covered else ""
+        return f"{self.finder if self.boxes is None else ''} {self.box} {self.face}{leave}"
 
     @property
     def finds_each(self) -> bool:
@@ -252,12 +256,6 @@ class NoOptions:
     """The options of a family that has none."""
 
 
-def check_tile(tile: int | None) -> None:
-    """Raise BadSetting unless `tile`, rows or sides of squares, is a multiple of 64."""
-    if tile is not None and (tile < 64 or tile % 64):
-        raise BadSetting(f"tile is {tile}: pass 64, 128, 192 ...")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """A model family: its name, what it can do, its options and its weights.
@@ -308,6 +306,10 @@ class Family:
     build_tracker: Callable[[Any, Placement], AnyStage] | None = None
     """Given the options, return a stage that finds people or faces in frames of planes and adds a
     record for each."""
+
+    covered_options: Any = None
+    """Options with which the records of that stage have `lip_spread`: how far apart the lips of a
+    face are in several readings, in parts of the distance between its eyes. None: it cannot."""
 
     build_pose: Callable[[Any, Placement], PersonPoses] | None = None
     """Given the options, return the function that estimates the poses of people in boxes."""
@@ -367,6 +369,9 @@ class Family:
     ) = None
     """Given what is asked for and the options, predict what that takes on the placement's device
     within its budget. No weights are needed."""
+
+    open_compiled: Callable[[FixedShapes, Any, Placement], Iterable[CompiledNetwork]] | None = None
+    """Given shapes and options, open the networks that the option `compile` has compiled."""
 
     weights: tuple[Weights, ...] = ()
     """Published files of weights."""

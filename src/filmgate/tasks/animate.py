@@ -15,6 +15,7 @@ from filmgate.core.wrappers.model_stage import ModelStage
 from filmgate.errors import BadSetting, FilmgateError
 from filmgate.media.images.image_file import ImageFile
 from filmgate.media.records.record_file import RecordFile
+from filmgate.models.compiling.shapes import FixedShapes
 from filmgate.models.contracts import AnimationRequest, Face, Family, FindFace, MemoryPrediction
 from filmgate.models.registry import build_tracker, find_family, find_weight_files
 from filmgate.tasks.model_task import ModelTask
@@ -177,6 +178,10 @@ class Animate(ModelTask):
             return ()
         options = self.options or family.options()
         return tuple(family.predict_animation(spec, self.size, self.keyframes, options))
+
+    def fix_shapes(self, frame: tuple[int, int] | None) -> FixedShapes:
+        """See `ModelTask.fix_shapes`."""
+        return FixedShapes(size=self.size, keyframes=self.keyframes)
 
     def timeline(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yield the frames: none is added, dropped or moved."""

@@ -58,6 +58,10 @@ class LipSync(ModelTask):
     """The number of the face, of those that were found or are in the file. Default: the largest in
     each frame."""
 
+    covered: Literal["leave", "paint"] = "leave"
+    """Frames in which a hand or something else covers the mouth. leave: they stay as they are, with
+    a fade; face_mesh can tell. paint: lips are generated over it."""
+
     source: tuple[Path, ...] = ()
     """Another take of the same person, of the same size, rate and codec; can be given several
     times. Of IN and these the shortest that is long enough is used; else the longest, then the
@@ -152,6 +156,20 @@ class LipSync(ModelTask):
         return chosen, replace(self, source=(), continue_from=None, ending="free",
                                begin=way.begin, turn=way.turn, take=way.take)  # fmt: skip
 
+    def measure_seconds(self) -> Fraction:
+        """See `OwnLengthTask`: as long as the speech."""
+        timing = self._time()
+        return (timing.frames or 0) / timing.fps
+
+    def take_part(self, start: Fraction, end: Fraction, folder: Path) -> "LipSync":
+        """See `OwnLengthTask`: a part of the speech, from where its image is in the source."""
+        from filmgate.media.audio.part import write_part
+
+        assert self.speech is not None
+        part = write_part(Path(self.speech.path), start, end, folder / "speech.wav")
+        begin = (self.begin or Fraction(0)) + start
+        return replace(self, speech=AudioFile(part), begin=begin, length=None)
+
     def recover_inputs(self, result: Path) -> "LipSync":
         """See `RecoverableTask`: the audio of a result is the speech."""
         return replace(self, speech=AudioFile(result)) if "speech" in self.inputs else self
@@ -237,6 +255,7 @@ class LipSync(ModelTask):
             face=self.face,
             hash=hash_weights(self.finder) if found else "",
             skip=self._count_skipped(self._time().fps),
+            leave_covered=self.covered == "leave",
         )
 
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from filmgate.core.job import SourceFile
 from filmgate.core.model_cache import ModelCache
 from filmgate.device.placement import Placement, check_device, choose_device
 from filmgate.errors import BadSetting, BadWeights
 from filmgate.media.settings import check_settings
+from filmgate.models.compiling.shapes import FixedShapes
 from filmgate.models.contracts import Family
 from filmgate.models.registry import (
     SUFFIXES,
@@ -26,6 +27,9 @@ from filmgate.models.registry import (
 )
 from filmgate.tasks.registry import find_task_name, load_tasks
 from filmgate.tasks.settings import FLAT, find_paths, list_settings, shorten, suggest
+
+if TYPE_CHECKING:
+    from filmgate.models.compiling.packages import CompiledNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,26 @@ class ModelTask(ABC):
         """Return where the models run, with the networks loaded so far. Raises BadSetting."""
         uses_device = any(find_family(name).uses_device for name, _ in self.iter_models())
         return choose_device(self.device if uses_device else "cpu", models)
+
+    def fix_shapes(self, frame: tuple[int, int] | None) -> FixedShapes:
+        """Return what fixes the shapes of the model's networks besides its options.
+
+        `frame`: width and height of the frames, None if not known.
+        """
+        return FixedShapes(frame=frame)
+
+    def open_compiled(
+        self, frame: tuple[int, int] | None, models: ModelCache
+    ) -> Iterator[CompiledNetwork]:
+        """Yield the networks that the option `compile` has compiled; those missing are built.
+
+        Raises BadSetting, BadWeights.
+        """
+        family = find_family(self.model)
+        if family.open_compiled is None:
+            raise BadSetting(f"no network of {self.model} can be compiled: pass another model")
+        options = check_options(self.model, self.options)
+        yield from family.open_compiled(self.fix_shapes(frame), options, self.place(models))
 
     def hash_weights(self) -> str:
         """Return the sha256 of the weights, "" for models without. Raises BadWeights."""

@@ -13,6 +13,7 @@ from filmgate.core.stage import AnyStage, Stage
 from filmgate.core.wrappers.model_stage import CHECKS, ModelStage
 from filmgate.errors import BadOutput, BadSetting, StageContractError
 from filmgate.media.pixels.planes import Planes
+from filmgate.models.compiling.shapes import FixedShapes
 from filmgate.models.contracts import BatchUpscaler, Family, ImageUpscaler, MemoryPrediction
 from filmgate.models.registry import build_upscaler, find_family, list_upscalers, predict_memory
 from filmgate.tasks.model_task import ModelTask
@@ -89,6 +90,10 @@ class Upscale(ModelTask):
     def predict_memory(self, spec: StreamSpec) -> tuple[MemoryPrediction, ...]:
         """Predict the model's memory on a GPU, without weights; empty if unknown."""
         return predict_memory(self.model, spec, self.scale, self.options)
+
+    def fix_shapes(self, frame: tuple[int, int] | None) -> FixedShapes:
+        """See `ModelTask.fix_shapes`."""
+        return FixedShapes(frame=frame, scale=self.scale)
 
     def timeline(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yield the frames: indexes and times are those of the source."""

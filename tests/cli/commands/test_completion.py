@@ -8,10 +8,10 @@ import pytest
 
 from filmgate.cli.main import main
 from filmgate.errors import Exit
-from tests.cases import mark_slow_cases
 
 
-@pytest.mark.parametrize("shell", mark_slow_cases(["bash"], ["bash", "zsh", "fish"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_script_has_every_command_and_the_flags_of_tasks(
     shell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

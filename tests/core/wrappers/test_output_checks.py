@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction as F
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ SPEC = StreamSpec(
 )
 
 
+@cache
 def make_moving(count: int = 40, speed: int = 4) -> SampleVideo:
     """Texture that moves, as floats in 0 to 1."""
     return SampleVideo(SPEC, tuple(

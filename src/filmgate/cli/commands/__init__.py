@@ -26,7 +26,7 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
         "prepare": "Store what a task needs of a video, so that later runs start with it.",
         "resume": "Resume an unfinished run with its own settings.",
         "jobs": "Show unfinished runs, or remove them.",
-        "models": "Show model families and their weights; download, verify and try them.",
+        "models": "Show model families and their weights; download, verify, try and compile them.",
         "probe": "Show the streams, times, chapters and metadata of a file.",
         "check": "Check a result: times, audio sync, streams, tags, seams, combs.",
         "compare": "Compare two videos of the same size, frame by frame.",

@@ -28,15 +28,18 @@ def show(*, folder: Folder = None, json: Json = False) -> Exit:
     from rich.console import Console
     from rich.filesize import decimal
 
+    from filmgate.models.compiling.folder import list_packages
     from filmgate.storage.result_cache import SUFFIX, open_cache
 
     cache = open_cache(folder)
     files = list(cache.files())
     size = sum(file.size_bytes for file in files)
     results = sum(file.path.suffix == SUFFIX for file in files)
-    counts = cache.total()
+    counts, packages = cache.total(), [] if folder else list_packages()
+    compiled = sum(path.stat().st_size for path in packages)
     if json:
-        sizes = {"bytes": size, "budget_bytes": cache.budget_bytes, "results": results}
+        sizes = {"bytes": size, "budget_bytes": cache.budget_bytes, "results": results,
+                 "packages": len(packages), "packages_bytes": compiled}  # fmt: skip
         print(json_.dumps({"folder": str(cache.folder), **sizes, **counts}))
         return Exit.DONE
     lookups = counts["hits"] + counts["misses"]
@@ -48,21 +51,24 @@ def show(*, folder: Folder = None, json: Json = False) -> Exit:
         f"damaged    {counts['damaged']}, computed again",
         f"removed    {counts['forgotten']}, to keep the size",
         f"refused    {counts['refused']}, too large or the disk was full",
-    ]
+        *[f"compiled   {len(packages)} networks in {decimal(compiled)}, in {packages[0].parent}"
+          for _ in packages[:1]],
+    ]  # fmt: skip
     Console(highlight=False, soft_wrap=True).print("\n".join(lines), markup=False)
     return Exit.DONE
 
 
 def clean(*, folder: Folder = None, json: Json = False) -> Exit:
-    """Remove all cached results; runs that need them compute them again."""
+    """Remove all cached results and compiled networks; runs that need them make them again."""
     import json as json_
 
     from rich.filesize import decimal
 
+    from filmgate.models.compiling.folder import remove_packages
     from filmgate.storage.result_cache import open_cache
 
     cache = open_cache(folder)
-    freed = cache.clean()
+    freed = cache.clean() + (0 if folder else remove_packages())
     if json:
         print(json_.dumps({"folder": str(cache.folder), "freed_bytes": freed}))
     else:

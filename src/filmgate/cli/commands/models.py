@@ -1,4 +1,4 @@
-"""`filmgate models`: show, download, verify and try model weights."""
+"""`filmgate models`: show, download, verify and try model weights; compile networks."""
 
 from __future__ import annotations
 
@@ -34,20 +34,23 @@ Row = dict[str, Any]
 
 
 def build_app(words: Sequence[str]) -> App:
-    """Return `models`, with `models pull`, `verify` and `try` below it."""
+    """Return `models`, with `models pull`, `verify`, `try` and `build` below it."""
+    from filmgate.cli.compile_command import build_compile_command
+
     app = App(
         name="models",
-        help="Show model families and their weights; download, verify and try them.",
+        help="Show model families and their weights; download, verify, try and compile them.",
         default_command=show,
     )
     app.command(pull)
     app.command(verify)
     app.command(try_, name="try")
+    app.command(build_compile_command(words[1:]), name="build")
     return app
 
 
 def show(*, json: Json = False) -> Exit:
-    """Show model families and their weights; download, verify and try them."""
+    """Show model families and their weights; download, verify, try and compile them."""
     from filmgate.models import registry
     from filmgate.weights.store import WeightsStore
 

@@ -73,6 +73,9 @@ def _explain(profile: Profiled) -> list[str]:
     if profile.device_bytes:
         lines.append("Each phase waited for the GPU, so that its time is its own: without a "
                      "profile the run is faster.")  # fmt: skip
+    if not profile.final:
+        lines.append(f"The run stopped after {profile.read} source frames: phases that were under "
+                     "way count up to then.")  # fmt: skip
     if profile.first:
         lines.append(f"This process resumed from source frame {profile.first}: what earlier ones "
                      "took is not in the table.")  # fmt: skip

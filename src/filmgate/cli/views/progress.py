@@ -46,6 +46,7 @@ class ProgressView:
         self._recent: deque[Progress] = deque()
         self._shown_s = -PLAIN_S
         self._preparation = PreparationView()
+        self._profile: Profiled | None = None  # until it is shown, at the end of the run
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     @classmethod
@@ -81,19 +82,23 @@ class ProgressView:
         elif isinstance(event, Progress) and not self._quiet:
             self._show_progress(event)
         elif isinstance(event, Profiled) and not self._quiet:
-            from filmgate.cli.views.profile_view import format_profile
-
-            self._live.update("")
-            self._console.print(format_profile(event), markup=False, soft_wrap=True)
+            self._profile = event
         elif isinstance(event, Died) and not event.final:
             self._console.print(f"{event.message}: another process continues", markup=False)
         elif isinstance(event, Done | Died):
             self._live.update("")
+            self._show_profile()
             self._live.stop()
             if isinstance(event, Done) and self._batch:
                 self._batch.last = event
             elif isinstance(event, Done) and not self._quiet:
                 self._console.print(draw_summary(event, self._path))
+
+    def _show_profile(self) -> None:
+        if self._profile is not None:
+            from filmgate.cli.views.profile_view import format_profile
+
+            self._console.print(format_profile(self._profile), markup=False, soft_wrap=True)
 
     def _show_preparation(self, event: Prepared) -> None:
         text = Text(self._preparation.describe(event), no_wrap=True, overflow="ellipsis")

@@ -249,7 +249,9 @@ def _get_planes(frame: Frame) -> Planes:
 
 
 def to_tuples(values: npt.NDArray[Any]) -> Any:
-    """Return an array as nested tuples of numbers with three decimals."""
+    """Return an array as nested tuples of numbers, or as a number, with three decimals."""
+    if not values.ndim:
+        return round(float(values), 3)
     if values.ndim > 1:
         return tuple(map(to_tuples, values))
     return tuple(round(float(value), 3) for value in values)

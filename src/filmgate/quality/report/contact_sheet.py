@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from filmgate.core.frame import Frame
@@ -21,6 +23,7 @@ from filmgate.media.sources import VideoFile
 LABEL_HEIGHT = 16  # pixels of the label below each frame
 _GAP = 2  # pixels on each side of a frame
 _BOX_COLOUR = "#ff3030"
+_CHANGE = 0.7  # of all difference between two images is in a place that was changed by itself
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
@@ -94,8 +97,10 @@ def _select_frames(frames: Iterable[Frame], wanted: range) -> Iterator[Frame]:
 def _render_rows(rows: dict[str, list[Frame]], width: int) -> list[list[Image.Image]]:
     """Return a row of labelled images for each prefix and its frames, all of the same place."""
     images = {prefix: [render_image(frame) for frame in row] for prefix, row in rows.items()}
-    large = max((row[0] for row in images.values()), key=lambda image: image.width)
-    box = find_detail(large, (width - 2 * _GAP, round((width - 2 * _GAP) * 0.75)))
+    firsts = [row[0] for row in images.values()]
+    large = max(firsts, key=lambda image: image.width)
+    place = width - 2 * _GAP, round((width - 2 * _GAP) * 0.75)
+    box = find_change(firsts[0], firsts[-1], place) or find_detail(large, place)
     size = box[2] - box[0], box[3] - box[1]
     rendered = []
     for prefix, frames in rows.items():
@@ -114,13 +119,39 @@ def _render_rows(rows: dict[str, list[Frame]], width: int) -> list[list[Image.Im
     return rendered
 
 
+def find_change(before: Image.Image, after: Image.Image, size: tuple[int, int]) -> Box | None:
+    """Return the box of at most `size` (width, height) in the middle of what was changed.
+
+    None if two images differ elsewhere too, or not at all, or in size.
+    """
+    if before.size != after.size:
+        return None
+    one, other = (np.asarray(image.convert("L"), np.float32) for image in (before, after))
+    difference = np.abs(one - other)
+    left, top, right, bottom = _find_most(difference, size)
+    inside = difference[top:bottom, left:right]
+    if inside.mean() < 1 or inside.sum() < _CHANGE * difference.sum():
+        return None
+    x, y = (float(np.average(np.arange(len(sums)), weights=sums))
+            for sums in (inside.sum(0), inside.sum(1)))  # fmt: skip
+    width, height = right - left, bottom - top
+    left = min(max(0, round(left + x - width / 2)), before.width - width)
+    top = min(max(0, round(top + y - height / 2)), before.height - height)
+    return left, top, left + width, top + height
+
+
 def find_detail(image: Image.Image, size: tuple[int, int]) -> Box:
     """Return the box of at most `size` (width, height) whose pixels differ most from neighbours."""
-    width, height = (min(a, b) for a, b in zip(size, image.size, strict=True))
     grey = np.asarray(image.convert("L"), np.float32)
     edges = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
-    sums = cv2.boxFilter(np.minimum(edges, 64), -1, (width, height), anchor=(0, 0), normalize=False)
-    inside = sums[: grey.shape[0] - height + 1, : grey.shape[1] - width + 1]
+    return _find_most(np.minimum(edges, 64), size)
+
+
+def _find_most(values: npt.NDArray[Any], size: tuple[int, int]) -> Box:
+    """Return the box of at most `size` with the largest sum of values (rows, columns)."""
+    width, height = (min(a, b) for a, b in zip(size, values.shape[::-1], strict=True))
+    sums = cv2.boxFilter(values, -1, (width, height), anchor=(0, 0), normalize=False)
+    inside = sums[: values.shape[0] - height + 1, : values.shape[1] - width + 1]
     top, left = np.unravel_index(int(np.argmax(inside)), inside.shape)
     return int(left), int(top), int(left) + width, int(top) + height
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from filmgate.errors import BadWeights
 from filmgate.models.diffusion import weights_files
-from filmgate.models.families.latentsync import loading
+from filmgate.models.families.latentsync import LatentSyncOptions, loading
+from filmgate.models.families.latentsync.published import UNETS
 from filmgate.models.families.latentsync.sampler import Clip, Sampler, list_steps, remove_noise
 from filmgate.models.families.latentsync.unet import UNet
 from filmgate.models.families.latentsync.whisper import (
@@ -133,6 +134,14 @@ def test_names_and_sizes_at_full_size_are_those_of_the_published_weights() -> No
     encoder = WhisperEncoder()
     assert len(encoder.state_dict()) == 67
     assert sum(p.numel() for p in encoder.parameters()) == 7_632_384
+
+
+def test_weights_whose_licence_is_not_known_are_not_the_default() -> None:
+    first, *_ = (weights for weights, _ in LatentSyncOptions().files)
+    assert (first.name, first.licence) == ("latentsync-1.5", "OpenRAIL++-M")
+    other = UNETS["1.6"]
+    assert other.licence.startswith("not known")
+    assert other.commercial is None
 
 
 def test_noise_levels_and_one_step_match_the_published_scheduler() -> None:

@@ -251,9 +251,9 @@ def test_a_mouth_that_is_open_wider_than_what_is_generated_is_reported_once() ->
     for frame, chin in zip(video.frames, low, strict=True):
         face = PreparedFace((1, 0, 0, 0, 1, 0), 1.0, torch.zeros(8, 8, 8), chin)
         state, _ = stage.step(state, [replace(frame, image=image, extras={FACE: face})])
-    notices = [frame.extras.get("notice") for frame in state.frames]
-    assert [bool(notice) for notice in notices] == [False, True, False, False, True, False]
-    assert str(notices[1]).startswith("the mouth is open wider than what is generated from 0.040 s")
+    remarks = [frame.extras.get("remark") for frame in state.frames]
+    assert [bool(remark) for remark in remarks] == [False, True, False, False, True, False]
+    assert str(remarks[1]).startswith("the mouth is open wider than what is generated from 0.040 s")
     points = [(0.0, 0.0)] * 152 + [(31.0, 100.5)] + [(0.0, 0.0)] * 315
     assert find_in_mesh(points).chin == (30.5, 100)
     assert find_height((0, 55.5), (1, 0, 0, 0, 1, 0), Crop(128)) == 56 / Crop(128).height

@@ -163,8 +163,8 @@ def test_an_expression_that_is_far_from_all_keyframes_is_reported() -> None:
     stage = make_stage()
     stage = replace(stage, animator=replace(stage.animator, keyframes=0))
     outputs = push(stage, make_video(56), [4])
-    far = {frame.index: str(frame.extras["notice"]) for frame in outputs
-           if "notice" in frame.extras}  # fmt: skip
+    far = {frame.index: str(frame.extras["remark"]) for frame in outputs
+           if "remark" in frame.extras}  # fmt: skip
     assert min(far) >= 24  # no keyframes are looked for before
     assert all(index % 4 == 0 for index in far)
     assert all("wanted 17 at most" in text for text in far.values())
@@ -194,9 +194,9 @@ def test_a_frame_without_a_face_holds_the_last_pose_and_says_so_once() -> None:
 
     video = make_video(14)
     outputs = push(make_stage(find_face=find), video, [4])
-    notices = {frame.index: frame.extras["notice"] for frame in outputs
-               if "notice" in frame.extras}  # fmt: skip
-    assert notices == {0: "no face from 0.000 s on: the last pose is held",
+    remarks = {frame.index: frame.extras["remark"] for frame in outputs
+               if "remark" in frame.extras}  # fmt: skip
+    assert remarks == {0: "no face from 0.000 s on: the last pose is held",
                        9: "no face from 0.360 s on: the last pose is held"}  # fmt: skip
     held = replace(video, frames=tuple(
         replace(frame, image=video.frames[8].image) if frame.index in {9, 10} else frame

@@ -25,6 +25,7 @@ from filmgate.models.families.wan22.placement import (
     predict,
 )
 from filmgate.models.families.wan22.published import I2V_A14B, TI2V_5B, Variant
+from tests.cases import mark_slow_combinations
 
 GB = 10**9
 VARIANTS = (TI2V_5B, I2V_A14B)
@@ -89,8 +90,13 @@ def run(net: Any, variant: Variant, case: Any, dtype: torch.dtype, sliced: bool)
         transformer.predict_sliced(net, latents, times, prompt)
 
 
-@pytest.mark.parametrize("sliced", [False, True])
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    ("variant", "sliced"),
+    mark_slow_combinations(
+        list(zip(VARIANTS, (True, False), strict=True)), VARIANTS, [False, True]
+    ),
+    ids=lambda one: getattr(one, "name", str(one)),
+)
 def test_predicted_activations_are_those_of_the_code(variant: Variant, sliced: bool) -> None:
     half = CASES[: 3 if sliced else 4]
     for dtype, margin, cases in ((torch.bfloat16, 0.04, half), (torch.float32, 0.15, CASES[1:2])):

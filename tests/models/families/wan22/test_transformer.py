@@ -16,6 +16,7 @@ from filmgate.models.families.wan22.loading import PartFiles, Parts, open_parts
 from filmgate.models.families.wan22.names import list_original_names
 from filmgate.models.families.wan22.placement import WeightPlacement
 from filmgate.models.families.wan22.published import Name
+from tests.cases import mark_slow_cases
 from tests.models import tiny_wan22
 
 NAMES: tuple[Name, ...] = ("ti2v-5b", "i2v-a14b")
@@ -51,7 +52,7 @@ def run_library(net: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     return made
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mark_slow_cases(["i2v-a14b"], NAMES))
 def test_every_placement_is_equal_to_the_library(name: Name) -> None:
     inputs = make_inputs(name)
     high = run_library(tiny_wan22.build_transformer(name), inputs)
@@ -70,7 +71,7 @@ def test_every_placement_is_equal_to_the_library(name: Name) -> None:
         experts.release()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mark_slow_cases(["ti2v-5b"], NAMES))
 def test_slices_of_tokens_are_close_and_equal_in_every_placement(
     name: Name, monkeypatch: pytest.MonkeyPatch
 ) -> None:

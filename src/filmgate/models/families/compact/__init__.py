@@ -6,15 +6,21 @@ Its weights are part of the package; `training/compact.py` makes them from synth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filmgate.core.frame import StreamSpec
 from filmgate.device.placement import Placement
 from filmgate.errors import BadSetting, BadWeights, Unsupported
-from filmgate.media.settings import check_settings
-from filmgate.models.contracts import Family, ImageUpscaler, check_tile
+from filmgate.media.settings import check_settings, check_tile
+from filmgate.models.compiling.shapes import FixedShapes
+from filmgate.models.contracts import Family, ImageUpscaler
+
+if TYPE_CHECKING:
+    from filmgate.models.compiling.packages import CompiledNetwork
+    from filmgate.models.families.compact.upscaler import CompactUpscaler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +35,10 @@ class CompactOptions:
     """Rows of the image to process at a time: 64, 128 ... Default: tiles of about 128 rows and
     256 columns; on a GPU as many rows as have about 524,288 samples."""
 
+    compile: bool = False
+    """Run the network compiled for the size of the video: faster on some GPUs, not on a CPU. It is
+    compiled once and kept; filmgate models build does that beforehand."""
+
     def __post_init__(self) -> None:
         check_settings(self)
         check_tile(self.tile)
@@ -39,11 +49,7 @@ def build_upscaler(
 ) -> ImageUpscaler:
     """See `Family.build_upscaler`."""
     from filmgate.media.pixels.format_names import is_hdr
-    from filmgate.models.families.compact.net import SCALES
-    from filmgate.models.families.compact.upscaler import CompactUpscaler, open_network
 
-    if scale not in SCALES:
-        raise BadSetting(f"scale is {scale}: the model compact has 2 and 4: pass one of these")
     if not spec.pixels.startswith(("yuv", "gray", "gbr")):
         raise Unsupported(f"compact cannot take {spec.pixels}: pass planes as they were decoded")
     if is_hdr(spec.colour):
@@ -51,12 +57,34 @@ def build_upscaler(
             f"the video is HDR (transfer {spec.colour.transfer}) and compact takes SDR only: pass "
             "--tonemap to convert it to BT.709"
         )
+    upscaler = _open_upscaler(scale, options, placement)
+    if options.compile:
+        upscaler = upscaler.compile(spec.width, spec.height, placement.models)
+    return upscaler.upscale
+
+
+def open_compiled(
+    shapes: FixedShapes, options: CompactOptions, placement: Placement
+) -> Iterator[CompiledNetwork]:
+    """See `Family.open_compiled`: the network for tiles of frames of one size."""
+    (width, height), upscaler = shapes.known_frame, _open_upscaler(shapes.scale, options, placement)
+    compiled = upscaler.compile(width, height, placement.models).compiled
+    assert compiled is not None
+    yield compiled
+
+
+def _open_upscaler(scale: int, options: CompactOptions, placement: Placement) -> CompactUpscaler:
+    from filmgate.models.families.compact.net import SCALES
+    from filmgate.models.families.compact.upscaler import CompactUpscaler, open_network
+
+    if scale not in SCALES:
+        raise BadSetting(f"scale is {scale}: the model compact has 2 and 4: pass one of these")
     place = find_weights(scale, options.weights)
     network = placement.load(open_network, place)
     if network.shape.scale != scale:
         raise BadWeights(f"{place} enlarges {network.shape.scale} times and scale is {scale}: pass "
                          f"--scale {network.shape.scale}, or other weights")  # fmt: skip
-    return CompactUpscaler(network, placement.device, options.tile).upscale
+    return CompactUpscaler(network, placement.device, options.tile)
 
 
 def find_weights(scale: int, place: Path | None = None) -> Path:
@@ -78,5 +106,6 @@ FAMILY = Family(
     options=CompactOptions,
     build_upscaler=build_upscaler,
     scales=(2, 4),
+    open_compiled=open_compiled,
     claims=claims,
 )

@@ -76,24 +76,38 @@ class Compact(nn.Module):
 
     def forward_padded(self, padded: Tensor) -> Tensor:
         """Do the same for a plane that has `reach` more samples on each side than the result."""
-        return self.group_columns(1)(padded)
+        return self.group_columns(1)(padded)  # type: ignore[no-any-return]
 
-    def group_columns(self, group: int) -> Enlarge:
-        """Return `forward_padded` as a function that computes `group` columns at a time."""
-        last, shape = self.convs[-1], self.shape
+    def group_columns(self, group: int) -> Enlarger:
+        """Return `forward_padded` as a network that computes `group` columns at a time."""
+        return Enlarger(self, group)
+
+
+class Enlarger(nn.Module):
+    """A Compact for padded planes, that computes `group` columns of the result at a time."""
+
+    def __init__(self, net: Compact, group: int) -> None:
+        super().__init__()
+        last = net.convs[-1]
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
-        weights, bias = group_weights(last.weight, group), group_bias(last.bias, group)
-        kernel = group_weights(build_kernel(shape.scale).to(last.weight), group)
+        self.shape, self.reach, self.group = net.shape, net.reach, group
+        self.convs = net.convs[:-1]
+        kernel = build_kernel(net.shape.scale).to(last.weight)
+        self.register_buffer("weights", group_weights(last.weight, group))
+        self.register_buffer("bias", group_bias(last.bias, group))
+        self.register_buffer("kernel", group_weights(kernel, group))
+        self.weights: Tensor
+        self.bias: Tensor
+        self.kernel: Tensor
 
-        def enlarge(padded: Tensor) -> Tensor:
-            x = _crop(padded, self.reach - shape.depth)
-            for conv in self.convs[:-1]:
-                x = functional.leaky_relu_(conv(x), 0.1)
-            plain = convolve(_crop(padded, self.reach - LOBES), kernel)
-            return shuffle_columns(convolve(x, weights, bias) + plain, shape.scale)
-
-        return enlarge
+    def forward(self, padded: Tensor) -> Tensor:
+        """(N, 1, H, W), with `reach` more samples on each side, to the result."""
+        x = _crop(padded, self.reach - self.shape.depth)
+        for conv in self.convs:
+            x = functional.leaky_relu_(conv(x), 0.1)
+        plain = convolve(_crop(padded, self.reach - LOBES), self.kernel)
+        return shuffle_columns(convolve(x, self.weights, self.bias) + plain, self.shape.scale)
 
 
 def enlarge_by_lanczos(plane: Tensor, scale: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from filmgate.core.model_cache import ModelCache
 from filmgate.core.prefetch import map_threads
 from filmgate.errors import Unsupported
 from filmgate.media.pixels.color import get_code_levels, is_cosited, share_memory
 from filmgate.media.pixels.format_names import get_bit_depth, get_subsampling
 from filmgate.media.pixels.planes import Plane, Planes
+from filmgate.models.compiling.network import Input, StaticNetwork
+from filmgate.models.compiling.packages import CompiledNetwork, open_compiled
 from filmgate.models.families.compact.grouped import choose_group
 from filmgate.models.families.compact.net import (
     Compact,
@@ -36,11 +39,32 @@ THREADS = min(4, os.cpu_count() or 1)  # each has its own tiles, so the count ch
 
 @dataclass(frozen=True)
 class CompactUpscaler:
-    """Enlarges planes, without state; `rows` at a time (None: what is fastest)."""
+    """Enlarges planes, without state; `rows` at a time (None: what is fastest).
+
+    `compiled`: the network for tiles of planes of one size; see `compile`.
+    """
 
     net: Compact
     device: str = "cpu"
     rows: int | None = None
+    compiled: CompiledNetwork | None = None
+
+    def compile(self, width: int, height: int, models: ModelCache) -> CompactUpscaler:
+        """Return the same with the network compiled for planes of this size. Raises BadSetting."""
+        return replace(self, compiled=open_compiled(self.describe(width, height), models))
+
+    def describe(self, width: int, height: int) -> StaticNetwork:
+        """Return the network for tiles of planes of this size."""
+        rows, columns = self._choose_tile(height, width)
+        edge, columns = 2 * self.net.reach, columns + -columns % self._group
+        return StaticNetwork(
+            "compact",
+            f"x{self.net.shape.scale}",
+            self.net.group_columns(self._group),
+            (Input((1, 1, rows + edge, columns + edge)),),
+            f"{self.net.shape} {self._group}",
+            threads=self._threads,
+        )
 
     def upscale(self, image: object) -> Planes:
         """Return planes of the same format, `scale` times as wide and high. Raises Unsupported."""
@@ -89,19 +113,27 @@ class CompactUpscaler:
             (top, left), (bottom, right) = place, (place[0] + rows, place[1] + columns)
             tile = slice(top, min(height, bottom)), slice(left, min(width, right))
             large = result[tuple(slice(one.start * scale, one.stop * scale) for one in tile)]
+            if self.compiled:  # for tiles of one size: the last ones reach out of the plane
+                tile = slice(top, bottom), slice(left, right)
             with torch.inference_mode():
-                made = function(_cut(source, tile, reach, self._group))[0, 0, :, : large.shape[1]]
+                made = function(_cut(source, tile, reach, self._group))[0, 0]
+                made = made[: large.shape[0], : large.shape[1]]
                 large.copy_(made.round_().clamp_(0, 2**bits - 1))
 
         places = list(product(range(0, height, rows), range(0, width, columns)))
-        map_threads(enlarge_tile, places, THREADS if self.device == "cpu" else 1)
+        map_threads(enlarge_tile, places, self._threads)
         codes: Any = result.cpu().numpy()
         enlarged: Plane = codes.astype(np.uint8 if bits == 8 else np.uint16, copy=False)
         return enlarged
 
     @cached_property
     def _network(self) -> Enlarge:
-        return self.net.group_columns(self._group)
+        compiled = self.compiled
+        return (lambda x: compiled(x)[0]) if compiled else self.net.group_columns(self._group)
+
+    @property
+    def _threads(self) -> int:
+        return THREADS if self.device == "cpu" else 1
 
     @property
     def _group(self) -> int:
@@ -110,9 +142,9 @@ class CompactUpscaler:
     def _choose_tile(self, height: int, width: int) -> tuple[int, int]:
         """Return how many rows and columns to process at a time."""
         if self.rows:
-            return self.rows, width
+            return min(self.rows, height), width
         if self.device != "cpu":
-            return max(8, GPU_SAMPLES // width), width
+            return min(max(8, GPU_SAMPLES // width), height), width
         sides = zip((height, width), CPU_TILE, strict=True)
         rows, columns = (-(-size // max(1, round(size / side))) for size, side in sides)
         return rows, columns

@@ -24,7 +24,7 @@ SCALE = 4
 PROMPT_TOKENS = 77  # of the empty prompt
 ALIGN = 4  # inputs are padded to multiples of this: features are pooled 4 x 4
 STRIP_PIXELS = 1 << 20  # pixels of the result per tile of a convolution, about
-KEPT_EXTRAS = ("cut", "concealed", "notice")  # what still holds for the larger image
+KEPT_EXTRAS = ("cut", "concealed", "notice", "remark")  # what still holds for the larger image
 CONDITION_HALO = CONDITION_GRID = 16  # five convolutions and two halvings see 11 pixels
 
 State = tuple[

@@ -76,6 +76,10 @@ class FaceMeshOptions:
     smooth: bool = True
     """Smooth the points over time."""
 
+    lip_spread: bool = False
+    """Read each face in four regions and record how far apart its lips are in them, in parts of the
+    distance between the eyes: under 0.09 where they are seen, over 0.11 where they are covered."""
+
 
 def build_tracker(options: FaceMeshOptions, placement: Placement) -> AnyStage:
     """See `Family.build_tracker`."""
@@ -90,8 +94,9 @@ def build_tracker(options: FaceMeshOptions, placement: Placement) -> AnyStage:
     finder = placement.load(open_network, files[0], model.DETECTOR_SHAPES[options.range])
     network = placement.load(open_network, files[1], model.MESH_SHAPES)
     detector = Detector(finder, model.STRIDES[options.range], min(0.5, options.threshold))
+    faces = model.FaceModel(detector, network, options.lip_spread)
     return Tracker(
-        model.FaceModel(detector, network), options.most, options.every, options.threshold,
+        faces, options.most, options.every, options.threshold,
         OneEuro() if options.smooth else None,
     )  # fmt: skip
 
@@ -102,6 +107,7 @@ FAMILY = Family(
     options=FaceMeshOptions,
     uses_device=False,
     build_tracker=build_tracker,
+    covered_options=FaceMeshOptions(lip_spread=True),
     weights=(SHORT_RANGE, FULL_RANGE, POINTS),
     needs_all_weights=True,
 )

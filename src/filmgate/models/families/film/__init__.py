@@ -13,8 +13,8 @@ from pathlib import Path
 
 from filmgate.core.frame import StreamSpec
 from filmgate.device.placement import Dtype, Placement
-from filmgate.media.settings import check_settings
-from filmgate.models.contracts import Family, FrameInterpolator, check_tile
+from filmgate.media.settings import check_settings, check_tile
+from filmgate.models.contracts import Family, FrameInterpolator
 from filmgate.weights.definitions import Weights
 from filmgate.weights.store import WeightsStore
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from filmgate.core.frame import StreamSpec
 from filmgate.device.placement import Dtype, Placement
 from filmgate.errors import BadSetting
-from filmgate.media.settings import check_settings
-from filmgate.models.contracts import ByHand, Family, ImageUpscaler, check_tile
+from filmgate.media.settings import check_settings, check_tile
+from filmgate.models.contracts import ByHand, Family, ImageUpscaler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from filmgate.core.stage import AnyStage
 from filmgate.device.placement import Dtype, Placement
 from filmgate.errors import BadSetting
 from filmgate.media.settings import check_settings
+from filmgate.models.compiling.shapes import FixedShapes
 from filmgate.models.contracts import Family, LipSyncRequest, LipSyncTiming, MemoryPrediction
 from filmgate.models.families.latentsync.published import (
     SIDES,
@@ -29,7 +30,14 @@ from filmgate.weights.definitions import Weights
 from filmgate.weights.store import WeightsStore
 
 if TYPE_CHECKING:
+    import torch
+
+    from filmgate.models.compiling.packages import CompiledNetwork
+    from filmgate.models.diffusion.autoencoder import Autoencoder
+    from filmgate.models.families.latentsync.compiled import CompiledDecoder, CompiledUNet
     from filmgate.models.families.latentsync.stages import Prepare
+    from filmgate.models.families.latentsync.unet import UNet
+    from filmgate.models.families.latentsync.whisper import WhisperEncoder
 
 _CELL = 64  # sides of faces are multiples: three halvings of the latents, of 8 pixels each
 _OVERLAP = 4  # see bench/lipsync_seams.py
@@ -77,6 +85,10 @@ class LatentSyncOptions:
     dtype: Dtype | None = None
     """The networks' dtype. Default: float16 on a GPU, float32 on the CPU."""
 
+    compile: bool = False
+    """Run UNet and decoder compiled for the size of a face: meant for GPUs. They are compiled once
+    and kept; filmgate models build does that beforehand."""
+
     def __post_init__(self) -> None:
         check_settings(self)
         if not 1 <= self.steps <= 1000:
@@ -116,8 +128,9 @@ def build_lip_sync(
     from filmgate.core.wrappers.model_stage import ModelStage
     from filmgate.flow.constant_rate import SkipFrames
     from filmgate.models.diffusion import weights_files
-    from filmgate.models.families.latentsync import loading, stages
+    from filmgate.models.families.latentsync import stages
     from filmgate.models.families.latentsync.alignment import Crop
+    from filmgate.models.families.latentsync.covered import LeaveCovered
     from filmgate.models.families.latentsync.sampler import Sampler
     from filmgate.models.families.latentsync.speech import Listen, measure_speech
 
@@ -133,19 +146,79 @@ def build_lip_sync(
     prepared = _build_prepare(request, options, placement, prepare)
     if speech is None:
         return (prepared,)
-    encoder = placement.load(loading.open_whisper, paths[1], dtype)
-    unet = placement.load(loading.open_unet, paths[0], dtype)
-    if unet.shape.audio != encoder.shape.width:
-        raise BadSetting(f"{paths[0]} hears {unet.shape.audio} numbers at a time, {paths[1]} makes "
-                         f"{encoder.shape.width}: pass files that belong together")  # fmt: skip
-    sampler = Sampler(unet, options.steps, float(options.guidance), options.refresh)
+    unet, encoder, vae = _open_networks(paths, dtype, placement)
+    compiled = _compile(unet, encoder, vae, options, placement)
+    net, decoder = compiled if compiled else (unet, vae)
+    sampler = Sampler(net, options.steps, float(options.guidance), options.refresh)
     sync = stages.SyncLips(
-        sampler, vae, crop, options.chosen_overlap, spec.seed, as_upstream=options.as_upstream
+        sampler, decoder, crop, options.chosen_overlap, spec.seed, as_upstream=options.as_upstream
     )
     model = ModelStage(sync, settings="", checks=("finite", "black"), stores=False)
     before = (SkipFrames(early),) if early else ()
-    after = (SkipFrames(late),) if late else ()
+    after: tuple[AnyStage, ...] = (SkipFrames(late),) if late else ()
+    if _finds_covered(request):
+        after = (*after, LeaveCovered())
     return (*before, prepared, *after, Listen(encoder, speech, options.as_upstream), model)
+
+
+def _finds_covered(request: LipSyncRequest) -> bool:
+    """Return whether the finder tells where a mouth is covered, and that is asked for."""
+    from filmgate.models.registry import find_family
+
+    found = request.boxes is None and request.box is None and request.leave_covered
+    return found and find_family(request.finder).covered_options is not None
+
+
+def _compile(
+    unet: UNet,
+    encoder: WhisperEncoder,
+    vae: Autoencoder,
+    options: LatentSyncOptions,
+    placement: Placement,
+) -> tuple[CompiledUNet, CompiledDecoder] | None:
+    """Return the networks compiled, those that a run opens with their packages; None: as they are.
+
+    With little memory other packages are opened when they are needed.
+    """
+    if not options.compile:
+        return None
+    from filmgate.models.families.latentsync.compiled import CompiledDecoder, CompiledUNet
+    from filmgate.models.families.latentsync.speech import AFTER, BEFORE
+    from filmgate.models.families.latentsync.stages import LENGTH
+
+    cell, tokens = options.chosen_side // 8, (BEFORE + AFTER) * (encoder.shape.layers + 1)
+    net = CompiledUNet(unet, LENGTH, cell, tokens, placement.models)
+    for complete in (True, False)[: 2 if min(options.refresh, options.steps) > 1 else 1]:
+        net.open(complete=complete, silent=options.guidance > 1)
+    return net, CompiledDecoder.open(vae, cell, placement.models)
+
+
+def open_compiled(
+    shapes: FixedShapes, options: LatentSyncOptions, placement: Placement
+) -> Iterator[CompiledNetwork]:
+    """See `Family.open_compiled`: all of the UNet, its outermost layers, the decoder."""
+    from dataclasses import replace
+
+    store, dtype = WeightsStore.open_default(), placement.choose_dtype(options.dtype)
+    paths = [store.verify(weights, place) for weights, place in options.files]
+    nets = _open_networks(paths, dtype, placement)
+    compiled = _compile(*nets, replace(options, compile=True), placement)
+    assert compiled is not None
+    yield from (*compiled[0].opened.values(), compiled[1].network)
+
+
+def _open_networks(
+    paths: Sequence[Path], dtype: torch.dtype, placement: Placement
+) -> tuple[UNet, WhisperEncoder, Autoencoder]:
+    from filmgate.models.diffusion.weights_files import open_autoencoder
+    from filmgate.models.families.latentsync.loading import open_unet, open_whisper
+
+    unet = placement.load(open_unet, paths[0], dtype)
+    encoder = placement.load(open_whisper, paths[1], dtype)
+    if unet.shape.audio != encoder.shape.width:
+        raise BadSetting(f"{paths[0]} hears {unet.shape.audio} numbers at a time, {paths[1]} makes "
+                         f"{encoder.shape.width}: pass files that belong together")  # fmt: skip
+    return unet, encoder, placement.load(open_autoencoder, paths[2], dtype)
 
 
 def _build_prepare(
@@ -176,7 +249,7 @@ def _build_faces(request: LipSyncRequest, placement: Placement) -> Iterator[AnyS
     """Yield the stages that find the landmarks of the face."""
     from filmgate.core.adapters import each
     from filmgate.models.families.latentsync import faces
-    from filmgate.models.registry import build_tracker
+    from filmgate.models.registry import build_tracker, find_family
 
     if request.box is not None:
         yield faces.FollowBox(request.box)
@@ -185,7 +258,8 @@ def _build_faces(request: LipSyncRequest, placement: Placement) -> Iterator[AnyS
 
         yield each(faces.ReadFaces(read_boxes(request.boxes), request.face), name="boxes")
     else:
-        yield build_tracker(request.finder, None, placement)
+        finder = find_family(request.finder).covered_options if request.leave_covered else None
+        yield build_tracker(request.finder, finder, placement)
         yield each(faces.ChooseFace(request.face), name="choose")
 
 
@@ -244,6 +318,7 @@ FAMILY = Family(
     time_lip_sync=time_lip_sync,
     measure_chin=measure_chin,
     predict_lip_sync=predict_lip_sync,
+    open_compiled=open_compiled,
     weights=(*UNETS.values(), WHISPER, VAE),
     tensor_shapes=describe_tensors,
     weight_files=list_weight_files,

@@ -21,6 +21,7 @@ class Landmarks:
 
     `left` is at the left of the image. (0, 0) is the centre of the first pixel. `chin` is not used
     to align; None if it is not known. `certainty`: how sure it is that they are seen, 0 to 1.
+    `covered`: something is in front of the mouth.
     """
 
     left: Point
@@ -28,6 +29,7 @@ class Landmarks:
     nose: Point
     chin: Point | None = None
     certainty: float = 1.0
+    covered: bool = False
 
     def to_array(self) -> Floats:
         """Return the points as an array (3, 2)."""

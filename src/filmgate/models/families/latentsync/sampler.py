@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from filmgate.errors import BadSetting
+from filmgate.models.families.latentsync.compiled import CompiledUNet
 from filmgate.models.families.latentsync.layers import Audio
 from filmgate.models.families.latentsync.unet import UNet
 
@@ -71,7 +72,7 @@ class Sampler:
     audio one after the other, with less memory.
     """
 
-    net: UNet = field(compare=False, repr=False)
+    net: UNet | CompiledUNet = field(compare=False, repr=False)
     steps: int = 20
     guidance: float = 1.5
     every: int = 1

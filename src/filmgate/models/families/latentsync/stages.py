@@ -25,6 +25,7 @@ from filmgate.models.families.latentsync.alignment import (
     align,
     find_height,
 )
+from filmgate.models.families.latentsync.compiled import CompiledDecoder
 from filmgate.models.families.latentsync.faces import LANDMARKS, measure_front
 from filmgate.models.families.latentsync.mask import (
     LOWEST,
@@ -38,7 +39,7 @@ from filmgate.models.families.latentsync.speech import FPS, TOKENS
 
 FACE = "lipsync.face"  # PreparedFace; missing where there is no face
 LENGTH = 16  # frames of a clip, as in training
-_KEPT_EXTRAS = ("cut", "concealed", "notice")
+_KEPT_EXTRAS = ("cut", "concealed", "notice", "remark")
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -48,13 +49,15 @@ class PreparedFace:
 
     `matrix`: from the image to the crop. `weight`: how much it looks to the camera, 0 to 1.
     `latents` (8, h, w), in host memory: without the part that is generated, then complete. `chin`:
-    how far down it is in the crop, 0 if that is not known.
+    how far down it is in the crop, 0 if that is not known. `covered`: something is in front of the
+    mouth.
     """
 
     matrix: tuple[float, float, float, float, float, float]
     weight: float
     latents: Any
     chin: float = 0.0
+    covered: bool = False
 
 
 def require_planes(spec: StreamSpec) -> StreamSpec:
@@ -127,7 +130,7 @@ class Prepare:
             latents = self.vae.encode(pair).flatten(0, 1).cpu().clone()
         chin = find_height(landmarks.chin, matrix, self.crop)
         weight = measure_front(landmarks)
-        return PreparedFace(matrix, weight, latents, chin)
+        return PreparedFace(matrix, weight, latents, chin, landmarks.covered)
 
 
 # --- clips ----------------------------------------------------------------------------------------
@@ -169,7 +172,7 @@ class SyncLips:
     """
 
     sampler: Sampler = field(compare=False, repr=False)
-    vae: Autoencoder = field(compare=False, repr=False)
+    vae: Autoencoder | CompiledDecoder = field(compare=False, repr=False)
     crop: Crop
     overlap: int = 0
     seed: int = 0
@@ -282,14 +285,13 @@ class SyncLips:
 
 
 def _report_wide(frame: Frame, before: bool) -> tuple[Frame, bool]:
-    """Return the frame, with a notice where a mouth opens wider than what is generated."""
+    """Return the frame, with a remark where a mouth opens wider than what is generated."""
     face: Any = frame.extras[FACE]
     wide = face.chin > LOWEST
     if wide and not before:
-        said = (f"the mouth is open wider than what is generated from {float(frame.time):.3f} s "
-                "on: the chin may show twice")  # fmt: skip
-        earlier = str(frame.extras.get("notice", ""))
-        frame = frame.with_extras(notice="; ".join(filter(None, (earlier, said))))
+        frame = frame.with_remark("the mouth is open wider than what is generated from "
+                                  f"{float(frame.time):.3f} s on: the chin may show "
+                                  "twice")  # fmt: skip
     return frame, wide
 
 

@@ -185,8 +185,11 @@ class UNet(nn.Module):
 
         `x` (B, F, 13, h, w): noisy latents, mask (1 keeps), masked and reference latents.
         """
+        return self.run(x, functional.silu(self.embed_time(step)), audio)
+
+    def run(self, x: Tensor, time: Tensor, audio: tuple[Audio, ...]) -> tuple[Tensor, Tensor]:
+        """Do the same at the embedded noise level `time` (1, T), with its last SiLU."""
         frames, heard = x.shape[1], iter(audio)
-        time = functional.silu(self.embed_time(step))
         hidden = self.conv_in(x.flatten(0, 1))
         skips = [hidden]
         for level in self.down_blocks:
@@ -215,16 +218,31 @@ class UNet(nn.Module):
         """Return the predicted noise with `inner` of an earlier step: only the outermost layers
         run (Ma et al., "DeepCache: Accelerating Diffusion Models for Free", 2024).
         """
-        frames, time = x.shape[1], functional.silu(self.embed_time(step))
+        time = functional.silu(self.embed_time(step))
+        return self.run_outermost(x, time, audio[-1], inner), inner
+
+    def run_outermost(self, x: Tensor, time: Tensor, audio: Audio, inner: Tensor) -> Tensor:
+        """Return the same noise at the embedded noise level `time`, as in `run`."""
+        frames = x.shape[1]
         hidden = torch.cat([inner, self.conv_in(x.flatten(0, 1))], 1)
-        hidden = self._run_last(hidden, time, audio[-1], frames)
-        return hidden.reshape(-1, frames, *hidden.shape[1:]), inner
+        hidden = self._run_last(hidden, time, audio, frames)
+        return hidden.reshape(-1, frames, *hidden.shape[1:])
 
     def _run_last(self, x: Tensor, time: Tensor, audio: Audio, frames: int) -> Tensor:
         level = self.up_blocks[-1]
         x = level.run_layer(len(level.resnets) - 1, x, time, iter([audio]), frames)
         x = functional.silu(normalize_clip(self.conv_norm_out, x, frames), inplace=True)
         return self.conv_out(x)  # type: ignore[no-any-return]
+
+    def list_widths(self) -> list[int]:
+        """Return how many channels each layer that hears audio has, in order."""
+        return [layer.proj_in.out_channels for layer in self._iter_attentions()]
+
+    @property
+    def inner_width(self) -> int:
+        """How many channels `refine` needs in place of all inner layers."""
+        width: int = self.up_blocks[-1].resnets[-1].conv1.in_channels
+        return width - self.shape.channels[0]
 
     def _iter_attentions(self) -> Iterator[Any]:
         """Yield the layers that hear audio, in the order in which they run."""

@@ -8,15 +8,17 @@ weights made by rule, the results match those recorded from the published code.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filmgate.core.frame import StreamSpec
 from filmgate.core.stage import AnyStage
 from filmgate.device.placement import Dtype, Placement
 from filmgate.errors import BadSetting
 from filmgate.media.settings import check_settings
+from filmgate.models.compiling.shapes import FixedShapes
 from filmgate.models.contracts import AnimationRequest, Family, MemoryPrediction
 from filmgate.models.families.personalive.published import (
     REPOSITORIES,
@@ -24,6 +26,10 @@ from filmgate.models.families.personalive.published import (
     find_files,
 )
 from filmgate.weights.store import WeightsStore
+
+if TYPE_CHECKING:
+    from filmgate.models.compiling.packages import CompiledNetwork
+    from filmgate.models.families.personalive.networks import Networks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +41,11 @@ class PersonaLiveOptions:
 
     dtype: Dtype | None = None
     """The model's dtype. Default: float16 on a GPU, float32 on the CPU."""
+
+    compile: bool = False
+    """Run UNet and decoder compiled for the size of the result: meant for GPUs. They are compiled
+    once, the UNet for each number of keyframes, and kept; filmgate models build does that
+    beforehand."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -49,8 +60,26 @@ def build_animator(
     spec: StreamSpec, request: AnimationRequest, options: PersonaLiveOptions, placement: Placement
 ) -> AnyStage:
     """See `Family.build_animator`: a stage of planes to planes."""
-    from filmgate.models.families.personalive.loading import open_networks
     from filmgate.models.families.personalive.stage import build_stage
+
+    nets = _open_networks(options, placement)
+    if options.compile:
+        nets = _compile(nets, request.size, request.keyframes, placement)
+    return build_stage(nets, spec, request)
+
+
+def open_compiled(
+    shapes: FixedShapes, options: PersonaLiveOptions, placement: Placement
+) -> Iterator[CompiledNetwork]:
+    """See `Family.open_compiled`: the UNet for each number of keyframes, and the decoder."""
+    nets = _open_networks(options, placement)
+    compiled = _compile(nets, shapes.size, shapes.keyframes, placement).compiled
+    assert compiled is not None
+    yield from (*compiled.denoisers, compiled.decoder)
+
+
+def _open_networks(options: PersonaLiveOptions, placement: Placement) -> Networks:
+    from filmgate.models.families.personalive.loading import open_networks
     from filmgate.weights.repository import verify_folder
 
     if find_spec("transformers") is None:
@@ -59,8 +88,18 @@ def build_animator(
     for repository in REPOSITORIES:
         verify_folder(repository, store, options.folder / repository.folder)
     dtype = placement.choose_dtype(options.dtype)
-    nets = placement.load(open_networks, options.folder, dtype, files=files)
-    return build_stage(nets, spec, request)
+    return placement.load(open_networks, options.folder, dtype, files=files)
+
+
+def _compile(nets: Networks, size: int, keyframes: int, placement: Placement) -> Networks:
+    """Return the networks with their compiled form. Raises BadSetting."""
+    from filmgate.models.families.personalive.animator import MOST_KEYFRAMES, WINDOW
+    from filmgate.models.families.personalive.compiled import CompiledNetworks
+    from filmgate.models.families.personalive.schedule import LEVELS
+
+    stack, most = WINDOW * len(LEVELS), min(keyframes, MOST_KEYFRAMES)
+    compiled = CompiledNetworks.open(nets.unet, nets.decoder, stack, size, most, placement.models)
+    return replace(nets, compiled=compiled)
 
 
 def predict_animation(
@@ -87,6 +126,7 @@ FAMILY = Family(
     options=PersonaLiveOptions,
     build_animator=build_animator,
     predict_animation=predict_animation,
+    open_compiled=open_compiled,
     repositories=REPOSITORIES,
     needs_all_weights=True,
     weight_files=list_weight_files,

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from filmgate.models.diffusion.attention import KeysValues
 from filmgate.models.diffusion.autoencoder import SCALE, Autoencoder
+from filmgate.models.families.personalive.compiled import CompiledNetworks
 from filmgate.models.families.personalive.extractor import VIEW, Head, HeadExtractor, PoseGuider
 from filmgate.models.families.personalive.keypoints import GRID, Box, draw_points
 from filmgate.models.families.personalive.layers import Portrait
@@ -87,7 +88,8 @@ def identify(tensor: Tensor) -> bytes:
 class Networks:
     """The networks, all of one dtype; the large ones that are used seldom stay on the CPU.
 
-    `clip`, `encoder` and `reference` are lent to `device` layer by layer: see `lend`.
+    `clip`, `encoder` and `reference` are lent to `device` layer by layer: see `lend`. `compiled`:
+    the compiled form of `unet` and `decoder`, for one size of images.
     """
 
     unet: DenoisingUnet
@@ -99,6 +101,7 @@ class Networks:
     encoder: nn.Module
     reference: ReferenceUnet
     device: str = "cpu"
+    compiled: CompiledNetworks | None = None
     _poses: Recent = field(default_factory=lambda: Recent(4), compare=False, repr=False)
     _banks: Recent = field(default_factory=lambda: Recent(1), compare=False, repr=False)
 
@@ -151,7 +154,9 @@ class Networks:
 
     def decode(self, latent: Tensor) -> Tensor:
         """Return the image (3, H, W) in [0, 1], float32, of a latent (4, h, w)."""
-        image: Tensor = self.decoder(self._place(latent[None]))[0]
+        placed = self._place(latent[None])
+        images = self.compiled.decoder(placed)[0] if self.compiled else self.decoder(placed)
+        image: Tensor = images[0]
         return (image.float() / 2 + 0.5).clamp_(0, 1)
 
     def show(self, token: Tensor, references: Sequence[Tensor]) -> Portrait:
@@ -164,9 +169,12 @@ class Networks:
         def read(latent: Tensor) -> tuple[KeysValues, ...]:
             return self.unet.project(self._borrow(self.reference, latent, token))
 
+        def settle(portrait: Portrait) -> Portrait:
+            return self.compiled.settle(portrait) if self.compiled else portrait
+
         def make(count: int) -> Portrait:
             if count == 1:
-                return Portrait(self.unet.look(self._place(token)), read(references[0]))
+                return settle(Portrait(self.unet.look(self._place(token)), read(references[0])))
             before = self._banks.get(lambda: make(count - 1), token, *references[: count - 1])
             banks = tuple(
                 (torch.cat([keys, more_keys], 2), torch.cat([values, more_values], 2))
@@ -174,7 +182,7 @@ class Networks:
                     before.banks, read(references[count - 1]), strict=True
                 )
             )
-            return Portrait(before.looks, banks)
+            return settle(Portrait(before.looks, banks))
 
         return self._banks.get(lambda: make(len(references)), token, *references)
 
@@ -182,8 +190,9 @@ class Networks:
         self, latents: Tensor, levels: Tensor, portrait: Portrait, motion: Tensor, pose: Tensor
     ) -> Tensor:
         """Return the noise (F, 4, h, w) in latents, in their dtype; see `DenoisingUnet`."""
-        noise = self.unet(self._place(latents), levels, portrait, self._place(motion), pose)
-        return noise.to(latents.dtype)  # type: ignore[no-any-return]
+        predict = self.compiled.predict_noise if self.compiled else self.unet
+        noise = predict(self._place(latents), levels, portrait, self._place(motion), pose)
+        return noise.to(latents.dtype)
 
     def _place(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype)

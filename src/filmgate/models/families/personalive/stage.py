@@ -154,7 +154,7 @@ class PersonaLive:
                     f"the expression at {float(waiting[0].time):.3f} s is {distance:.0f} from "
                     "the portrait's and all keyframes', wanted 17 at most: looks may drift"
                 )
-                waiting = (_add_notice(waiting[0], said), *waiting[1:])
+                waiting = (waiting[0].with_remark(said), *waiting[1:])
             outputs = [self._show(*pair) for pair in zip(waiting, window.latents, strict=False)]
             waiting = waiting[len(outputs) :]
         after = replace(state, progress=progress, motions=(), waiting=waiting, far=far)
@@ -186,14 +186,9 @@ class PersonaLive:
         waiting = frame.with_image((), keep=KEPT_EXTRAS)
         if not found and not state.lost:
             said = f"no face from {float(frame.time):.3f} s on: the last pose is held"
-            waiting = _add_notice(waiting, said)
+            waiting = waiting.with_remark(said)
         return State(progress, region, (*state.motions, progress.last),
                      (*state.waiting, waiting), not found, state.far)  # fmt: skip
-
-
-def _add_notice(frame: Frame, said: str) -> Frame:
-    earlier = str(frame.extras.get("notice", ""))
-    return frame.with_extras(notice="; ".join(filter(None, (earlier, said))))
 
 
 def choose_region(size: tuple[int, int], face: Face | None) -> Region:

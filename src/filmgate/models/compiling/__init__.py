@@ -1,0 +1,1 @@
+"""Networks compiled ahead of time for fixed shapes, kept as packages between runs."""
