@@ -10,7 +10,8 @@
 #   make clips    complete runs over real clips, if they are in ../shared/clips
 #   make check    ruff, its format, mypy --strict, also as on Windows and macOS
 #   make lowest   the quick suite with the lowest versions that pyproject.toml allows
-#   make windows  the suite with Python for Windows under Wine, on Debian as root; see docs/systems.md
+#   make windows  the suite with Python for Windows under Wine, on Debian as root: resumed if
+#                 it was stopped; WINDOWS=short is what CI runs; see docs/systems.md
 #   make weigh    the sizes of files, functions and docstrings
 #   make bench    every published figure
 #   make gpu      what a machine with a GPU runs first: correctness, then speed (docs/gpu.md)

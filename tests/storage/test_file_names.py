@@ -8,7 +8,13 @@ import pytest
 from filmgate.errors import BadSetting
 from filmgate.storage import file_names
 from filmgate.storage.file_kind import check_output_file
-from filmgate.storage.file_names import explain_refused_name, extend_long_path, fold_path
+from filmgate.storage.file_names import (
+    explain_refused_name,
+    extend_long_path,
+    fold_path,
+    is_same_folder,
+    split_pattern,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +65,8 @@ def test_an_output_of_such_a_name_is_refused_on_windows(monkeypatch: pytest.Monk
         ("C:/" + "a/" * 120 + "b", "\\\\?\\C:\\" + "a\\" * 120 + "b"),
         ("\\\\server\\share\\" + "a" * 250, "\\\\?\\UNC\\server\\share\\" + "a" * 250),
         ("\\\\?\\C:\\" + "a" * 250, "\\\\?\\C:\\" + "a" * 250),
+        ("\\\\.\\C:\\" + "a" * 250, "\\\\?\\C:\\" + "a" * 250),
+        ("//server/share/" + "a" * 250, "\\\\?\\UNC\\server\\share\\" + "a" * 250),
     ],
 )
 def test_a_long_path_gets_the_prefix_of_windows(path: str, wanted: str) -> None:
@@ -76,4 +84,37 @@ def test_names_that_may_be_one_file_are_equal() -> None:
     assert fold_path(composed, "darwin") == fold_path(other, "darwin")
     assert fold_path(Path("A/B.mp4"), "win32") == fold_path(Path("a\\b.MP4"), "win32")
     assert fold_path(composed, "win32") != fold_path(other, "win32")
+    shares = (
+        "//Server/share/a.mp4",
+        "\\\\server\\share\\A.mp4",
+        "\\\\?\\unc\\server\\share\\a.mp4",
+    )
+    assert len({fold_path(Path(share), "win32") for share in shares}) == 1
+    drives = ("C:/a.mp4", "\\\\?\\c:\\a.mp4", "\\\\.\\C:\\A.mp4")
+    assert len({fold_path(Path(drive), "win32") for drive in drives}) == 1
     assert fold_path(Path("a.mp4"), "linux") != fold_path(Path("A.mp4"), "linux")
+
+
+def test_a_folder_is_the_same_by_every_name(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert is_same_folder(tmp_path / "a", f"{tmp_path}/a/../a/.")
+    assert not is_same_folder(tmp_path / "a", tmp_path)
+    assert is_same_folder(tmp_path / "none", tmp_path / "a" / ".." / "none")
+    assert not is_same_folder(tmp_path / "none", tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("*.mp4", (".", "*.mp4")),
+        ("C:\\a\\b?.mp4", ("C:\\a", "b?.mp4")),
+        ("\\\\server\\c$\\a\\*\\[12].mp4", ("\\\\server\\c$\\a", "*\\[12].mp4")),
+        ("\\\\?\\C:\\a\\*.mp4", ("\\\\?\\C:\\a", "*.mp4")),
+        ("\\\\?\\UNC\\server\\share\\*.mp4", ("\\\\?\\UNC\\server\\share\\", "*.mp4")),
+        ("\\\\?\\C:\\a\\b.mp4", None),
+        ("a\\b.mp4", None),
+    ],
+)
+def test_a_pattern_is_split_behind_the_prefix(path: str, wanted: tuple[str, str] | None) -> None:
+    found = split_pattern(PureWindowsPath(path))
+    assert (found and (str(found[0]), found[1])) == wanted

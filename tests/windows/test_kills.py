@@ -38,7 +38,8 @@ FAULTS = (
     ("end.reported",),
 )  # fmt: skip
 LINES = (1, 2, 3, 4, 5, 6, 7, 8)  # of its report, after which the command is killed
-WORKERS = 3  # that are killed in one run
+WORKERS = 3  # that are killed in one run, each when it has reported a commit
+FRAMES = 40  # of long.mkv
 
 
 @pytest.fixture
@@ -56,11 +57,25 @@ def start(folder: Path, fault: str = "", worker: bool = False) -> subprocess.Pop
     )  # fmt: skip
 
 
-def check_result(folder: Path) -> None:
-    """Resume to the end: the frames are those of Linux, and nothing else is left."""
+def read_event(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Return the next event that a command reports."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    line = process.stdout.readline()
+    assert line, process.stderr.read().decode()
+    return dict(json.loads(line))
+
+
+def finish(folder: Path) -> None:
+    """Resume to the end."""
     with start(folder) as process:
         _, errors = process.communicate()
     assert process.returncode == 0, errors.decode()
+    check_result(folder)
+
+
+def check_result(folder: Path) -> None:
+    """The frames are those of Linux, and nothing else is left."""
     assert sorted(os.listdir(folder)) == ["long.mkv", "out.mkv"]
     found, wanted = hash_outputs(folder), LINUX
     if not LINUX:
@@ -78,38 +93,36 @@ def test_killed_at_points_of_a_run(faults: Sequence[str], folder: Path) -> None:
         with start(folder, f"{point}=kill@{time or 1}") as process:
             _, errors = process.communicate()
         assert process.returncode == KILLED, f"{fault}: {errors.decode()}"
-    check_result(folder)
+    finish(folder)
 
 
 def test_command_killed_while_its_worker_works(folder: Path) -> None:
     """The worker ends by itself, so the next start finds no one at work."""
     for lines in LINES:
         with start(folder, "join.complete=hang", worker=True) as process:
-            assert process.stdout is not None
             for _ in range(lines):
-                assert process.stdout.readline()
+                event = read_event(process)
+                if event.get("ended") or event.get("read") == FRAMES:
+                    break  # all is computed: it only reports when it has ended
             children = psutil.Process(process.pid).children(recursive=True)
             process.kill()
             _, alive = psutil.wait_procs(children, timeout=30)
             assert children
             assert not alive, "the worker outlives its parent"
-    check_result(folder)
+    finish(folder)
 
 
 def test_worker_killed(folder: Path) -> None:
     """Another worker resumes from the last commit, in the same command."""
-    events, killed = list[dict[str, Any]](), list[int]()
+    events = list[dict[str, Any]]()
     with start(folder, worker=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            events.append(json.loads(line))
-            if events[-1]["event"] in ("Started", "Committed") and len(killed) < WORKERS:
+        while not events or events[-1]["event"] != "Done":
+            events.append(read_event(process))
+            commits = [one for one in events if one["event"] == "Committed"]
+            if commits[-1:] == events[-1:] and len(commits) <= WORKERS:
                 for child in psutil.Process(process.pid).children():
-                    if child.pid not in killed:
-                        child.kill()
-                        killed.append(child.pid)
+                    child.kill()
         _, errors = process.communicate()
     assert process.returncode == 0, errors.decode()
-    causes = [one["crash"]["cause"] for one in events if one["event"] == "Died"]
-    assert len(causes) == WORKERS
+    assert sum(one["event"] == "Died" for one in events) == WORKERS
     check_result(folder)

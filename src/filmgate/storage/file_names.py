@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ntpath
+import os
 import re
 import sys
 import unicodedata
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath, PureWindowsPath
 
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
@@ -14,7 +15,7 @@ _DEVICES = frozenset(
 )
 _REFUSED = frozenset('<>"|?*') | frozenset(map(chr, range(32)))
 _LONGEST = 200  # a run adds up to 60 characters, and 260 is the limit without the prefix
-_PREFIX, _UNC_PREFIX = "\\\\?\\", "\\\\?\\UNC\\"
+_PREFIX, _UNC_PREFIX, _DEVICE_PREFIX = "\\\\?\\", "\\\\?\\UNC\\", "\\\\.\\"
 
 
 def explain_refused_name(path: Path | PureWindowsPath) -> str:
@@ -56,15 +57,43 @@ def _extend(path: str) -> str:
     full = ntpath.abspath(path)
     if len(full) <= _LONGEST or full.startswith(_PREFIX):
         return path
+    if full.startswith(_DEVICE_PREFIX):
+        return _PREFIX + full.removeprefix(_DEVICE_PREFIX)
     return _UNC_PREFIX + full[2:] if full.startswith("\\\\") else _PREFIX + full
 
 
 def fold_path(path: Path, platform: str = sys.platform) -> str:
     """Return a text that is equal for paths which may name one file on this system.
 
-    Windows and macOS ignore case, and macOS ignores how accents are composed. Nothing is opened.
+    Windows and macOS ignore case, Windows has prefixes, and macOS ignores how accents are composed.
+    Nothing is opened.
     """
     text = str(path)
     if platform == "darwin":
-        text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-    return ntpath.normcase(text) if platform == "win32" else text
+        return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    if platform != "win32":
+        return text
+    text = ntpath.normcase(text)
+    if text.startswith(_UNC_PREFIX.lower()):
+        return "\\\\" + text[len(_UNC_PREFIX) :]
+    return text.removeprefix(_PREFIX).removeprefix(_DEVICE_PREFIX)
+
+
+def is_same_folder(one: Path | str, two: Path | str) -> bool:
+    """Return whether two paths lead to one folder: by links, a share's name, in another case."""
+    try:
+        return os.path.samefile(one, two)
+    except OSError:  # one does not exist
+        return os.path.realpath(one) == os.path.realpath(two)
+
+
+def split_pattern(path: PurePath) -> tuple[PurePath, str] | None:
+    r"""Return the folder before the first part with * ? or [, and the rest; None without one.
+
+    The ? of \\?\C:\ is no sign of a pattern.
+    """
+    parts, kind = path.parts, type(path)
+    for k in range(1 if path.anchor else 0, len(parts)):
+        if set("*?[") & set(parts[k]):
+            return kind(*parts[:k]), str(kind(*parts[k:]))
+    return None
