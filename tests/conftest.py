@@ -2,10 +2,12 @@
 
 import gc
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +18,10 @@ SAME = "FILMGATE_SAME_EXAMPLES" in os.environ
 # finding the path of each module takes minutes under Wine, in the first example
 SLOW = (HealthCheck.too_slow,) if sys.platform == "win32" else ()
 settings.register_profile(
-    "quick", max_examples=25, deadline=None, derandomize=SAME, suppress_health_check=SLOW
+    "quick", max_examples=15, deadline=None, derandomize=SAME, suppress_health_check=SLOW
 )
 settings.register_profile("laws", max_examples=1400, deadline=None, derandomize=SAME)
-settings.register_profile("faults", settings.get_profile("quick"))  # with `make faults-long`
+settings.register_profile("faults", settings.get_profile("quick"), max_examples=25)  # faults-long
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of torch spin otherwise
 os.environ.setdefault("FILMGATE_IN_PROCESS", "1")  # a child process for each run takes a second
@@ -28,6 +30,8 @@ settings.load_profile(PROFILE)
 
 WANTED = 10_000
 RAN = pytest.StashKey[list[int]]()
+# Files of quick tests are in memory, on Linux: no disk is waited for. Those of others are on disk.
+MEMORY, NEEDED_BYTES = Path("/dev/shm"), 2 << 30
 SLOW_COLLECTION_S = 0.02
 
 
@@ -55,6 +59,9 @@ def no_open_input() -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RAN] = [0]
+    is_quick = "not slow" in config.option.markexpr and sys.platform == "linux"
+    if is_quick and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > NEEDED_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     config.pluginmanager.register(SlowCollections())
 
 

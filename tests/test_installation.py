@@ -79,7 +79,8 @@ def test_source_that_is_not_installed_is_installed_in_its_folder(
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", fail)
-    assert advise_install("image") == "pip install '.[image]' in the folder of its source"
+    wanted = f"pip install {quote_argument('.[image]')} in the folder of its source"
+    assert advise_install("image") == wanted
 
 
 @pytest.mark.parametrize(

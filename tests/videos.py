@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -88,8 +90,30 @@ def read_number(frame: Frame) -> int:
     return sum(1 << bit for bit in range(8) if luma[4:12, bit * 8 + 2 : bit * 8 + 6].mean() > half)
 
 
+_WRITTEN: dict[str, bytes] = {}  # files by what they hold
+
+
+def write_once(path: Path, contents: object, write: Callable[[], object]) -> Path:
+    """Let `write` write a file, or copy the one that it wrote for these contents and this suffix.
+
+    `contents` describes the file by its repr.
+    """
+    key = f"{path.suffix} {contents!r}"
+    if key in _WRITTEN:
+        path.write_bytes(_WRITTEN[key])
+    else:
+        with patch.dict(os.environ, SVT_LOG="1"):  # else it prints banners, from now on
+            write()
+        _WRITTEN[key] = path.read_bytes()
+    return path
+
+
 def make(spec: Video, path: Path) -> Path:
     """Write the video."""
+    return write_once(path, spec, lambda: _encode(spec, path))
+
+
+def _encode(spec: Video, path: Path) -> None:
     with av.open(str(path), "w", options=dict(spec.container)) as out:
         small = make_second_stream(spec) if spec.second else None
         smaller = _add_video(out, small) if small else None
@@ -114,7 +138,6 @@ def make(spec: Video, path: Path) -> Path:
             _write_audio(out, sound, float(spec.shown[-1][0]) + 0.2)
         if words:
             _write_subtitles(out, words, spec.subtitles == "mov_text")
-    return path
 
 
 def make_chapter(number: int) -> Chapter:

@@ -18,6 +18,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     return startup
 
 
+@pytest.mark.slow
 def test_ratios_are_to_the_first_command_and_peaks_are_of_each_command(bench: Any) -> None:
     small = [sys.executable, "-c", "print('noise on standard output')"]
     large = [sys.executable, "-c", "x = bytes(range(256)) * 400_000; import time; time.sleep(0.1)"]

@@ -69,3 +69,12 @@ def test_half_precision_convolutions_count_their_layout_copies() -> None:
         sizes.append(live.peak)
     one = 4 * 256 * 256 * 2
     assert sizes == [one, 3 * one + 4 * 4 * 9 * 2]
+
+
+def test_list_of_parts_takes_no_memory_each_time() -> None:
+    x = torch.empty(4, 256, device="meta")
+    with LiveMemory() as live:
+        live.add(x)
+        for _ in range(2):
+            assert [part.shape for part in torch.unsafe_chunk(x, 2)] == [(2, 256)] * 2
+    assert live.peak == x.nbytes

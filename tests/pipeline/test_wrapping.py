@@ -28,7 +28,7 @@ from tests import videos
 from tests.cases import mark_slow_cases
 from tests.models import tiny
 
-VIDEO = videos.Video(frames=24)
+VIDEO = videos.Video(frames=12)
 
 
 @pytest.fixture(autouse=True)

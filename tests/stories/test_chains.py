@@ -17,6 +17,7 @@ from filmgate.core.stage import AnyStage
 from filmgate.media.pixels.planes import Planes
 from filmgate.quality.verify import check
 from tests import videos
+from tests.cases import mark_slow_cases
 
 VIDEO = videos.Video(frames=10, sounds=("aac",))
 
@@ -59,7 +60,7 @@ def source(tmp_path: Path) -> Path:
     return videos.make(VIDEO, tmp_path / "in.mp4")
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("name", mark_slow_cases(["rate, then size"], list(CHAINS)))
 def test_one_pass_gives_the_frames_of_two_passes(name: str, source: Path) -> None:
     first, second = CHAINS[name]
     between = fg.VideoOutput(source.with_name("between.mkv"), codec="ffv1")
@@ -75,7 +76,7 @@ def test_one_pass_gives_the_frames_of_two_passes(name: str, source: Path) -> Non
         assert all(map(np.array_equal, one.image.arrays, other.image.arrays))
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("name", mark_slow_cases(["size, then rate"], list(CHAINS)))
 def test_nothing_is_written_between_two_tasks(name: str, source: Path) -> None:
     opened = OpenedFiles(source.parent)
     sys.addaudithook(opened)

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from av.video.stream import VideoStream
 
+from tests.cases import mark_slow_cases
+
 Damage = Callable[[bytes], list[bytes]]
 
 _FRAMES = 16
@@ -122,7 +124,9 @@ def _find_errors(name: str, folder: Path, damage: Damage) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", ["h264.mp4", "ffv1.mkv", "mjpeg.avi"])
+@pytest.mark.parametrize(
+    "name", mark_slow_cases(["h264.mp4", "mjpeg.avi"], ["h264.mp4", "ffv1.mkv", "mjpeg.avi"])
+)
 def test_a_few_truncations_and_flipped_bits(name: str, tmp_path: Path) -> None:
     assert (
         _find_errors(name, tmp_path, lambda data: _truncate(data, 10) + _flip_bits(data, 25)) == []

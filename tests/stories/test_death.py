@@ -97,8 +97,13 @@ def reference(source: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def finish(run: Run, reference: bytes) -> None:
-    """Resume to the end; nothing but the result is left."""
+    """Resume to the end."""
     assert run.start() == 0
+    check_result(run, reference)
+
+
+def check_result(run: Run, reference: bytes) -> None:
+    """Nothing but the result is left."""
     assert run.is_done(reference)
     assert os.listdir(run.out.parent) == [run.out.name]
 
@@ -151,7 +156,9 @@ def test_run_killed_fifty_times_at_random_resumes(
                     parts.add(point.split(".")[0])
             kills += code == KILLED
         if os.listdir(tmp_path) != [run.out.name]:  # killed after the result got its name
-            finish(run, reference)
+            left = os.listdir(f"{run.out}.filmgate")
+            assert run.start() == (0 if set(left) - {"lock"} else Exit.USER)  # the lock goes last
+            check_result(run, reference)
         run.out.unlink()
     assert STRIDE > 1 or parts == {"decode", "compute", "encode", "commit", "join"}
 
@@ -206,6 +213,7 @@ def test_second_process_is_refused_and_many_signals_pause_once(
             assert first.poll() is None
         assert again.start() == Exit.BUSY
         if sys.platform == "win32":
+            first.kill()  # it hangs
             pytest.skip("Windows has no signals to a group")
         while first.poll() is None:  # also while the interpreter ends
             os.killpg(first.pid, signal.SIGINT)

@@ -12,6 +12,7 @@ import pytest
 import filmgate as fg
 from filmgate.cli.main import main
 from filmgate.errors import BadSetting, OutputExists, UserError
+from tests.cases import mark_slow_combinations
 from tests.videos import draw_image
 
 PLAN = fg.Plan(chunk=2, segment_frames=4)
@@ -45,8 +46,17 @@ def stop_at_first_commit(job: fg.Job) -> None:
     events.close()
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("way", ["same command", "other flag", "restart", "older images"])
+WAYS = ["same command", "other flag", "restart", "older images"]
+
+
+@pytest.mark.parametrize(
+    ("way", "overwrite"),
+    mark_slow_combinations(
+        [(WAYS[0], False), (WAYS[1], False), (WAYS[2], True), (WAYS[3], True)],
+        WAYS,
+        [False, True],
+    ),
+)
 def test_run_into_the_folder_of_its_sources_is_resumed(
     folder: Path, tmp_path: Path, overwrite: bool, way: str
 ) -> None:

@@ -1,5 +1,6 @@
 """New speech for a video, from files to a file: frames, rate, audio, resuming, and the cache."""
 
+import json
 import wave
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,10 +12,14 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import filmgate as fg
-from filmgate.errors import BadInput, BadSetting, BadWeights
+from filmgate.cli.request import DisplayOptions, Request, SampleOptions
+from filmgate.cli.sample import run_sample
+from filmgate.errors import BadInput, BadSetting, BadWeights, Exit
 from filmgate.media.audio.audio_file import AudioFile
+from filmgate.media.audio.reader import AudioReader
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.records.record_file import RecordFile
 from filmgate.models.diffusion import weights_files
@@ -117,6 +122,7 @@ def test_another_rate_becomes_25(tmp_path: Path) -> None:
     assert {frame.duration for frame in frames} == {F(1, 25)}
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_it_is_the_same(tmp_path: Path) -> None:
     job = make_job(tmp_path, seconds=0.9)
     list(fg.events(job, PLAN))
@@ -168,6 +174,46 @@ def test_boxes_of_a_file_are_used_by_their_frame(tmp_path: Path) -> None:
     old, new = read(tmp_path / "in.mkv"), read(tmp_path / "out.mkv")
     same = [np.array_equal(a.arrays[0], b.arrays[0]) for a, b in zip(old, new, strict=False)]
     assert [n for n, equal in enumerate(same) if equal] == [3, 4]
+
+
+@pytest.mark.slow
+def test_a_sample_is_of_parts_of_the_speech(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The source has 0.96 s, so the end of the speech is where it runs backwards."""
+    (tmp_path / "faces.jsonl").write_text('{"frame": 2, "box": [60, 20, 60, 70]}')
+    faces = RecordFile(tmp_path / "faces.jsonl")
+    job = make_job(tmp_path, seconds=1.6, box=None, faces=faces)
+    options = SampleOptions(sample=F(2, 5))
+    display = DisplayOptions(in_process=True, json=True)
+    request = Request(paths=(tmp_path / "out.mkv",), display=display, sample=options)
+    assert run_sample(job, F(2, 5), request) == Exit.DONE
+    estimate = json.loads(capsys.readouterr().out)
+    assert [snippet["begin_s"] for snippet in estimate["snippets"]] == pytest.approx(
+        [0, 0.64, 1.28]  # of 1.68 s: 42 frames
+    )
+    assert [snippet["read"] for snippet in estimate["snippets"]] == [12, 12, 10]
+    assert estimate["frames"] == 42
+    assert estimate["seconds"] == pytest.approx(
+        42 / 34 * sum(snippet["seconds"] for snippet in estimate["snippets"])
+    )
+    assert not (tmp_path / "out.mkv").exists()
+    with Image.open(estimate["image"]) as sheet:
+        assert sheet.size[0] == 5 * 360
+
+
+def test_a_part_of_the_speech_has_its_samples_and_begins_at_its_image(tmp_path: Path) -> None:
+    (task,) = make_job(tmp_path, seconds=1.6, begin=F(1, 5)).tasks
+    assert isinstance(task, LipSync)
+    assert task.measure_seconds() == F(42, 25)
+    (tmp_path / "part").mkdir()
+    part = task.take_part(F(1, 2), F(11, 10), tmp_path / "part")
+    assert (part.begin, part.length) == (F(7, 10), None)
+    assert part.speech is not None
+    assert task.speech is not None
+    complete, found = (np.concatenate(list(AudioReader(Path(one.path)).iter_seconds()))
+                       for one in (task.speech, part.speech))  # fmt: skip
+    assert np.array_equal(found, complete[8_000:17_600])
 
 
 def test_wrong_inputs_are_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from filmgate.media.sinks import RecordOutput
 from filmgate.media.writing.output_file import OutputFile
 from filmgate.tasks.job_config import job_from
 from filmgate.tasks.job_form import job_to
+from tests.cases import mark_slow_cases
 from tests.media.records.test_writer import PLAN, WANTED, Count, read_lines
 from tests.processes import KILLED
 from tests.stories.test_death_images import FORKS, STRIDE, run_until
@@ -50,13 +51,13 @@ def stop_after(job: fg.Job, commits: int) -> Path:
     return RunDirectory.for_result(job.sink.path).path
 
 
-@pytest.mark.parametrize("worker", [False, True])
+@pytest.mark.parametrize("worker", mark_slow_cases([False], [False, True]))
 def test_both_are_written_in_one_pass(job: fg.Job, tmp_path: Path, worker: bool) -> None:
     list(fg.events(job, PLAN, worker=worker))
     check_results(tmp_path)
 
 
-@pytest.mark.parametrize("commits", [1, 2])
+@pytest.mark.parametrize("commits", mark_slow_cases([2], [1, 2]))
 def test_stopped_at_a_commit_both_resume_there(job: fg.Job, tmp_path: Path, commits: int) -> None:
     stop_after(job, commits)
     starts = [event.read for event in fg.events(job, PLAN) if isinstance(event, fg.Started)]

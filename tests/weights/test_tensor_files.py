@@ -19,9 +19,9 @@ def test_parts_are_one_file(tmp_path: Path) -> None:
     renamed = RenamedFile(file, {"c": "b"})
     assert renamed.shapes == {"c": (4,)}
     assert torch.equal(unpack(renamed.read("c"), torch.float32), torch.arange(4.0))
-    save_file({"b": torch.arange(4.0)}, tmp_path / "1.safetensors")
+    save_file({"b": torch.arange(4.0)}, tmp_path / "3.safetensors")
     with pytest.raises(BadWeights, match="holds 'b', and another part too"):
-        open_tensors([tmp_path / "1.safetensors", tmp_path / "2.safetensors"])
+        open_tensors([tmp_path / "2.safetensors", tmp_path / "3.safetensors"])
 
 
 @pytest.mark.parametrize("end", [".scale_weight", ".weight_scale"])
@@ -38,6 +38,7 @@ def test_weights_in_8_bits_have_the_scale_next_to_them(end: str, tmp_path: Path)
     assert isinstance(layer, Float8)
     assert torch.equal(unpack(layer, torch.float32), weight / 2)
     assert torch.equal(unpack(other, torch.float32), weight)
+    path = tmp_path / "other.safetensors"
     save_file({**tensors, f"layer{end}": torch.ones(3)}, path)
     with pytest.raises(BadWeights, match=r"holds 3 scales for layer\.weight, expected 1 or 2"):
         SafetensorsFiles([path]).read("layer.weight")
