@@ -12,11 +12,13 @@ of which the median is kept. CPU seconds are what a busy machine changes least; 
 file, memory the peak of the process.
 
 Where the rest over ffmpeg is, by `perf` (200 frames of 960x540, 2 cores): no more of x264's own
-code; Python's work for each frame (times, checks for damage and for fields, 0.3 ms to read one, of
-which decoding is 0.16), a copy of each frame to the encoder, and new memory: 66,000 page faults
-against 11,000, for frames in the two queues, the start, and an x264 for each segment. Two cores
-are less busy where a segment ends and the next begins: with one every 4 s they did 1.58 s of work a
-second on a drawn video, with one every 20 s 1.69, as ffmpeg does.
+code, and no more CPU time with short segments than with one; Python's work for each frame (times,
+checks for damage and for fields, 0.3 ms to read one, of which decoding is 0.16), a copy of each
+frame to the encoder, and new memory: 66,000 page faults against 11,000, a third of them because
+each segment has an x264 of its own, the rest for frames in the two queues and the start. Two
+cores are less busy where a segment ends and the next begins: with one every 4 s they did 1.58 s of
+work a second on a drawn video, with one every 20 s 1.69, as ffmpeg does; but a run that is paused,
+or whose worker is needed elsewhere, goes on to the end of its segment.
 """
 
 import argparse

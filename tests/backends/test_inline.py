@@ -101,14 +101,14 @@ def test_plan_for_another_chain_is_refused(source: Path, tmp_path: Path) -> None
 
 def test_large_frames_move_in_small_chunks() -> None:
     small = StreamSpec(width=64, height=48, rate=None, time_base=Fraction(1, 25), pixels="yuv420p")
-    assert make_default_plan(small, small, 1).chunk == 8
+    assert make_default_plan(small, small).chunk == 8
     big = StreamSpec(
         width=7680, height=4320, rate=None, time_base=small.time_base, pixels="yuv420p"
     )
-    assert make_default_plan(big, big, 1).chunk == 1
-    assert 0 < make_default_plan(small, big, 1).queue_bytes <= 64 * MIB
+    assert make_default_plan(big, big).chunk == 1
+    assert 0 < make_default_plan(small, big).queue_bytes <= 64 * MIB
     even = replace(small, rate=Fraction(25))
-    plan = make_default_plan(even, even, 1)  # two chunks of three full planes
+    plan = make_default_plan(even, even)  # two chunks of three full planes
     assert plan.queue_bytes == 2 * plan.chunk * 3 * small.width * small.height
 
 

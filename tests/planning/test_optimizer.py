@@ -107,17 +107,6 @@ def test_chunk_divides_a_segment_of_the_user() -> None:
     assert choice.plan.chunk == 2
 
 
-def test_segments_are_longer_where_no_stage_computes_frames() -> None:
-    copied = choose_plan(replace(COSTS, stages=()), 10**10, None, {})
-    computed = choose_plan(COSTS, 10**10, None, {})
-    assert copied
-    assert computed
-    assert (copied.plan.segment_frames, computed.plan.segment_frames) == (496, 96)  # at 25 a second
-    assert [choice.reasons["segment_frames"][:10] for choice in (copied, computed)] == [
-        "about 20 s", "about 4 s "
-    ]  # fmt: skip
-
-
 def test_queue_holds_complete_chunks_and_at_least_one() -> None:
     assert compute_queue_fill(10, 4) == 8
     assert compute_queue_fill(1, 4) == 4

@@ -143,6 +143,6 @@ def iter_frames(
     """Yield the result's frames as they are made. Raises FilmgateError."""
     with open_source(source, tasks, plan.decode_threads if plan else None) as video:
         pipeline = build_parts(source, tasks, None, video.spec, models=models)
-        plan = plan or make_default_plan(video.spec, pipeline.output, len(pipeline.chain.stages))
+        plan = plan or make_default_plan(video.spec, pipeline.output)
         with pin_threads(plan):
             yield from core_run.iter_frames(video, pipeline.apply(plan), plan)

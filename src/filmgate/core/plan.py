@@ -18,7 +18,6 @@ MAX_BATCH = 32
 OVERHEAD_BYTES = 12_000_000  # thread stacks, muxers, small objects; see bench/memory_budget.py
 QUEUE_CHUNKS = 2  # chunks in a queue; more do not even out speeds any further
 SEGMENT_SECONDS = 4  # of source video between two commits; see bench/durability.py for the cost
-COPY_SEGMENT_SECONDS = 20  # if no stage computes frames: they are quickly made again
 CHUNK_BYTES = 32 * MIB  # of images moved at a time: large enough to make the calls cheap
 
 
@@ -96,11 +95,10 @@ class Plan:
             raise BadSetting("reduced_batches and bad_frames: wanted positive numbers of frames")
 
 
-def make_default_plan(source: StreamSpec, result: StreamSpec, stages: int) -> Plan:
+def make_default_plan(source: StreamSpec, result: StreamSpec) -> Plan:
     """Return a plan chosen by rule, without measuring: chunks of about 32 MiB of images.
 
-    `source` is the input of a chain of so many stages and `result` its output, assumed to be three
-    full planes.
+    `source` is the chain's input and `result` its output, assumed to be three full planes.
     """
     sizes = [s.width * s.height * (3 if s.dtype == "uint8" else 6) for s in (source, result)]
     ratio = result.rate / source.rate if result.rate and source.rate else Fraction(4)
@@ -109,19 +107,14 @@ def make_default_plan(source: StreamSpec, result: StreamSpec, stages: int) -> Pl
     return Plan(
         chunk=chunk,
         queue_bytes=min(64 * MIB, ceil(QUEUE_CHUNKS * chunk * largest)),
-        segment_frames=choose_segment_frames(None, source.rate, stages),
+        segment_frames=choose_segment_frames(None, source.rate),
     )
 
 
-def choose_segment_frames(
-    seconds: Fraction | None, rate: Fraction | None, stages: int, chunk: int = 1
-) -> int:
-    """Return the source frames between two commits: a multiple of `chunk` and of 8.
-
-    None: by the number of stages, since without one a long segment is quickly made again.
-    """
-    grid, default = lcm(8, chunk), SEGMENT_SECONDS if stages else COPY_SEGMENT_SECONDS
-    return grid * max(1, round((seconds or default) * (rate or 25) / grid))
+def choose_segment_frames(seconds: Fraction | None, rate: Fraction | None, chunk: int = 1) -> int:
+    """Return the source frames between two commits: a multiple of `chunk` and of 8."""
+    grid = lcm(8, chunk)
+    return grid * max(1, round((seconds or SEGMENT_SECONDS) * (rate or 25) / grid))
 
 
 def choose_chunk(frame_bytes: Fraction | int) -> int:

@@ -21,6 +21,7 @@ from filmgate.planning.output_size import bound_frame_bytes, estimate_frame_byte
 if TYPE_CHECKING:
     from filmgate.planning.fit import Fit
 
+KEY_FRAMES = 250  # at most from one key frame to the next, of x264, x265 and others by default
 SEGMENTS = 1.1  # times the result: segments in the run's folder before the join
 JOINED = 1.0  # times the result: what the join adds
 
@@ -67,7 +68,7 @@ def predict_disk_use(fit: Fit) -> DiskUse | None:
     if isinstance(job.image_sink, VideoOutput) and isinstance(
         job.source, VideoFile | ImageSequence
     ):
-        interval = min(frames, float(fit.plan.segment_frames * costs.output_ratio))
+        interval = min(frames, KEY_FRAMES, float(fit.plan.segment_frames * costs.output_ratio))
         size = estimate_frame_bytes(
             job.source, job.image_sink, fit.source_spec, fit.result_spec, max(1, int(interval))
         )
@@ -98,7 +99,7 @@ def check_space(folder: Path, job: Job, started: Started) -> None:
     frames = float(spec.frames * ratio)
     if frames * bound_frame_bytes(output, result) * times < free:
         return
-    interval = int(started.plan.segment_frames * ratio)
+    interval = min(KEY_FRAMES, int(started.plan.segment_frames * ratio))
     size = estimate_frame_bytes(source, output, spec, result, interval)
     needed = int(size * frames * times)
     if needed > free:

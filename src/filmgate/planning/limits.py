@@ -66,8 +66,7 @@ class Limits:
     """Threads for decoding, for encoding and for OpenCV, each."""
 
     segment: Fraction | None = None
-    """Seconds of the video between commits: a stopped run repeats at most that much.
-    Default: 4, or 20 if frames are only decoded and encoded."""
+    """Seconds of the video between commits: a stopped run repeats at most that much."""
 
     cache: bool = False
     """Store the results of models (see filmgate cache), and reuse stored ones."""
@@ -120,7 +119,7 @@ class Limits:
 
     def plan_fields(self, spec: StreamSpec, stages: int) -> dict[str, Any]:
         """Return the fields of the Plan that the user chose, for a video and a number of stages."""
-        segment_frames = choose_segment_frames(self.segment, spec.rate, stages, self.chunk or 1)
+        segment_frames = choose_segment_frames(self.segment, spec.rate, self.chunk or 1)
         return {
             **({"batches": (self.batch,) * stages} if self.batch else {}),
             **({"cache": True} if self.cache else {}),
@@ -132,6 +131,4 @@ class Limits:
 
     def make_plan(self, source: StreamSpec, result: StreamSpec, stages: int) -> Plan:
         """Return the default plan with the user's fields; the budget needs `fit`."""
-        return replace(
-            make_default_plan(source, result, stages), **self.plan_fields(source, stages)
-        )
+        return replace(make_default_plan(source, result), **self.plan_fields(source, stages))

@@ -8,7 +8,6 @@ from typing import Any
 
 from filmgate.core.plan import (
     CHUNK_BYTES,
-    COPY_SEGMENT_SECONDS,
     QUEUE_CHUNKS,
     SEGMENT_SECONDS,
     Plan,
@@ -40,7 +39,6 @@ def choose_plan(
     batches, threads of decoder and encoder. None of them changes the output.
     """
     plan = make_fastest_plan(costs, fixed)
-    length_s = SEGMENT_SECONDS if costs.stages else COPY_SEGMENT_SECONDS
     reasons = {
         **{f.name: "as fast as it gets" for f in fields(Plan)},
         "chunk": f"about {CHUNK_BYTES // MIB} MiB of images, 8 frames at most",
@@ -50,7 +48,7 @@ def choose_plan(
         "guard": "outputs of models are checked; --no-guard turns it off",
         "low_memory": "the fastest form fits",
         "return_freed_memory": "otherwise the C library keeps freed memory",
-        "segment_frames": f"about {length_s} s of video: what a stopped run may repeat",
+        "segment_frames": f"about {SEGMENT_SECONDS} s of video: what a stopped run may repeat",
     }
     while device_budget is not None and predict_device_bytes(costs, plan) > device_budget:
         device = [stage.device for stage in costs.stages]
@@ -83,7 +81,7 @@ def make_fastest_plan(costs: Costs, fixed: Mapping[str, Any]) -> Plan:
         "chunk": chunk,
         "batches": tuple(stage.find_useful_batch(total_s) for stage in costs.stages),
         "queue_bytes": max(1, QUEUE_CHUNKS * chunk * ceil(max(costs.chunk_bytes))),
-        "segment_frames": choose_segment_frames(None, costs.rate, len(costs.stages), chunk),
+        "segment_frames": choose_segment_frames(None, costs.rate, chunk),
     }
     return Plan(**fastest | dict(fixed))
 
