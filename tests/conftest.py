@@ -57,6 +57,15 @@ def no_open_input() -> Iterator[None]:
     assert not left, f"not closed by their owner: {left}"
 
 
+@pytest.fixture(autouse=True)
+def no_real_time_thread() -> Iterator[None]:
+    """Fail a test that leaves its thread real-time, as SVT-AV1 does for root: others then wait."""
+    yield
+    if sys.platform == "linux" and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        pytest.fail("the test opens an encoder without keep_priority()")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RAN] = [0]
     is_quick = "not slow" in config.option.markexpr and sys.platform == "linux"

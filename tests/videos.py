@@ -25,6 +25,7 @@ from av.video.stream import VideoStream
 
 from filmgate.core.frame import Frame
 from filmgate.media.pixels.planes import Planes
+from filmgate.media.writing.thread_priority import keep_priority
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -102,7 +103,8 @@ def write_once(path: Path, contents: object, write: Callable[[], object]) -> Pat
     if key in _WRITTEN:
         path.write_bytes(_WRITTEN[key])
     else:
-        with patch.dict(os.environ, SVT_LOG="1"):  # else it prints banners, from now on
+        # else it prints banners, from now on
+        with patch.dict(os.environ, SVT_LOG="1"), keep_priority():
             write()
         _WRITTEN[key] = path.read_bytes()
     return path

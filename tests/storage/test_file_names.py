@@ -88,6 +88,7 @@ def test_names_that_may_be_one_file_are_equal() -> None:
         "//Server/share/a.mp4",
         "\\\\server\\share\\A.mp4",
         "\\\\?\\unc\\server\\share\\a.mp4",
+        "\\\\.\\UNC\\server\\share\\a.mp4",
     )
     assert len({fold_path(Path(share), "win32") for share in shares}) == 1
     drives = ("C:/a.mp4", "\\\\?\\c:\\a.mp4", "\\\\.\\C:\\A.mp4")
@@ -118,3 +119,10 @@ def test_a_folder_is_the_same_by_every_name(tmp_path: Path) -> None:
 def test_a_pattern_is_split_behind_the_prefix(path: str, wanted: tuple[str, str] | None) -> None:
     found = split_pattern(PureWindowsPath(path))
     assert (found and (str(found[0]), found[1])) == wanted
+
+
+def test_a_folder_of_an_odd_name_is_no_part_of_a_pattern(tmp_path: Path) -> None:
+    folder = tmp_path / "clips [a]"
+    folder.mkdir()
+    assert split_pattern(folder / "*.avi") == (folder, "*.avi")
+    assert split_pattern(tmp_path / "[ab]" / "*.avi") == (tmp_path, str(Path("[ab]", "*.avi")))

@@ -136,8 +136,8 @@ def _check_output(job: Job, sink: SinkFile) -> None:
 
 def _find_videos(path: Path, results: Path) -> Iterator[Path]:
     pattern = split_pattern(path)
-    if pattern is not None and not path.exists():
-        matches = sorted(Path(pattern[0]).glob(pattern[1]))
+    if pattern is not None:
+        matches = sorted(p for p in Path(pattern[0]).glob(pattern[1]) if not p.is_dir())
         if not matches:
             raise BadSetting(f"no file matches {path}: check the name")
         yield from matches

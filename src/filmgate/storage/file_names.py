@@ -74,9 +74,9 @@ def fold_path(path: Path, platform: str = sys.platform) -> str:
     if platform != "win32":
         return text
     text = ntpath.normcase(text)
-    if text.startswith(_UNC_PREFIX.lower()):
-        return "\\\\" + text[len(_UNC_PREFIX) :]
-    return text.removeprefix(_PREFIX).removeprefix(_DEVICE_PREFIX)
+    bare = text.removeprefix(_PREFIX).removeprefix(_DEVICE_PREFIX)
+    is_share = bare != text and bare.startswith("unc\\")
+    return "\\\\" + bare.removeprefix("unc\\") if is_share else bare
 
 
 def is_same_folder(one: Path | str, two: Path | str) -> bool:
@@ -90,10 +90,10 @@ def is_same_folder(one: Path | str, two: Path | str) -> bool:
 def split_pattern(path: PurePath) -> tuple[PurePath, str] | None:
     r"""Return the folder before the first part with * ? or [, and the rest; None without one.
 
-    The ? of \\?\C:\ is no sign of a pattern.
+    A part that exists under its name is no pattern, and neither is the ? of \\?\C:\.
     """
     parts, kind = path.parts, type(path)
     for k in range(1 if path.anchor else 0, len(parts)):
-        if set("*?[") & set(parts[k]):
+        if set("*?[") & set(parts[k]) and not os.path.lexists(kind(*parts[: k + 1])):
             return kind(*parts[:k]), str(kind(*parts[k:]))
     return None

@@ -20,6 +20,7 @@ from filmgate.media.pixels.planes import Planes
 from filmgate.media.probe import probe
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import ImageSequence, VideoFile, is_images
+from filmgate.media.writing.thread_priority import keep_priority
 from filmgate.quality.verify import check
 from tests.media.streams.copying import copy
 from tests.videos import draw_image
@@ -27,7 +28,7 @@ from tests.videos import draw_image
 
 def encode(path: Path, codec: str, container: str, pixels: str, frames: int = 5) -> Path:
     os.environ.setdefault("SVT_LOG", "1")  # else it prints a banner
-    with av.open(str(path), "w", format=container) as out:
+    with keep_priority(), av.open(str(path), "w", format=container) as out:
         stream = out.add_stream(codec, rate=10)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixels

@@ -10,6 +10,7 @@ import pytest
 from filmgate.core.frame import Frame
 from filmgate.core.snapshot import Cursor
 from filmgate.errors import BadInput, BadSetting
+from filmgate.media.containers.detection import detect_format
 from filmgate.media.probe import find_audio_start, probe
 from filmgate.media.sources import VideoFile
 from tests.media.old_videos import BARE, CONTAINERS, NTSC, PAL, OldVideo, add_video, make_old
@@ -167,3 +168,14 @@ def test_bare_streams_are_known_by_their_first_bytes(name: str, tmp_path: Path) 
     chunks = list(VideoFile(path, in_fps=Fraction(10)).open(threads=1).read(None, 5))
     assert describe(read(path, chunks[0][1], in_fps=Fraction(10))) == describe(frames[5:])
     assert VideoFile(path).open().spec.rate == PAL
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\0\0\x80\x02" + bytes(60),  # almost silent PCM
+        b"\x12\0\x0a" + bytes(60),  # a TGA image with a comment
+    ],
+)
+def test_other_files_are_no_bare_streams(head: bytes, tmp_path: Path) -> None:
+    assert detect_format(tmp_path / "a", head) == ""

@@ -44,7 +44,34 @@ def test_times_of_decoding_are_put_in_order(suffix: str, tmp_path: Path) -> None
     path = remux(source, tmp_path / f"b.{suffix}", lambda n, _: (n / F(25), n / F(25)))
     frames = read(path)
     assert [(read_number(f), f.time) for f in frames] == [(n, n / F(25)) for n in range(20)]
-    assert VideoFile(path, start=F(1, 2)).open().read(None, 1)
+    (late, _), *_ = VideoFile(path, start=F(1, 2)).open().read(None, 1)
+    assert read_number(late[0]) == 13
+
+
+def test_a_video_with_times_of_decoding_is_resumed_at_any_frame(tmp_path: Path) -> None:
+    """With open groups: a decoder that starts at a key frame leaves out the frames before it."""
+    options = {"preset": "ultrafast", "x265-params": "keyint=6:min-keyint=6:bframes=2:open-gop=1:"
+               "scenecut=0:log-level=none"}  # fmt: skip
+    source = make_old(OldVideo("libx265", options=options), tmp_path / "a.mkv")
+    path = remux(source, tmp_path / "b.mp4", lambda n, _: (n / F(25), n / F(25)))
+    read_all = list(VideoFile(path).open().read(None, 1))
+    assert len(read_all) == 20
+    for n in (5, 8, 13):
+        rest = [f for frames, _ in VideoFile(path).open().read(read_all[n][1], 1) for f in frames]
+        assert [(f.index, f.time) for f in rest] == [(k, k / F(25)) for k in range(n + 1, 20)]
+
+
+def test_one_repeated_time_does_not_make_times_those_of_decoding(tmp_path: Path) -> None:
+    source = make_old(REORDERED, tmp_path / "a.mkv")
+
+    def retime(n: int, pts: F) -> tuple[F, F]:
+        return (F(7, 25) if pts == F(8, 25) else pts) + F(1, 5), n / F(25)
+
+    path = remux(source, tmp_path / "b.mkv", retime)
+    frames = read(path)
+    assert [read_number(frame) for frame in frames] == list(range(20))
+    with VideoFile(path).open() as reader:
+        assert reader.decode_delay is None
 
 
 def test_a_time_that_two_reordered_frames_share_loses_none(tmp_path: Path) -> None:

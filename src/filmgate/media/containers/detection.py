@@ -55,13 +55,15 @@ _ADTS = re.compile(rb"\xff[\xf0\xf1\xf8\xf9]")  # ISO/IEC 13818-7, 6.2
 _MPEG_AUDIO = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]")  # layers 1 to 3
 # The first headers of bare streams: visual objects and layers of MPEG-4 (ISO/IEC 14496-2, 6.2), a
 # frame of H.263 (ITU-T H.263, 5.1), a frame of H.261 and its first group of blocks (4.2), and
-# a temporal delimiter of AV1 before a sequence header (AV1, 5.3 and 6.2).
+# a temporal delimiter of AV1 before a sequence header (AV1, 5.3, 5.5 and 6.2).
 _BARE_HEADERS: Mapping[str, re.Pattern[bytes]] = MappingProxyType(
     {
         "m4v": re.compile(rb"\0\0\x01(\xb0.\0\0\x01|[\0-\x1f]\0\0\x01[ -/]| )", re.DOTALL),
-        "h263": re.compile(rb"\0\0[\x80-\x83][" + bytes(range(2, 256, 4)) + rb"]"),
+        "h263": re.compile(
+            rb"\0\0[\x80-\x83][" + bytes(range(2, 256, 4)) + rb"][\x04-\x17\x1c-\x1f]"
+        ),
         "h261": re.compile(rb"\0\x01[\0-\x0f].\0\x01[\x10-\xcf]", re.DOTALL),
-        "obu": re.compile(rb"\x12\0[\x0a\x0e]"),
+        "obu": re.compile(rb"\x12\0(\x0a|\x0e.)[\x05-\x7f][\0-\x5f]", re.DOTALL),
     }
 )
 _START_CODE = re.compile(rb"\0{2,8}\x01(.)(.)", re.DOTALL)

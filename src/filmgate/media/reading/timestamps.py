@@ -105,10 +105,10 @@ def has_seekable_times(
     back; frames of a gif depend on earlier ones, whatever their flags say; bare streams have no
     index.
     """
-    if "mov" in container.format.name:
-        return True
     if container.format.name in _UNSEEKABLE or options.decode_delay is not None:
         return False
+    if "mov" in container.format.name:
+        return True
     depth = 1 if stream.codec_context.codec.intra_only else REORDER_DEPTH
     recent: deque[int] = deque(maxlen=depth)
     try:

@@ -63,7 +63,9 @@ def copy_metadata(output: Stream, stream: Stream, suffix: str, *, reencoded: boo
     if "name" in metadata and "title" not in metadata:
         metadata["title"] = metadata.pop("name")
     if is_mp4(suffix) and metadata.get("title"):
-        metadata["handler_name"] = metadata["title"]
+        longest = 255 if suffix == ".mov" else None  # bytes; its length is one byte there
+        title = metadata["title"].encode()[:longest]
+        metadata["handler_name"] = title.decode(errors="ignore")
     if suffix == ".mov" and metadata.get("language") in QUICKTIME_LANGUAGES:
         metadata["language"] = QUICKTIME_LANGUAGES[metadata["language"]]
     output.metadata.update(metadata)

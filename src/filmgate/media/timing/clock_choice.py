@@ -141,7 +141,7 @@ def _is_out_of_order(files: InputFiles, stream: VideoStream) -> bool:
         for packet in packets[: _ORDER_PACKETS // 4 if grows else None]:
             with suppress(FFmpegError):
                 shown += [f.pts for f in context.decode(packet) if f.pts is not None]
-    return any(before >= after for before, after in pairwise(shown))
+    return any(before > after for before, after in pairwise(shown))
 
 
 def _find_jump(packets: Sequence[Packet[Any]]) -> int | None:

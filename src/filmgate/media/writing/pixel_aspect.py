@@ -6,7 +6,6 @@ They ask the stream of an output for it, which PyAV cannot set.
 from __future__ import annotations
 
 import io
-import mmap
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,6 +26,7 @@ _TRACKS, _TRACK, _NAME, _VIDEO, _CHECKSUM, _VOID = 0x1654AE6B, 0xAE, 0x536E, 0xE
 _WIDTH, _HEIGHT, _UNIT = 0x54B0, 0x54BA, 0x54B2  # of the display size
 _SHAPE = 3  # the unit of a display size that is a shape, and not a number of pixels
 _MAX_SIDE, _MAX_INT = 1 << 20, (1 << 31) - 1
+_HEAD_BYTES = 16 << 20  # that hold the tracks
 _ROOM = "room for the shape of pixels, "  # 30 bytes: more than what is stored in their place
 _Y4M_UNKNOWN = b" A0:0 "
 
@@ -85,7 +85,8 @@ def _store_in_matroska(path: Path, size: bytes) -> None:
 
     The file keeps its length, and all other elements their places.
     """
-    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+    with open(path, "r+b") as file:
+        data = file.read(_HEAD_BYTES)
         start, end = _find_tracks(data)
         made = bytearray()
         for kind, element, content in _split(data[start:end]):
@@ -93,7 +94,8 @@ def _store_in_matroska(path: Path, size: bytes) -> None:
             made += _resize_track(element, content, size) if named else element
         if made[0] == _CHECKSUM:  # of 4 bytes, behind 2
             made[2:6] = zlib.crc32(made[6:]).to_bytes(4, "little")
-        data[start:end] = bytes(made)
+        file.seek(start)
+        file.write(made)
 
 
 class _Y4mFile(io.BufferedIOBase):
@@ -117,11 +119,12 @@ class _Y4mFile(io.BufferedIOBase):
         self._file.close()
 
 
-def _find_tracks(data: mmap.mmap) -> tuple[int, int]:
+def _find_tracks(data: bytes) -> tuple[int, int]:
     """Return where the content of the tracks starts and ends."""
     kind, at, length = read_element(data, 0)
     while kind != _TRACKS:
         kind, at, length = read_element(data, at if kind == SEGMENT else at + (length or 0))
+        assert kind, "FFmpeg writes the tracks first"
     return at, at + (length or 0)
 
 
