@@ -18,7 +18,7 @@ frame to the encoder, and new memory: 66,000 page faults against 11,000, a third
 each segment has an x264 of its own, the rest for frames in the two queues and the start. Two
 cores are less busy where a segment ends and the next begins: with one every 4 s they did 1.58 s of
 work a second on a drawn video, with one every 20 s 1.69, as ffmpeg does; but a run that is paused,
-or whose worker is needed elsewhere, goes on to the end of its segment.
+or whose worker is needed elsewhere, continues to the end of its segment.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from filmgate.core.adapters import each
 from filmgate.core.chain import Chain
-from filmgate.core.events import Committed, Done, Progress, Replanned, Started, Warned
+from filmgate.core.events import Committed, Done, Progress, Remarks, Replanned, Started, Warned
 from filmgate.core.frame import Frame
 from filmgate.core.plan import Plan
 from filmgate.core.run import iter_frames, run
@@ -52,6 +52,29 @@ def test_remarks_of_stages_are_reported_when_their_frames_leave() -> None:
     _, events = run_in_memory(make_video([25] * 4, 0), Chain((each(remark),)), SMALL)
     said = [event.message for event in events if isinstance(event, Warned)]
     assert said == ["1 is odd; so", "3 is odd; so"]
+
+
+def test_only_the_first_remarks_of_a_kind_are_reported_and_then_how_many_came_after() -> None:
+    """Such as of a chin that trembles around a limit."""
+
+    def remark(frames: Sequence[Frame]) -> list[Frame]:
+        return [f.with_remark(f"frame {f.index} is wide" if f.index % 20 else "once")
+                for f in frames]  # fmt: skip
+
+    _, events = run_in_memory(make_video([25] * 40, 0), Chain((each(remark),)), SMALL)
+    said = [event.message for event in events if isinstance(event, Warned)]
+    assert said[:3] == ["once", "frame 1 is wide", "frame 2 is wide"]
+    assert said[-2:] == ["once", "28 more like the 10 before; the last: frame 39 is wide"]
+    assert len(said) == 13
+
+
+def test_remarks_that_are_all_different_are_bounded_too() -> None:
+    remarks, words = Remarks(), [f"{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(300)]
+    frames = [frame.with_remark(word) for frame, word in
+              zip(make_video([25] * 300, 0).frames, words, strict=True)]  # fmt: skip
+    said = [event.message for event in (*remarks.report(frames), *remarks.finish())]
+    assert said[:-1] == words[:110]
+    assert said[-1] == f"190 more like the 10 before; the last: {words[-1]}"
 
 
 def test_events_are_in_order_and_report_progress() -> None:

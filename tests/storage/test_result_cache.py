@@ -250,3 +250,12 @@ def test_cache_in_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="cache is no folder"):
         open_cache(tmp_path / "cache")
     assert (tmp_path / "cache").read_bytes() == b"precious"
+
+
+def test_files_of_the_user_are_no_results(tmp_path: Path) -> None:
+    kept = [tmp_path / "counts", tmp_path / "ab" / "holiday.mp4", tmp_path / "ab.result"]
+    (tmp_path / "ab").mkdir()
+    for path in kept:
+        path.write_bytes(b"of the user")
+    assert ResultCache(tmp_path).clean() == 0
+    assert all(path.read_bytes() == b"of the user" for path in kept)

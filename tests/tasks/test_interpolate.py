@@ -1,6 +1,7 @@
 """Interpolate: the number of frames, their exact times, and no mixing across shots."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction as F
 from math import ceil, floor
 from typing import Any
@@ -41,6 +42,13 @@ def test_n_frames_become_2n_and_the_last_is_held() -> None:
     outputs = interpolate(Interpolate(factor=2), video)
     assert [f.time for f in outputs] == [F(k, 48) for k in range(14)]
     assert value(outputs[-1]) == value(outputs[-2]) == value(video.frames[-1])
+
+
+def test_a_remark_stays_on_the_first_frame_that_is_made_of_its_own() -> None:
+    video = make_video([25] * 3, 1)
+    frames = (video.frames[0], video.frames[1].with_remark("so"), video.frames[2])
+    outputs = interpolate(Interpolate(factor=2), replace(video, frames=frames))
+    assert [frame.extras.get("remark") for frame in outputs] == [None, None, "so", None, None, None]
 
 
 def test_n_frames_become_2n_less_1_when_ends_are_dropped() -> None:

@@ -1,5 +1,6 @@
 """The events of a run: all that passes between where it runs and who watches it. Plain values."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -8,6 +9,9 @@ from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.plan import Plan
 from filmgate.core.snapshot import Snapshot
 from filmgate.core.stage import Preview
+
+_MOST_REMARKS = 10  # of a kind
+_MOST_KINDS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +174,36 @@ class Profiled:
 Event = Started | Prepared | Progress | Committed | Replanned | Warned | Died | Profiled | Done
 
 
-def make_remarks(frames: Sequence[Frame]) -> Iterator[Warned]:
-    """Yield what stages say about frames of the result."""
-    for frame in frames:
-        if "remark" in frame.extras:
-            yield Warned(str(frame.extras["remark"]))
+class Remarks:
+    """What stages say about frames of the result: the first 10 of a kind, then how many came after.
+
+    Remarks that differ only in numbers are of one kind. It counts what one process sees: a resumed
+    run counts again.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._last: dict[str, str] = {}  # the last one of each kind that was left out
+
+    def report(self, frames: Sequence[Frame]) -> Iterator[Warned]:
+        """Yield those of frames that leave."""
+        for frame in frames:
+            if "remark" in frame.extras:
+                text = str(frame.extras["remark"])
+                kind = re.sub(r"\d+", "#", text)
+                if kind not in self._counts and len(self._counts) >= _MOST_KINDS:
+                    kind = ""  # all others together
+                count = self._counts[kind] = self._counts.get(kind, 0) + 1
+                if count <= _MOST_REMARKS:
+                    yield Warned(text)
+                else:
+                    self._last[kind] = text
+
+    def finish(self) -> Iterator[Warned]:
+        """Yield how many were left out, at the end of a run."""
+        for kind, text in self._last.items():
+            more = self._counts[kind] - _MOST_REMARKS
+            yield Warned(f"{more} more like the {_MOST_REMARKS} before; the last: {text}")
 
 
 def make_warnings(frames: Sequence[Frame], row: bool) -> Iterator[Warned]:

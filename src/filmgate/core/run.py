@@ -15,10 +15,10 @@ from filmgate.core.events import (
     Event,
     Prepared,
     Progress,
+    Remarks,
     Replanned,
     Started,
     Warned,
-    make_remarks,
     make_warnings,
 )
 from filmgate.core.frame import Frame, Position, StreamSpec
@@ -82,15 +82,14 @@ def run(
     slow run between commits, and may have some after `resume`. `watch` is called while computing.
     """
     started, clock, spec = perf_counter(), chain.clock, source.spec
-    if plan.bad_frames:  # their replacement depends on the frames since the start of the segment
-        journal = None
+    journal = None if plan.bad_frames else journal  # replacing looks back to the segment's start
     later = journal.restore(resume, plan.segment_frames) if journal else None
     interval_s = journal.interval_s if journal else None
     _check_resume(spec, chain, plan, later or resume)
     if journal and later:
         _write_again(journal, sink)
         resume = later
-    resident_bytes = make_memory_meter()
+    resident_bytes, remarks = make_memory_meter(), Remarks()
     here = resume or Snapshot(Cursor(0, 0), None, (), 0)
     read, written, concealed = here.cursor.index, here.written, here.concealed
     yield Started(spec, chain.output(spec), chain.names, plan, read)
@@ -116,7 +115,7 @@ def run(
                 if journal and _save_point(journal, item):
                     yield Committed(item.snapshot)
             else:
-                yield from make_remarks(item.frames)
+                yield from remarks.report(item.frames)
                 with clock.busy("encode", len(item.frames)):
                     inject_fault("encode.before_write")
                     sink.write(item.frames)
@@ -125,6 +124,7 @@ def run(
                 read, written, concealed = item.read, written + len(item.frames), item.concealed
                 yield Progress(read, written, item.time, perf_counter() - started, resident_bytes(),
                                dict(clock.seconds))  # fmt: skip
+    yield from remarks.finish()
     yield Done(read, written, perf_counter() - started, dict(clock.seconds), concealed)
 
 

@@ -55,7 +55,7 @@ from filmgate.service.views import (
     StartsNow,
     Submitted,
 )
-from filmgate.service.worker.pins import reserve
+from filmgate.service.worker.pins import check_pins, reserve
 
 _MANY_WAIT = 8  # jobs, from which on the answer to a new one is an estimate
 
@@ -79,6 +79,7 @@ class JobService:
         Raises Busy if another server owns the folder; BadInput, BadSetting, DiskFull, NotLoaded.
         """
         self.settings = settings
+        check_pins(settings.pin)
         try:
             settings.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -109,13 +110,12 @@ class JobService:
         self._views = JobViews(self._queue, self._live, self._changes, self._read_situation)
         self._loop = ServiceLoop(
             self._queue, self._workers, self._dispatcher, self._lock, self._tally, self.log,
-            settings.keep_finished_s, Ballast(settings.folder),
+            settings.keep_finished_s, Ballast(settings.folder), self._late.wake,
         )  # fmt: skip
 
     def start(self) -> None:
         """Start the workers; jobs of an earlier server continue after their latest segment."""
         self.log.info("service_started", folder=str(self.settings.folder))
-        self._queue.predictions.repeat_too_large(self._workers.describe_machine().most)
         self._loop.start(self._reports)
         self._late.start()
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic
 
 from filmgate.errors import DiskFull
 from filmgate.jobs.queue.job_queue import MAX_PAGE, JobQueue
-from filmgate.jobs.queue.values import JobState
+from filmgate.jobs.queue.values import Demand, JobState
 from filmgate.jobs.scheduler.dispatcher import Dispatcher
 from filmgate.service.ballast import Ballast
 from filmgate.service.contracts import Reports, WorkerPool
@@ -36,10 +37,13 @@ class ServiceLoop:
         log: ServiceLog,
         keep_finished_s: float,
         ballast: Ballast,
+        wake_plans: Callable[[], None],
     ) -> None:
+        """`wake_plans`: called when jobs wait for their prediction again."""
         self._queue, self._workers, self._dispatcher = queue, workers, dispatcher
         self._lock, self._tally, self._log = lock, tally, log
         self._keep_finished_s, self._ballast = keep_finished_s, ballast
+        self._wake_plans, self._most = wake_plans, Demand()
         self._thread: threading.Thread | None = None
         self._stopping, self._grace_s, self._cleaned_s = threading.Event(), 0.0, float("-inf")
         self._ended: SimpleQueue[tuple[str, bool]] = SimpleQueue()
@@ -96,10 +100,12 @@ class ServiceLoop:
         try:
             self._clear_ended()
             with self._lock:
-                self._dispatcher.machine = self._workers.describe_machine()
+                machine = self._dispatcher.machine = self._workers.describe_machine()
+                is_due = start_s - self._cleaned_s >= _CLEAN_S
+                self._repeat_predictions(machine.most, is_due=is_due)
                 self._dispatcher.tick()
                 self._tally.tick_s.append(monotonic() - start_s)
-                if start_s - self._cleaned_s >= _CLEAN_S:
+                if is_due:
                     self._cleaned_s = start_s
                     self.clean()
             if not self._stopping.is_set():
@@ -110,6 +116,17 @@ class ServiceLoop:
             if not self.trouble:
                 self._log.error("queue_not_written", message=str(error))
             self.trouble = str(error)
+
+    def _repeat_predictions(self, most: Demand, *, is_due: bool) -> None:
+        """Let jobs that have become too large be predicted again: they would wait for ever.
+
+        They were accepted by a server with more memory, or before a worker had loaded its pins.
+        """
+        before = self._most
+        is_less = most.device_bytes < before.device_bytes or most.host_bytes < before.host_bytes
+        if (is_less or is_due) and self._queue.predictions.repeat_too_large(most):
+            self._wake_plans()
+        self._most = most
 
     def _clear_ended(self) -> None:
         """Remove the runs of jobs that were cancelled, and unfinished files of all that ended."""

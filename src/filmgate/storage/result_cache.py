@@ -96,9 +96,13 @@ class ResultCache:
             self._path(name).unlink()
 
     def files(self) -> Iterator[CacheEntry]:
-        """Yield all files in no particular order, temporary ones included."""
+        """Yield results and temporary files in no particular order; other files are the user's."""
         for folder in _scan(self.folder):
-            for entry in _scan(Path(folder.path)) if folder.is_dir() else ():
+            if len(folder.name) != 2 or not folder.is_dir():
+                continue
+            for entry in _scan(Path(folder.path)):
+                if not _is_own(entry.name, folder.name):
+                    continue
                 with suppress(OSError):
                     stat = entry.stat()
                     yield CacheEntry(Path(entry.path), stat.st_size, stat.st_mtime)
@@ -109,7 +113,9 @@ class ResultCache:
         for counts in (self.counts, self.reported):
             counts.update(dict.fromkeys(_COUNTS, 0))
         with suppress(OSError):
-            (self.folder / "counts").unlink(missing_ok=True)
+            path = self.folder / "counts"
+            if all(map(_read_counts, path.read_bytes().splitlines())):  # else it is the user's
+                path.unlink()
         self.room_bytes = None
         return freed
 
@@ -126,10 +132,8 @@ class ResultCache:
         except OSError:
             return dict(self.counts)
         for line in lines:
-            values = line.split()
-            if len(values) == len(_COUNTS) and all(value.isdigit() for value in values):
-                for name, value in zip(_COUNTS, values, strict=True):
-                    sums[name] += int(value)
+            for name, value in _read_counts(line).items():
+                sums[name] += value
         return sums
 
     def _path(self, name: str) -> Path:
@@ -205,9 +209,23 @@ def _report_counts(folder: Path, counts: dict[str, int], reported: dict[str, int
                 file.write(f"{' '.join(map(str, new))}\n".encode())  # one write: never mixed
 
 
+def _read_counts(line: bytes) -> dict[str, int]:
+    """Return the counts of a line; none if it cannot be parsed."""
+    values = line.split()
+    if len(values) != len(_COUNTS) or not all(value.isdigit() for value in values):
+        return {}
+    return dict(zip(_COUNTS, map(int, values), strict=True))
+
+
 def _digest(name: str, data: bytes | memoryview) -> bytes:
     """Return the checksum of a result; a file under another name is damaged too."""
     return blake2b(data, key=name.encode(), digest_size=32).digest()
+
+
+def _is_own(name: str, folder: str) -> bool:
+    """Return whether a name is that of a result or temporary file in a folder of results."""
+    start = "." if name.endswith(TEMPORARY_SUFFIX) else folder
+    return name.startswith(start) and name.endswith((SUFFIX, TEMPORARY_SUFFIX))
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:

@@ -161,10 +161,11 @@ class FillGap:
                 raise BadOutput(f"interpolate, after {float(frame.time):.3f} s: {error}; try "
                                 "another --dtype", "not finite", frame.time) from error  # fmt: skip
             images = [next(new) if output.part else frame.image for output in outputs]
-        return [
-            frame.with_image(image, time=output.time, duration=output.duration)
-            for output, image in zip(outputs, images, strict=True)
-        ]
+        return [  # a remark stays on the first of them
+            frame.with_image(image, time=output.time, duration=output.duration,
+                             keep=() if k else ("remark",))
+            for k, (output, image) in enumerate(zip(outputs, images, strict=True))
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,23 @@ def test_clean_removes_all_results(
     assert json.loads(capsys.readouterr().out)["results"] == 0
 
 
+def test_clean_keeps_files_of_the_user_in_any_folder(
+    tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of videos that was passed for a cache, and files next to results."""
+    folders = [tmp_path / "videos" / name for name in ("holiday", "ab")]
+    folders += [next(iter(cache.files())).path.parent, tmp_path / "compiled"]
+    names = ("film.mp4", "notes.new", "film.result", "model-0123456789abcdef.pt2")
+    theirs = [folder / name for folder in folders for name in names]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"mine")
+    assert main(["cache", "clean"]) == Exit.DONE
+    assert main(["cache", "clean", "--folder", str(tmp_path / "videos")]) == Exit.DONE
+    assert all(path.read_bytes() == b"mine" for path in theirs)
+    assert not list(cache.files())
+
+
 def test_bad_cache_size_is_a_user_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from tests.jobs.scheduler.situations import (
     BATCH,
     INTERACTIVE,
     LIVE,
+    NOW_MS,
     make_machine,
     make_record,
     make_situation,
@@ -115,6 +116,41 @@ def test_job_that_fitted_when_it_came_runs_alone_though_more_is_resident_now() -
     running = [(make_record("r", host=1), "a", 10.0)]
     assert start(make_situation(jobs, running, idle="b"), machine) == "s"
     assert start(make_situation([make_record("x", host=101)], idle="a"), machine) == ""
+
+
+RAISED = Machine((Device("a", 0), Device("b", 0)), 125, host_resident_bytes=5)  # alone 100
+
+
+@pytest.mark.parametrize("devices", ["a", "b", "ab"])
+def test_jobs_anywhere_yield_to_an_overdue_one_that_has_to_run_alone(devices: str) -> None:
+    """It was raised to all of the RAM: what is resident is dropped for it."""
+    job = make_record("r", host=1 << 40, size=0, raised=2, waited_s=3600.0)
+    job = RAISED.limit(job)
+    assert job.demand.host_bytes == 100
+    jobs = [job, make_record("q", host=1, size=0)]
+    running = [(make_record(f"x{name}", host=30, size=0), name, 3600.0) for name in devices]
+    names = {f"x{name}" for name in devices}
+    situation = make_situation(jobs, running, idle="ab", used={"r": 0, "x": 5000, "q": 4000})
+    decisions = decide(RAISED, Policy(), situation)
+    assert (decisions.starts, set(decisions.yields)) == ((), names)
+    again = decide(RAISED, Policy(), situation, frozenset(names))
+    assert again == Decisions((), ()), "nothing else starts meanwhile, and each is asked once"
+    assert start(make_situation(jobs, idle="ab", used={"r": 0, "q": 4000}), RAISED) == "r"
+
+
+@pytest.mark.parametrize(("raised", "starts"), [(0, "x2"), (2, "")])
+def test_later_jobs_of_a_tenant_do_not_pass_its_raised_one_for_ever(
+    raised: int, starts: str
+) -> None:
+    """Each that starts is a turn of the tenant, which so is never overdue."""
+    large = make_record("x1", host=100, size=0, raised=raised, waited_s=700.0)
+    jobs = [large, make_record("x2", host=1, size=0)]
+    running = [(make_record("x3", host=30, size=0), "a", 5.0)]
+    situation = make_situation(jobs, running, idle="ab", used={"x": 9}, served_ms=NOW_MS - 5000)
+    assert start(situation, RAISED) == starts
+    tried = replace(large, not_before_ms=NOW_MS - 1000)
+    situation = replace(situation, waiting=(tried, jobs[1]))
+    assert start(situation, RAISED) == "x2", "it has just been tried"
 
 
 def test_small_job_passes_one_that_does_not_fit_until_that_is_overdue() -> None:

@@ -79,8 +79,12 @@ def test_tiles_of_one_size_give_the_same(
 # --- latentsync -----------------------------------------------------------------------------------
 
 
-def open_unet(cell: int = 8) -> CompiledUNet:
-    return CompiledUNet(tiny.build_unet(), 16, cell, 50, ModelCache())
+def open_unet(cell: int = 8, *, silent: bool = True, parts: int = 2) -> CompiledUNet:
+    """Return a compiled UNet as a run has it, with its first `parts` packages."""
+    net = CompiledUNet(tiny.build_unet(), 16, cell, 50, ModelCache())
+    for complete in (True, False)[:parts]:
+        net.open(complete=complete, silent=silent)
+    return net
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,8 @@ def test_a_clip_is_denoised_as_without_compiling(
     latents = tiny.draw(1, 16, 4, 8, 8)
     clip = Clip(torch.ones(1, 8, 8), latents, tiny.draw(2, 16, 4, 8, 8), tiny.draw(3, 16, 50, 16))
     short = Clip(clip.mask, clip.masked[:3], clip.reference[:3], clip.audio[:3])
-    noise, net = tiny.draw(4, 1, 4, 8, 8), open_unet()
+    noise = tiny.draw(4, 1, 4, 8, 8)
+    net = open_unet(silent=guidance > 1, parts=min(every, 2))
     for some in (clip, short):
         results = []
         for one in (net.unet, net):
@@ -109,6 +114,23 @@ def test_a_clip_is_denoised_as_without_compiling(
         assert float((results[1] - results[0]).abs().max()) < 2e-5
         assert float(results[0].std()) > 0.1
     assert pretended.built == ["latentsync, UNet", "latentsync, UNet, outermost layers"][:built]
+
+
+def test_nothing_is_compiled_while_frames_are_processed(
+    pretended: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The form with little memory has other shapes: the network runs as it is, also where there is
+    no compiler."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    net = CompiledUNet(tiny.build_unet(), 2, 8, 50, ModelCache())
+    net.opened[True, True] = net.opened[False, True] = None  # type: ignore[assignment]  # not used
+    x, audio = tiny.draw(1, 1, 2, 13, 8, 8), net.project_audio(tiny.draw(2, 1, 2, 50, 16))
+    with torch.inference_mode():
+        made, inner = net(x, 951, audio)
+        assert torch.equal(made, net.unet(x, 951, audio)[0])
+        refined, _ = net.refine(x, 901, audio, inner)
+        assert torch.equal(refined, net.unet.refine(x, 901, audio, inner)[0])
+    assert (float(refined.std()) > 0, pretended.built) == (True, [])
 
 
 def test_faces_are_decoded_one_at_a_time(pretended: Pretended) -> None:
@@ -232,6 +254,7 @@ def test_models_build_makes_what_a_run_loads(
     assert main(["cache"]) == Exit.DONE
     assert "compiled   2 networks in 44 bytes" in capsys.readouterr().out
     assert main(["cache", "clean"]) == Exit.DONE
+    assert "freed 44 bytes of compiled networks in " in capsys.readouterr().out
     assert main(["cache"]) == Exit.DONE
     assert "networks" not in capsys.readouterr().out
 

@@ -1,9 +1,11 @@
 """Packages of compiled networks: what they depend on, what is not loaded, and one real one."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from filmgate.core.model_cache import ModelCache
 from filmgate.errors import BadSetting, StageContractError
+from filmgate.models.compiling import folder as folder_module
 from filmgate.models.compiling import network as network_module
 from filmgate.models.compiling import packages, toolchain
 from filmgate.models.compiling.folder import list_packages, remove_packages
@@ -88,9 +91,53 @@ def test_a_package_is_built_once_and_serves_any_weights(pretended: Pretended) ->
         held = compiled.runner.constants["first.weight"]
         own = compiled.network.net.get_parameter("first.weight")
         assert held.data_ptr() == own.data_ptr()  # not a copy
-    assert list_packages() == [first.path]
+    assert list_packages() == {first.path: first.size_bytes}
     assert remove_packages() == first.size_bytes
     assert list(first.path.parent.iterdir()) == []
+
+
+def test_files_of_the_user_are_neither_listed_nor_deleted(pretended: Pretended) -> None:
+    path = open_compiled(describe(), ModelCache()).path
+    folder, digits = path.parent, "0123456789abcdef"
+    theirs = [folder / name for name in (
+        "mine.pt2", "mine.json", "mine.lock", f"model-{digits}.pt2", f"other-{digits}.pt2",
+        f"other-{digits}.json", "notes.new", ".filmgate-01234567.new", f"My-{digits}.pt2",
+        f"My-{digits}.json")]  # fmt: skip
+    for one in theirs:
+        one.write_text('{"key": "value", "sha256": "none"}')
+    (folder / f"My-{digits}.json").write_bytes(path.with_suffix(".json").read_bytes())
+    left = folder / ".filmgate-89abcdef.new"  # half-written, by a process that died
+    left.write_bytes(b"12345")
+    os.utime(left, (0, 0))
+    assert list(list_packages()) == [path]
+    size = path.stat().st_size
+    assert remove_packages() == size + 5
+    assert sorted(folder.iterdir()) == sorted(theirs)
+
+
+def test_a_manifest_without_its_package_is_removed_too(pretended: Pretended) -> None:
+    path = open_compiled(describe(), ModelCache()).path
+    path.unlink()
+    assert list_packages() == {}
+    assert remove_packages() == 0
+    assert list(path.parent.iterdir()) == []
+
+
+def test_packages_that_another_process_removes_meanwhile_are_no_error(
+    pretended: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = open_compiled(describe(), ModelCache()).path
+    read = folder_module.read_manifest
+
+    def read_and_lose(place: Path) -> object:
+        found = read(place)
+        for suffix in (".pt2", ".json", ".lock"):
+            path.with_suffix(suffix).unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(folder_module, "read_manifest", read_and_lose)
+    assert list_packages() == {}
+    assert remove_packages() == 0
 
 
 def test_a_package_is_another_one_for_anything_that_it_depends_on(
@@ -191,6 +238,40 @@ def test_without_a_compiler_only_what_is_there_runs(
             toolchain.check_toolchain("small", torch.device("cpu"), there)
 
 
+def test_why_a_package_that_is_there_cannot_be_used_is_said_without_a_compiler_too(
+    pretended: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = open_compiled(describe(), ModelCache()).path
+    corrupt_package(path)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(BadSetting, match=f"not compiled yet here: {path.name} is damaged: its "
+                                         "sha256 is .*, and there is no C"):  # fmt: skip
+        open_compiled(describe(), ModelCache())
+
+
+def test_a_temporary_folder_that_cannot_be_made_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    with pytest.raises(BadSetting, match=r"no temporary folder can be made .* Set TMPDIR"):
+        packages._build(describe())
+
+
+def test_the_processor_is_the_same_with_another_kernel() -> None:
+    line = "flags\t\t: fpu sme sse sse2 pni avx2 avx512_vnni fma f16c bmi1 amx_tile ibrs\n"
+    select, wanted = (
+        toolchain._select_instructions,
+        ("amx_tile avx2 avx512_vnni bmi1 f16c fma pni sse sse2"),
+    )
+    assert select(line) == wanted
+    assert select(line.replace("sme", "hypervisor md_clear").replace("ibrs", "retbleed")) == wanted
+    assert select(line.replace(" avx2", "")) != wanted
+    arm = "Features\t: fp asimd evtstrm aes cpuid asimddp sve i8mm bf16 paca"
+    assert select(arm) == "aes asimd asimddp bf16 fp i8mm sve"
+    assert select("an Intel processor") == "an Intel processor"
+
+
 def test_devices_that_nothing_is_compiled_for_are_refused() -> None:
     with pytest.raises(BadSetting, match="cannot be compiled for mps: pass --device cpu or cuda"):
         toolchain.check_device("small", torch.device("mps"))
@@ -271,4 +352,4 @@ def test_a_network_that_decides_by_its_input_is_refused_by_name(
     monkeypatch.setenv("FILMGATE_CACHE", str(tmp_path))
     with pytest.raises(BadSetting, match=r"main part cannot be compiled: torch\.export says"):
         open_compiled(describe(Undecided()), ModelCache())
-    assert list_packages() == []
+    assert list_packages() == {}

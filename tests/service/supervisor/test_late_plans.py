@@ -10,7 +10,7 @@ import pytest
 
 from filmgate.errors import BadInput, DoesNotFit, NotPlanned
 from filmgate.jobs.queue.values import JobClass, JobState
-from filmgate.jobs.scheduler.capacity import Machine
+from filmgate.jobs.scheduler.capacity import Device, Machine
 from filmgate.service.schema import JobDefinition
 from filmgate.service.views import JobPlan, StartsLater
 from tests.service.fakes import GIB, PLAN, FakeWorkers, FixedPlanner, make_service
@@ -128,6 +128,23 @@ def test_prediction_is_made_after_a_restart_if_the_server_ended_in_it(tmp_path: 
     with make_service(tmp_path, planner=FixedPlanner()) as service:
         wait_for(service, job.id, JobState.DONE)
         assert [event.kind for event in service.read_events(job.id)][:2] == ["queued", "planned"]
+
+
+def test_job_that_is_too_large_once_pins_are_loaded_is_predicted_again(tmp_path: Path) -> None:
+    """Whatever the prediction says then, the job does not wait for ever."""
+    planner, workers = FixedPlanner(replace(PLAN, device_bytes=15 * GIB)), FakeWorkers(None)
+    workers.machine = Machine((Device("cpu", 20 * GIB),), 64 * GIB)
+    with make_service(tmp_path, workers, planner) as service:
+        service.submit("ann", make_definition("/first.mp4"))
+        wait_for_run(workers)
+        job = service.submit("ann", make_definition()).job
+        assert (job.state, job.is_planned) == (JobState.QUEUED, True)
+        workers.machine = Machine((Device("cpu", 20 * GIB, 2 * GIB),), 64 * GIB)
+        workers.wake()
+        wait_for(service, job.id, JobState.FAILED)
+        assert service.get(job.id).reason == "does_not_fit"
+        kinds = [event.kind for event in service.read_events(job.id)]
+        assert kinds == ["queued", "prediction_repeated", "failed"]
 
 
 def test_cancelled_job_is_not_started_by_its_prediction(tmp_path: Path) -> None:

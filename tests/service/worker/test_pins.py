@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from filmgate.errors import BadSetting
 from filmgate.jobs.scheduler.capacity import Device, Machine
+from filmgate.service.job_service import JobService
 from filmgate.service.schema import JobDefinition
+from filmgate.service.settings import ServiceSettings
 from filmgate.service.supervisor.late_plans import check_fit
-from filmgate.service.worker.pins import find_pinned_bytes, reserve
+from filmgate.service.worker.pins import find_pinned_bytes, read_pin, reserve
 from tests.service.fakes import GIB, PLAN
 
 
@@ -47,3 +50,31 @@ def test_pinned_network_is_reserved_once() -> None:
     check_fit(machine, reserve(plan, job, machine))
     in_ram = replace(PLAN, host_bytes=14 * GIB)
     assert reserve(in_ram, job, Machine((Device("cpu", 0),), 0, pins=pins)).host_bytes == 4 * GIB
+
+
+def test_pin_that_cannot_be_read_any_more_is_nobodys() -> None:
+    """A file of weights that was removed: jobs are taken nevertheless."""
+    machine = Machine((), 0, pins={"upscale:gone.safetensors": 9, "nosuch": 7, "upscale": 3})
+    assert find_pinned_bytes(make_definition(task="upscale"), machine) == 3
+
+
+@pytest.mark.parametrize(
+    ("pin", "field", "value"),
+    [("upscale:diffvsr", "scale", 4), ("upscale:compact", "scale", 2),
+     ("track:opencv-hog", "detector", "opencv_hog")],
+)  # fmt: skip
+def test_pin_names_a_model_of_any_task_and_a_scale_that_it_has(
+    pin: str, field: str, value: object
+) -> None:
+    assert getattr(read_pin(pin), field) == value
+
+
+@pytest.mark.parametrize(
+    "pin", ["nosuch", "upscale:nosuch", "upscale:gone.safetensors", "generate:compact", ""]
+)
+def test_service_with_a_pin_that_names_nothing_does_not_start(tmp_path: Path, pin: str) -> None:
+    settings = ServiceSettings(folder=tmp_path / "serve", pin=("upscale", pin))
+    with pytest.raises(BadSetting, match="cannot be loaded") as error:
+        JobService(settings)
+    assert repr(pin) in str(error.value)
+    assert not settings.folder.exists()

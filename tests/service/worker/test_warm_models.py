@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from filmgate.core.frame import StreamSpec
+from filmgate.errors import BadSetting, NotLoaded
+from filmgate.jobs.queue.values import Demand, Lease
 from filmgate.service.supervisor.worker_handle import WorkerHandle
-from filmgate.service.worker import warm_models
-from filmgate.service.worker.messages import Idle, WorkerSetup
+from filmgate.service.worker import job_run, warm_models
+from filmgate.service.worker.messages import Idle, RunJob, WorkerSetup
 from filmgate.service.worker.start_up import load_pins
 from filmgate.service.worker.warm_models import WarmModels
+from filmgate.tasks.upscale import Upscale
 
 
 class Device:
@@ -52,6 +56,65 @@ def test_pin_that_cannot_be_loaded_is_reported() -> None:
     failed = load_pins(("convert", "upscale:nope"), WarmModels())
     assert len(failed) == 2
     assert failed[0].startswith("convert could not be loaded")
+
+
+def test_pin_that_fails_midway_keeps_nothing_and_one_named_twice_counts_once(
+    models: WarmModels,
+) -> None:
+    def load_half() -> None:
+        with models.pin("half"):
+            models.load(load, Path("first"))
+            raise NotLoaded("the second is missing")
+
+    with pytest.raises(NotLoaded):
+        load_half()
+    for _ in range(2):
+        with models.pin("twice"):
+            models.load(load, Path("a"))
+    assert models.pins == {"twice": 10}
+    assert models.release(10) == 1
+    assert [key[1].name for key in models._loaded] == ["a"]  # type: ignore[index]  # keys are tuples
+
+
+@pytest.mark.parametrize(("scale", "failed"), [(4, 0), (2, 0), (16, 1)])
+def test_pin_of_a_file_of_weights_has_the_scale_of_the_file(
+    scale: int, failed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, loaded = WarmModels(), Path("weights")
+
+    def stages(task: Upscale, spec: StreamSpec, cache: WarmModels) -> None:
+        cache.load(load_array, loaded)
+        if task.scale != scale:
+            raise BadSetting(f"it enlarges {scale} times")
+
+    monkeypatch.setattr(Upscale, "stages", stages)
+    assert len(load_pins(("upscale:image",), models)) == failed
+    assert models.pins == ({} if failed else {"upscale:image": 400})
+    assert models.count_bytes() == (400 if failed else 0), "what is not pinned can be dropped"
+
+
+def test_networks_of_earlier_jobs_are_not_what_a_job_takes(
+    models: WarmModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 50 bytes on the device 10 are pinned, 20 of a job before, and 20 its own: one of them was
+    there."""
+    monkeypatch.setattr(models, "_count", lambda keys: 10 * len(list(keys)))
+    with models.pin("a pin"):
+        models.load(load, Path("pinned"))
+    for name in ("a", "b", "c"):
+        models.load(load, Path(name))
+    models.begin_job()
+    assert models.left_bytes == 30
+    for name in ("pinned", "a", "new", "new", "a"):
+        models.load(load, Path(name))
+    assert models.left_bytes == 20
+    monkeypatch.setattr(job_run, "measure_device_peak", lambda: 50)
+    order = RunJob(lease=Lease("j", 1, "w"), definition={}, folder=Path(), plan=None,
+                   demand=Demand(), keep_samples=False)  # fmt: skip
+    run = job_run.JobRun(order, lambda message: None, models, job_run.Orders())
+    assert run._peak.device_bytes == 30, "the server subtracts the pin"
+    models.begin_job()
+    assert models.left_bytes == 40
 
 
 @pytest.mark.slow

@@ -35,8 +35,8 @@ def show(*, folder: Folder = None, json: Json = False) -> Exit:
     files = list(cache.files())
     size = sum(file.size_bytes for file in files)
     results = sum(file.path.suffix == SUFFIX for file in files)
-    counts, packages = cache.total(), [] if folder else list_packages()
-    compiled = sum(path.stat().st_size for path in packages)
+    counts, packages = cache.total(), {} if folder else list_packages()
+    compiled = sum(packages.values())
     if json:
         sizes = {"bytes": size, "budget_bytes": cache.budget_bytes, "results": results,
                  "packages": len(packages), "packages_bytes": compiled}  # fmt: skip
@@ -51,9 +51,10 @@ def show(*, folder: Folder = None, json: Json = False) -> Exit:
         f"damaged    {counts['damaged']}, computed again",
         f"removed    {counts['forgotten']}, to keep the size",
         f"refused    {counts['refused']}, too large or the disk was full",
-        *[f"compiled   {len(packages)} networks in {decimal(compiled)}, in {packages[0].parent}"
-          for _ in packages[:1]],
-    ]  # fmt: skip
+    ]
+    if packages:
+        parent = next(iter(packages)).parent
+        lines.append(f"compiled   {len(packages)} networks in {decimal(compiled)}, in {parent}")
     Console(highlight=False, soft_wrap=True).print("\n".join(lines), markup=False)
     return Exit.DONE
 
@@ -64,13 +65,15 @@ def clean(*, folder: Folder = None, json: Json = False) -> Exit:
 
     from rich.filesize import decimal
 
-    from filmgate.models.compiling.folder import remove_packages
+    from filmgate.models.compiling.folder import find_package_folder, remove_packages
     from filmgate.storage.result_cache import open_cache
 
     cache = open_cache(folder)
-    freed = cache.clean() + (0 if folder else remove_packages())
+    results, packages = cache.clean(), 0 if folder else remove_packages()
     if json:
-        print(json_.dumps({"folder": str(cache.folder), "freed_bytes": freed}))
+        print(json_.dumps({"folder": str(cache.folder), "freed_bytes": results + packages}))
     else:
-        print(f"freed {decimal(freed)} in {cache.folder}")
+        print(f"freed {decimal(results)} of results in {cache.folder}")
+        if packages:
+            print(f"freed {decimal(packages)} of compiled networks in {find_package_folder()}")
     return Exit.DONE

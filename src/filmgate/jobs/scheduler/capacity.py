@@ -93,7 +93,7 @@ class Room:
     ) -> None:
         self.free = {device.name: device.usable_bytes for device in machine.devices}
         self.free_host = machine.usable_host_bytes
-        self._alone_host = machine.most_host_bytes  # free while nothing is reserved
+        self._most_host, self._reservations = machine.most_host_bytes, 0
         self.idle: dict[str, list[str]] = {name: [] for name in self.free}
         for worker, device in sorted(idle.items()):
             if device in self.idle:
@@ -106,14 +106,18 @@ class Room:
         if device in self.free:
             self.free[device] -= demand.device_bytes
         self.free_host -= demand.host_bytes
-        self._alone_host = 0
+        self._reservations += 1
 
     def fits(self, demand: Demand, device: str, freed: Iterable[Demand] = ()) -> bool:
-        """Return whether a job fits, once jobs of the device with the demands `freed` ended."""
+        """Return whether a job fits, once jobs with the demands `freed` ended.
+
+        One that is alone then may take all of the RAM that a job may have.
+        """
         freed = tuple(freed)
         free = self.free[device] + sum(each.device_bytes for each in freed)
         free_host = self.free_host + sum(each.host_bytes for each in freed)
-        free_host = max(free_host, self._alone_host)
+        if len(freed) == self._reservations:
+            free_host = max(free_host, self._most_host)
         return demand.device_bytes <= free and demand.host_bytes <= free_host
 
     def find_device(self, demand: Demand, without: Iterable[str] = ()) -> str | None:

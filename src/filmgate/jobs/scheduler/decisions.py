@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from filmgate.jobs.queue.values import Demand, Held, JobClass, JobRecord
 from filmgate.jobs.scheduler.capacity import Machine, Room
@@ -62,7 +62,7 @@ def decide(
         blocked += 1
         kept = yields.make_room(job, held)
         if kept:
-            held.add(kept)
+            held |= kept
         elif lines.is_overdue(job) and not held and machine.can_take(job.demand):
             held |= yields.keep_free(job, machine)
     return Decisions(tuple(starts), tuple(yields.new))
@@ -86,21 +86,22 @@ class _Yields:
             if held.device in self._victims:
                 self._victims[held.device].append(_Victim(job, held, job.id in asked))
 
-    def make_room(self, job: JobRecord, without: set[str]) -> str | None:
-        """Ask as few jobs of one device as make room for this one; return the device, or None.
+    def make_room(self, job: JobRecord, without: set[str]) -> set[str]:
+        """Ask as few jobs as make room for this one; return the devices where nothing else starts.
 
-        Jobs that were asked before count as gone.
+        That which it gets; all of them if RAM is what is short, and then jobs of all may be asked.
+        Jobs that were asked before count as gone. Empty: there is no room.
         """
         plans = [
-            (plan, name)
+            plan
             for name in sorted(self._victims)
-            if name not in without and (plan := self._plan(job, name)) is not None
+            if name not in without and (plan := self._plan(job, name, without)) is not None
         ]
         if not plans:
-            return None
-        plan, device = min(plans, key=lambda pair: len(pair[0]))
-        self.new += [victim.job.id for victim in plan]
-        return device
+            return set()
+        asked, kept = min(plans, key=lambda plan: len(plan[0]))
+        self.new += [victim.job.id for victim in asked]
+        return kept
 
     def keep_free(self, job: JobRecord, machine: Machine) -> set[str]:
         """Return the devices where nothing else starts until the job fits.
@@ -117,17 +118,32 @@ class _Yields:
         ]
         return {max(names, key=lambda name: (self._room.free[name], name))} if names else set()
 
-    def _plan(self, job: JobRecord, device: str) -> list[_Victim] | None:
-        """Return the jobs of a device to ask, None if all that may be asked do not suffice."""
-        victims = self._victims[device]
+    def _plan(
+        self, job: JobRecord, device: str, without: set[str]
+    ) -> tuple[list[_Victim], set[str]] | None:
+        """Return the jobs to ask so that this one starts on a device, and what is kept for it.
+
+        None if all that may be asked do not suffice.
+        """
+        victims, kept = [*self._victims[device]], {device}
+        if job.demand.host_bytes > self._room.free_host:
+            kept = set(self._room.free)
+            others = self._victims.keys() - without - {device}
+            victims += [victim for name in sorted(others) for victim in self._victims[name]]
         gone = [victim for victim in victims if victim.is_asked]
         allowed = [v for v in victims if not v.is_asked and self._may_ask(job, v)]
-        allowed.sort(key=self._rank)
+        allowed.sort(key=lambda victim: (victim.held.device != device, self._rank(victim)))
         chosen: list[_Victim] = []
         while True:
-            freed = [victim.held.reserved for victim in (*gone, *chosen)]
-            if (self._room.idle[device] or freed) and self._room.fits(job.demand, device, freed):
-                return chosen
+            counted = [*gone, *chosen]
+            own = [victim.held.device == device for victim in counted]
+            freed = [
+                victim.held.reserved if is_own else replace(victim.held.reserved, device_bytes=0)
+                for victim, is_own in zip(counted, own, strict=True)
+            ]
+            has_worker = bool(self._room.idle[device]) or any(own)
+            if has_worker and self._room.fits(job.demand, device, freed):
+                return chosen, kept
             if not allowed:
                 return None
             chosen.append(allowed.pop(0))

@@ -126,8 +126,14 @@ class WaitingLines:
         return self._find_account((job.tenant, job.job_class)).virtual_s
 
     def is_overdue(self, job: JobRecord) -> bool:
-        """Return whether the job's account has waited too long for a turn."""
-        return self._find_late_s(job) > 0
+        """Return whether the job's account has waited too long for a turn.
+
+        One whose reservation was raised counts its own wait: it may have to run alone, and later
+        jobs of its tenant, which pass it, are turns of the account.
+        """
+        waited_s = (self._now_ms - max(job.submitted_ms, job.not_before_ms)) / 1000
+        is_passed = job.raised > 0 and waited_s > self._policy.overdue_s
+        return is_passed or self._find_late_s(job) > 0
 
     def _push(self, line: Line) -> None:
         if line in self._lines:

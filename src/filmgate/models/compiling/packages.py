@@ -26,7 +26,13 @@ from filmgate.core.chain import is_out_of_memory
 from filmgate.core.instrumentation.phases import phase
 from filmgate.core.model_cache import ModelCache
 from filmgate.errors import BadSetting
-from filmgate.models.compiling.folder import LOCK, MANIFEST, PACKAGE, find_package_folder
+from filmgate.models.compiling.folder import (
+    LOCK,
+    MANIFEST,
+    PACKAGE,
+    find_package_folder,
+    read_manifest,
+)
 from filmgate.models.compiling.network import SETTINGS, StaticNetwork
 from filmgate.models.compiling.toolchain import check_device, check_toolchain
 from filmgate.storage.atomic import write_atomic
@@ -34,7 +40,6 @@ from filmgate.storage.file_lock import hold_lock
 from filmgate.storage.fingerprint import sha256_of
 
 _MODEL = "model"  # what torch calls the only network of a package
-_MANIFEST_BYTES = 1 << 20
 
 
 class _Unusable(Exception):
@@ -72,9 +77,9 @@ def open_compiled(network: StaticNetwork, models: ModelCache) -> CompiledNetwork
     with phase(f"compiled {network.name}"):
         try:
             return _load(network, key, path)
-        except _Unusable:
-            pass
-        check_toolchain(network.name, network.device, folder)
+        except _Unusable as error:
+            reason = str(error)
+        check_toolchain(network.name, network.device, folder, reason)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with hold_lock(path.with_suffix(LOCK), lambda: None):
@@ -98,8 +103,9 @@ def _load_or_build(
         data = _build(network)
     seconds = perf_counter() - start
     manifest = {"key": key, "sha256": sha256(data).hexdigest(), "built_s": round(seconds, 1)}
-    write_atomic(path, data)
+    # the manifest first: what has none is never deleted
     write_atomic(path.with_suffix(MANIFEST), (json.dumps(manifest, indent=1) + "\n").encode())
+    write_atomic(path, data)
     again = f", because {reason}" if reason else ""
     models.notices.append(f"{network.name} was compiled in {seconds:.1f} s{again}; it is kept for "
                           f"later runs in {path}")  # fmt: skip
@@ -150,18 +156,16 @@ def _open_runner(network: StaticNetwork, path: Path) -> Any:
 def _read_manifest(path: Path, key: dict[str, Any]) -> str:
     """Return the sha256 of the package that a manifest describes. Raises _Unusable."""
     try:
-        with path.open("rb") as file:
-            data = json.loads(file.read(_MANIFEST_BYTES))
+        found = read_manifest(path)
     except FileNotFoundError as error:
         raise _Unusable from error
     except (OSError, ValueError, RecursionError) as error:
         raise _Unusable(f"{path.name} cannot be read") from error
-    wanted = data.get("sha256") if isinstance(data, dict) else None
-    if not isinstance(wanted, str) or not re.fullmatch("[0-9a-f]{64}", wanted):
+    if found is None:
         raise _Unusable(f"{path.name} is no manifest of a package")
-    if data.get("key") != key:
+    if found[0] != key:
         raise _Unusable(f"{path.name} describes another network")
-    return wanted
+    return found[1]
 
 
 def _select_constants(network: StaticNetwork, runner: Any) -> dict[str, Tensor]:
@@ -177,33 +181,43 @@ def _select_constants(network: StaticNetwork, runner: Any) -> dict[str, Tensor]:
 
 def _build(network: StaticNetwork) -> bytes:
     """Return the package of a network. Raises BadSetting if it cannot be compiled."""
-    from torch._inductor import config
+    with _make_folder(network.name) as home:  # first: torch's compiler makes folders when imported
+        from torch._inductor import config
 
-    # without processes of its own, which torch starts as soon as its compiler is imported: for a
-    # CPU there is one file to compile
-    alone = {"compile_threads": 1} if network.device.type == "cpu" else {}
-    with config.patch(alone):
-        return _compile(network, _export(network))
+        # without processes of its own, which torch starts as soon as its compiler is imported: for
+        # a CPU there is one file to compile
+        alone = {"compile_threads": 1} if network.device.type == "cpu" else {}
+        with config.patch(alone):
+            return _compile(network, _export(network), home)
 
 
-def _compile(network: StaticNetwork, exported: Any) -> bytes:
+def _compile(network: StaticNetwork, exported: Any, home: str) -> bytes:
     from torch import _inductor as inductor
     from torch._inductor.utils import fresh_cache
 
     threads = {"cpp.threads": 1} if network.threads > 1 else {"cpp.dynamic_threads": True}
-    with tempfile.TemporaryDirectory(prefix="filmgate_compile", ignore_cleanup_errors=True) as home:
-        path = Path(home) / f"network{PACKAGE}"
-        try:
-            with _quiet(), fresh_cache(dir=home):
-                inductor.aoti_compile_and_package(
-                    exported, package_path=str(path), inductor_configs={**SETTINGS, **threads}
-                )
-            return path.read_bytes()
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            raise BadSetting(f"{network.name} cannot be compiled here: {_shorten(error)}. Omit "
-                             "--compile") from error  # fmt: skip
+    path = Path(home) / f"network{PACKAGE}"
+    try:
+        with _quiet(), fresh_cache(dir=home):
+            inductor.aoti_compile_and_package(
+                exported, package_path=str(path), inductor_configs={**SETTINGS, **threads}
+            )
+        return path.read_bytes()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise BadSetting(f"{network.name} cannot be compiled here: {_shorten(error)}. Omit "
+                         "--compile") from error  # fmt: skip
+
+
+def _make_folder(name: str) -> tempfile.TemporaryDirectory[str]:
+    """Return a new temporary folder. Raises BadSetting."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="filmgate_compile", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise BadSetting(f"{name} cannot be compiled: no temporary folder can be made "
+                         f"({error.strerror or error}). Set TMPDIR to a folder that can be "
+                         "written, or omit --compile") from error  # fmt: skip
 
 
 def _export(network: StaticNetwork) -> Any:

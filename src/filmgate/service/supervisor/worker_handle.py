@@ -143,7 +143,8 @@ class WorkerHandle:
     def find_own(self, peak: Demand) -> Demand:
         """Return what its job takes of the worker's memory: without pins and other networks.
 
-        Too little RAM if it uses networks that are left of earlier jobs.
+        Too little RAM if it uses networks that are left of earlier jobs. On the device the worker
+        has left them out.
         """
         pinned = self.pinned
         return Demand(

@@ -104,8 +104,12 @@ class JobRun:
 
     @property
     def _peak(self) -> Demand:
-        """The most memory that the process was seen to have in this run."""
-        return Demand(measure_device_peak(), self._peak_bytes)
+        """The most memory that the process was seen to have in this run.
+
+        On the device without the networks of earlier jobs.
+        """
+        device_bytes = max(0, measure_device_peak() - self.models.left_bytes)
+        return Demand(device_bytes, self._peak_bytes)
 
     def run(self) -> None:
         """Run the job to its end, or until it is stopped; report how it ended."""

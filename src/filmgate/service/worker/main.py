@@ -116,6 +116,7 @@ def work(setup: WorkerSetup, sender: Connection, receiver: Connection, stacks: i
             continue
         if has_own_memory:
             models.release(max(0, setup.device_bytes - order.demand.device_bytes))
+            models.begin_job()
         reset_device_peak()
         JobRun(order, channel.send, models, channel.find_orders(order.lease)).run()
         channel.forget(order.lease)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from filmgate.core.frame import StreamSpec
+from filmgate.core.job import Task
 from filmgate.core.model_cache import ModelCache
-from filmgate.errors import FilmgateError, NotLoaded
+from filmgate.errors import BadSetting, FilmgateError, NotLoaded
 from filmgate.service.worker.pins import read_pin
 from filmgate.service.worker.warm_models import WarmModels
+from filmgate.tasks.upscale import Upscale
 
 _SOME_STREAM = StreamSpec(
     width=640, height=480, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p"
 )
+_SCALES = 2, 4, 3, 1, 8  # of files of weights, which have one
 
 
 def try_device(device: str) -> None:
@@ -49,4 +53,14 @@ def load_pins(pins: tuple[str, ...], models: WarmModels) -> tuple[str, ...]:
 
 def _load(pin: str, models: ModelCache) -> None:
     """Build the stages of a task for some stream: that loads its networks into the cache."""
-    read_pin(pin).stages(_SOME_STREAM, models)
+    task = read_pin(pin)
+    tasks: list[Task] = [task]
+    if isinstance(task, Upscale) and not task.find_model(task.model).scales:
+        tasks = [replace(task, scale=scale) for scale in _SCALES]
+    for each in tasks[:-1]:
+        try:
+            each.stages(_SOME_STREAM, models)
+        except BadSetting:
+            continue  # its network stays loaded for the next one
+        return
+    tasks[-1].stages(_SOME_STREAM, models)

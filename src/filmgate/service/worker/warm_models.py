@@ -22,6 +22,8 @@ class WarmModels(ModelCache):
         self._pinned: set[Hashable] = set()
         self._is_pinning = False
         self.pins: dict[str, int] = {}  # bytes of those that are pinned, by name
+        self._left: set[Hashable] = set()  # of earlier jobs, that this one has not used
+        self.left_bytes = 0  # of them on the device
 
     def load(
         self,
@@ -38,21 +40,35 @@ class WarmModels(ModelCache):
         self._order[key] = None
         if self._is_pinning:
             self._pinned.add(key)
+        if key in self._left:
+            self._left.discard(key)
+            self.left_bytes = max(0, self.left_bytes - self._count([key]))
         return network
+
+    def begin_job(self) -> None:
+        """Count from now on in `left_bytes` what is on the device and the job does not use.
+
+        Networks of earlier jobs, without pins, until the job loads them.
+        """
+        self._left = set(self._order) - self._pinned
+        self.left_bytes = max(0, measure_device_bytes() - sum(self.pins.values()))
 
     @contextmanager
     def pin(self, name: str) -> Iterator[None]:
         """Keep for ever what is loaded inside the `with`; `name` is for its bytes in `pins`.
 
-        Those on the device, or in RAM if none are there.
+        Those on the device, or in RAM if none are there. If it raises, nothing of it is kept.
         """
         before, pinned, self._is_pinning = measure_device_bytes(), set(self._pinned), True
         try:
             yield
+        except BaseException:
+            self._pinned = pinned
+            raise
         finally:
             self._is_pinning = False
-            size = max(0, measure_device_bytes() - before)
-            self.pins[name] = size or self._count(self._pinned - pinned)
+        size = max(0, measure_device_bytes() - before) or self._count(self._pinned - pinned)
+        self.pins[name] = self.pins.get(name, 0) + size
 
     def count_bytes(self) -> int:
         """Return the bytes of the networks that are not pinned."""

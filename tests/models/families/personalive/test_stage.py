@@ -193,10 +193,13 @@ def test_a_frame_without_a_face_holds_the_last_pose_and_says_so_once() -> None:
         return None if frame.index in lost else (8.0, 4.0, 16.0, 16.0)
 
     video = make_video(14)
+    earlier = video.frames[3].with_remark("said before")
+    video = replace(video, frames=(*video.frames[:3], earlier, *video.frames[4:]))
     outputs = push(make_stage(find_face=find), video, [4])
     remarks = {frame.index: frame.extras["remark"] for frame in outputs
                if "remark" in frame.extras}  # fmt: skip
     assert remarks == {0: "no face from 0.000 s on: the last pose is held",
+                       3: "said before",
                        9: "no face from 0.360 s on: the last pose is held"}  # fmt: skip
     held = replace(video, frames=tuple(
         replace(frame, image=video.frames[8].image) if frame.index in {9, 10} else frame

@@ -176,9 +176,9 @@ def _compile(
     options: LatentSyncOptions,
     placement: Placement,
 ) -> tuple[CompiledUNet, CompiledDecoder] | None:
-    """Return the networks compiled, those that a run opens with their packages; None: as they are.
+    """Return the networks with all packages that a run uses; None: as they are.
 
-    With little memory other packages are opened when they are needed.
+    With little memory the UNet has other shapes, and runs as it is.
     """
     if not options.compile:
         return None

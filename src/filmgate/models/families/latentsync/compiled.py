@@ -58,10 +58,11 @@ class _Decoder(nn.Module):
 @dataclass(frozen=True)
 class CompiledUNet:
     """A UNet for clips of `frames` frames with latents of `cell` rows and columns; each hears
-    `tokens`. Its packages are opened when they are first needed, by `open` beforehand.
+    `tokens`.
 
-    A shorter clip, which is all of a short run of frames with a face, goes through the network as
-    it is.
+    Packages are those that `open` has returned: a run opens them before its first frame, and never
+    compiles later. Without a package the network runs as it is, and so does a shorter clip, which
+    is all of a short run of frames with a face.
     """
 
     unet: UNet
@@ -91,9 +92,9 @@ class CompiledUNet:
 
     def __call__(self, x: Tensor, step: int, audio: tuple[Audio, ...]) -> tuple[Tensor, Tensor]:
         """See `UNet.forward`."""
-        if x.shape[1] != self.frames:
+        network = self._find(x, audio, complete=True)
+        if network is None:
             return self.unet(x, step, audio)  # type: ignore[no-any-return]
-        network = self.open(complete=True, silent=bool(audio[0].silent))
         heard = [tensor for one in audio for tensor in one.heard]
         noise, inner = network(x, self._embed(step), *heard)
         return noise, inner
@@ -102,9 +103,9 @@ class CompiledUNet:
         self, x: Tensor, step: int, audio: tuple[Audio, ...], inner: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `UNet.refine`."""
-        if x.shape[1] != self.frames:
+        network = self._find(x, audio, complete=False)
+        if network is None:
             return self.unet.refine(x, step, audio, inner)
-        network = self.open(complete=False, silent=bool(audio[0].silent))
         (noise,) = network(x, self._embed(step), *audio[-1].heard, inner)
         return noise, inner
 
@@ -116,6 +117,14 @@ class CompiledUNet:
             network = self.describe(complete=complete, silent=silent)
             self.opened[key] = open_compiled(network, self.models)
         return self.opened[key]
+
+    def _find(
+        self, x: Tensor, audio: tuple[Audio, ...], *, complete: bool
+    ) -> CompiledNetwork | None:
+        """Return the package for these inputs, None if there is none."""
+        if x.shape[1] != self.frames:
+            return None
+        return self.opened.get((complete, bool(audio[0].silent)))
 
     def _embed(self, step: int) -> Tensor:
         return functional.silu(self.unet.embed_time(step))

@@ -22,7 +22,7 @@ from filmgate.models.families.personalive.keypoints import GRID, Box
 from filmgate.models.families.personalive.networks import Networks, square
 from filmgate.models.families.personalive.schedule import Schedule
 
-KEPT_EXTRAS = ("concealed", "notice")  # what still holds for the new image
+KEPT_EXTRAS = ("concealed", "notice", "remark")  # what still holds for the new image
 _HEAD = 2.2  # times a face's box: the region that has the head and some room to move
 _FACE = 1.1  # times a face's box: what the motion encoder sees
 
