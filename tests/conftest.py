@@ -44,6 +44,17 @@ def no_gradients() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: those of torch wait for each other longer than tiny networks take."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def no_open_input() -> Iterator[None]:
     """Fail a test after which an input is still open, or had to be closed by the collector."""

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,17 +21,10 @@ from tests.gpu import __main__ as gpu
 from tests.gpu import correctness, runs, tracing
 from tests.gpu.shared import NETWORKS, ROOT, Part, Report, Setup, Skipped, explain_missing
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # The slow tests run the others.
 QUICK = ("machine", "conversion", "family compact", "speed compact x2", "streams and copies")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of torch wait for each other longer than these networks take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,8 @@ from filmgate.testing.sample_video import make_sample_video
 from tests.gpu.shared import make_film_weights
 from tests.models import tiny, tiny_diffvsr
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VIDEO = make_sample_video(3, pixels="yuv420p", width=48, height=40)
 HEAVY = frozenset({"diffvsr"})  # its libraries take ten seconds to import
 
@@ -49,15 +51,6 @@ def mark_slow(slow: frozenset[str]) -> pytest.MarkDecorator:
     """Return the mark that runs a test for every family, and for these in the slow suite."""
     values = [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in SAMPLES]
     return pytest.mark.parametrize("name", values)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of torch wait for each other longer than these networks take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_every_family_that_uses_a_device_is_tried() -> None:

@@ -7,12 +7,13 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -151,13 +152,27 @@ class Gate:
         self._taken.unlink(missing_ok=True)
 
 
+def make_gate(folder: Path) -> AbstractContextManager[Gate]:
+    """Return a gate that is closed, of the workers that start, also those of child processes."""
+    return _make_gate(folder, work_at_gate)
+
+
+def make_hold(folder: Path, point: str) -> AbstractContextManager[Gate]:
+    """Return a gate at which the first run that comes to a fault point waits, for workers that
+    start now."""
+    listed = point.replace("@", "=hang@") if "@" in point else f"{point}=hang"
+    return _make_gate(folder, work_to_hold, {VARIABLE: listed})
+
+
 @contextmanager
-def make_gate(folder: Path) -> Iterator[Gate]:
-    """Yield a gate that is closed, of the workers that start, also those of child processes."""
+def _make_gate(
+    folder: Path, work: Callable[..., None], variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Gate]:
     folder.mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(GATE, str(folder / "gate"))
-        patch.setattr(worker_handle, "work", work_at_gate)
+        for name, value in {GATE: str(folder / "gate"), **variables}.items():
+            patch.setenv(name, value)
+        patch.setattr(worker_handle, "work", work)
         gate = Gate(folder)
         gate.close()
         yield gate
@@ -180,20 +195,6 @@ def work_at_gate(*arguments: Any) -> None:
 
     JobRun._report_segments = report_and_wait  # type: ignore[method-assign, assignment]
     work(*arguments)
-
-
-@contextmanager
-def make_hold(folder: Path, point: str) -> Iterator[Gate]:
-    """Yield a gate at which the first run that comes to a fault point waits, for workers that start
-    now."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(GATE, str(folder / "gate"))
-        patch.setenv(VARIABLE, point.replace("@", "=hang@") if "@" in point else f"{point}=hang")
-        patch.setattr(worker_handle, "work", work_to_hold)
-        gate = Gate(folder)
-        gate.close()
-        yield gate
 
 
 def work_to_hold(*arguments: Any) -> None:

@@ -8,6 +8,8 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 import filmgate as fg
 from filmgate.media.probe import probe
@@ -213,6 +215,21 @@ def test_titles_of_tracks_survive_every_container(tmp_path: Path) -> None:
         assert tags.ok, tags
         path = path if suffix == ".mov" else made
     assert probe(path).streams[1].metadata["title"] == title
+
+
+def test_a_title_that_a_mov_cannot_hold_is_cut(tmp_path: Path) -> None:
+    """Of a longer one FFmpeg takes the byte of its length for the first character."""
+    path, out = tmp_path / "in.mkv", tmp_path / "out.mov"
+    with av.open(str(path), "w") as new:
+        stream = new.add_stream("mpeg4", rate=25)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.metadata["title"] = "n" + "\u00fc" * 150
+        new.mux(stream.encode(VideoFrame(64, 48, "yuv420p")))
+        new.mux(stream.encode(None))
+    copy(VideoFile(path), VideoOutput(out, preset="ultrafast"))
+    with av.open(str(out)) as made:
+        assert made.streams.video[0].metadata["handler_name"] == "n" + "\u00fc" * 63
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -42,13 +42,7 @@ from tests.stories.test_lipsync import make_job as make_lipsync
 from tests.tasks.test_animate import write_portrait
 from tests.videos import Video, make
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def copy_metadata(output: Stream, stream: Stream, suffix: str, *, reencoded: boo
     if "name" in metadata and "title" not in metadata:
         metadata["title"] = metadata.pop("name")
     if is_mp4(suffix) and metadata.get("title"):
-        longest = 255 if suffix == ".mov" else None  # bytes; its length is one byte there
+        longest = 127 if suffix == ".mov" else None  # bytes; FFmpeg reads no longer one there
         title = metadata["title"].encode()[:longest]
         metadata["handler_name"] = title.decode(errors="ignore")
     if suffix == ".mov" and metadata.get("language") in QUICKTIME_LANGUAGES:

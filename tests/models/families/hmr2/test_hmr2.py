@@ -1,6 +1,5 @@
 """HMR 2.0: the recorded values of its network and cameras, crops, batches, files of weights."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,7 @@ from filmgate.testing.fake_cuda import fake_cuda
 from filmgate.weights.state_dict import list_shapes
 from tests.models.families.hmr2.tiny import BOXES, HMR2, draw, hmr2_tensors, make_image, weights
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of torch wait for each other longer than these networks take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def estimate(image: Planes, boxes: Any = BOXES, **options: Any) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """PersonaLive as a stage: each driving frame comes out once, whatever the cuts; faces; state."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from fractions import Fraction as F
 from pathlib import Path
@@ -38,15 +38,7 @@ from filmgate.testing.fake_cuda import fake_cuda
 from tests.models import tiny_personalive
 
 SIZE = 64
-pytestmark = pytest.mark.usefixtures("no_gradients")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
+pytestmark = pytest.mark.usefixtures("no_gradients", "one_thread")
 
 
 class StubNetworks(Networks):

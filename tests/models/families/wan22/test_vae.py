@@ -1,6 +1,5 @@
 """Wan's autoencoders as streams, in bands of rows: equal to the library's, which has it all."""
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -15,17 +14,10 @@ from filmgate.models.families.wan22.encoder import encode_condition, encode_stre
 from filmgate.models.families.wan22.published import Name
 from tests.models.tiny_wan22 import build_vae, shrink
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAMES: tuple[Name, ...] = ("ti2v-5b", "i2v-a14b")
 SIZES = {"ti2v-5b": 16, "i2v-a14b": 8}  # pixels of a latent position
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of torch wait for each other longer than these networks take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 get_vae = cache(build_vae)
