@@ -2,7 +2,7 @@
 
 Six people are cut out of a real clip and walk over its empty room, larger or smaller, in front of
 and behind each other. Boxes are the true ones, the true ones with one in five missing, or those of
-a detector; what is hidden behind someone counts too. The constants of `opencv-hog` were chosen on
+a detector; what is hidden behind someone counts too. The constants of `opencv_hog` were chosen on
 the same clip, so expect less of it on others.
 """
 
@@ -151,7 +151,7 @@ def list_ways(folder: Path) -> Iterator[tuple[str, Track]]:
     yield "true boxes, phalp", Track(boxes=boxes, tracker="phalp")
     yield "one in five missing, bytetrack", Track(boxes=fewer)
     yield "one in five missing, phalp", Track(boxes=fewer, tracker="phalp")
-    yield "opencv-hog, bytetrack (the default)", Track()
+    yield "opencv_hog, bytetrack (the default)", Track()
     blazepose = Track(detector="blazepose")
     try:
         blazepose.check_weights()

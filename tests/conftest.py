@@ -77,10 +77,22 @@ def no_real_time_thread() -> Iterator[None]:
         pytest.fail("the test opens an encoder without keep_priority()")
 
 
+def is_quick(config: pytest.Config) -> bool:
+    """Return whether slow tests are left out."""
+    return "not slow" in config.option.markexpr
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist only
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return the number for `-n logical`: quick tests often wait, while another one can run."""
+    cores = os.cpu_count() or 1
+    return cores + cores // 2 if is_quick(config) else None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RAN] = [0]
-    is_quick = "not slow" in config.option.markexpr and sys.platform == "linux"
-    if is_quick and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > NEEDED_BYTES:
+    in_memory = is_quick(config) and sys.platform == "linux"
+    if in_memory and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > NEEDED_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     config.pluginmanager.register(SlowCollections())
 

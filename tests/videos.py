@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from filmgate.core.frame import Frame
@@ -75,20 +76,27 @@ class Video:
         return tuple((time - seen[0][0], length, n) for time, length, n in seen)
 
 
+@lru_cache(maxsize=500)
 def draw_image(number: int, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Return grey (rows, columns): moving texture, with `number` in eight blocks along the top."""
+    """Return grey (rows, columns): moving texture, with `number` in eight blocks along the top.
+
+    It cannot be written to: it is drawn once.
+    """
     y, x = np.mgrid[:height, :width]
     grey = 128 + 50 * np.sin((x + 3 * number) / 5) + 40 * np.cos((y - 2 * number) / 4)
     for bit in range(8):
         grey[:16, bit * 8 : bit * 8 + 8] = 200 if number >> bit & 1 else 50
-    return np.asarray(grey, np.uint8)
+    image = np.asarray(grey, np.uint8)
+    image.flags.writeable = False
+    return image
 
 
 def read_number(frame: Frame) -> int:
     """Return the number that a frame shows."""
     assert isinstance(frame.image, Planes)
     luma, half = frame.image.arrays[0], 1 << frame.image.bits - 1
-    return sum(1 << bit for bit in range(8) if luma[4:12, bit * 8 + 2 : bit * 8 + 6].mean() > half)
+    blocks = luma[4:12, :64].reshape(8, 8, 8)[:, :, 2:6]  # rows, bits, columns
+    return int(np.packbits(blocks.mean((0, 2)) > half, bitorder="little")[0])
 
 
 _WRITTEN: dict[str, bytes] = {}  # files by what they hold
@@ -175,9 +183,10 @@ def _add_video(out: OutputContainer, spec: Video) -> VideoStream:
 def _write_frames(out: OutputContainer, stream: VideoStream, spec: Video) -> None:
     times = spec.times or tuple(n / spec.rate for n in range(spec.frames))
     ends = (*times[1:], times[-1] + (spec.last or 1 / spec.rate))
+    converter = VideoReformatter()  # else each frame starts threads of its own
     for n, (time, end) in enumerate(zip(times, ends, strict=True)):
         grey = VideoFrame.from_ndarray(draw_image(n // spec.same, *spec.size), "gray")
-        frame = grey.reformat(format=spec.pixels)
+        frame = converter.reformat(grey, format=spec.pixels, threads=1)
         frame.pts = round((time + spec.start) / spec.tick)
         frame.duration = round((end - time) / spec.tick)
         frame.time_base = spec.tick
@@ -195,12 +204,12 @@ def _add_audio(out: OutputContainer, codec: str) -> AudioStream:
 
 def _write_audio(out: OutputContainer, stream: AudioStream, seconds: float) -> None:
     wave = 0.3 * np.sin(np.arange(round(48000 * seconds)) / 20)
-    context = stream.codec_context
+    converter = av.AudioResampler(stream.codec_context.format.name, "mono", 48000)
     for at in range(0, len(wave), 960):
         piece = wave[at : at + 960].astype(np.float32)[None]
         frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 48000, at, Fraction(1, 48000)
-        for fit in av.AudioResampler(context.format.name, "mono", 48000).resample(frame):
+        for fit in converter.resample(frame):
             out.mux(stream.encode(fit))
     out.mux(stream.encode(None))
 

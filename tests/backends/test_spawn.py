@@ -4,10 +4,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -15,21 +14,9 @@ import pytest
 import filmgate as fg
 from filmgate.backends import worker
 from filmgate.backends.spawn import Workers
-from filmgate.core.job import Job
-from tests.backends.test_worker import JOB, collect, die_once, scripted
+from tests.backends.scripted_runs import JOB, collect, die_once, load, report_pid
 from tests.house.tree import ROOT
 from tests.processes import KILL, KILLED, NEW_GROUP
-
-
-def report_pid(
-    job: Job, plan: Any, resume: Any, *, run_name: str
-) -> Generator[fg.Event, None, None]:
-    yield fg.Warned(f"{os.getpid()} {'colorsys' in sys.modules}")
-    yield from scripted((), resume)
-
-
-def load() -> None:
-    import colorsys  # noqa: F401 - a module that nothing else imports
 
 
 def fail() -> None:

@@ -26,82 +26,21 @@ from filmgate.backends.worker_process import (
 from filmgate.core.adapters import each
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.instrumentation import fault_injection
-from filmgate.core.job import Job
 from filmgate.core.model_cache import ModelCache
-from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.core.stage import AnyStage
 from filmgate.errors import FilmgateError, OutOfMemory
 from filmgate.jobs.run_directory import RunDirectory
 from tests import processes, videos
+from tests.backends.scripted_runs import (
+    JOB,
+    collect,
+    die,
+    die_after_the_end,
+    die_at_once,
+    die_once,
+)
 from tests.house.tree import ROOT
 from tests.processes import CRASH_CAUSE, KILL, KILL_CAUSE
-
-SPEC = StreamSpec(width=2, height=2, rate=None, time_base=Fraction(1, 25), pixels="rgb")
-FAST = WorkerTimeouts(loading=20.0, running=0.5, stopping=0.5)
-
-
-@dataclass(frozen=True)
-class Nowhere:
-    """The definition of a source and a sink that are never opened."""
-
-    path: Path = Path("nowhere")
-
-    def find_leftovers(self, run_name: str) -> list[Path]:
-        return []
-
-
-JOB: Any = Job(Nowhere(), Nowhere())  # type: ignore[arg-type]
-
-
-def progress(read: int) -> fg.Progress:
-    return fg.Progress(read, read, Fraction(read, 25), 0.0, 0)
-
-
-def scripted(acts: tuple[str, ...], resume: Snapshot | None) -> Generator[fg.Event, None, None]:
-    """A run that follows a script: a number is a commit after so many frames."""
-    yield fg.Started(SPEC, SPEC, (), read=resume.cursor.index if resume else 0)
-    for act in acts:
-        if act.isdecimal():
-            yield progress(int(act))
-            yield fg.Committed(Snapshot(Cursor(int(act), 0), None, (), int(act)))
-        elif act == "kill":
-            print("its last line", file=sys.stderr, flush=True)
-            os.kill(os.getpid(), KILL)
-        elif act == "crash":
-            processes.crash()
-        elif act == "exit":
-            os._exit(9)
-        elif act == "hang":
-            threading.Event().wait()
-        elif act == "memory":
-            raise MemoryError("4 GB wanted")
-        elif act == "ours":
-            raise OutOfMemory(2, 8, "why")
-    yield fg.Done(8, 8, 0.0)
-
-
-def die(
-    job: Job, plan: Any, resume: Snapshot | None, *, run_name: str
-) -> Generator[fg.Event, None, None]:
-    """Die after a commit in the way that `job.seed` selects."""
-    act = ("kill", "crash", "exit", "hang", "memory", "ours")[job.seed]
-    return scripted(("4", act), resume)
-
-
-def die_once(
-    job: Job, plan: Any, resume: Snapshot | None, *, run_name: str
-) -> Generator[fg.Event, None, None]:
-    return scripted(("8",) if resume else ("4", "exit"), resume)
-
-
-def collect(**arguments: Any) -> tuple[list[fg.Event], FilmgateError | None]:
-    """Return the events of a run in a worker, and its error."""
-    events: list[fg.Event] = []
-    try:
-        events.extend(worker.run(timeouts=FAST, **arguments))
-    except FilmgateError as error:
-        return events, error
-    return events, None
 
 
 def find_death(events: list[fg.Event]) -> fg.Died:
@@ -222,13 +161,6 @@ def test_death_after_the_end_of_a_run_is_no_failure() -> None:
     assert [type(event).__name__ for event in events] == ["Started", "Done"]
 
 
-def die_after_the_end(
-    job: Job, plan: Any, resume: Snapshot | None, *, run_name: str
-) -> Generator[fg.Event, None, None]:
-    yield from scripted((), resume)
-    os._exit(9)
-
-
 @pytest.mark.parametrize("point", ["end.reported", "end.removed"])
 def test_child_killed_after_the_end_leaves_only_the_result(
     point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -247,12 +179,6 @@ def test_run_gives_up_after_three_deaths_without_a_commit() -> None:
     events, error = collect(job=JOB, runner=die_at_once, resumable=True)
     assert sum(isinstance(event, fg.Died) for event in events) == 3
     assert "gave up after 3 deaths without a commit" in str(error)
-
-
-def die_at_once(
-    job: Job, plan: Any, resume: Snapshot | None, *, run_name: str
-) -> Generator[fg.Event, None, None]:
-    return scripted(("exit",), resume)
 
 
 @pytest.mark.slow
@@ -310,20 +236,10 @@ def test_second_interrupt_does_not_wait_for_the_first() -> None:
     assert time.monotonic() - began < 10
 
 
-def hang(
-    job: Job, plan: Any, resume: Snapshot | None, *, run_name: str
-) -> Generator[fg.Event, None, None]:
-    """Write a hidden file, report the process, and hang."""
-    name = f".out.{run_name}.part.mp4"
-    (Path(job.sink.path).parent / name).write_text("half")
-    yield fg.Warned(str(os.getpid()))
-    threading.Event().wait()
-
-
 ORPHAN = """
 import sys, pathlib, filmgate as fg
 from filmgate.backends import worker
-from tests.backends.test_worker import hang
+from tests.backends.scripted_runs import hang
 if __name__ == "__main__":
     folder = pathlib.Path(sys.argv[1])
     job = fg.Job(fg.VideoFile(folder / "in.mp4"), fg.VideoOutput(folder / "out.mp4"))

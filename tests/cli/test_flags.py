@@ -73,13 +73,13 @@ def test_flag_that_is_on_by_default_can_be_turned_off(
     assert runs.options["limits"].guard is guard
 
 
-@pytest.mark.parametrize("model", [family.name for family in load_families()])
 @pytest.mark.parametrize("task", load_tasks())
-def test_no_flag_has_two_owners(task: str, model: str) -> None:
-    words = [word for role in ("model", "detector", "pose", "tracker")
-             for word in (f"--{role}", model)]  # fmt: skip
-    flags = TaskFlags.choose(load_tasks()[task], words)
-    assert build_flags((*flags.owners, *SHARED), documented=False)
+def test_no_flag_has_two_owners(task: str) -> None:
+    for family in load_families():
+        words = [word for role in ("model", "detector", "pose", "tracker")
+                 for word in (f"--{role}", family.name)]  # fmt: skip
+        flags = TaskFlags.choose(load_tasks()[task], words)
+        assert build_flags((*flags.owners, *SHARED), documented=False), family.name
 
 
 def test_two_owners_of_one_flag_are_refused() -> None:
@@ -168,6 +168,35 @@ def test_help_shows_the_options_of_the_model_that_is_named(
     text = capsys.readouterr().out
     assert "Model: compact" in text
     assert "--steps" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        ("lipsync", "lipsync IN SPEECH OUT [OPTIONS]"),
+        ("upscale", "upscale IN OUT [OPTIONS], or IN ... -o DIR [OPTIONS]"),
+        ("plan animate", "plan animate PORTRAIT DRIVING [OUT] [OPTIONS]"),
+        ("bench generate", "bench generate IMAGE [OUT] [OPTIONS]"),
+        ("submit lipsync", "submit lipsync IN SPEECH [OUT] [OPTIONS]"),
+        ("prepare lipsync", "prepare lipsync VIDEO ... [OPTIONS]"),
+    ],
+)
+def test_help_names_the_inputs_of_the_task(
+    words: str, usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words.split(), "--help"]) == Exit.DONE
+    text = capsys.readouterr().out
+    assert text.partition("\n")[0] == f"Usage: filmgate {usage}"
+    assert ("-o PATH" in text) == ("-o DIR" in usage)
+    assert "flashing, shuffled. [default: on]" in " ".join(text.replace("│", " ").split())
+
+
+def test_plan_of_a_task_with_two_inputs_needs_no_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "in.mp4"
+    assert main(["plan", "lipsync", str(missing), str(tmp_path / "a.wav")]) == Exit.USER
+    assert "number of paths" not in capsys.readouterr().err
 
 
 def test_option_of_another_family_is_an_error_that_names_it(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from filmgate.cli.views.profile_view import format_profile
 from filmgate.core.events import Phase, Profiled
 from filmgate.errors import Exit
 from tests import videos
-from tests.jobs.resumable_runs import PLAN, VIDEO, job_of, run_until
+from tests.jobs.resumable_runs import FRAMES, PLAN, SEGMENT, VIDEO, job_of, run_until
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_results_are_the_same_and_the_file_has_all_phases(
     lines = table.partition("\nDecode, ")[0].splitlines()[2:]
     rows = {row[0]: row for row in map(str.split, lines)}
     assert list(rows)[:-1] == ["load", "decode", "encode", "commit", "join"]
-    assert rows["decode"][6] == rows["encode"][6] == rows["all"][3] == "30"
+    assert rows["decode"][6] == rows["encode"][6] == rows["all"][3] == str(FRAMES)
     spans = {entry["name"] for entry in json.loads(Path("run.json").read_text())
              if entry.get("ph") == "X"}  # fmt: skip
     assert spans == {"load", "decode", "encode", "commit", "join"}
@@ -118,11 +119,14 @@ def test_each_of_several_videos_has_a_table_with_what_its_plan_predicted(
 def test_a_resumed_run_says_that_it_is_a_part_and_is_appended(
     source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job, path = job_of(source, Path("out.mp4")), Path("run.json")
-    list(fg.events(job_of(source, Path("plain.mp4")), PLAN))
+    names = ("out.mp4", "plain.mp4")
+    job, plain = (replace(job_of(source, Path(name)), tasks=()) for name in names)
+    path = Path("run.json")
+    list(fg.events(plain, PLAN))
     run_until(job, 2, profile=True, trace=path)
     assert main(["resume", "out.mp4", "--profile", "run.json", "--in-process"]) == Exit.DONE
-    assert "This process resumed from source frame 16: what earlier" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert f"This process resumed from source frame {2 * SEGMENT}: what earlier" in shown
     assert Path("out.mp4").read_bytes() == Path("plain.mp4").read_bytes()
     entries = [entry for entry in json.loads(path.read_text()) if entry]
     assert {entry["pid"] for entry in entries} == {1, 2}

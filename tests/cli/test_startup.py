@@ -6,26 +6,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests import videos
 
 HEAVY = {"torch", "av", "cv2", "numpy", "pydantic", "rich", "PIL"}
 
 
-def list_imports(
-    lines: list[list[str]], code: int, folder: Path, *, worker: bool = False
-) -> list[set[str]]:
-    """Return the top-level modules that one process has imported after each command line."""
-    script = """
+SCRIPT = """
 import json, sys
 from filmgate.cli.main import main
 for line in json.loads(sys.argv[1]):
     code = main(line)
     print(code, *sys.modules, file=sys.stderr)
 """
+
+
+def list_imports(
+    lines: list[list[str]], code: int, folder: Path, *, worker: bool = False, more: str = ""
+) -> list[set[str]]:
+    """Return the top-level modules that one process has imported after each command line.
+
+    `more` is a program that it runs after them.
+    """
     result = subprocess.run(
-        [sys.executable, "-c", script, json.dumps(lines)],
+        [sys.executable, "-c", SCRIPT + more, json.dumps(lines)],
         env=os.environ | {"FILMGATE_IN_PROCESS": "0" if worker else "1",
                           "FILMGATE_MODELS": str(folder / "models")},
         capture_output=True, text=True, check=True, cwd=folder,
@@ -45,7 +52,9 @@ def test_version_and_help_import_no_library(tmp_path: Path) -> None:
         assert not loaded & {*HEAVY, "cyclopts"}
 
 
-def test_settings_and_paths_are_checked_before_heavy_libraries_load(tmp_path: Path) -> None:
+def test_settings_paths_and_weights_are_checked_before_heavy_libraries_load(
+    tmp_path: Path,
+) -> None:
     lines = [
         "convert none.mp4 out.mp4",
         "interpolate none.mp4 out.mp4 --model film",
@@ -65,16 +74,13 @@ def test_settings_and_paths_are_checked_before_heavy_libraries_load(tmp_path: Pa
         "upscale in.mp4",
     ]
     (tmp_path / "in.mp4").touch()
-    all_loaded = list_imports([line.split() for line in lines], 2, tmp_path)
+    Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / "in.png")
+    of_a_large_model = "generate in.png out.mp4 --prompt a"  # torch alone takes longer to load
+    commands = [line.split() for line in (*lines, of_a_large_model)]
+    *all_loaded, last = list_imports(commands, 2, tmp_path)
     for line, loaded in zip(lines, all_loaded, strict=True):
         assert not loaded & {"torch", "av", "cv2", "numpy"}, line
-
-
-def test_probe_imports_only_what_reads_a_header(tmp_path: Path) -> None:
-    videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
-    (loaded,) = list_imports([["probe", "in.mp4"]], 0, tmp_path)
-    assert "av" in loaded
-    assert not loaded & {"torch", "cv2", "numpy", "pydantic", "pydantic_core", "multiprocessing"}
+    assert not last & {"torch", "diffusers", "transformers", "cv2"}
 
 
 def test_parent_of_a_worker_imports_neither_av_nor_numpy(tmp_path: Path) -> None:
@@ -85,11 +91,22 @@ def test_parent_of_a_worker_imports_neither_av_nor_numpy(tmp_path: Path) -> None
     assert not loaded & {"torch", "av", "cv2", "numpy", "pydantic", "pydantic_core"}
 
 
-def test_run_that_needs_no_network_does_not_import_torch(tmp_path: Path) -> None:
+def test_commands_that_need_no_network_import_only_what_they_need(tmp_path: Path) -> None:
     videos.make(videos.VIDEOS["even"], tmp_path / "in.mp4")
-    lines = [["convert", "in.mp4", "out.mp4"], ["interpolate", "in.mp4", "fast.mp4"]]
-    for loaded in list_imports([[*line, "--quiet"] for line in lines], 0, tmp_path):
-        assert "torch" not in loaded
+    lines = ["probe in.mp4", "convert in.mp4 out.mp4 --quiet",
+             "interpolate in.mp4 fast.mp4 --quiet",
+             "check out.mp4 --against in.mp4 --seams"]  # fmt: skip
+    by_api = """
+import filmgate
+filmgate.run(filmgate.Interpolate(), "in.mp4", "again.mp4")
+assert "torch" not in sys.modules
+"""
+    commands = [line.split() for line in lines]
+    probed, *others = list_imports(commands, 0, tmp_path, more=by_api)
+    assert "av" in probed
+    assert not probed & {"torch", "cv2", "numpy", "pydantic", "pydantic_core", "multiprocessing"}
+    for line, loaded in zip(lines[1:], others, strict=True):
+        assert "torch" not in loaded, line
 
 
 def test_module_runs_as_a_program(tmp_path: Path) -> None:
@@ -111,14 +128,3 @@ main()
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert result.stderr == ""
-
-
-def test_missing_weights_of_a_large_model_are_reported_without_torch(tmp_path: Path) -> None:
-    """Before the first second is over: torch alone takes longer to load."""
-    import numpy as np
-    from PIL import Image
-
-    Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / "in.png")
-    line = ["generate", "in.png", "out.mp4", "--prompt", "a"]
-    (loaded,) = list_imports([line], 2, tmp_path)
-    assert not loaded & {"torch", "diffusers", "transformers", "cv2"}

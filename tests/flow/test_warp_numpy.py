@@ -21,6 +21,8 @@ def between(a: Plane, b: Plane, t: float = 0.5, finest_cells: int = 1 << 18) -> 
 def test_flow_of_a_translation_is_that_translation(cell: int) -> None:
     a, b = (downsample(view(SCENE, x, y), cell) for x, y in ((30, 20), (22, 24)))
     there, back = DisFlow(cell=cell).estimate_both(a, b)
+    assert np.array_equal(DisFlow(cell=cell).estimate(a, b), there)
+    assert np.array_equal(DisFlow(cell=cell).estimate(b, a), back)
     edge = 16 // cell
     for field, sign in ((there, 1), (back, -1)):
         middle = np.median(field[edge:-edge, edge:-edge], axis=(0, 1)) * cell * sign

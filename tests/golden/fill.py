@@ -30,10 +30,15 @@ def uni(key: str, shape: Sequence[int], low: float = -1.0, high: float = 1.0) ->
     seed = zlib.crc32(key.encode()) * 0xD1342543DE82EF95 % 2**64
     x += np.uint64(seed)  # arrays wrap around in silence, as is meant
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+        x ^= x >> np.uint64(shift)
+        x *= np.uint64(factor)
     x ^= x >> np.uint64(31)
-    unit = (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return torch.from_numpy((low + (high - low) * unit).astype(np.float32).reshape(tuple(shape)))
+    x >>= np.uint64(11)
+    unit = x.astype(np.float64)
+    unit *= 2.0**-53
+    unit *= high - low
+    unit += low
+    return torch.from_numpy(unit.astype(np.float32).reshape(tuple(shape)))
 
 
 def noise(key: str, shape: Sequence[int]) -> Tensor:

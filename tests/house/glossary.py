@@ -82,6 +82,7 @@ FAMILY = re.compile(
     r"|FilmInterpolator|FilmOptions|families\.film|\bfilm/|\bfilm gate\b|PictureType"
     r"|\"A film\""  # a title in recorded outputs
 )
+BOUNDARY = re.compile(r"\\b|\(\?<!.*?\)")  # searching is five times faster without
 READ = (".py", ".md", ".toml", ".ipynb", "Makefile", "run")
 PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
@@ -91,19 +92,24 @@ def find_old_words(path: Path, root: Path = ROOT) -> Iterator[str]:
     name, contents = path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
     allowed = {word for pattern, words in ALLOWED if re.search(pattern, name) for word in words}
     small = contents.lower().replace("filmgate", "")
-    if not any(word in small for word in WORDS) and not any(
-        re.search(phrase, contents) for phrase in PHRASES
-    ):
+    wanted = [word for word in WORDS if word not in allowed and word in small]
+    phrases = {} if set(WORDS) <= allowed else {
+        phrase: instead for phrase, instead in PHRASES.items()
+        if phrase not in allowed and re.search(BOUNDARY.sub("", phrase), contents)
+    }  # fmt: skip
+    if not wanted and not phrases:
         return
     for number, line in enumerate(contents.splitlines(), 1):
-        text = FAMILY.sub("", line)
-        words = {part.lower() for part in PART.findall(text)} & WORDS.keys() - allowed
-        for word in sorted(words):
-            yield f"{name}:{number}: {word}, write {WORDS[word]}"
-        if set(WORDS) <= allowed:
+        small = line.lower().replace("filmgate", "")
+        near = [word for word in wanted if word in small]
+        if not near and not phrases:
             continue
-        for phrase, instead in PHRASES.items():
-            if phrase not in allowed and (match := re.search(phrase, text)):
+        text = FAMILY.sub("", line)
+        parts = {part.lower() for part in PART.findall(text)} if near else set()
+        for word in sorted(parts.intersection(near)):
+            yield f"{name}:{number}: {word}, write {WORDS[word]}"
+        for phrase, instead in phrases.items():
+            if match := re.search(phrase, text):
                 yield f"{name}:{number}: {match[0]}, write {instead}"
 
 

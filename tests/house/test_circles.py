@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Mapping
 
-from tests.house.tree import parse_files, walk_statements
+from tests.house.tree import list_statements, parse_files
 
 Graph = dict[str, set[str]]
 
@@ -20,7 +20,7 @@ def module_graph() -> Graph:
 def find_imports(tree: ast.Module, known: Mapping[str, ast.Module]) -> set[str]:
     """Return the modules of ours that a file imports; a package is its `__init__`."""
     names = set()
-    for node in walk_statements(tree):
+    for node in list_statements(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"

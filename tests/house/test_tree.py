@@ -55,16 +55,18 @@ def test_constraints_are_exact_and_list_torchvision_after_torch() -> None:
 
 
 def test_no_file_names_a_package_index_or_a_machine() -> None:
-    places = re.compile(
-        r"pypi\.org|download\.pytorch\.org/whl|index[-_]url\b|find[-_]links\b|(?<![\w.])/(work|root)/"
-    )
+    places = (
+        r"pypi\.org", r"download\.pytorch\.org/whl", r"index[-_]url\b", r"find[-_]links\b",
+        r"/(?<![\w.]/)(work|root)/",
+    )  # fmt: skip
     for path in list_files():
         try:
             text = path.read_text()
         except UnicodeDecodeError:
             continue  # an image
-        match = places.search(text)
-        assert not match, f"{path.relative_to(ROOT)} contains {match}"
+        for place in places:  # one after the other: all at once take five times as long
+            match = re.search(place, text)
+            assert not match, f"{path.relative_to(ROOT)} contains {match}"
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)

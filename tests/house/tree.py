@@ -3,11 +3,11 @@
 import ast
 import gc
 import subprocess
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_BLOCKS = frozenset(("body", "orelse", "finalbody", "handlers", "cases"))
 
 
 @cache
@@ -39,10 +39,15 @@ def parse_file(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def walk_statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield every statement, but no expression: no function, class or import is in one."""
-    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
-        nodes = getattr(tree, name, ())
-        for node in nodes if isinstance(nodes, list) else ():
-            yield node
-            yield from walk_statements(node)
+@cache
+def list_statements(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """Return every statement, but no expression: no function, class or import is in one."""
+    found, waiting = list[ast.AST](), [tree]
+    while waiting:
+        node = waiting.pop()
+        for name in _BLOCKS.intersection(node._fields):
+            nodes = getattr(node, name)
+            if isinstance(nodes, list):  # not the expression of a lambda
+                found += nodes
+                waiting += nodes
+    return tuple(found)

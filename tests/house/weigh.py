@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from tests.house.tree import ROOT, parse_files, walk_statements
+from tests.house.tree import ROOT, list_statements, parse_files
 
 FILE_LINES, FUNCTION_LINES, PROSE_LINES, FOLDER_FILES = 400, 60, 6, 16
 Weight = tuple[int, str]  # size, where
@@ -25,7 +25,7 @@ def weigh_functions() -> list[Weight]:
     weights = [
         ((node.end_lineno or 0) - node.lineno + 1, f"{name}:{node.lineno} {node.name}")
         for name, tree in parse_files().items()
-        for node in walk_statements(tree)
+        for node in list_statements(tree)
         if isinstance(node, kinds)
     ]
     return sorted(weights)[::-1]

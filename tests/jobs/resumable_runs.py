@@ -7,8 +7,9 @@ import filmgate as fg
 from filmgate.jobs.run_directory import RunDirectory
 from tests import videos
 
-VIDEO = videos.Video(frames=30, times=(), sounds=("aac",))
-PLAN = fg.Plan(chunk=2, segment_frames=8, guard=False)  # networks here are tiny
+FRAMES, SEGMENT = 20, 6  # of the source: commits after 6, 12 and 18, and a rest
+VIDEO = videos.Video(frames=FRAMES, times=(), sounds=("aac",))
+PLAN = fg.Plan(chunk=2, segment_frames=SEGMENT, guard=False)  # networks here are tiny
 
 
 def sink_of(out: Path) -> fg.VideoOutput:
@@ -36,5 +37,5 @@ def resume(job: fg.Job) -> tuple[int, list[str]]:
     events = list(fg.events(job, PLAN))
     (first,) = [event.read for event in events if isinstance(event, fg.Started)]
     assert isinstance(events[-1], fg.Done)
-    assert (events[-1].read, events[-1].written) == (30, 60)
+    assert (events[-1].read, events[-1].written) == (FRAMES, 2 * FRAMES)
     return first, [event.message for event in events if isinstance(event, fg.Warned)]

@@ -21,15 +21,15 @@ from filmgate.media.sinks import RecordOutput
 from tests import videos
 from tests.cases import mark_slow_cases
 
-PLAN = fg.Plan(chunk=4, segment_frames=8)
+FRAMES, SEGMENT = 7, 4  # one commit before the end
+PLAN = fg.Plan(chunk=4, segment_frames=SEGMENT)
 STORED = {journal.FRAMES, journal.PROGRESS}
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return videos.make(
-        videos.Video(frames=11, sounds=("aac",)), tmp_path_factory.mktemp("in") / "in.mp4"
-    )
+    video = videos.Video(frames=FRAMES, sounds=("aac",))
+    return videos.make(video, tmp_path_factory.mktemp("in") / "in.mp4")
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def test_run_stopped_between_commits_resumes_there(name: str, source: Path, tmp_
     again = job_of(source, tmp_path / "other" / name)
     (tmp_path / "other").mkdir()
     starts = list(run_and_pause(again))
-    assert starts[:12] == list(range(12))
-    assert {*starts[12:]} == {11}, "the calls at the end"
+    assert starts[: FRAMES + 1] == list(range(FRAMES + 1))
+    assert {*starts[FRAMES + 1 :]} == {FRAMES}, "the calls at the end"
     assert read_all(tmp_path / "one" / name) == read_all(tmp_path / "other" / name)
     assert os.listdir(tmp_path / "other") == [name.partition("/")[0]]
 
@@ -107,15 +107,16 @@ def test_damaged_journal_costs_time_and_nothing_else(
     reference = (tmp_path / "out.mp4").read_bytes()
     (tmp_path / "out.mp4").unlink()
     runs = run_and_pause(job)
-    assert [next(runs) for _ in range(10)] == list(range(10))
+    until = SEGMENT + 2
+    assert [next(runs) for _ in range(until)] == list(range(until))
     file = RunDirectory.for_result(tmp_path / "out.mp4").path / name
     data = file.read_bytes()
     file.unlink()
     if way != "missing":
         middle = len(data) // 2
         file.write_bytes(data[:middle] + (b"" if way == "truncated" else b"?" + data[middle + 1 :]))
-    assert next(runs) == 8, "the last commit"
-    assert list(runs)[-1] == 11
+    assert next(runs) == SEGMENT, "the last commit"
+    assert list(runs)[-1] == FRAMES
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
 
@@ -123,7 +124,7 @@ def test_fast_run_stores_no_frames(source: Path, tmp_path: Path) -> None:
     job = job_of(source, tmp_path / "out.mp4")
     stored = set()
     for event in fg.events(job, PLAN):
-        if isinstance(event, fg.Progress) and event.read > 8:
+        if isinstance(event, fg.Progress) and event.read > SEGMENT:
             stored |= STORED & set(os.listdir(tmp_path / "out.mp4.filmgate"))
     assert not stored
 
@@ -205,5 +206,5 @@ def open_full(self: journal.FrameJournal, mode: str) -> None:
 @pytest.mark.usefixtures("slow")
 def test_frames_to_replace_need_the_start_of_their_segment(source: Path, tmp_path: Path) -> None:
     """They show the last good image since then, which a later point does not have."""
-    plan = replace(PLAN, bad_frames=((3, 5),))
-    assert list(run_and_pause(job_of(source, tmp_path / "out.mp4"), plan)) == [0, 8]
+    plan = replace(PLAN, bad_frames=((1, 3),))
+    assert list(run_and_pause(job_of(source, tmp_path / "out.mp4"), plan)) == [0, SEGMENT]

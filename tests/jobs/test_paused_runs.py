@@ -16,7 +16,7 @@ from filmgate.errors import (
     Paused,
 )
 from filmgate.jobs.run_directory import RunDirectory
-from tests.jobs.resumable_runs import PLAN, job_of, resume
+from tests.jobs.resumable_runs import FRAMES, PLAN, SEGMENT, job_of, resume
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_unfinished_run_is_listed_resumed_and_removed(
 ) -> None:
     assert main(["jobs", "--json"]) == Exit.DONE
     (shown,) = json.loads(capsys.readouterr().out)
-    assert (shown["result"], shown["read"], shown["frames"]) == (str(paused), 8, 30)
+    assert (shown["result"], shown["read"], shown["frames"]) == (str(paused), 8, FRAMES)
     assert (shown["holder"], shown["place"]) == ("", "out.mp4.filmgate")
     assert main(["jobs"]) == Exit.DONE
     assert "filmgate resume out.mp4.filmgate" in capsys.readouterr().out
@@ -80,9 +80,9 @@ def test_signal_pauses_the_run(
     said = ["interpolate", str(source), "out.mp4", "--preset", "veryfast", "--factor", "2"]
     assert main(said) == Exit.INTERRUPTED
     shown = capsys.readouterr().err
-    assert "the same command, or filmgate resume out.mp4, resumes from frame 8" in shown
+    assert f"the same command, or filmgate resume out.mp4, resumes from frame {SEGMENT}" in shown
     monkeypatch.undo()
-    assert resume(job_of(source, tmp_path / "out.mp4"))[0] == 8
+    assert resume(job_of(source, tmp_path / "out.mp4"))[0] == SEGMENT
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
 

@@ -30,8 +30,8 @@ from filmgate.jobs.run_directory import RunDirectory
 from filmgate.models.families.film import FilmOptions
 from filmgate.storage import atomic
 from tests.cases import mark_slow_cases, mark_slow_combinations
-from tests.house.tree import parse_files, walk_statements
-from tests.jobs.resumable_runs import PLAN, job_of, resume, run_until, sink_of
+from tests.house.tree import list_statements, parse_files
+from tests.jobs.resumable_runs import FRAMES, PLAN, SEGMENT, job_of, resume, run_until, sink_of
 from tests.models import tiny
 
 
@@ -41,7 +41,7 @@ def test_run_stopped_at_a_commit_resumes_from_there(
 ) -> None:
     job = job_of(source, tmp_path / "out.mp4")
     run_until(job, commits)
-    assert resume(job)[0] == 8 * commits
+    assert resume(job)[0] == SEGMENT * commits
     assert (tmp_path / "out.mp4").read_bytes() == reference
     assert os.listdir(tmp_path) == ["out.mp4"]
 
@@ -57,8 +57,8 @@ def flip_bit(path: Path) -> None:
 
 
 PIECE, STATE, FIRST, TABLE = (
-    ("000003.nut", 16),
-    ("000003.snapshot", 16),
+    ("000003.nut", 2 * SEGMENT),
+    ("000003.snapshot", 2 * SEGMENT),
     ("000001.nut", None),
     ("commits.json", None),
 )
@@ -124,8 +124,8 @@ def test_other_settings_videos_and_versions_are_refused_with_their_names(
         list(fg.events(other, PLAN))
     with pytest.raises(BadSetting, match=r"output.crf was not set, is 20"):
         list(fg.events(replace(job, sink=replace(job.sink, crf=20)), PLAN))  # type: ignore[type-var]
-    with pytest.raises(BadSetting, match=r"plan.chunk was 2, is 4"):
-        list(fg.events(job, replace(PLAN, chunk=4)))
+    with pytest.raises(BadSetting, match=r"plan.chunk was 2, is 3"):
+        list(fg.events(job, replace(PLAN, chunk=3)))
     with pytest.raises(BadSetting, match=r"limits.threads was not set, is 1"):
         list(fg.events(job, limits=fg.Limits(threads=1)))
     monkeypatch.setattr(identity, "read_version", lambda name: "0.0.1")
@@ -155,8 +155,8 @@ def test_images_of_another_run_are_refused_and_their_own_run_resumes(
         list(fg.events(other, PLAN))
     with pytest.raises(BadSetting, match=r"output\.png_level"):
         list(fg.events(replace(job, sink=replace(sink, png_level=9)), PLAN))
-    assert resume(job)[0] == 8
-    assert len(list(sink.path.parent.glob("*.png"))) == 60
+    assert resume(job)[0] == SEGMENT
+    assert len(list(sink.path.parent.glob("*.png"))) == 2 * FRAMES
 
 
 def test_run_with_other_weights_is_refused(source: Path, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_run_with_other_weights_is_refused(source: Path, tmp_path: Path) -> None
         list(fg.events(job, PLAN))
     flip_bit(weights)
     with closing(fg.events(job, PLAN)) as events:
-        assert next(event.read for event in events if isinstance(event, fg.Started)) == 8
+        assert next(event.read for event in events if isinstance(event, fg.Started)) == SEGMENT
 
 
 def test_second_run_at_the_same_time_is_refused(source: Path, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_run_stopped_by_a_full_disk_resumes(
     if name == "result.mp4":  # it is complete, and only gets its name
         assert [type(event) for event in fg.events(job, PLAN)] == [fg.Warned, fg.Done]
     else:
-        assert resume(job)[0] >= 8
+        assert resume(job)[0] >= SEGMENT
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
 
@@ -234,9 +234,17 @@ def test_run_killed_before_its_directory_is_removed_is_done(
     assert isinstance(notice, fg.Warned)
     assert "out.mp4 is complete" in notice.message
     assert isinstance(done, fg.Done)
-    assert (done.read, done.written) == (30, 60)
+    assert (done.read, done.written) == (FRAMES, 2 * FRAMES)
     assert os.listdir(tmp_path) == ["out.mp4"]
     assert (tmp_path / "out.mp4").read_bytes() == reference
+
+
+def test_device_that_no_model_uses_is_a_warning(source: Path, tmp_path: Path) -> None:
+    sink = sink_of(tmp_path / "out.mp4")
+    job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(device="cuda:1"),))
+    first = next(fg.events(job, PLAN))
+    assert isinstance(first, fg.Warned)
+    assert first.message == "--device cuda:1 has no effect: dis can only run on the CPU"
 
 
 def test_work_is_the_folder_of_the_run(source: Path, tmp_path: Path, reference: bytes) -> None:
@@ -257,9 +265,9 @@ def test_work_folder_that_cannot_be_created_is_refused(source: Path, tmp_path: P
 
 def test_pause_is_at_a_commit(source: Path, tmp_path: Path, reference: bytes) -> None:
     job = job_of(source, tmp_path / "out.mp4")
-    with pytest.raises(Interrupted, match="paused at frame 8: the same command resumes"):
+    with pytest.raises(Interrupted, match=f"paused at frame {SEGMENT}: the same command resumes"):
         list(fg.events(job, PLAN, resume_options=fg.ResumeOptions(pause_after=Fraction(0))))
-    assert resume(job)[0] == 8
+    assert resume(job)[0] == SEGMENT
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
 
@@ -277,7 +285,7 @@ def test_batch_reduced_by_out_of_memory_stays_reduced(
         return draw(self, windows)
 
     monkeypatch.setattr(FillGap, "__call__", small)
-    plan = replace(PLAN, chunk=4, batches=(1, 4, 1))
+    plan = replace(PLAN, chunk=4, segment_frames=8, batches=(1, 4, 1))
     sink = fg.VideoOutput(tmp_path / "out.mkv", codec="ffv1")
     job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(factor=2),))
     events = fg.events(job, plan)
@@ -299,15 +307,17 @@ def test_no_module_reads_the_wall_clock() -> None:
 
     But for the queue, which reads the time of day once, when it is opened, and tells its owner's.
     """
-    places = ("src/filmgate/jobs", "src/filmgate/core", "src/filmgate/backends")
-    trees = {name: tree for place in places for name, tree in parse_files(place).items()}
-    trees |= {name: tree for name, tree in parse_files("src/filmgate/media").items()
-              if "/writing/" in name}  # fmt: skip
+    places = ("jobs", "core", "backends", "media/writing")
+    trees = {
+        name: tree
+        for place in places
+        for name, tree in parse_files(f"src/filmgate/{place}").items()
+    }
     assert len(trees) > 20
     for name in ("clock", "owner"):
         assert trees.pop(f"src/filmgate/jobs/queue/{name}.py")
     for name, tree in trees.items():
-        for node in walk_statements(tree):
+        for node in list_statements(tree):
             if isinstance(node, ast.Import):
                 asked = {alias.name for alias in node.names} & {"time", "datetime"}
                 assert not asked, name
@@ -329,10 +339,10 @@ def test_full_disk_at_the_sync_of_a_segment_pauses_the_run(
         sync(path)
 
     monkeypatch.setattr(atomic, "fsync_file", fail)
-    with pytest.raises(DiskFull, match=r"Paused at frame 8. Free some space"):
+    with pytest.raises(DiskFull, match=rf"Paused at frame {SEGMENT}. Free some space"):
         list(fg.events(job, PLAN))
     monkeypatch.undo()
-    assert resume(job)[0] == 8
+    assert resume(job)[0] == SEGMENT
     assert (tmp_path / "out.mp4").read_bytes() == reference
 
 

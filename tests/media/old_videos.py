@@ -15,6 +15,7 @@ from av.codec.context import Flags
 from av.container import OutputContainer
 from av.filter import Graph
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from filmgate.core.frame import Frame
@@ -104,8 +105,10 @@ def _encode(spec: OldVideo, path: Path, images: Sequence[Image]) -> None:
     with av.open(str(path), "w", format=spec.format) as out:
         video = add_video(out, spec)
         audio = _add_audio(out, spec) if spec.audio else None
+        converter = VideoReformatter()  # else each frame starts threads of its own
         for n, image in enumerate(images):
-            frame = VideoFrame.from_ndarray(image, "gray").reformat(format=spec.pixels)
+            grey = VideoFrame.from_ndarray(image, "gray")
+            frame = converter.reformat(grey, format=spec.pixels, threads=1)
             frame = _mark(frame, spec.marks) if spec.marks else frame
             frame.pts, frame.time_base = n, 1 / spec.rate
             out.mux(video.encode(frame))

@@ -45,6 +45,11 @@ def copy_video(
     return sink
 
 
+def read(path: Path) -> VideoReader:
+    """Open a video; a second thread for frames so small takes longer than it saves."""
+    return VideoFile(path).open(threads=1)
+
+
 def output(path: Path, codec: Any, **settings: Any) -> VideoOutput:
     return VideoOutput(path, codec, preset=QUICK.get(codec), **settings)
 
@@ -64,7 +69,7 @@ def test_codec_names_and_codec_table_agree() -> None:
 def test_codec_and_container_keep_frames_and_times_or_are_refused_with_alternatives(
     codec: str, container: str, find_video: FindVideo, tmp_path: Path
 ) -> None:
-    video = VideoFile(find_video(choose_source(codec))).open()
+    video = read(find_video(choose_source(codec)))
     path = tmp_path / f"out.{container}"
     if codec not in HELD[container]:
         able = [name for name in HELD if codec in HELD[name]]
@@ -75,7 +80,7 @@ def test_codec_and_container_keep_frames_and_times_or_are_refused_with_alternati
         return
     sink = copy_video(video, output(path, codec))
     old = [f for chunk, _ in video.read(None, 8) for f in chunk]
-    new = [f for chunk, _ in VideoFile(path).open().read(None, 8) for f in chunk]
+    new = [f for chunk, _ in read(path).read(None, 8) for f in chunk]
     assert [read_number(f) for f in new] == [read_number(f) for f in old]
     assert max(abs(a.time - b.time) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
     assert max(abs(a.end - b.end) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
@@ -83,7 +88,7 @@ def test_codec_and_container_keep_frames_and_times_or_are_refused_with_alternati
 
 @pytest.mark.parametrize("codec", SOFT)
 def test_same_frames_give_the_same_bytes(codec: str, find_video: FindVideo, tmp_path: Path) -> None:
-    video = VideoFile(find_video(choose_source(codec))).open()
+    video = read(find_video(choose_source(codec)))
     for name in ("a.mkv", "b.mkv"):
         copy_video(video, output(tmp_path / name, codec))
     first, second = ([bytes(p) for p in _packets(tmp_path / n)] for n in ("a.mkv", "b.mkv"))
@@ -92,7 +97,7 @@ def test_same_frames_give_the_same_bytes(codec: str, find_video: FindVideo, tmp_
 
 @pytest.mark.parametrize("codec", SOFT)
 def test_color_tags_survive_encoding(codec: str, find_video: FindVideo, tmp_path: Path) -> None:
-    video = VideoFile(find_video(choose_source(codec))).open()
+    video = read(find_video(choose_source(codec)))
     for colour in ("bt709", "bt2020"):
         matrix = {"bt2020": "bt2020nc"}.get(colour, colour)
         transfer = {"bt2020": "smpte2084"}.get(colour, colour)
@@ -102,7 +107,7 @@ def test_color_tags_survive_encoding(codec: str, find_video: FindVideo, tmp_path
         path = tmp_path / f"{colour}.mkv"
         changed = replace(video, spec=replace(video.spec, colour=tagged))
         copy_video(changed, output(path, codec))
-        found = VideoFile(path).open().spec.colour
+        found = read(path).spec.colour
         assert replace(found, siting="unknown", range="tv") == replace(tagged, siting="unknown")
         assert found.range in ("tv", "unknown")
 
@@ -113,7 +118,7 @@ def test_hdr_metadata_survives_encoding(codec: str, find_video: FindVideo, tmp_p
     ratios = [part for n in primaries for part in (n, 50_000)] + [50, 10_000, 1000, 1]
     light = (struct.pack("=20i2i", *ratios, 1, 1), struct.pack("=2I", 1000, 400))
     path = tmp_path / "out.mp4"
-    sink = copy_video(VideoFile(find_video("ten_bits")).open(), output(path, codec), light)
+    sink = copy_video(read(find_video("ten_bits")), output(path, codec), light)
     assert not sink.dropped
     with av.open(str(path)) as container:
         kinds: Any = next(container.decode(video=0)).side_data
@@ -129,9 +134,7 @@ def test_hdr_metadata_that_an_encoder_cannot_store_is_reported(
     find_video: FindVideo, tmp_path: Path
 ) -> None:
     light = (None, struct.pack("=2I", 1000, 400))
-    sink = copy_video(
-        VideoFile(find_video("even")).open(), output(tmp_path / "out.webm", "vp9"), light
-    )
+    sink = copy_video(read(find_video("even")), output(tmp_path / "out.webm", "vp9"), light)
     assert ["light level are left out" in word for word in sink.dropped] == [True]
 
 
@@ -154,9 +157,7 @@ def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) ->
 def test_container_setting_applies_to_names_without_a_known_suffix(
     find_video: FindVideo, tmp_path: Path
 ) -> None:
-    copy_video(
-        VideoFile(find_video("even")).open(), VideoOutput(tmp_path / "out.video", container="mkv")
-    )
+    copy_video(read(find_video("even")), VideoOutput(tmp_path / "out.video", container="mkv"))
     assert (tmp_path / "out.video").read_bytes()[:4] == b"\x1a\x45\xdf\xa3"
 
 
@@ -170,7 +171,7 @@ def test_default_codec_depends_on_the_container() -> None:
 def test_missing_hardware_encoder_is_refused_with_its_software_codec(
     codec: str, find_video: FindVideo, tmp_path: Path
 ) -> None:
-    video = VideoFile(find_video("even")).open()
+    video = read(find_video("even"))
     with pytest.raises(Unsupported, match=f"pass --codec {codec.partition('_')[0]}"):
         copy_video(video, VideoOutput(tmp_path / "out.mp4", codec))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())

@@ -59,8 +59,6 @@ def test_every_family_describes_itself(family: Family) -> None:
 @pytest.mark.parametrize("family", CLAIMED)
 def test_exactly_one_family_claims_its_weights(family: str) -> None:
     assert identify_weights(tiny.weights(family)) == family
-    for weights in registry.list_weights(family):
-        assert registry.find_claims(registry.get_tensor_shapes(weights)) == [family]
 
 
 def test_spandrel_is_asked_only_if_no_other_family_claims_the_tensors() -> None:

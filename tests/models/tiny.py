@@ -5,11 +5,13 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from math import prod, sqrt
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,6 +22,10 @@ from filmgate.models.families.rife.net import Rife
 from filmgate.models.families.rife.net import Shape as RifeShape
 from filmgate.models.flow_model import Guide
 from filmgate.models.registry import check_options, find_flow_family
+from filmgate.weights.state_dict import list_shapes
+
+Doubles = npt.NDArray[np.float64]
+KEPT = 1 << 16  # numbers
 
 FILM = Shape(levels=5, fusion=5, specialized=3, sub=4, filters=4, flow_convs=(2, 2, 2, 2),
              flow_filters=(8, 8, 8, 8))  # fmt: skip
@@ -33,22 +39,35 @@ RAFT_SMALL = raft.Shape(encoder=(4, 4, 4, 4, 8), context=8, bottleneck=True, nor
                         head=8, mask=0)  # fmt: skip
 
 
+def draw_normal(name: str, shape: Sequence[int]) -> Doubles:
+    """Return normal numbers which depend on the name. Those of a small tensor are kept."""
+    count = prod(shape)
+    draw = _draw_normal if count <= KEPT else _draw_normal.__wrapped__
+    return draw(name, count).reshape(tuple(shape))
+
+
+@cache
+def _draw_normal(name: str, count: int) -> Doubles:
+    numbers = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(count)
+    numbers.flags.writeable = False
+    return numbers
+
+
 def by_rule(name: str, shape: Sequence[int]) -> Tensor:
     """Return the values of a tensor, which depend on its name."""
-    chance = np.random.RandomState(zlib.crc32(name.encode()))
-    numbers = chance.standard_normal(int(np.prod(shape))).reshape(shape)
-    numbers = numbers / np.sqrt(np.prod(shape[1:])) if len(shape) > 1 else 0.1 * numbers
+    numbers = draw_normal(name, shape)
+    numbers = numbers / sqrt(prod(shape[1:])) if len(shape) > 1 else 0.1 * numbers
     return torch.from_numpy(numbers.astype(np.float32))
 
 
 def film_tensors() -> dict[str, Tensor]:
-    return {name: by_rule(name, tuple(tensor.shape))
-            for name, tensor in Film(FILM, "meta").state_dict().items()}  # fmt: skip
+    return {name: by_rule(name, shape) for name, shape in list_shapes(Film(FILM, "meta")).items()}
 
 
 def rife_tensors() -> dict[str, Tensor]:
-    return {name: by_rule(name, tuple(tensor.shape))
-            for name, tensor in Rife(RIFE).state_dict().items()}  # fmt: skip
+    with torch.device("meta"):
+        shapes = list_shapes(Rife(RIFE))
+    return {name: by_rule(name, shape) for name, shape in shapes.items()}
 
 
 def raft_tensors(shape: raft.Shape) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ from tests import videos
 from tests.cases import mark_slow_cases
 from tests.models import tiny
 
-VIDEO = videos.Video(frames=12)
+VIDEO = videos.Video(frames=8)
 
 
 @pytest.fixture(autouse=True)
@@ -85,17 +85,17 @@ def test_damaged_results_are_computed_again(source: Path) -> None:
 def test_stopped_run_resumes_with_a_cold_or_a_warm_cache(source: Path) -> None:
     def stop() -> None:
         job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(),))
-        events = fg.events(job, fg.Plan(chunk=4, segment_frames=8, cache=True))
+        events = fg.events(job, fg.Plan(chunk=2, segment_frames=4, cache=True))
         next(event for event in events if isinstance(event, Committed))
         events.close()
 
     sink = fg.VideoOutput(source.with_name("out.mkv"), codec="ffv1", overwrite=True)
     job = fg.Job(fg.VideoFile(source), sink, (fg.Interpolate(),))
-    list(fg.events(job, fg.Plan(chunk=4, segment_frames=8)))
+    list(fg.events(job, fg.Plan(chunk=2, segment_frames=4)))
     wanted = sink.path.read_bytes()
     for _ in "cold", "warm":
         stop()
-        list(fg.events(job, fg.Plan(chunk=4, segment_frames=8, cache=True)))
+        list(fg.events(job, fg.Plan(chunk=2, segment_frames=4, cache=True)))
         assert sink.path.read_bytes() == wanted
 
 

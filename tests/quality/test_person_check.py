@@ -41,12 +41,12 @@ def save(path: Path, frames: int, task: dict[str, Any], **own: Any) -> Path:
 @pytest.mark.parametrize(
     ("task", "frames", "found"),
     [
-        ({}, 20, "none"),
+        ({}, 8, "none"),
         pytest.param(
             {}, 60, "turns back 2 times: a moment is shown up to 3 times", marks=pytest.mark.slow
         ),
         pytest.param({"turn": "1/2"}, 60, "turns back 4 times", marks=pytest.mark.slow),
-        ({"begin": "1/2"}, 20, "turns back once"),
+        ({"begin": "1/2"}, 16, "turns back once"),
     ],
 )
 def test_repetition_is_that_of_the_way_through_the_take(

@@ -87,7 +87,7 @@ def count_frames(path: Path) -> int:
     [
         ("broadcast", Interpolate(fps=60), ".mkv"),  # its last frame is shorter than a tick
         ("sound_mkv", Interpolate(), ".mp4"),  # mp4 sets a default track if there is none
-        ("rich", Interpolate(slow=4), ".mkv"),  # the sound goes, the attachment stays
+        ("rich", Interpolate(slow=2), ".mkv"),  # the sound goes, the attachment stays
     ],
 )
 def test_a_correct_result_passes_where_containers_differ(

@@ -6,13 +6,18 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from filmgate.errors import DoesNotFit, LeaseLost
 from filmgate.jobs.queue.values import AttemptEnd, Lease, Segment
 from filmgate.jobs.scheduler.capacity import Device, Machine
+from filmgate.service import job_service
+from filmgate.service.ballast import Ballast
 from filmgate.service.contracts import Preview, Reports, Result
 from filmgate.service.job_service import JobService
 from filmgate.service.schema import JobDefinition
@@ -121,6 +126,7 @@ class FakeWorkers:
     def open(self, reports: Reports) -> None:
         self._reports = reports
         reports.connected("w1", "cpu")
+        self.wake()
 
     def handle(self, timeout_s: float) -> None:
         self._changed.wait(timeout_s)
@@ -181,7 +187,13 @@ def make_service(
     **settings: Any,
 ) -> JobService:  # fmt: skip
     """Return a service without processes; the caller starts and stops it."""
-    return JobService(
-        ServiceSettings(folder=folder, **settings),
-        workers=workers or FakeWorkers(), planner=planner or FixedPlanner(),
-    )  # fmt: skip
+    with small_ballast():
+        return JobService(
+            ServiceSettings(folder=folder, **settings),
+            workers=workers or FakeWorkers(), planner=planner or FixedPlanner(),
+        )  # fmt: skip
+
+
+def small_ballast() -> AbstractContextManager[object]:
+    """Let services that are made meanwhile keep 64 kB in place of 64 MB, which take 30 ms."""
+    return patch.object(job_service, "Ballast", partial(Ballast, size_bytes=1 << 16))

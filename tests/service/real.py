@@ -26,7 +26,7 @@ from filmgate.service.settings import ServiceSettings
 from filmgate.service.supervisor import worker_handle
 from filmgate.service.supervisor.worker_handle import WorkerHandle
 from filmgate.service.views import JobView, WorkerView
-from tests.service.fakes import PLAN, FixedPlanner
+from tests.service.fakes import PLAN, FixedPlanner, small_ballast
 from tests.videos import Video, make
 
 FRAMES, SEGMENT = 96, "1"  # of the clip, 24 frames each
@@ -60,7 +60,9 @@ def open_service(folder: Path, **settings: Any) -> Iterator[JobService]:
     """Run a service with one worker process on the CPU; nothing is planned."""
     own = ServiceSettings(folder=folder, devices=("cpu",), **settings)
     planner = FixedPlanner(replace(PLAN, host_bytes=50_000_000))
-    with JobService(own, planner=planner) as service:
+    with small_ballast():
+        made = JobService(own, planner=planner)
+    with made as service:
         yield service
 
 

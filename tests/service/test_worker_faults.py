@@ -51,6 +51,7 @@ def test_killed_worker_costs_at_most_a_segment(
     name, _, at = point.partition("@")
     set_faults(monkeypatch, f"{name}=kill@{at or 1}")
     with open_service(tmp_path / "service") as service:
+        service._queue.leases._uniform = lambda low, high: low  # it is tried again at once
         job = service.submit("ann", make_job(make_clip(tmp_path)), correlation_id="c-7").job
         view = finish(service, job.id)
         assert view.state is JobState.DONE, (view.reason, view.message)

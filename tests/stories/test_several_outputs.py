@@ -16,7 +16,8 @@ from filmgate.media.writing.output_file import OutputFile
 from filmgate.tasks.job_config import job_from
 from filmgate.tasks.job_form import job_to
 from tests.cases import mark_slow_cases
-from tests.media.records.test_writer import PLAN, WANTED, Count, read_lines
+from tests.media.records.counting import PLAN, Count
+from tests.media.records.test_writer import WANTED, read_lines
 from tests.processes import KILLED
 from tests.stories.test_death_images import FORKS, STRIDE, run_until
 from tests.stories.test_death_images import PLAN as KILLED_PLAN

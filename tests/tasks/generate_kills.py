@@ -7,6 +7,7 @@ decoded. The next one resumes. Prints what happened as JSON. Not on Windows, whi
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -102,6 +103,7 @@ def run_fork(work: Callable[[], None]) -> int:
         raise RuntimeError("Windows cannot fork")
     if child := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    gc.freeze()  # a codec's threads do not exist in a fork: one that is collected here hangs
     code = 1
     try:
         work()

@@ -80,12 +80,12 @@ def test_stages_of_both_orders_declare_their_output(tmp_path: Path) -> None:
 
 
 def test_a_matrix_that_was_never_reported_is_that_of_the_small_image() -> None:
-    """A video of 640x360 without tags is BT.601; at 1280x720 it would be taken for BT.709."""
-    spec = StreamSpec(width=640, height=360, rate=Fraction(25), time_base=Fraction(1, 25),
+    """A video of 360 rows without tags is BT.601; at 720 rows it would be taken for BT.709."""
+    spec = StreamSpec(width=32, height=360, rate=Fraction(25), time_base=Fraction(1, 25),
                 pixels="yuv420p")  # fmt: skip
     chain = Chain(Upscale().stages(spec))
     assert chain.output(spec).colour.matrix == "smpte170m"
-    grey = [np.full((360 // n, 640 // n), 128, np.uint8) for n in (1, 2, 2)]
+    grey = [np.full((360 // n, 32 // n), 128, np.uint8) for n in (1, 2, 2)]
     frame = fg.Frame(0, Fraction(0), Fraction(1, 25), Planes(tuple(grey), "yuv420p"))
     _, (large,) = chain.step(chain.start(spec, frame.position), [frame])
     assert planes_of(large).colour == chain.output(spec).colour == ColorTags(matrix="smpte170m")
@@ -93,7 +93,7 @@ def test_a_matrix_that_was_never_reported_is_that_of_the_small_image() -> None:
 
 
 def test_check_accepts_the_new_matrix(tmp_path: Path) -> None:
-    source = videos.make(videos.Video(frames=2, size=(320, 192)), tmp_path / "in.mp4")
+    source = videos.make(videos.Video(frames=2, size=(64, 192)), tmp_path / "in.mp4")
     (large, _) = run_task(Upscale(scale=4), source, tmp_path / "out.mp4")
     assert planes_of(large).colour.matrix == "smpte170m"
 

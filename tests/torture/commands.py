@@ -1,5 +1,6 @@
 """Run commands under limits, and say what is wrong with how they end."""
 
+import gc
 import os
 import resource
 import signal
@@ -66,6 +67,7 @@ def start_forked(call: Callable[[], int], folder: Path, log: Path) -> int:
     sys.stdout.flush()
     if pid := os.fork():
         return pid
+    gc.freeze()  # a codec's threads do not exist in a fork: one that is collected here hangs
     code = 1
     try:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -171,7 +171,7 @@ def explain_bottleneck(done: Done) -> str:
     if compute >= share:
         name = max(stages, key=lambda part: stages[part])
         share, idle = stages[name] / done.seconds, ""
-        advice = f"a faster machine, or lighter settings of {name}, would help"
+        advice = "a faster machine would help"
     elif name == "encode":
         advice = "a faster --preset, or --codec ffv1 for a larger file, would help"
     else:

@@ -19,7 +19,7 @@ from cyclopts import (
 )
 
 from filmgate.errors import BadSetting
-from filmgate.tasks.settings import explain_choice, shorten
+from filmgate.tasks.settings import explain_choice, join_words, shorten
 
 # Flags of earlier versions, and what they are called now.
 RENAMED: Mapping[str, str] = MappingProxyType(
@@ -67,7 +67,8 @@ def explain_error(error: CycloptsError, words: Sequence[str]) -> BadSetting:
         if other in RENAMED:
             return BadSetting(text)
     elif isinstance(error, CoercionError) and error.token is not None:
-        flag, value = str(error.token.keyword or "a value"), error.token.value
+        name = error.argument.name if error.argument is not None else "a value"
+        flag, value = str(error.token.keyword or name), error.token.value
         choices = get_args(error.target_type)
         if choices and all(isinstance(choice, str) for choice in choices):
             advice = explain_choice(flag.removeprefix("--"), value, choices)
@@ -107,7 +108,7 @@ def _explain_flag(flag: str, flags: Sequence[str], command: str) -> str:
         return f"there is no {flag}: pass {advised}"
     if owners := [name for name, names in _list_commands() if same in names and name != command]:
         called = f", called {same} there" if same != flag else ""
-        return f"{command} has no {flag}: it is a flag of {' and '.join(owners[:3])}{called}"
+        return f"{command} has no {flag}: it is a flag of {join_words(owners)}{called}"
     positive = f"--{flag.removeprefix('--no-')}"
     if positive != flag and positive in flags:
         return f"there is no {flag}: omit {positive} to turn it off"

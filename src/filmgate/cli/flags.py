@@ -170,11 +170,18 @@ def _build_flag(name: str, owner: Owner, documented: bool) -> Argument:
         n_tokens=1 if converter else None,  # else each type of the hint is tried on the text
         env_var=_ENVIRONMENT.get(name),
         metavar=_find_metavar(own, hint),
-        show_default=not (field.default in (None, ()) or isinstance(field.default, bool)),
+        show_default=_find_shown_default(field.default),
     )
     return Argument(
         name, Argument.KEYWORD_ONLY, default=field.default, annotation=Annotated[hint, parameter]
     )
+
+
+def _find_shown_default(default: object) -> bool | Callable[[object], str]:
+    """Return how the help shows a default: not at all if there is none, or it is off."""
+    if default is True:
+        return lambda _: "on"
+    return not (default is None or default is False or default == ())
 
 
 @cache

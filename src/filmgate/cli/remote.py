@@ -58,9 +58,10 @@ def connect(options: ServerOptions) -> Iterator[Client]:
 
         raise NotLoaded("a client of a service needs httpx2, which this Python does not have: run "
                         f"{advise_install('client')}")  # fmt: skip
-    from filmgate.service.client import Client
+    from filmgate.service.client import Client, RetryPolicy
 
-    with Client(options.server, key=options.key) as client:
+    policy = RetryPolicy(report=lambda why: print(f"warning: {why}", file=sys.stderr))
+    with Client(options.server, key=options.key, policy=policy) as client:
         yield client
 
 

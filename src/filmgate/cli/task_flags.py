@@ -27,7 +27,7 @@ from filmgate.media.images.numbering import parse_output
 from filmgate.planning.limits import Limits
 from filmgate.tasks.job_config import SINKS, SOURCES, fill_task, find_default, resolve_model
 from filmgate.tasks.model_task import ModelRole, ModelTask
-from filmgate.tasks.settings import field_names, list_input_kinds
+from filmgate.tasks.settings import field_names, list_input_kinds, read_help
 
 if TYPE_CHECKING:
     from filmgate.core.job import Task
@@ -100,6 +100,17 @@ class TaskFlags:
         """Whether there is no video among the inputs: the task makes its own frames."""
         return self.task is not None and set(self.inputs) <= set(field_names(self.task))
 
+    def format_usage(self, command: str, out: str = "OUT") -> str:
+        """Return the line with the paths of a command; `out` in brackets can be omitted."""
+        several = ", or IN ... -o DIR [OPTIONS]" if self.takes_several else ""
+        paths = " ".join([*(name.upper() for name in self.inputs), out])
+        return f"Usage: filmgate {command} {paths} [OPTIONS]{several}\n"
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether the only input is a video, so that a command can take many of them."""
+        return len(self.inputs) == 1 and not self.generates
+
     @property
     def owners(self) -> tuple[Owner, ...]:
         """The owners of the task's flags and of the model's."""
@@ -150,15 +161,20 @@ class TaskFlags:
         shared = (*SHARED, _MORE_OUTPUTS, _LENGTH, _FOLLOWING, _SEEDS)
         own = {to_flag(name) for owner in (*self.owners, *shared) for name in owner.names}
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
-        foreign = sorted(flag.removeprefix("--").replace("-", "_") for flag in given - own)
+        given |= {f"--{flag.removeprefix('--no-')}" for flag in given if flag.startswith("--no-")}
+        foreign = [flag.removeprefix("--").replace("-", "_") for flag in sorted(given - own)]
         if foreign:
             from filmgate.models.registry import load_families
 
-            options = {name for family in load_families() for name in field_names(family.options)}
             assert issubclass(self.task, ModelTask)
-            for name in options.intersection(foreign):
-                form = {self.task.model_field: self.family.name, name: None}
-                fill_task(self.task, form, name)  # raises
+            families, further = load_families(), {role.name: one.name for role, one in self.further}
+            options = {name for one in families for name in field_names(one.options)}
+            options |= {role.prefix + name for role in self.task.roles for one in families
+                        if role.supports(one) for name in field_names(one.options)}  # fmt: skip
+            for name in foreign:
+                if name in options:
+                    form = {self.task.model_field: self.family.name, **further, name: None}
+                    fill_task(self.task, form, name)  # raises
 
 
 def build_task_command(
@@ -208,7 +224,7 @@ def build_task_command(
         )
 
     arguments = [
-        *_build_paths(inputs, makes_records, chosen.generates),
+        *_build_paths(chosen, makes_records, _OUTPUT in shared),
         *build_flags(
             (*chosen.owners, *_list_shared(chosen, shared)), bool({"--help", "-h"} & set(words))
         ),
@@ -241,12 +257,13 @@ def _complete_paths(names: Sequence[str], inputs: int, result: Path | None) -> t
     return (*paths[:-1], parse_output(names[-1])) if names else ()
 
 
-def _build_paths(inputs: Sequence[str], makes_records: bool, generates: bool) -> list[Argument]:
+def _build_paths(chosen: TaskFlags, makes_records: bool, makes_result: bool) -> list[Argument]:
     """Return the positional arguments of a task, and --out for tasks with a single video."""
-    group = to_group("Paths")
-    name = " ".join([*(name.upper() for name in inputs), "OUT"])
-    several = len(inputs) == 1 and not generates
-    text = PATHS if several else "The inputs and the result." if inputs else "The result."
+    inputs, group = chosen.inputs, to_group("Paths")
+    name = " ".join([*(name.upper() for name in inputs), "OUT"]) if makes_result else "VIDEO ..."
+    several = makes_result and chosen.takes_several
+    text = (PATHS if several else _describe_paths(chosen) if makes_result else
+            "One or more video files.")  # fmt: skip
     text += f" {RECORDS}" if makes_records else ""
     paths = Parameter(name=name, help=text, show_default=False, group=group,
                       converter=_keep_text)  # fmt: skip
@@ -256,6 +273,13 @@ def _build_paths(inputs: Sequence[str], makes_records: bool, generates: bool) ->
         arguments += [Argument("out", Argument.KEYWORD_ONLY, default=None,
                                annotation=Annotated[Path | None, out])]  # fmt: skip
     return arguments
+
+
+def _describe_paths(chosen: TaskFlags) -> str:
+    """Return what each input of a task with several, or with none that is a video, is."""
+    texts = read_help(chosen.task) if chosen.task else {}
+    each = [f"{name.upper()}: {texts.get(name) or 'The video.'}" for name in chosen.inputs]
+    return " ".join([*each, "OUT: The result: a video, or images (frames/%06d.png or frames/)."])
 
 
 def _keep_text(_: object, tokens: Sequence[Token]) -> str:

@@ -69,7 +69,7 @@ def loads(data: bytes) -> Any:
 def _encode(
     value: Any, path: str, blobs: dict[str, bytes], names: dict[int, str], depth: int = _MAX_DEPTH
 ) -> Any:
-    kind = type(value)
+    kind: Any = type(value)
     if value is None or kind in (bool, int, str):
         return value
     if kind is float:
@@ -93,10 +93,8 @@ def _encode(
     params = getattr(kind, "__dataclass_params__", None)
     if params is not None and params.frozen:
         parts = {
-            item.name: _encode(
-                getattr(value, item.name), f"{path}.{item.name}", blobs, names, depth
-            )
-            for item in fields(value)
+            name: _encode(getattr(value, name), f"{path}.{name}", blobs, names, depth)
+            for name in _list_names(kind)
         }
         return {"value": f"{kind.__module__}:{kind.__qualname__}", "fields": parts}
     if kind is np.ndarray and value.dtype.kind in "biufc":
@@ -112,6 +110,12 @@ def _encode(
         "bool int float str bytes Fraction tuple dict, arrays, tensors and frozen dataclasses of "
         "these"
     )
+
+
+@lru_cache(maxsize=1024)
+def _list_names(cls: Any) -> tuple[str, ...]:
+    """Return the names of the fields of a class."""
+    return tuple(item.name for item in fields(cls))
 
 
 def _add_blob(

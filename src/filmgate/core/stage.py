@@ -1,10 +1,11 @@
 """The stage protocol."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from inspect import signature
-from types import MappingProxyType
+from types import MappingProxyType, MethodType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from filmgate.core.frame import Frame, Position, StreamSpec
@@ -230,8 +231,19 @@ def _describe(value: object, kind: str) -> str | None:
 
 
 def _find_signature_fault(method: object, count: int) -> str | None:
+    if isinstance(method, MethodType):
+        return _find_method_fault(method.__func__, count)
     if not callable(method):
         return f"is {method!r:.40}, wanted a method"
+    return _find_call_fault(method, count)
+
+
+@lru_cache(maxsize=1024)  # every chain asks, and reading a signature is slow
+def _find_method_fault(function: Callable[..., object], count: int) -> str | None:
+    return _find_call_fault(MethodType(function, object()), count)
+
+
+def _find_call_fault(method: Callable[..., object], count: int) -> str | None:
     try:
         found = signature(method)
     except ValueError:  # of C, which has none

@@ -31,15 +31,26 @@ class DisFlow:
 
         The same images give the same bits while OpenCV has the same number of threads.
         """
+        search = self._make_search(a.size)
+        return _search_flow(search, a, b), _search_flow(search, b, a)
+
+    def estimate(self, a: Gray, b: Gray) -> Field:
+        """Return flow from `a` to `b`: the first of `estimate_both`, in half the time."""
+        return _search_flow(self._make_search(a.size), a, b)
+
+    def _make_search(self, cells: int) -> cv2.DISOpticalFlow:
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        search.setFinestScale(ceil(log(max(1.0, a.size / self.finest_cells), 4)))
+        search.setFinestScale(ceil(log(max(1.0, cells / self.finest_cells), 4)))
         # Refinement doubles the time and does not improve held-out frames.
         search.setVariationalRefinementIterations(0)
-        rows, columns = a.shape
-        a, b = (pad_edges(x, max(rows, _MIN_SIDE), max(columns, _MIN_SIDE)) for x in (a, b))
-        nothing: Any = None
-        ab, ba = (search.calc(x, y, nothing)[:rows, :columns] for x, y in ((a, b), (b, a)))
-        return np.asarray(ab, np.float32), np.asarray(ba, np.float32)
+        return search
+
+
+def _search_flow(search: cv2.DISOpticalFlow, a: Gray, b: Gray) -> Field:
+    rows, columns = a.shape
+    a, b = (pad_edges(x, max(rows, _MIN_SIDE), max(columns, _MIN_SIDE)) for x in (a, b))
+    nothing: Any = None
+    return np.asarray(search.calc(a, b, nothing)[:rows, :columns], np.float32)
 
 
 def downsample(image: Any, cell: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
@@ -66,8 +66,7 @@ def run(
     """
     options, limits = resume_options or ResumeOptions(), limits or Limits()
     models = models or ModelCache()
-    if notice := _explain_unused_vram(limits):
-        yield Warned(notice)
+    yield from _warn_of_unused(job, limits)
     if reason := explain_not_resumable(job):
         yield Warned(reason)
         plan = plan or _find_plan(job, limits, models, profile)
@@ -107,13 +106,20 @@ def run(
                 directory.remove()
 
 
-def _explain_unused_vram(limits: Limits) -> str:
-    """Return that --vram has no effect here, and why; what tells it is only imported for it."""
-    if not limits.vram:
-        return ""
-    from filmgate.planning.device_memory import explain_unused_vram
+def _warn_of_unused(job: Job, limits: Limits) -> Iterator[Warned]:
+    """Yield that --vram or --device has no effect; what tells it is only imported for it."""
+    if limits.vram:
+        from filmgate.planning.device_memory import explain_unused_vram
 
-    return explain_unused_vram(limits)
+        if notice := explain_unused_vram(limits):
+            yield Warned(notice)
+    if not job.tasks:
+        return
+    from filmgate.tasks.model_task import ModelTask
+
+    for task in job.tasks:
+        if isinstance(task, ModelTask) and (notice := task.explain_unused_device()):
+            yield Warned(notice)
 
 
 def run_profiled(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from filmgate.core.plan import Plan
 from filmgate.jobs.run_directory import MAX_MESSAGE, MAX_MESSAGES, MAX_SNAPSHOTS
+from filmgate.tasks.settings import make_adapter
 
 MAX_OUTPUTS = 16  # of one run
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
@@ -72,4 +73,4 @@ class StoredPlan(BaseModel):
 
     def to_plan(self) -> Plan:
         """Return the plan itself. Raises ValidationError."""
-        return TypeAdapter(Plan).validate_python(self.plan)
+        return make_adapter(Plan).validate_python(self.plan)

@@ -36,7 +36,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 LOSSLESS_SUFFIXES = (".png", ".webp", ".tif", ".tiff")  # of images that are written
 _NAMES = (
     f"for a video a name that ends in {', '.join(VIDEO_SUFFIXES)}, or --container; for images a "
-    f"pattern such as frames/%06d.png, its name ends in {', '.join(LOSSLESS_SUFFIXES)}"
+    f"pattern such as frames/%06d.png that ends in {', '.join(LOSSLESS_SUFFIXES)}; for records "
+    "a name such as people.jsonl (filmgate track --help lists the others)"
 )
 # Names that version 0.1 gave to settings of inputs, for errors that name the new one.
 RENAMED_SETTINGS = MappingProxyType(

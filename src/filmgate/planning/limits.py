@@ -51,22 +51,26 @@ class Limits:
     """Limits and settings of a plan that the user chooses; each field is a flag."""
 
     ram: str | None = None
-    """Memory the entire program may use: 800MB, 4GiB. Default: nine tenths of what is free."""
+    """Memory the entire program may use: 800MB, 4GiB. The fastest plan that keeps it is chosen.
+    Default: no limit; with vram, and for plan and bench, nine tenths of what is free."""
 
     vram: str | None = None
-    """Memory it may use on the GPU: 8GB. Default: nearly all that is free."""
+    """Memory it may use on the GPU: 8GB. Default: no limit; with ram, and for plan and bench,
+    nearly all that is free."""
 
     batch: int | None = None
-    """Frames given to each stage at a time: 1, 2, 4, 8 ..."""
+    """Frames given to each stage at a time: 1, 2, 4, 8 ... Default: 1; with ram or vram, the
+    fastest that fits."""
 
     chunk: int | None = None
-    """Frames that move from part to part at a time."""
+    """Frames that move from part to part at a time. Default: 1 to 8, by their size."""
 
     threads: int | None = None
-    """Threads for decoding, for encoding and for OpenCV, each."""
+    """Threads for decoding, for encoding and for OpenCV, each. Default: one for each processor, at
+    most 16."""
 
     segment: Fraction | None = None
-    """Seconds of the video between commits: a stopped run repeats at most that much."""
+    """Seconds of the video between commits: a stopped run repeats at most that much. Default: 4."""
 
     cache: bool = False
     """Store the results of models (see filmgate cache), and reuse stored ones."""

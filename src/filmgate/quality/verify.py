@@ -14,14 +14,14 @@ from filmgate.errors import BadSetting
 from filmgate.media.audio.sync import find_first_packet, find_packet
 from filmgate.media.images.image_reader import ImageReader
 from filmgate.media.options import StreamOptions
+from filmgate.media.pixels.color_tags import resize_color_tags
 from filmgate.media.pixels.format_names import has_alpha, is_hdr
-from filmgate.media.pixels.rgb import resize_color_tags
 from filmgate.media.probe import MediaInfo, StreamInfo, probe
 from filmgate.media.reading.side_data import find_kind
 from filmgate.media.reading.video_reader import VideoReader
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile, VideoPipe
-from filmgate.media.streams.subtitles import TEXT_CODECS
+from filmgate.media.streams.subtitles import TEXT_SUBTITLES
 from filmgate.media.writing.pixel_aspect import TOLERANCE
 from filmgate.pipeline.build import compute_time_scale
 from filmgate.quality.track_tags import (
@@ -265,7 +265,7 @@ def _check_streams(
     found, wanted = (
         ", ".join(
             t.kind
-            if t in (track, pair.result_track) or t in encoded or t.codec in TEXT_CODECS.values()
+            if t in (track, pair.result_track) or t in encoded or t.codec in TEXT_SUBTITLES
             else f"{t.kind} {t.codec}"
             for t in tracks
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
@@ -160,6 +161,7 @@ def _run_task(weights: Weights, path: Path) -> TrialReport:
     }
 
 
+@lru_cache(maxsize=3)
 def _make_texture(seed: int, height: int, width: int) -> Any:
     """Return noise at several scales, smooth enough for every model and not periodic."""
     rng, total = np.random.default_rng(seed), np.zeros((height, width))

@@ -17,6 +17,7 @@ from filmgate.errors import BadSetting, DiskFull
 from filmgate.jobs.queue.checks import NAME
 from filmgate.storage.atomic import write_atomic
 from filmgate.storage.file_lock import hold_lock
+from filmgate.tasks.settings import make_adapter
 
 FILE_NAME = "keys.json"
 _KEY = re.compile(r"fg_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
@@ -114,24 +115,22 @@ class KeyStore:
         return found[0]
 
     def _change(self, change: Callable[[tuple[ApiKey, ...]], tuple[ApiKey, ...]]) -> None:
-        from pydantic import TypeAdapter
-
         folder = self._path.parent
         with _translate(self._path):
             folder.mkdir(parents=True, exist_ok=True)
             with hold_lock(folder / f"{FILE_NAME}.lock", lambda: None):
                 keys = change(self._load() if self._path.exists() else ())
-                data = TypeAdapter(_KeyFile).dump_json(_KeyFile(1, keys), indent=1)
+                data = make_adapter(_KeyFile).dump_json(_KeyFile(1, keys), indent=1)
                 write_atomic(self._path, data)
                 self._path.chmod(0o600)
         self._seen = None
 
     def _load(self) -> tuple[ApiKey, ...]:
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         try:
             with self._path.open("rb") as file:
-                stored = TypeAdapter(_KeyFile).validate_json(file.read(_MAX_BYTES))
+                stored = make_adapter(_KeyFile).validate_json(file.read(_MAX_BYTES))
         except ValidationError as error:
             raise self._explain("it is not a file of keys") from error
         except OSError as error:

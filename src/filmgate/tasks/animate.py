@@ -14,6 +14,7 @@ from filmgate.core.stage import AnyStage
 from filmgate.core.wrappers.model_stage import ModelStage
 from filmgate.errors import BadSetting, FilmgateError
 from filmgate.media.images.image_file import ImageFile
+from filmgate.media.pixels.color_tags import resize_color_tags
 from filmgate.media.records.record_file import RecordFile
 from filmgate.models.compiling.shapes import FixedShapes
 from filmgate.models.contracts import AnimationRequest, Face, Family, FindFace, MemoryPrediction
@@ -163,8 +164,6 @@ class Animate(ModelTask):
 
     def describe_output(self, spec: StreamSpec) -> StreamSpec:
         """Return the stream that comes out: a square, or of the portrait's size."""
-        from filmgate.media.pixels.rgb import resize_color_tags
-
         width = height = self.size
         if self.paste_back and self.portrait is not None:
             width, height = self.portrait.read().size

@@ -24,12 +24,13 @@ from filmgate.models.registry import (
     load_families,
 )
 from filmgate.tasks.job_file import read_toml
-from filmgate.tasks.model_task import ModelTask
+from filmgate.tasks.model_task import ModelRole, ModelTask
 from filmgate.tasks.registry import load_tasks
 from filmgate.tasks.settings import (
     check_names,
     field_names,
     fill,
+    join_words,
     resolve_paths,
     shorten,
     suggest,
@@ -119,7 +120,7 @@ def fill_task(cls: type[T], form: Mapping[str, object], what: str) -> T:
         options = {key: rest.pop(key) for key in [*rest]
                    if key not in own and key.startswith(role.prefix)}  # fmt: skip
         if options:
-            filled[role.options_field] = _fill_options(role.name, family, role.prefix, options)
+            filled[role.options_field] = _fill_role(role, family, options)
     family = cls.find_model(str(form.get(cls.model_field, find_default(cls, cls.model_field))))
     options = {key: rest.pop(key) for key in [*rest]
                if key not in own and key in field_names(family.options)}  # fmt: skip
@@ -127,7 +128,7 @@ def fill_task(cls: type[T], form: Mapping[str, object], what: str) -> T:
         _refuse_foreign_option(cls, name, family.name)
     task = fill(cls, rest, what)
     if options:
-        filled["options"] = _fill_options(cls.model_field, family, "", options)
+        filled["options"] = fill(family.options, options, f"{cls.model_field} {family.name!r}")
     return replace(task, **filled) if filled else task  # type: ignore[type-var]  # mypy#14941: a task is a dataclass
 
 
@@ -136,15 +137,20 @@ def find_default(cls: type[ModelTask], name: str) -> Any:
     return next(field.default for field in fields(cls) if field.name == name)  # type: ignore[arg-type]  # mypy#14941: a task is a dataclass
 
 
-def _fill_options(
-    role: str, family: Family | None, prefix: str, form: Mapping[str, object]
-) -> object:
-    """Return the options of a family from a form whose names begin with `prefix`."""
+def _fill_role(role: ModelRole, family: Family | None, form: Mapping[str, object]) -> object:
+    """Return the options of the family of a role; their names begin with its prefix."""
+    own = {key.removeprefix(role.prefix): value for key, value in form.items()}
+    for name in own.keys() - set(field_names(family.options) if family else ()):
+        owners = [one.name for one in load_families()
+                  if role.supports(one) and name in field_names(one.options)]  # fmt: skip
+        if owners:
+            found = f"the {role.name} is {family.name}" if family else f"there is no {role.name}"
+            raise BadSetting(f"{role.prefix}{name} is an option of {join_words(owners)}, and "
+                             f"{found}: omit it, or pass --{role.name} {owners[0]}")  # fmt: skip
     if family is None:
-        raise BadSetting(f"{next(iter(form))} is an option of a {role}, and there is none: name "
-                         f"its family as {role}, or omit it")  # fmt: skip
-    own = {key.removeprefix(prefix): value for key, value in form.items()}
-    return fill(family.options, own, f"{role} {family.name!r}")
+        raise BadSetting(f"{next(iter(form))} is an option of a {role.name}, and there is none: "
+                         f"name its family as {role.name}, or omit it")  # fmt: skip
+    return fill(family.options, own, f"{role.name} {family.name!r}")
 
 
 def _refuse_foreign_option(cls: type[ModelTask], name: str, model: str) -> None:
@@ -152,9 +158,9 @@ def _refuse_foreign_option(cls: type[ModelTask], name: str, model: str) -> None:
     owners = [family.name for family in load_families() if name in field_names(family.options)]
     able = [owner for owner in owners if owner in cls.list_models()]
     if owners:
-        cure = f"omit it, or pass --model {able[0]}" if able else "omit it"
-        raise BadSetting(f"{name} is an option of {' and '.join(able or owners)}, and the model is "
-                         f"{model}: {cure}")  # fmt: skip
+        cure = f"omit it, or pass --{cls.model_field} {able[0]}" if able else "omit it"
+        raise BadSetting(f"{name} is an option of {join_words(able or owners)}, and the "
+                         f"{cls.model_field} is {model}: {cure}")  # fmt: skip
 
 
 def resolve_model(cls: type[ModelTask], form: Mapping[str, object]) -> dict[str, object]:

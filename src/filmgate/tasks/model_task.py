@@ -26,7 +26,7 @@ from filmgate.models.registry import (
     load_families,
 )
 from filmgate.tasks.registry import find_task_name, load_tasks
-from filmgate.tasks.settings import FLAT, find_paths, list_settings, shorten, suggest
+from filmgate.tasks.settings import FLAT, find_paths, join_words, list_settings, shorten, suggest
 
 if TYPE_CHECKING:
     from filmgate.models.compiling.packages import CompiledNetwork
@@ -163,8 +163,18 @@ class ModelTask(ABC):
 
     def place(self, models: ModelCache | None) -> Placement:
         """Return where the models run, with the networks loaded so far. Raises BadSetting."""
-        uses_device = any(find_family(name).uses_device for name, _ in self.iter_models())
-        return choose_device(self.device if uses_device else "cpu", models)
+        return choose_device(self.device if self._uses_device else "cpu", models)
+
+    def explain_unused_device(self) -> str:
+        """Return that a device was chosen and the models run on the CPU; "" otherwise."""
+        if self.device in ("auto", "cpu") or self._uses_device:
+            return ""
+        names = join_words([name for name, _ in self.iter_models()])
+        return f"--device {self.device} has no effect: {names} can only run on the CPU"
+
+    @property
+    def _uses_device(self) -> bool:
+        return any(find_family(name).uses_device for name, _ in self.iter_models())
 
     def fix_shapes(self, frame: tuple[int, int] | None) -> FixedShapes:
         """Return what fixes the shapes of the model's networks besides its options.
@@ -198,11 +208,11 @@ class ModelTask(ABC):
 def _explain_model(cls: type[ModelTask], name: str, family: Family | None) -> str:
     """Return why the model `name` cannot do the task, and which models can."""
     task, known = find_task_name(cls), list(cls.list_models())  # type: ignore[arg-type]  # mypy#14941: a task is a dataclass
-    able = f"{task} has {' and '.join(filter(None, [', '.join(known[:-1]), *known[-1:]]))}"
+    able = f"{task} has {join_words(known)}"
     if family is not None:
         others = [other for other, its in load_tasks().items()
                   if issubclass(its, ModelTask) and its.supports(family)]  # fmt: skip
-        what = f"is for {' and '.join(others)}" if others else "does no task of its own"
+        what = f"is for {join_words(others)}" if others else "does no task of its own"
         if not others and family.flow_models:
             what = "estimates optical flow for other models"
         return f"the model {name} {what}: {able}, pass one of them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from enum import Enum
@@ -54,15 +54,19 @@ def fill(cls: type[T], form: Mapping[str, object], what: str) -> T:
         if isinstance(values[name], str | Path):
             values[name] = {"path": values[name]}
     try:
-        filled: T = _make_adapter(cls).validate_python(values)  # type: ignore[arg-type]  # a class is hashable
+        filled = make_adapter(cls).validate_python(values)
     except ValidationError as error:
         raise BadSetting(f"{what}: {_describe_errors(error.errors())}") from error
     return filled
 
 
+def make_adapter(cls: type[T]) -> TypeAdapter[T]:
+    """Return what reads values of a class; it is made once, which takes milliseconds."""
+    return _make_adapter(cls)  # type: ignore[arg-type]  # a class is hashable
+
+
 @cache
 def _make_adapter(cls: type[Any]) -> TypeAdapter[Any]:
-    """Return what fills a class; making it takes milliseconds, and a server fills many."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)
@@ -204,6 +208,11 @@ def shorten(value: object) -> str:
     short = Repr()
     short.maxstring = short.maxother = short.maxlong = 100
     return short.repr(value)
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Return words as text: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def explain_choice(name: str, value: object, choices: Collection[str]) -> str:

@@ -48,7 +48,7 @@ class Track(ModelTask):
     of the MOT challenge. Frames count from the first that is read."""
 
     detector: str = "opencv_hog"
-    """What finds people: a family (opencv-hog runs on the CPU without a download; filmgate models
+    """What finds people: a family (opencv_hog runs on the CPU without a download; filmgate models
     lists all)."""
 
     options: Any = field(default=None, metadata=FLAT)

@@ -12,6 +12,7 @@ from filmgate.core.model_cache import ModelCache
 from filmgate.core.stage import AnyStage, Stage
 from filmgate.core.wrappers.model_stage import CHECKS, ModelStage
 from filmgate.errors import BadOutput, BadSetting, StageContractError
+from filmgate.media.pixels.color_tags import resize_color_tags
 from filmgate.media.pixels.planes import Planes
 from filmgate.models.compiling.shapes import FixedShapes
 from filmgate.models.contracts import BatchUpscaler, Family, ImageUpscaler, MemoryPrediction
@@ -61,7 +62,7 @@ class Upscale(ModelTask):
         """Return the model's stage, or its function applied to each image; then `steady`."""
         from filmgate.flow.shot_detection import detect_shots
         from filmgate.flow.temporal_blend import Steady
-        from filmgate.media.pixels.rgb import resize_color_tags, set_color_tags
+        from filmgate.media.pixels.rgb import set_color_tags
 
         placement = self.place(models)
         model = build_upscaler(self.model, spec, self.scale, self.options, placement)
@@ -81,8 +82,6 @@ class Upscale(ModelTask):
 
     def describe_output(self, spec: StreamSpec) -> StreamSpec:
         """Return the stream that comes out: of the other size, in the same colours."""
-        from filmgate.media.pixels.rgb import resize_color_tags
-
         width, height = spec.width * self.scale, spec.height * self.scale
         colour = resize_color_tags(spec, width, height)
         return replace(spec, width=width, height=height, colour=colour)

@@ -17,6 +17,7 @@ import numpy as np
 
 from filmgate.core.chain import Chain, ChainState
 from filmgate.core.frame import Frame, Position, StreamSpec
+from filmgate.core.instrumentation.torch_settings import fix_torch_settings
 from filmgate.core.serialization import dumps, loads
 from filmgate.core.stage import AnyStage, Reach, StageWrapper, require_stage
 from filmgate.core.values import count_bytes
@@ -291,13 +292,17 @@ def check_stage(
 
 @contextmanager
 def _use_one_thread() -> Iterator[None]:
-    """Let torch use one thread: for small images more are slower, on a busy machine many times."""
+    """Let torch use one thread: for small images more are slower, on a busy machine many times.
+
+    Its settings are fixed all the time, not once more for each of thousands of calls.
+    """
     import torch
 
     count = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with fix_torch_settings():
+            yield
     finally:
         torch.set_num_threads(count)
 

@@ -20,6 +20,7 @@ from filmgate.errors import BadSetting, Exit
 from filmgate.models import families, registry
 from filmgate.models.contracts import Family
 from filmgate.models.registry import build_interpolator, find_weights, list_repositories
+from filmgate.quality import weights_check
 from filmgate.quality.weights_check import SIDE, SlidingTexture
 from filmgate.weights.store import WeightsStore
 from tests import videos
@@ -253,12 +254,21 @@ def test_try_rejects_other_weights(
     assert not report[part]["ok"]
 
 
+@pytest.mark.usefixtures("store")
 def test_report_that_cannot_be_written_is_an_error(
-    store: WeightsStore, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_models(capsys, "pull", "toy")
-    text = run_models(capsys, "try", "toy", "--report", "no/r.json", code=Exit.USER)
-    assert "name another file with --report" in text
+    words, folder = ("try", "toy", "--report", "no/r.json"), tmp_path / "no"
+    text = run_models(capsys, *words, code=Exit.USER)
+    assert "the folder no does not exist: create it first" in text, "before the trial"
+
+    def remove_folder(*_: object) -> dict[str, Any]:
+        folder.rmdir()
+        return {}
+
+    folder.mkdir()
+    monkeypatch.setattr(weights_check, "try_weights", remove_folder)
+    assert "name another file with --report" in run_models(capsys, *words, code=Exit.USER)
 
 
 def test_family_uses_the_given_weights(store: WeightsStore, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from filmgate.core.plan import Plan
 from filmgate.errors import BadSetting, OutOfMemory
 from filmgate.testing.fake_device import FakeDevice
 from tests.core.in_memory import run_in_memory
-from tests.house.tree import ROOT, parse_files
+from tests.house.tree import ROOT, parse_file
 from tests.laws.synthetic import brighten, get_image, make_video
 
 VIDEO = make_video([25] * 16, seed=3)
@@ -30,9 +30,9 @@ def make_chain(device: FakeDevice, batch: int = 4) -> Chain:
 def test_the_points_match_the_source_and_the_docs() -> None:
     names = [
         node.args[0].value
-        for name, tree in parse_files("src").items()
-        if "inject_fault(" in (ROOT / name).read_text()
-        for node in ast.walk(tree)
+        for path in (ROOT / "src").rglob("*.py")
+        if "inject_fault(" in path.read_text()
+        for node in ast.walk(parse_file(path))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "inject_fault"

@@ -183,7 +183,7 @@ def test_nan_from_a_device_is_an_error() -> None:
 
 
 def test_the_state_is_small_and_does_not_grow() -> None:
-    video, sizes = make_moving(200), list[int]()
+    video, sizes = make_moving(100), list[int]()
     stage = check_outputs(each(list))
     state = stage.start(video.spec, video.frames[0].position)
     for frame in video.frames:

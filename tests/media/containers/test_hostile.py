@@ -10,7 +10,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -190,56 +190,75 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, lis
             listener.accept()  # no connection was made
 
 
-def _outcomes(
-    command: list[str], good: Path, files: list[Path]
-) -> list[tuple[str, str, float, int]]:
-    done = subprocess.run(
-        [*command, sys.executable, "-c", _CHILD, str(good), *map(str, files)],
-        capture_output=True, text=True, timeout=60, check=False, env=os.environ,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Outcome:
+    """What a child process said about a file; `message` is None if it was read as a video."""
+
+    path: str
+    message: str | None
+    cpu_s: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Of the hostile files, and of videos that name another file; `log` is that of strace."""
+
+    hostile: list[Outcome]
+    pointing: list[Outcome]
+    log: str
+
+
+@pytest.fixture(scope="module")
+def outcomes(corpus: tuple[Path, list[Path], Path]) -> Outcomes:
+    """Open all files in one child process, under strace where it may trace."""
+    good, files, canary = corpus
+    folder = canary.parent
+    others = {
+        "elsewhere.mp4": _elsewhere(good.read_bytes(), canary),
+        "located.mxf": _locate(_make_small("camera.mxf", folder), canary),
+        "commanded.wmv": _command(_make_small("download.wmv", folder), canary),
+    }
+    for name, data in others.items():
+        (folder / name).write_bytes(data)
+    log = folder / "strace.log"
+    calls = "trace=openat,open,connect,sendto,socket,access,faccessat,faccessat2"
+    strace = ["strace", "-f", "--seccomp-bpf", "-e", calls, "-s", "500", "-o", str(log)]
+    traced = bool(shutil.which("strace")) and _run([*strace, "true"]).returncode == 0
+    paths = [good, *files, *(folder / name for name in others)]
+    child = [sys.executable, "-c", _CHILD, *map(str, paths)]
+    done = _run([*strace, *child] if traced else child)
     assert done.returncode == 0, done.stderr[-2000:]
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+    found = [Outcome(*json.loads(line)) for line in done.stdout.splitlines()]
+    assert [Path(one.path) for one in found] == paths[1:]
+    text = log.read_text(errors="replace") if traced else ""
+    return Outcomes(found[: len(files)], found[len(files) :], text)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def _make_small(name: str, folder: Path) -> bytes:
     return make_old(replace(CONTAINERS[name], frames=3), folder / name).read_bytes()
 
 
-def test_hostile_files_are_refused_quickly_in_little_memory(
-    corpus: tuple[Path, list[Path], Path],
-) -> None:
-    good, files, _ = corpus
-    outcomes = _outcomes([], good, files)
-    assert [Path(o[0]) for o in outcomes] == files
-    assert [o for o in outcomes if o[1] is None] == [], "read as a video"
-    assert [o for o in outcomes if o[2] > 1] == [], "took more than a CPU second"
-    assert [o for o in outcomes if o[3] > 300 * _MIB] == [], "took more than 300 MB"
+def test_hostile_files_are_refused_quickly_in_little_memory(outcomes: Outcomes) -> None:
+    found = outcomes.hostile
+    assert [one for one in found if one.message is None] == [], "read as a video"
+    assert [one for one in found if one.cpu_s > 1] == [], "took more than a CPU second"
+    assert [one for one in found if one.peak_bytes > 300 * _MIB] == [], "took more than 300 MB"
 
 
 def test_no_other_file_is_opened_and_no_packet_is_sent(
-    corpus: tuple[Path, list[Path], Path], tmp_path: Path
+    corpus: tuple[Path, list[Path], Path], outcomes: Outcomes
 ) -> None:
-    good, files, canary = corpus
-    log = tmp_path / "log"
-    calls = "trace=openat,open,connect,sendto,socket,access,faccessat,faccessat2"
-    strace = [shutil.which("strace") or "", "-f", "-e", calls, "-s", "500", "-o", str(log)]
-    if (
-        not strace[0]
-        or subprocess.run([*strace, "true"], capture_output=True, check=False).returncode
-    ):
+    canary = corpus[2]
+    assert not outcomes.pointing[-1].message, "the video with a script command is not read"
+    if not outcomes.log:
         pytest.skip("strace is not here, or may not trace")
-    others = {
-        "elsewhere.mp4": _elsewhere(good.read_bytes(), canary),
-        "located.mxf": _locate(_make_small("camera.mxf", tmp_path), canary),
-        "commanded.wmv": _command(_make_small("download.wmv", tmp_path), canary),
-    }
-    for name, data in others.items():
-        files = [*files, canary.with_name(name)]
-        files[-1].write_bytes(data)
-    outcomes = _outcomes(strace, good, files)
-    assert not outcomes[-1][1], "the video with a script command is not read"
     inside, own = False, ""
-    for line in log.read_text(errors="replace").splitlines():
+    for line in outcomes.log.splitlines():
         if found := re.search(r'"/marker/([^"]*)"', line):
             inside, own = True, found[1]
         elif inside:

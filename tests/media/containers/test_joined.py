@@ -4,6 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import av
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from filmgate.cli.main import main
 from filmgate.core.frame import Frame
 from filmgate.errors import BadInput, Exit
+from filmgate.media.containers.open import open_container
 from filmgate.media.probe import probe
 from filmgate.media.sources import VideoFile
 from tests.cases import mark_slow_cases
@@ -75,6 +77,7 @@ def test_parts_give_the_frames_of_the_complete_video(suffix: str, tmp_path: Path
     assert len(rest) >= 2
     complete = describe(read(path))
     joined = VideoFile(first, join=tuple(rest)).open(threads=1)
+    assert joined.spec.frames in (None, spec.frames)
     assert describe(read(first, join=tuple(rest))) == complete
     chunks = list(joined.read(None, 4))
     for _, cursor in chunks[:-1]:
@@ -104,6 +107,22 @@ def test_a_disc_title_that_is_cut_at_any_byte_is_one_video(tmp_path: Path) -> No
     assert describe(read(path, join=(other,))) == complete
 
 
+def test_parts_are_looked_at_once(tmp_path: Path) -> None:
+    parts = split(make_old(SPEC, tmp_path / "all.mp4"), ".mp4")
+    opened: list[str] = []
+    av_open = av.open
+
+    def count(file: Any, *args: Any, **options: Any) -> Any:
+        opened.append(Path(file.name).name)
+        return av_open(file, *args, **options)
+
+    with patch.object(av, "open", count):
+        for _ in range(5):
+            with open_container(parts[0], parts=parts[1:]) as container:
+                assert container.duration == pytest.approx(18 / 25 * av.time_base, rel=0.01)
+    assert sorted(opened) == ["part0.mp4"] * 5 + [part.name for part in parts]
+
+
 def test_streams_that_do_not_match_are_named(tmp_path: Path) -> None:
     first = make_old(SPEC, tmp_path / "a.mp4")
     other = make_old(OldVideo("libx264", size=(96, 64), options=GROUPS, audio="aac"),
@@ -123,7 +142,7 @@ def test_probe_shows_the_length_of_all_parts(tmp_path: Path) -> None:
 
 
 def test_parts_become_one_result_with_their_audio(tmp_path: Path) -> None:
-    original = make_old(replace(SPEC, frames=40), tmp_path / "all.mp4")
+    original = make_old(replace(SPEC, frames=24), tmp_path / "all.mp4")
     parts = split(original, ".mp4")
     results = [tmp_path / "joined.mkv", tmp_path / "complete.mkv"]
     flags = ["--codec", "ffv1", "--quiet", "--in-process"]

@@ -55,6 +55,13 @@ def test_still_frames_say_nothing() -> None:
     assert judge([combed] * 30) == ""
 
 
+def test_frames_are_compared_with_the_one_before() -> None:
+    """Later on one frame in twelve is looked at: those in which nothing moves say nothing."""
+    combed = weave([draw_bar(n) for n in range(40)], "top")
+    images = [combed[0]] * 61 + [combed[1 + n // 12] for n in range(12 * 19)]
+    assert judge(images) == ""
+
+
 def test_fields_and_film_are_reported_once() -> None:
     fields = judge(weave([draw_bar(n) for n in range(60)], "top"))
     assert fields.count("are combed") == 1

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,14 @@ from filmgate.media.pixels.planes import Planes
 from filmgate.media.pixels.rgb import convert_to_planes, convert_to_rgb, to_planes, to_rgb
 
 MATRICES = {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 5, "smpte240m": 7, "bt2020nc": 9}
+TAGGED = [(matrix, extent) for matrix in MATRICES for extent in ("tv", "pc")]
+SITINGS = ("unknown", "left", "center", "topleft", "top")
 SPEC = StreamSpec(
     width=66, height=50, rate=Fraction(25), time_base=Fraction(1, 25), pixels="yuv420p"
 )
 
 
+@cache
 def smooth(width: int = 66, height: int = 50) -> torch.Tensor:
     """RGB (3, H, W) without a hard edge, inside the gamut of every format."""
     y, x = torch.meshgrid(torch.arange(height) / 20, torch.arange(width) / 20, indexing="ij")
@@ -54,18 +58,17 @@ def by_swscale(image: Planes, matrix: int, full: bool) -> npt.NDArray[np.float64
     return np.stack((red, green, blue)) / 65535
 
 
-@pytest.mark.parametrize("extent", ["tv", "pc"])
-@pytest.mark.parametrize("matrix", MATRICES)
 @pytest.mark.parametrize("pixels", ["yuv444p", "yuv420p", "yuv422p", "yuv440p", "yuv420p10le"])
-def test_rgb_equals_that_of_swscale(pixels: str, matrix: str, extent: str) -> None:
+def test_rgb_equals_that_of_swscale(pixels: str) -> None:
     # swscale takes chroma to lie between the samples across, and cuts 8 bits off instead of
     # rounding them: up to one code value
-    colour = ColorTags(matrix=matrix, range=extent, siting="center")
-    image = to_planes(smooth(), pixels, colour)
-    ours = to_rgb(image).numpy()
-    theirs = by_swscale(image, MATRICES[matrix], extent == "pc")
-    inside = np.s_[:, 2:-2, 2:-2]  # it holds the edges otherwise
-    assert np.abs(ours - theirs)[inside].max() * 255 < 1
+    for matrix, extent in TAGGED:
+        colour = ColorTags(matrix=matrix, range=extent, siting="center")
+        image = to_planes(smooth(), pixels, colour)
+        ours = to_rgb(image).numpy()
+        theirs = by_swscale(image, MATRICES[matrix], extent == "pc")
+        inside = np.s_[:, 2:-2, 2:-2]  # it holds the edges otherwise
+        assert np.abs(ours - theirs)[inside].max() * 255 < 1, colour
 
 
 @pytest.mark.parametrize(
@@ -101,54 +104,48 @@ def test_unknown_matrix_is_chosen_by_size() -> None:
     assert not torch.allclose(small[:, 0, 0], large[:, 0, 0], atol=0.006)
 
 
-@pytest.mark.parametrize("extent", ["tv", "pc"])
-@pytest.mark.parametrize("matrix", MATRICES)
 @pytest.mark.parametrize(
     "pixels", ["yuv444p", "yuv444p10le", "yuv444p16le", "gbrp", "gbrp12le", "gray", "gray16le"]
 )
-def test_without_subsampling_every_code_inside_the_gamut_comes_back(
-    pixels: str, matrix: str, extent: str
-) -> None:
-    colour = ColorTags(matrix=matrix, range=extent)
-    image = to_planes(smooth(), pixels, colour)
-    again = to_planes(to_rgb(image), pixels, colour)
-    assert all(map(np.array_equal, image.arrays, again.arrays))
+def test_without_subsampling_every_code_inside_the_gamut_comes_back(pixels: str) -> None:
+    for matrix, extent in TAGGED:
+        colour = ColorTags(matrix=matrix, range=extent)
+        image = to_planes(smooth(), pixels, colour)
+        again = to_planes(to_rgb(image), pixels, colour)
+        assert all(map(np.array_equal, image.arrays, again.arrays)), colour
 
 
-@pytest.mark.parametrize("extent", ["tv", "pc"])
-@pytest.mark.parametrize("matrix", MATRICES)
 @pytest.mark.parametrize("bits", [8, 10, 12])
-def test_code_triples_inside_the_gamut_come_back_exactly(
-    bits: int, matrix: str, extent: str
-) -> None:
+def test_code_triples_inside_the_gamut_come_back_exactly(bits: int) -> None:
     """A hundred thousand triples each; inside means that R, G and B lie in [0, 1]."""
     pixels = "yuv444p" if bits == 8 else f"yuv444p{bits}le"
-    colour = ColorTags(matrix=matrix, range=extent)
     triples = np.random.default_rng(bits).integers(0, 2**bits, (3, 300, 400))
     arrays: tuple[Any, ...] = tuple(triples.astype(np.uint8 if bits == 8 else np.uint16))
-    exact, zero = _to_rgb_matrix(pixels, colour, 400, 300)
-    offset = np.array([zero[0], zero[1], zero[1]])[:, None, None]
-    free = np.einsum("ij,jhw->ihw", exact, triples - offset)
-    inside = ((free >= 0) & (free <= 1)).all(0)
-    assert inside.sum() > 10_000
-    again = to_planes(to_rgb(Planes(arrays, pixels, colour)), pixels, colour)
-    for one, other in zip(arrays, again.arrays, strict=True):
-        assert np.array_equal(one[inside], other[inside])
+    for matrix, extent in TAGGED:
+        colour = ColorTags(matrix=matrix, range=extent)
+        exact, zero = _to_rgb_matrix(pixels, colour, 400, 300)
+        offset = np.array([zero[0], zero[1], zero[1]])[:, None, None]
+        free = np.einsum("ij,jhw->ihw", exact, triples - offset)
+        inside = ((free >= 0) & (free <= 1)).all(0)
+        assert inside.sum() > 10_000, colour
+        again = to_planes(to_rgb(Planes(arrays, pixels, colour)), pixels, colour)
+        for one, other in zip(arrays, again.arrays, strict=True):
+            assert np.array_equal(one[inside], other[inside]), colour
 
 
-@pytest.mark.parametrize("siting", ["unknown", "left", "center", "topleft", "top"])
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv440p"])
 @pytest.mark.parametrize("size", [(66, 50), (65, 49), (2, 2), (1, 1), (64, 131)])
 def test_with_subsampling_smooth_images_come_back_within_one_code(
-    size: tuple[int, int], pixels: str, siting: str
+    size: tuple[int, int], pixels: str
 ) -> None:
-    colour = ColorTags(matrix="bt709", range="tv", siting=siting)
-    image = to_planes(smooth(*size), pixels, colour)
-    assert image.size == size
-    again = to_planes(to_rgb(image), pixels, colour)
-    for one, other in zip(image.arrays, again.arrays, strict=True):
-        assert one.shape == other.shape
-        assert np.abs(one.astype(int) - other).max() <= 1
+    for siting in SITINGS:
+        colour = ColorTags(matrix="bt709", range="tv", siting=siting)
+        image = to_planes(smooth(*size), pixels, colour)
+        assert image.size == size
+        again = to_planes(to_rgb(image), pixels, colour)
+        for one, other in zip(image.arrays, again.arrays, strict=True):
+            assert one.shape == other.shape
+            assert np.abs(one.astype(int) - other).max() <= 1, siting
 
 
 @pytest.mark.parametrize("siting", ["left", "center", "topleft"])

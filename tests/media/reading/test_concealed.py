@@ -233,14 +233,16 @@ def test_too_many_pixels_are_refused(find_video: FindVideo) -> None:
 
 def test_nothing_outside_media_opens_a_video() -> None:
     house = Path(filmgate.__file__).parent
-    ways = re.compile(
-        r"\bimport av\b|\bfrom av\b|Video(Capture|Writer)|\b(imageio|decord|torchcodec|moviepy)\b"
-        r"|torchvision\.io|[\"']ff(mpeg|probe|play)\b"
-    )
+    # one pattern that starts with any of these letters takes ten times as long
+    ways = [re.compile(way) for way in (
+        r"import av\b", r"from av\b", r"Video(Capture|Writer)", "imageio", "decord", "torchcodec",
+        "moviepy", r"torchvision\.io", r"[\"']ff(mpeg|probe|play)\b",
+    )]  # fmt: skip
     found = {
         path.relative_to(house).as_posix()
         for path in house.rglob("*.py")
-        if path.relative_to(house).parts[0] != "media" and ways.search(path.read_text())
+        if path.relative_to(house).parts[0] != "media"
+        and any(way.search(text) for text in [path.read_text()] for way in ways)
     }
     assert found == {"quality/metrics/vmaf.py"}  # runs an ffmpeg with libvmaf, if one is installed
 

@@ -4,8 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction as F
 from pathlib import Path
 from typing import Any
@@ -13,43 +11,17 @@ from typing import Any
 import pytest
 
 import filmgate as fg
-from filmgate.core.adapters import each
 from filmgate.core.frame import Frame, StreamSpec
-from filmgate.core.model_cache import ModelCache
 from filmgate.core.outputs import open_outputs
 from filmgate.core.snapshot import Cursor, Snapshot
 from filmgate.core.source_metadata import SourceMetadata
-from filmgate.core.stage import AnyStage
 from filmgate.errors import FilmgateError, OutputExists
 from filmgate.media.records.text import format_records
 from filmgate.media.sinks import RecordOutput
 from filmgate.tasks.job_config import job_from
+from tests.media.records.counting import PLAN, Count
 from tests.processes import KILLED
-from tests.videos import Video, make, read_number
-
-PLAN = fg.Plan(chunk=2, segment_frames=8)
-
-
-@dataclass(frozen=True)
-class Count:
-    """A task whose result is no video: the number that each frame shows, n % 3 times."""
-
-    time_scale: F = F(1)
-
-    def stages(self, spec: StreamSpec, models: ModelCache | None = None) -> tuple[AnyStage, ...]:
-        return (each(find_numbers, name="count"),)
-
-    def timeline(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        yield from frames
-
-
-def find_numbers(frames: Sequence[Frame]) -> list[Frame]:
-    numbers = [read_number(frame) for frame in frames]
-    return [
-        frame.with_extras(records=tuple({"number": n, "copy": k} for k in range(n % 3)))
-        for frame, n in zip(frames, numbers, strict=True)
-    ]
-
+from tests.videos import Video, make
 
 WANTED = [
     {"frame": n, "time": n / 25, "duration": 1 / 25, "number": n, "copy": k}
@@ -96,7 +68,8 @@ def test_killed_it_resumes(job: fg.Job, tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path\n"
         "import filmgate as fg\n"
-        "from tests.media.records.test_writer import PLAN, Count, RecordOutput\n"
+        "from filmgate.media.sinks import RecordOutput\n"
+        "from tests.media.records.counting import PLAN, Count\n"
         "folder = Path(sys.argv[1])\n"
         "job = fg.Job(fg.VideoFile(folder / 'in.mp4'), RecordOutput(folder / 'out.jsonl'), "
         "(Count(),))\n"

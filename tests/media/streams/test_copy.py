@@ -21,7 +21,7 @@ from tests.cases import mark_slow_cases, mark_slow_combinations
 from tests.media.conftest import FindVideo
 from tests.media.streams.copying import copy
 
-SECONDS, RATE = 4, 48_000
+SECONDS, RATE, FPS = 4, 48_000, 10
 CLICKS = np.arange(8) / 2 + 0.25  # seconds
 
 
@@ -35,7 +35,8 @@ def encode_clicks(path: Path, codec: str) -> None:
     for click in CLICKS:
         at = round(click * RATE)
         wave[at : at + 480] = np.sin(np.arange(480) * 0.4) * np.hanning(480)
-    kind = videos.Video(frames=25 * SECONDS, options={**videos.X264, "g": "10"}, suffix=path.suffix)
+    options = {**videos.X264, "g": "4"}
+    kind = videos.Video(FPS * SECONDS, rate=Fraction(FPS), options=options, suffix=path.suffix)
     with av.open(str(path), "w") as out:
         video = videos._add_video(out, kind)
         audio = videos._add_audio(out, codec)
@@ -113,7 +114,7 @@ KINDS = [
     ("libmp3lame", ".mp4", ".mp4"),
     ("flac", ".mkv", ".mkv"),
 ]
-COMPLETE, INNER, REST = (None, None), (Fraction(1), Fraction(3)), (Fraction(33, 25), None)
+COMPLETE, INNER, REST = (None, None), (Fraction(1), Fraction(3)), (Fraction(13, 10), None)
 # Audio with priming (aac) and without (pcm); a trim on both sides and none, and one tempo.
 TRIMMED = [(AAC, INNER), (PCM, COMPLETE)]
 SLOWED = [(AAC, Fraction(4, 5))]
@@ -174,7 +175,8 @@ def test_all_audio_streams_are_stretched_and_a_second_video_is_left_out(
 ) -> None:
     for name, kinds in (("rich_mp4", "video audio audio subtitle"), ("two_videos", "video audio")):
         out = tmp_path / f"{name}.mp4"
-        fg.run(fg.Interpolate(slow=2), find_video(name), VideoOutput(out, preset="ultrafast"))
+        task = fg.Interpolate(slow=2, factor=1)
+        fg.run(task, find_video(name), VideoOutput(out, preset="ultrafast"))
         assert " ".join(t.kind for t in probe(out).streams if t.kind != "data") == kinds
 
 

@@ -66,7 +66,7 @@ class Run:
 
     def go(self, length: int, leave_after: int | None = None) -> None:
         self.warnings.clear()
-        video = VideoFile(self.source).open()
+        video = VideoFile(self.source).open(threads=1)
         frames = [f for chunk, _ in video.read(None, 8) for f in chunk]
         tags = {TAG: write_tag(Job(VideoFile(self.source), self.output))}
         with open_outputs(
@@ -82,7 +82,7 @@ class Run:
 
 
 def frames(path: Path) -> list[Frame]:
-    return [frame for chunk, _ in VideoFile(path).open().read(None, 8) for frame in chunk]
+    return [frame for chunk, _ in VideoFile(path).open(threads=1).read(None, 8) for frame in chunk]
 
 
 def output(path: Path, codec: Any) -> VideoOutput:
@@ -109,7 +109,7 @@ SAME_WAY = {JOINED[2], JOINED[6], JOINED[10]}  # slow: Matroska and each codec a
 @pytest.mark.parametrize(
     ("name", "codec", "suffix", "length"),
     mark_slow_combinations(
-        [*((one, 5) for one in JOINED if one not in SAME_WAY), (JOINED[0], 1), (JOINED[2], 12)],
+        [*((one, 5) for one in JOINED if one not in SAME_WAY), (JOINED[1], 1), (JOINED[2], 12)],
         JOINED,
         [1, 5, 12],
     ),

@@ -33,19 +33,30 @@ PLAIN = [
 ]
 
 
-def copy(source: Path, output: VideoOutput, tracks: bool = True) -> VideoWriter:
-    video = VideoFile(source).open()
-    time_scale, tags = Fraction(1) if tracks else None, {"FILMGATE": '{"x": "é"}'}
-    options = output.encode_options
-    with VideoWriter(options, video.spec, video.metadata, time_scale=time_scale, tags=tags) as sink:
-        for chunk, _ in video.read(None, 8):
-            sink.write(chunk)
-        sink.finish()
-    return sink
+def read(path: Path) -> VideoReader:
+    """Open a video; a second thread for frames so small takes longer than it saves."""
+    return VideoFile(path).open(threads=1)
 
 
 def frames(video: VideoReader) -> list[Frame]:
     return [frame for chunk, _ in video.read(None, 8) for frame in chunk]
+
+
+def write(
+    video: VideoReader, images: list[Frame], output: VideoOutput, tracks: bool = True
+) -> VideoWriter:
+    time_scale, tags = Fraction(1) if tracks else None, {"FILMGATE": '{"x": "é"}'}
+    options = output.encode_options
+    with VideoWriter(options, video.spec, video.metadata, time_scale=time_scale, tags=tags) as sink:
+        for at in range(0, len(images), 8):
+            sink.write(images[at : at + 8])
+        sink.finish()
+    return sink
+
+
+def copy(source: Path, output: VideoOutput, tracks: bool = True) -> VideoWriter:
+    video = read(source)
+    return write(video, frames(video), output, tracks)
 
 
 def metadata(contents: MediaInfo) -> dict[str, str]:
@@ -71,9 +82,9 @@ def test_every_frame_keeps_its_time_and_its_end_within_half_a_tick(
     name: str, codec: Codec, suffix: str, find_video: FindVideo, tmp_path: Path
 ) -> None:
     path = tmp_path / f"out{suffix}"
-    sink = copy(find_video(name), VideoOutput(path, codec, preset=QUICK.get(codec)))
-    before, after = VideoFile(find_video(name)).open(), VideoFile(path).open()
-    old, new = frames(before), frames(after)
+    old = frames(before := read(find_video(name)))
+    sink = write(before, old, VideoOutput(path, codec, preset=QUICK.get(codec)))
+    new = frames(after := read(path))
     assert [read_number(f) for f in new] == [read_number(f) for f in old]
     assert max(abs(a.time - b.time) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
     assert max(abs(a.end - b.end) for a, b in zip(old, new, strict=True)) <= sink.tick / 2
@@ -111,10 +122,7 @@ def test_x264_has_a_frame_for_each_thread_and_repeats_its_bytes(
 
 def test_rgb_is_kept_bit_for_bit_in_ffv1(find_video: FindVideo, tmp_path: Path) -> None:
     copy(find_video("ffv1_rgb"), VideoOutput(tmp_path / "out.mkv", "ffv1"))
-    old, new = (
-        frames(VideoFile(find_video("ffv1_rgb")).open()),
-        frames(VideoFile(tmp_path / "out.mkv").open()),
-    )
+    old, new = frames(read(find_video("ffv1_rgb"))), frames(read(tmp_path / "out.mkv"))
     for a, b in zip(old, new, strict=True):
         assert isinstance(a.image, Planes)
         assert isinstance(b.image, Planes)
@@ -238,12 +246,12 @@ def test_last_frame_of_variable_rate_video_keeps_its_duration_after_b_frames(
 ) -> None:
     """Decoding order ends with another frame: an mp4's last duration came out as 40 ms."""
     sink = copy(find_video("held_first"), VideoOutput(tmp_path / "out.mp4", preset="veryfast"))
-    last = frames(VideoFile(tmp_path / "out.mp4").open())[-1]
+    last = frames(read(tmp_path / "out.mp4"))[-1]
     assert abs(last.duration - VIDEOS["held_first"].shown[-1][1]) <= sink.tick
 
 
 def test_frames_on_the_same_tick_are_refused(find_video: FindVideo, tmp_path: Path) -> None:
-    video = VideoFile(find_video("even")).open()
+    video = read(find_video("even"))
     first = frames(video)[0]
     fast = [replace(first, index=n, time=Fraction(n, 5000), duration=Fraction(1, 5000))
             for n in range(3)]  # fmt: skip
@@ -256,7 +264,7 @@ def test_frames_on_the_same_tick_are_refused(find_video: FindVideo, tmp_path: Pa
 
 
 def test_output_has_its_name_only_when_complete(find_video: FindVideo, tmp_path: Path) -> None:
-    video = VideoFile(find_video("sound")).open()
+    video = read(find_video("sound"))
     path = tmp_path / "out.mp4"
     with VideoWriter(VideoOutput(path).encode_options, video.spec, video.metadata) as sink:
         sink.write(frames(video))
@@ -273,7 +281,7 @@ def _interrupted(sink: VideoWriter, some: Sequence[Frame]) -> None:
 
 
 def test_unfinished_output_leaves_no_file(find_video: FindVideo, tmp_path: Path) -> None:
-    video = VideoFile(find_video("sound")).open()
+    video = read(find_video("sound"))
     path = tmp_path / "out.mp4"
     path.write_bytes(b"precious")
     with pytest.raises(KeyboardInterrupt):
@@ -294,7 +302,7 @@ def test_files_are_overwritten_only_on_request_and_the_input_never(
 ) -> None:
     source = tmp_path / "film.mp4"
     source.write_bytes(find_video("even").read_bytes())
-    video = VideoFile(source).open()
+    video = read(source)
     (tmp_path / "there.mp4").touch()
     with pytest.raises(OutputExists, match="exists: choose another output, or pass --overwrite"):
         VideoOutput(tmp_path / "there.mp4").open(video.metadata, video.spec)
@@ -333,7 +341,7 @@ def test_frames_that_an_encoder_does_not_accept_are_refused_before_the_first_fra
     find_video: FindVideo,
     tmp_path: Path,
 ) -> None:
-    video = VideoFile(find_video("even")).open()
+    video = read(find_video("even"))
     spec = replace(video.spec, pixels=pixels, width=size[0], height=size[1])
     with pytest.raises(Unsupported, match=words):
         VideoOutput(tmp_path / "out.mkv", codec).open(video.metadata, spec)
@@ -343,7 +351,7 @@ def test_frames_that_an_encoder_does_not_accept_are_refused_before_the_first_fra
 def test_refusal_by_the_encoder_itself_is_reported_with_its_settings(
     find_video: FindVideo, tmp_path: Path
 ) -> None:
-    video = VideoFile(find_video("even")).open()
+    video = read(find_video("even"))
     with pytest.raises(Unsupported, match="libx265 does not accept 2x2 yuv420p with "):
         VideoOutput(tmp_path / "out.mp4", "hevc").open(
             video.metadata, replace(video.spec, width=2, height=2)
@@ -353,7 +361,7 @@ def test_refusal_by_the_encoder_itself_is_reported_with_its_settings(
 def test_frame_other_than_the_spec_is_a_stage_contract_error(
     find_video: FindVideo, tmp_path: Path
 ) -> None:
-    video, other = VideoFile(find_video("even")).open(), VideoFile(find_video("full_chroma")).open()
+    video, other = read(find_video("even")), read(find_video("full_chroma"))
     with (
         pytest.raises(StageContractError, match="frame 0 is 64x48 yuv444p, wanted 64x48 yuv420p"),
         VideoOutput(tmp_path / "out.mp4").open(video.metadata, video.spec) as sink,
@@ -373,7 +381,7 @@ def test_output_can_be_a_pipe(
 ) -> None:
     pipe = io.TextIOWrapper(io.BytesIO())
     monkeypatch.setattr(sys, "stdout", pipe)
-    video = VideoFile(find_video("b_frames")).open()
+    video = read(find_video("b_frames"))
     with VideoWriter(
         VideoOutput(Path("-"), container=container).encode_options, video.spec, video.metadata
     ) as sink:
@@ -382,11 +390,11 @@ def test_output_can_be_a_pipe(
         sink.finish()
     path = tmp_path / f"out.{container}"
     path.write_bytes(pipe.buffer.getvalue())
-    assert [read_number(f) for f in frames(VideoFile(path).open())] == list(range(40))
-    assert VideoFile(path).open().spec.rate == 25 or container == "mp4"
+    assert [read_number(f) for f in frames(read(path))] == list(range(40))
+    assert read(path).spec.rate == 25 or container == "mp4"
 
 
 def test_y4m_needs_a_constant_rate(find_video: FindVideo) -> None:
-    video = VideoFile(find_video("uneven")).open()
+    video = read(find_video("uneven"))
     with pytest.raises(Unsupported, match="y4m has a constant rate"):
         VideoOutput(Path("-")).open(video.metadata, video.spec)

@@ -13,6 +13,7 @@ from filmgate.models.families.bytetrack.motion import correct, predict, start_mo
 from filmgate.models.families.bytetrack.tracker import ByteTracker, ByteTrackState
 from filmgate.models.people.association import Assignments, Box, FrameInfo, PersonDetection
 from filmgate.models.registry import build_person_tracker as build_by_name
+from tests.cases import mark_slow_cases
 from tests.models.people.figures import Figure, list_truth, walk
 
 TRACKER = ByteTracker(high=0.6, low=0.1, hits=3, keep=1.0, fill=4)
@@ -113,7 +114,7 @@ def test_the_state_is_bounded() -> None:
     assert max(sizes[60:]) <= max(sizes[:60]) <= 4 * 26
 
 
-@pytest.mark.parametrize("rate", [10, 25, 60])
+@pytest.mark.parametrize("rate", mark_slow_cases([10, 25], [10, 25, 60]))
 def test_people_with_true_boxes_keep_their_numbers_at_any_rate(rate: int) -> None:
     """Two cross, one hides behind another for a moment, one enters late; speeds per second."""
     figures = [

@@ -33,7 +33,7 @@ from tests.models import tiny, tiny_diffvsr
 
 GOLDEN = recorded("stream_diffvsr")
 KEYS = recorded("keys_stream_diffvsr")
-HIGH, WIDE = 10, 13  # neither is a multiple of 4
+HIGH, WIDE = 6, 9  # neither is a multiple of 4
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
@@ -161,10 +161,11 @@ def test_another_seed_gives_another_result() -> None:
     assert laws.max_difference(one, other) > 0.01
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("flow", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("dtype", "flow"), [(torch.float16, torch.float32), (torch.bfloat16, torch.float16)]
+)
 def test_no_mix_of_dtypes_raises(dtype: torch.dtype, flow: torch.dtype) -> None:
-    clip = video(3)
+    clip = video(2)
     mixed = tuple(
         frame.with_extras(flow_prev=uni("f", (2, 5, 6)).to(flow)) for frame in clip.frames
     )
@@ -185,7 +186,7 @@ def test_a_state_may_come_from_another_device() -> None:
         control=control.to("meta"),
         condition=nets.condition.to("meta"),
     )
-    here = (torch.zeros(1, 3, 48, 64),)
+    here = (torch.zeros(1, 3, 32, 48),)
     state, frames = replace(made, nets=there).step(here, video(2).frames[1:])
     assert state[0].is_meta
     assert [frame.index for frame in frames] == [1]

@@ -178,17 +178,17 @@ def test_bands_give_the_complete_image(rows: int, small: Raft) -> None:
 @pytest.mark.parametrize("dtype", mark_slow_cases([torch.float16], [torch.float16, torch.bfloat16]))
 def test_no_mix_of_dtypes_raises_and_flow_stays_float32(dtype: torch.dtype, small: Raft) -> None:
     half = network(small.shape, dtype)
-    for given in (torch.float32, torch.float16, torch.bfloat16):
-        a, b = (make_image(k, 128, 128).to(given) for k in (1, 2))
-        full = flow_of(small, a.float(), b.float(), updates=3)
-        for volume in (True, False):
-            seen = half.encode(a), half.encode(b, rows=24)
-            assert seen[0].features.dtype == dtype
-            found = half.estimate_flow(*seen, updates=3, volume=volume)
-            assert found.dtype == torch.float32
-            assert float((found - full).abs().mean()) < 0.02 * float(full.abs().max()) + 0.05
+    images = [make_image(k, 128, 128) for k in (1, 2)]
+    full = flow_of(small, *images, updates=3)
+    for given, volume in ((torch.float32, True), (torch.float16, False), (torch.bfloat16, True)):
+        a, b = (image.to(given) for image in images)
+        seen = half.encode(a), half.encode(b, rows=24)
+        assert seen[0].features.dtype == dtype
+        found = half.estimate_flow(*seen, updates=3, volume=volume)
+        assert found.dtype == torch.float32
+        assert float((found - full).abs().mean()) < 0.02 * float(full.abs().max()) + 0.05
     with torch.autocast("cpu", torch.bfloat16):
-        found = flow_of(small, make_image(1, 128, 128), make_image(2, 128, 128))
+        found = flow_of(small, *images, updates=2)
     assert found.dtype == torch.float32
 
 

@@ -52,14 +52,17 @@ FALLEN = Person((140, 70), (172, 86), (150, 94))
 
 def draw(people: Sequence[Person], size: tuple[int, int] = (WIDE, HIGH), zoom: float = 1) -> Any:
     """Return an RGB image (3, H, W) of discs, smooth at their edges."""
-    y, x = np.mgrid[: size[1], : size[0]] + 0.5
+    y, x = np.arange(size[1])[:, None] + 0.5, np.arange(size[0]) + 0.5
     image = np.full((3, size[1], size[0]), 0.1)
     for person in people:
         for colour, place in enumerate(person.places * zoom):
-            distance = np.hypot(x - place[0], y - place[1])
-            disc = np.clip(4.5 * zoom - distance, 0, 1)
+            radius = 4.5 * zoom
+            left, top = (max(0, int(at - radius)) for at in place)
+            near = np.s_[top : int(place[1] + radius) + 2, left : int(place[0] + radius) + 2]
+            distance = np.hypot(x[near[1]] - place[0], y[near[0]] - place[1])
+            disc = np.clip(radius - distance, 0, 1)
             wanted = np.eye(3)[colour][:, None, None]
-            image = image * (1 - disc) + wanted * disc
+            image[:, *near] = image[:, *near] * (1 - disc) + wanted * disc
     return torch.from_numpy(image).float()
 
 
@@ -70,10 +73,16 @@ def make_planes(people: Sequence[Person], pixels: str = "yuv420p", zoom: float =
 
 def find_discs(image: Any, colour: int) -> Any:
     """Return the centres (N, 2) of the discs of a colour, in pixels."""
-    first, second = (image[..., k] for k in range(3) if k != colour)
-    mask = (image[..., colour] > 0.4) & (first < 0.4) & (second < 0.4)
-    count, _, _, centres = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    return centres[1:count] + 0.5
+    least, most = [-2.0] * 3, [0.4] * 3
+    least[colour], most[colour] = 0.4, 2.0
+    mask = cv2.inRange(image, np.array(least), np.array(most))
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
+        return np.empty((0, 2))
+    count, _, _, centres = cv2.connectedComponentsWithStats(
+        mask[top : top + height, left : left + width]
+    )
+    return centres[1:count] + np.array([left + 0.5, top + 0.5])
 
 
 def find_nearest(places: Any, wanted: Any) -> Any:

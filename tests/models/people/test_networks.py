@@ -21,7 +21,7 @@ from tests.models.people.real import build_real_tracker
 @pytest.mark.parametrize("family", ["blazepose", "face_mesh"])
 def test_no_one_is_found_in_waves(family: str) -> None:
     tracker = build_real_tracker(family)
-    video = make_sample_video(12, pixels="yuv420p", width=64, height=48)
+    video = make_sample_video(4, pixels="yuv420p", width=64, height=48)
     _, outputs = tracker.step(tracker.start(video.spec, video.frames[0].position), video.frames)
     assert all(frame.extras["records"] == () for frame in outputs)
 

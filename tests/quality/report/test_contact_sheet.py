@@ -9,11 +9,14 @@ import pytest
 from PIL import Image
 
 import filmgate as fg
+from filmgate.core.frame import Frame
+from filmgate.media.pixels.planes import Planes
 from filmgate.quality.report.contact_sheet import (
     LABEL_HEIGHT,
     BeforeAfter,
     find_change,
     find_detail,
+    render_frame,
     render_image,
     write_before_after,
     write_contact_sheet,
@@ -30,6 +33,14 @@ def read(png: Path) -> npt.NDArray[np.uint8]:
 
 def read_images(video: Path) -> list[Image.Image]:
     return [render_image(frame) for frame in fg.frames((), video)]
+
+
+def test_a_frame_is_shown_in_its_colours_with_its_number() -> None:
+    planes = tuple(np.full((48, 64), level, np.uint8) for level in (10, 20, 200))
+    frame = Frame(3, Fraction(1, 8), Fraction(1, 25), Planes(planes, "gbrp"))
+    image = render_frame(frame, 68)
+    assert image.size == (68, 48 + LABEL_HEIGHT)
+    assert image.getpixel((34, 24)) == (200, 10, 20)
 
 
 def test_a_sheet_has_a_row_for_each_moment(tmp_path: Path) -> None:

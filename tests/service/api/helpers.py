@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from starlette.testclient import TestClient
 from filmgate.errors import BadInput
 from filmgate.service.api.settings import ServerSettings
 from filmgate.service.job_service import JobService
-from filmgate.service.server import build_service_app, make_http_server
+from filmgate.service.server import build_service_app, make_http_server, open_socket
 from filmgate.service.uploads.check import CheckedFile
 from tests.service.fakes import FakeWorkers, FixedPlanner, make_service
 
@@ -50,7 +49,7 @@ def open_app(
 def serve(service: JobService, server: ServerSettings | None = None) -> Iterator[str]:
     """Answer real requests in a thread; yield the address."""
     app = build_service_app(service, server or ServerSettings(), check_quickly)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = open_socket("127.0.0.1", 0)
     started = threading.Event()
     running = make_http_server(app, started.set)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)

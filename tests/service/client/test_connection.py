@@ -65,9 +65,19 @@ def test_the_time_counts_from_the_first_failure_in_a_row() -> None:
     for _ in range(2):
         attempts.pause(error)
         time.now += 1
-    time.now += 7
+    time.now += 9
     with pytest.raises(NotConnected):
         attempts.pause(error)
+
+
+def test_second_failure_in_a_row_is_reported_once() -> None:
+    time, reports = Time(), list[str]()
+    attempts = Attempts(RetryPolicy(total_s=90, report=reports.append), time.wait, time.read)
+    attempts.pause(NotConnected("once"))
+    attempts.succeed()
+    for _ in range(3):
+        attempts.pause(NotConnected("gone"))
+    assert reports == ["gone; trying again for up to 1:30"]
 
 
 def test_the_server_is_given_the_time_that_it_asks_for() -> None:

@@ -83,7 +83,7 @@ def open_collector(status: int = 200, hold: threading.Event | None = None) -> It
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
     thread.start()
     found.address = f"http://127.0.0.1:{server.server_address[1]}"
     try:

@@ -18,11 +18,16 @@ from cyclopts import App, Parameter
 
 from filmgate.errors import Exit
 from filmgate.installation import advise_install, explain_system_error, read_memory_limit
+from filmgate.tasks.settings import join_words
 from filmgate.units import GIB
 
 _EXTRAS = (
     ("image", ("spandrel",), "upscale --model image"),
-    ("diffusion", ("diffusers", "ftfy", "transformers"), "generate, upscale --model diffvsr"),
+    (
+        "diffusion",
+        ("diffusers", "ftfy", "transformers"),
+        "animate, generate, upscale --model diffvsr",
+    ),
     ("gguf", ("gguf",), "generate with weights in GGUF files"),
     (
         "detection",
@@ -30,7 +35,7 @@ _EXTRAS = (
         "track --detector torchvision or detr, --pose vitpose",
     ),
     ("parquet", ("pyarrow",), "records as .parquet"),
-    ("people", ("ai_edge_litert",), "people and faces"),
+    ("people", ("ai_edge_litert",), "lipsync, animate, track --detector blazepose"),
     ("insightface", ("onnxruntime",), "lipsync --finder insightface"),
     ("client", ("httpx2",), "filmgate submit, watch, get and cancel"),
     ("serve", ("fastapi", "prometheus_client", "structlog", "uvicorn"), "filmgate serve"),
@@ -162,7 +167,7 @@ def _check_optional() -> Iterator[Item]:
     """Check extras, metrics and weights: each is needed by some models or commands only."""
     for extra, libraries, what in _EXTRAS:
         missing = [name for name in libraries if not _is_installed(name)]
-        found = f"{' and '.join(missing or libraries)} {'missing' if missing else 'installed'}"
+        found = f"{join_words(missing or libraries)} {'missing' if missing else 'installed'}"
         yield Item(extra, not missing, f"{found}, for {what}",
                    advise_install(extra) if missing else "", needed=False)  # fmt: skip
     from filmgate.quality.metrics.lpips import explain_missing_lpips

@@ -29,6 +29,7 @@ Report = Annotated[
 OnVideo = Annotated[
     Path | None, Parameter(help="A video or image of people, for models of people and faces.")
 ]
+_WIDTH = 160  # columns of the table in a file or pipe, in which names are not broken
 Json = Annotated[bool, Parameter(help="Print JSON on standard output.")]
 Row = dict[str, Any]
 
@@ -148,6 +149,8 @@ def try_(
                          "the task on a short video with --sample 5s")  # fmt: skip
     path = report or Path(f"filmgate-try-{name}.json")
     check_replaceable(path, b"{\n", "a report")
+    if not path.parent.is_dir():
+        raise BadSetting(f"the folder {path.parent} does not exist: create it first")
     family = find_family(published.family)
     if family.build_detector and not family.build_tracker:
         raise BadSetting(f"{name} finds people, and models try has no video of them: run filmgate "
@@ -233,6 +236,8 @@ def _print_table(others: Sequence[Family], rows: Sequence[Row], store: WeightsSt
             "proven" if row["proven"] else "unproven",
         )
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=max(console.width, _WIDTH))
     console.print(table)
     console.print(f"the models folder is {store.path}", soft_wrap=True, markup=False)
     for name, figures in {row["family"]: row["proven"] for row in rows if row["proven"]}.items():

@@ -33,9 +33,9 @@ def build_group(name: str, help: str, run: Callable[[Request], Exit], words: Seq
         task = tasks[task_name]
         text = str(task.__doc__) if task else CONVERT
         owners = [owner for owner in SHARED if "sample" not in owner.names]
-        usage = f"Usage: filmgate {name} {task_name} IN [OUT] [OPTIONS]\n"
-        generates = TaskFlags(task).generates
-        result = Path("generated.mp4") if generates else None
+        flags = TaskFlags(task)
+        usage = flags.format_usage(f"{name} {task_name}", "[OUT]")
+        result = None if flags.takes_several else Path("result.mp4")
         command = build_task_command(task, text, run, words, owners, result)
         app.command(command, name=task_name, usage=usage)
     return app

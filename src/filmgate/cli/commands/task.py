@@ -22,9 +22,4 @@ def build_app(name: str, words: Sequence[str], workers: Workers | None = None) -
     task = load_tasks()[name]
     run = partial(run_request, workers=workers)
     command = build_task_command(task, str(task.__doc__), run, words)
-    inputs: tuple[str, ...] = getattr(task, "inputs", ("in",))
-    generates = TaskFlags(task).generates
-    paths = " ".join([*(one.upper() for one in inputs), "OUT"])
-    several = ", or IN ... -o DIR [OPTIONS]" if len(inputs) == 1 and not generates else ""
-    usage = f"Usage: filmgate {name} {paths} [OPTIONS]{several}\n"
-    return App(name=name, usage=usage, default_command=command)
+    return App(name=name, usage=TaskFlags(task).format_usage(name), default_command=command)

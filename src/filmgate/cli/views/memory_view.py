@@ -29,7 +29,7 @@ def to_json(
     return {
         "given": plain(spec),
         "why": reason,
-        "card_bytes": gpu_bytes,
+        "gpu_bytes": gpu_bytes,
         "predicted_device": [
             plain(row) | {
                 row.option[0]: plain(row.option[1]),
@@ -49,9 +49,10 @@ def draw(
     if gpu_bytes:
         lines.append(f"no: {RESERVED:g} times that, since the allocator may reserve more, exceeds "
                      f"the GPU's {gpu_bytes / 1e9:g} GB; the largest part is named.")  # fmt: skip
-    lines.append("ours: in parts, whatever --batch is. plain: the usual loop, with complete "
-                 "feature maps, all pairs of RAFT computed first where there is flow, and a batch "
-                 "through the networks at once.")  # fmt: skip
+    lines.append("ours: this program, which computes large parts in tiles, whatever --batch is.")
+    if any(row.way == "plain" for row in rows):
+        lines.append("plain: the usual loop around the same networks: complete images, a batch "
+                     "at once, and optical flow, if any, of all frames first.")  # fmt: skip
     title = f"{spec.width}x{spec.height}, predicted: {reason}"
     return Group(Text(title), "", _build_table(rows, gpu_bytes), "", *map(Text, lines))
 

@@ -104,7 +104,7 @@ def print_jobs(jobs: Sequence[RemoteJob]) -> None:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in ("job", "state", "tasks", "submitted", ""):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "job")  # the id is copied
     for job in jobs:
         tasks = job.definition.get("tasks")
         names = [str(one.get("task")) for one in tasks if isinstance(one, dict)] if isinstance(

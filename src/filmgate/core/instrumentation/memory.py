@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -61,9 +62,10 @@ def measure_available_memory() -> int:
     return max(0, available)
 
 
+@cache
 def measure_total_memory() -> int:
     """Return the memory of this machine, or less in a control group; it does not change."""
-    if sys.platform == "linux":  # for every video that is opened: psutil is not loaded
+    if sys.platform == "linux":  # for the first video that is opened: psutil is not loaded
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
         import psutil

@@ -58,15 +58,15 @@ def difference(a: LumaGrid, b: LumaGrid) -> float:
     return float(np.abs((a.grid - a.grid.mean()) - (b.grid - b.grid.mean())).mean())
 
 
-def normalized_difference(a: LumaGrid, b: LumaGrid) -> float:
-    """Return the same in units of each one's contrast."""
-    if a.grid.shape != b.grid.shape:
-        return 0.0
-    return float(np.abs(_normalize(a.grid) - _normalize(b.grid)).mean())
-
-
-def _normalize(grid: Grid) -> Grid:
+def normalize(luma: LumaGrid) -> Grid:
+    """Return the grid with its mean brightness removed, in units of its contrast."""
+    grid = luma.grid
     return np.asarray((grid - grid.mean()) / max(float(grid.std()), 1e-4), np.float32)
+
+
+def normalized_difference(a: Grid, b: Grid) -> float:
+    """Return the mean absolute difference of two grids of `normalize`; 0 if their sizes differ."""
+    return float(np.abs(a - b).mean()) if a.shape == b.shape else 0.0
 
 
 def _average_array(image: npt.NDArray[Any]) -> Grid | None:

@@ -12,6 +12,7 @@ from filmgate.core.wrappers.luma_grid import (
     LumaGrid,
     difference,
     measure_luma,
+    normalize,
     normalized_difference,
 )
 from filmgate.core.wrappers.model_stage import CHECKS
@@ -162,8 +163,11 @@ class CheckedStage(StageWrapper):
         """Raise if a result clearly shows an earlier input image than the result before it."""
         if "shuffled" not in self.checks or result.contrast < _BLANK:
             return
-        own = [normalized_difference(result, g) for g in near]
-        previous = [normalized_difference(before, g) for g in near]
+        grids = [normalize(g) for g in near]
+        own, previous = (
+            [normalized_difference(image, grid) for grid in grids]
+            for image in (normalize(result), normalize(before))
+        )
         shown, shown_before = own.index(min(own)), previous.index(min(previous))
         if shown >= shown_before:
             return

@@ -13,6 +13,7 @@ from filmgate.media.containers.ebml import CLUSTER, HEAD, SEGMENT, read_element
 from filmgate.media.containers.element_budget import ElementBudget, TooManyElements
 from filmgate.media.containers.mp4_tables import find_table_damage
 from filmgate.media.containers.old_structures import STRUCTURES
+from filmgate.media.containers.transport_stream import find_ts_damage
 
 _INFO, _SCALE, _TIME = 0x1549A966, 0x2AD7B1, 0xE7
 # Elements that a segment and a cluster may contain (RFC 9559, 5.1).
@@ -67,6 +68,8 @@ def _choose_check(path: Path, data: mmap.mmap) -> _Check:
     format = detect_format(path, data[:HEAD_BYTES])
     if structure := STRUCTURES.get(format):
         return lambda data, budget: Integrity(*structure(data, budget))
+    if format == "obu":
+        return _check_obu
     if format in BARE_STREAMS:
         return lambda data, budget: ""  # nothing marks its end
     if int.from_bytes(data[:4], "big") == HEAD:
@@ -81,7 +84,9 @@ def _choose_check(path: Path, data: mmap.mmap) -> _Check:
     for start, check in starts:
         if data[:4] == start:
             return check
-    return _check_ts if data[:1] == b"G" or data[4:5] == b"G" else _check_mp4
+    if data[:1] == b"G" or data[4:5] == b"G":
+        return lambda data, budget: Integrity(*find_ts_damage(data, budget))
+    return _check_mp4
 
 
 def _check_mp4(data: mmap.mmap, budget: ElementBudget) -> str:
@@ -163,15 +168,21 @@ def _read_tick(info: bytes) -> float:
 
 
 def _check_riff(data: mmap.mmap, budget: ElementBudget) -> str | Integrity:
-    """Follow the chunks of an avi, and count its frames (Microsoft's AVI RIFF reference)."""
+    """Follow the chunks of an avi, and count its frames (Microsoft's AVI RIFF reference).
+
+    Behind all frames there is an index, without which they are found too.
+    """
     at, size, declared, chunks = 0, len(data), dict[bytes, int](), Counter[bytes]()
     frames_end = 0  # of the list of frames
+    damage = ""  # which may be that of the index alone
     while at + 8 <= size:
         budget.spend()
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         if kind in (b"RIFF", b"LIST"):
             if at + 8 + length > size:
-                return _describe_missing(at + 8 + length - size)
+                damage = _describe_missing(at + 8 + length - size)
+                if kind == b"LIST" or at:
+                    return damage
             if data[at + 8 : at + 12] == b"movi":
                 frames_end = at + 8 + length
             at += 12  # into it: its chunks follow
@@ -183,13 +194,19 @@ def _check_riff(data: mmap.mmap, budget: ElementBudget) -> str | Integrity:
             count = int.from_bytes(data[length_at : length_at + 4], "little")
             declared[number] = count if video else 0
         elif not all(32 <= byte < 127 for byte in kind):
-            return f"damaged: no chunk starts at byte {at}"
+            damage = f"damaged: no chunk starts at byte {at}"
+            break
         elif at < frames_end and kind != b"JUNK" and kind[:2] != b"ix":
             chunks[kind] += 1
         at += 8 + length + length % 2
     if at > size + 1:
-        return _describe_missing(at - size)
-    return _compare_frames(declared, chunks)
+        damage = damage or _describe_missing(at - size)
+    frames = _compare_frames(declared, chunks)
+    if not damage:
+        return frames
+    if frames or not 0 < frames_end <= at or not chunks:
+        return damage
+    return Integrity(doubt="the index behind its frames is cut off or damaged")
 
 
 def _compare_frames(declared: Mapping[bytes, int], chunks: Counter[bytes]) -> str | Integrity:
@@ -275,15 +292,24 @@ def _check_y4m(data: mmap.mmap, budget: ElementBudget) -> str:
     return _describe_missing(at - len(data)) if at > len(data) else ""
 
 
-def _check_ts(data: mmap.mmap, budget: ElementBudget) -> str:
-    """Look for the first byte of every packet of a ts (ISO/IEC 13818-1, 2.4.3)."""
-    size, first = (188, 0) if data[:1] == b"G" else (192, 4)
-    if over := len(data) % size:
-        return _describe_missing(size - over)
-    step = size << 16
-    for at in range(0, len(data), step):
-        starts = data[at + first : at + step : size]
-        good = len(starts) - len(starts.lstrip(b"G"))
-        if good < len(starts):
-            return f"damaged: no packet starts at byte {at + good * size}"
-    return ""
+def _check_obu(data: mmap.mmap, budget: ElementBudget) -> str:
+    """Follow the units of a bare AV1 by their sizes (AV1, 5.3); one without a size ends it."""
+    at, size = 0, len(data)
+    while at < size:
+        budget.spend()
+        start, header = at, data[at]
+        if header & 0x80:
+            return f"damaged: no unit starts at byte {start}"
+        if not header & 2:
+            return ""
+        at += 2 if header & 4 else 1
+        length = shift = 0
+        while at < size and shift < 56:  # of 7 bits each
+            length |= (data[at] & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if not data[at - 1] & 0x80:
+                break
+        else:
+            return _describe_missing(1)
+        at += length
+    return _describe_missing(at - size) if at > size else ""

@@ -19,7 +19,22 @@ from av.video.stream import VideoStream
 from filmgate.errors import BadInput
 
 _Opener: TypeAlias = Callable[[Path], AbstractContextManager[InputContainer]]
-_Measure: TypeAlias = Callable[[Path], tuple[Fraction, Fraction]]
+
+
+@dataclass(frozen=True, slots=True)
+class PartInfo:
+    """What a file has that may be a part: `start` and `end` of its video in seconds.
+
+    `streams` describes each: a text, the time base and the codec's own header. `frames`: of the
+    video, by its header; 0 if unknown.
+    """
+
+    streams: tuple[tuple[str, object, bytes | None], ...]
+    start: Fraction
+    end: Fraction
+    frames: int
+    size: int
+    chapters: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +52,27 @@ class JoinedContainer:
 
     The first frame of a part follows the last one of the part before, and all its streams move
     with it. Raises BadInput, with the streams that differ, if they are not parts of one recording.
+    `inspect` returns `inspect_part` of a file.
     """
 
-    def __init__(self, paths: Sequence[Path], open_part: _Opener, measure: _Measure) -> None:
-        self._open_part, self._measure, self._stack = open_part, measure, ExitStack()
+    def __init__(
+        self, paths: Sequence[Path], open_part: _Opener, inspect: Callable[[Path], PartInfo]
+    ) -> None:
+        self._open_part, self._stack = open_part, ExitStack()
         self._reading = ExitStack()  # the part from which packets come
         self._first = self._stack.enter_context(open_part(paths[0]))
         self._parts: list[_Part] = []
         self._chapters: list[Any] = []
         self.frames = self.size = 0
+        first = inspect(paths[0])
         for path in paths:
-            with open_part(path) as container:
-                self._add(path, container, paths[0])
+            part = inspect(path)
+            if differing := _compare_streams(first, part):
+                raise BadInput(
+                    f"{path} is no part of the same video as {paths[0]}: {differing}. Join parts "
+                    "of one recording, or convert each to one size, rate and codec first"
+                )
+            self._add(path, part)
         self._current = 0
         self._heard: dict[int, int] = {}  # where audio ends so far, by stream
         self._seek: tuple[int, Stream | None] | None = None
@@ -64,20 +88,13 @@ class JoinedContainer:
         start = Fraction(self.start_time or 0, av.time_base)
         self.duration = int((self.end - start) * av.time_base)
 
-    def _add(self, path: Path, container: InputContainer, first: Path) -> None:
-        differing = _compare_streams(self._first, container)
-        if differing:
-            raise BadInput(
-                f"{path} is no part of the same video as {first}: {differing}. Join parts of one "
-                "recording, or convert each to one size, rate and codec first"
-            )
-        start, end = self._measure(path)
+    def _add(self, path: Path, part: PartInfo) -> None:
         before = self._parts[-1] if self._parts else None
-        shift = before.end + before.shift - start if before else Fraction(0)
-        self._parts.append(_Part(path, shift, start, end))
-        self.frames += find_video(container, path).frames
-        self.size += container.size
-        for chapter in container.chapters():
+        shift = before.end + before.shift - part.start if before else Fraction(0)
+        self._parts.append(_Part(path, shift, part.start, part.end))
+        self.frames += part.frames
+        self.size += part.size
+        for chapter in part.chapters:
             ticks = round(shift / Fraction(chapter["time_base"] or 1))
             moved = {name: chapter[name] + ticks for name in ("start", "end")}
             self._chapters.append({**chapter, "id": len(self._chapters), **moved})
@@ -179,9 +196,19 @@ def find_video(container: InputContainer, path: Path) -> VideoStream:
     return next((s for s in videos if best and s.index == best.index), videos[0])
 
 
-def measure_video(container: InputContainer, path: Path) -> tuple[Fraction, Fraction]:
-    """Return when the video starts and ends, in seconds; where no index says it, by its packets."""
-    video = find_video(container, path)
+def inspect_part(container: InputContainer, path: Path) -> PartInfo:
+    """Return what the open file `path` has; where no index says its times, packets are read.
+
+    Raises BadInput if it has no video, and FFmpeg's errors.
+    """
+    streams, video = tuple(map(_describe, container.streams)), find_video(container, path)
+    start, end = _measure_video(container, video)
+    frames, size, chapters = video.frames, container.size, tuple(container.chapters())
+    return PartInfo(streams, start, end, frames, size, chapters)
+
+
+def _measure_video(container: InputContainer, video: VideoStream) -> tuple[Fraction, Fraction]:
+    """Return when the video starts and ends, in seconds."""
     tick = video.time_base or Fraction(1)
     if "mov" in container.format.name and video.duration:
         start = video.start_time or 0
@@ -200,19 +227,18 @@ def measure_video(container: InputContainer, path: Path) -> tuple[Fraction, Frac
     return start * tick, end * tick
 
 
-def _compare_streams(first: InputContainer, other: InputContainer) -> str:
+def _compare_streams(first: PartInfo, other: PartInfo) -> str:
     """Return how the streams of two files differ; empty if they can be joined."""
-    ours, others = ([_describe(stream) for stream in c.streams] for c in (first, other))
-    if len(ours) != len(others):
-        return f"it has {len(others)} streams, the first has {len(ours)}"
-    for index, (ours_one, other_one) in enumerate(zip(ours, others, strict=True)):
+    if len(first.streams) != len(other.streams):
+        return f"it has {len(other.streams)} streams, the first has {len(first.streams)}"
+    for index, (ours_one, other_one) in enumerate(zip(first.streams, other.streams, strict=True)):
         if ours_one != other_one:
             return f"stream {index} is {other_one[0]}, of the first {ours_one[0]}"
     return ""
 
 
 def _describe(stream: Stream) -> tuple[str, object, bytes | None]:
-    """Return what must be equal in parts: a text, the time base and the codec's own header."""
+    """Return what must be equal in parts."""
     codec: Any = stream.codec_context
     if codec is None:
         return stream.type, stream.time_base, None

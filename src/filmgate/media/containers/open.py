@@ -5,7 +5,6 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NoReturn, Protocol, cast
@@ -29,13 +28,15 @@ from filmgate.media.containers.detection import (
 )
 from filmgate.media.containers.element_count import check_element_count
 from filmgate.media.containers.integrity import find_damage
-from filmgate.media.containers.joined import JoinedContainer, measure_video
+from filmgate.media.containers.joined import JoinedContainer, PartInfo, inspect_part
 from filmgate.media.containers.local_file import LocalFile
+from filmgate.media.containers.transport_stream import FixedStreams
 from filmgate.media.options import InputFiles, check_frame_size
 
 # A pipe is not waited for; a byte 26, the first of each mkv, does not end the file on Windows.
 _OPEN_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _BUFFER_BYTES = 1 << 16
+_LATE_STREAMS = frozenset({"mpegts", "mpeg", "flv"})  # where a stream may appear at any time
 _BYTES_JOIN = BARE_STREAMS | {"mpeg", "mpegts", "dv"}  # that may be cut at any byte
 
 
@@ -107,7 +108,8 @@ def open_container(
                 )
             )
         _check_limits(path, container, limits)
-        yield container
+        late = format in _LATE_STREAMS
+        yield cast(InputContainer, FixedStreams(container)) if late else container
 
 
 def open_files(files: InputFiles) -> AbstractContextManager[InputContainer]:
@@ -119,7 +121,7 @@ def open_files(files: InputFiles) -> AbstractContextManager[InputContainer]:
 def _open_joined(paths: tuple[Path, ...], max_pixels: int) -> Iterator[InputContainer]:
     """Open the containers at `paths` as one. Raises BadInput."""
     joined = JoinedContainer(
-        paths, partial(open_container, max_pixels=max_pixels), partial(_measure, max_pixels)
+        paths, partial(open_container, max_pixels=max_pixels), partial(_inspect, max_pixels)
     )
     try:
         yield cast(InputContainer, joined)
@@ -127,19 +129,20 @@ def _open_joined(paths: tuple[Path, ...], max_pixels: int) -> Iterator[InputCont
         joined.close()
 
 
-def _measure(max_pixels: int, path: Path) -> tuple[Fraction, Fraction]:
-    """Return when the video of a part starts and ends, in seconds."""
+def _inspect(max_pixels: int, path: Path) -> PartInfo:
+    """Return what a part has. Raises BadInput."""
+    _read_head(path, 0)  # an error says what is wrong with a file that is not there
     stat = path.stat()
-    return _measure_once(path, max_pixels, stat.st_size, stat.st_mtime_ns)
+    return _inspect_once(path, max_pixels, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=1000)
-def _measure_once(path: Path, max_pixels: int, *_: int) -> tuple[Fraction, Fraction]:
+def _inspect_once(path: Path, max_pixels: int, *_: int) -> PartInfo:
     with (
         open_container(path, max_pixels=max_pixels) as container,
         translate_errors(path, "reading its times"),
     ):
-        return measure_video(container, path)
+        return inspect_part(container, path)
 
 
 def open_source(source: SourceMetadata) -> AbstractContextManager[InputContainer]:

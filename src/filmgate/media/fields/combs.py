@@ -26,7 +26,8 @@ _MAX_LINES = 1200  # no interlaced video has more
 class Combs:
     """How much of a frame has moved, and how much of that is combed: counts of `total` samples.
 
-    `near`: away from the lines above and below, which are alike. `far`: the same within each field.
+    `near`: away from the lines above and below, which are alike. `far`: the same within each field,
+    counted only where `near` is worth a comparison.
     """
 
     moving: int
@@ -69,7 +70,9 @@ def measure_combs(luma: Luma, before: Luma) -> Combs:
     moving = int(np.count_nonzero(moved))
     if moving <= _MIN_MOVING * luma.size:
         return Combs(moving, 0, 0, luma.size)
-    return Combs(moving, _count_combs(luma, moved, 1), _count_combs(luma, moved, 2), luma.size)
+    near = _count_combs(luma, moved, 1)
+    far = _count_combs(luma, moved, 2) if near > _MIN_COMBED * moving else 0
+    return Combs(moving, near, far, luma.size)
 
 
 def find_first_field(frames: Iterable[Planes]) -> str:
@@ -99,5 +102,6 @@ def _count_combs(luma: Luma, moved: npt.NDArray[np.bool_], lines: int) -> int:
     above, here, below = luma[: -2 * lines], luma[lines:-lines], luma[2 * lines :]
     up, down = here - above, here - below
     edge = np.minimum(np.abs(up), np.abs(down))
-    combed = (edge > _EDGE) & ((up > 0) == (down > 0)) & (2 * np.abs(above - below) < edge)
-    return int(np.count_nonzero(combed & moved[lines:-lines]))
+    combed = (edge > _EDGE) & ((up > 0) == (down > 0)) & moved[lines:-lines]
+    combed &= 2 * np.abs(above - below) < edge
+    return int(np.count_nonzero(combed))

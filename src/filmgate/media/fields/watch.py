@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 from filmgate.media.fields.combs import can_have_fields, extract_luma, measure_combs
 from filmgate.media.pixels.planes import Planes
+
+if TYPE_CHECKING:
+    from filmgate.media.fields.combs import Luma
 
 _DENSE = 60  # frames at the start that are all looked at
 _EVERY = 12  # after that, one frame of so many
@@ -30,6 +34,7 @@ class FieldWatch:
 
     def __init__(self) -> None:
         self._before: Planes | None = None
+        self._luma: Luma | None = None  # of the frame before, if it was looked at
         self._index, self._reported = 0, False
         self._recent: deque[bool] = deque(maxlen=_RECENT)
         self._row: deque[bool] = deque(maxlen=_CYCLE * _MIN_CYCLES)  # frames one after the other
@@ -38,6 +43,7 @@ class FieldWatch:
         """Return what to report with this frame; `marked`: it says that it is interlaced."""
         index, self._index = self._index, self._index + 1
         before, self._before = self._before, planes
+        luma_before, self._luma = self._luma, None
         if self._reported:
             self._before = None
             return ""
@@ -47,7 +53,10 @@ class FieldWatch:
             return ""
         if not can_have_fields(planes) or before.size != planes.size:
             return ""
-        combs = measure_combs(extract_luma(planes), extract_luma(before))
+        self._luma = extract_luma(planes)
+        combs = measure_combs(
+            self._luma, extract_luma(before) if luma_before is None else luma_before
+        )
         if not combs.is_moving:
             self._row.clear()
             return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, get_args
 
 import av
@@ -36,11 +37,25 @@ def extract_planes(frame: VideoFrame, pixels: str, colour: ColorTags) -> Planes:
     """Return a decoded frame as Planes, without a copy if its format is planar already."""
     if frame.format.name.replace("yuvj", "yuv") != pixels:
         frame = frame.reformat(format=pixels)
+    if any(plane.line_size < 0 for plane in frame.planes):
+        frame = _turn_rows(frame)
     import numpy as np
 
     dtype = np.uint8 if get_bit_depth(pixels) == 8 else np.uint16
     arrays = tuple(view_rows(plane, dtype)[: plane.height, : plane.width] for plane in frame.planes)
     return Planes(arrays, pixels, colour)
+
+
+def _turn_rows(frame: VideoFrame) -> VideoFrame:
+    """Return a copy of a frame of which a decoder stores the last row first."""
+    graph = av.filter.Graph()
+    tick = frame.time_base or Fraction(1, 1000)
+    source = graph.add_buffer(None, frame.width, frame.height, frame.format, time_base=tick)
+    graph.link_nodes(source, graph.add("copy"), graph.add("buffersink")).configure()
+    graph.push(frame)
+    copy = graph.pull()
+    assert isinstance(copy, VideoFrame)
+    return copy
 
 
 def make_av_frame(planes: Planes) -> VideoFrame:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from filmgate.core.frame import ColorTags
+from dataclasses import replace
+
+from filmgate.core.frame import ColorTags, StreamSpec
 
 
 def is_cosited(siting: str) -> tuple[bool, bool]:
@@ -20,3 +22,14 @@ def choose_matrix(colour: ColorTags, width: int, height: int) -> str:
     if colour.matrix != "unknown":
         return colour.matrix
     return "bt709" if width >= 1280 or height >= 720 else "smpte170m"
+
+
+def resize_color_tags(spec: StreamSpec, width: int, height: int) -> ColorTags:
+    """Return the stream's tags at another size, for the same colours.
+
+    An unknown matrix depends on the size (`choose_matrix`): if it would change, it is set.
+    """
+    matrix = choose_matrix(spec.colour, spec.width, spec.height)
+    if matrix == choose_matrix(spec.colour, width, height) or not spec.pixels.startswith("yuv"):
+        return spec.colour
+    return replace(spec.colour, matrix=matrix)

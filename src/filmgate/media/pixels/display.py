@@ -35,5 +35,6 @@ def to_bgr(image: Planes) -> npt.NDArray[np.uint8]:
         src_colorspace=_MATRICES.get(matrix, Colorspace.ITU601),
         src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
+        threads=1,  # starting others takes longer than a small image
     )
     return asarray(frame.to_ndarray(), uint8)

@@ -64,19 +64,6 @@ def convert_to_planes(pixels: str, colour: ColorTags) -> AnyStage:
     return each(convert, name="planes", output=output)
 
 
-def resize_color_tags(spec: StreamSpec, width: int, height: int) -> ColorTags:
-    """Return the stream's tags at another size, for the same colours.
-
-    An unknown matrix depends on the size (`color.choose_matrix`): if it would change, it is set.
-    """
-    matrix = color.choose_matrix(spec.colour, spec.width, spec.height)
-    if matrix == color.choose_matrix(spec.colour, width, height) or not spec.pixels.startswith(
-        "yuv"
-    ):
-        return spec.colour
-    return replace(spec.colour, matrix=matrix)
-
-
 def set_color_tags(colour: ColorTags) -> AnyStage:
     """Return a stage that sets the colour tags of planes and does not change their values."""
 

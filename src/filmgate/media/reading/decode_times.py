@@ -1,39 +1,51 @@
-"""Times of decoding, given to frames in the order in which these are shown."""
+"""Times for frames that have none of their own: those of decoding, or of the frames after them."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from heapq import heappop, heappush
+from itertools import accumulate
 from typing import Any
 
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
+from filmgate.media.reading.decoded_frame import DecodeOptions
 from filmgate.media.timing.clock_choice import STORE_DTS
 from filmgate.media.timing.frame_clock import JUMP
+
+_MOST_UNTIMED = 32  # frames that wait for one with a time; no codec delays one by more
 
 
 class DecodeTimes:
     """The times that no frame has yet, in ticks.
 
     The first shown frame has the time of packet number `delay`, the next one that of the next, and
-    so on, the earliest first; after the last packet, time continues in equal steps.
+    so on, the earliest first; after the last packet, time continues in equal steps. The times of
+    the first packets, `orphans` of them, are those of frames that cannot be shown.
     """
 
-    def __init__(self, delay: int, by_dts: bool) -> None:
-        self._by_dts = by_dts
+    def __init__(self, delay: int, orphans: int, by_dts: bool) -> None:
+        self._by_dts, self._orphans = by_dts, orphans
         self._times: list[tuple[int, int]] = []  # each with the number of jumps back before it
         self._jumps = 0
-        self._left_out, self._delay = 0, delay
+        self._left_out, self._delay = -orphans, delay
         self._last, self._step = 0, 1
 
     @classmethod
-    def of(cls, delay: int | None, container: InputContainer) -> DecodeTimes | None:
+    def of(cls, options: DecodeOptions, container: InputContainer) -> DecodeTimes | None:
         """Return none for a container that stores when frames are shown."""
-        return None if delay is None else cls(delay, container.format.name in STORE_DTS)
+        if options.decode_delay is None:
+            return None
+        return cls(options.decode_delay, options.orphans, container.format.name in STORE_DTS)
 
     def add(self, packet: Packet[Any]) -> None:
         """Add the time of the next packet."""
-        time = (packet.dts if self._by_dts else packet.pts) or 0
+        time = packet.dts if self._by_dts else packet.pts
+        if time is None:
+            time = self._last + self._step * bool(self._times)
         if (time - self._last) * packet.time_base < -JUMP:
             self._jumps += 1
         self._step, self._last = max(1, time - self._last), time
@@ -49,6 +61,11 @@ class DecodeTimes:
             heappush(self._times, (self._jumps, self._last))
         self._left_out = self._delay = 0
 
+    def fail_orphan(self) -> bool:
+        """Record that a frame at the start can't be decoded; return False if all must be."""
+        self._orphans -= 1
+        return self._orphans >= 0
+
     def take(self) -> int | None:
         """Remove and return the first time, None if there is none."""
         return heappop(self._times)[1] if self._times else None
@@ -56,3 +73,36 @@ class DecodeTimes:
     def list_left(self) -> list[int]:
         """Return the times that are left."""
         return [time for _, time in sorted(self._times)]
+
+
+class UntimedFrames:
+    """Frames at the start of a video to which its container gives no time.
+
+    Matroska has no times before 0, so that a first frame moved there by rounding has none. They
+    are shown before the first frame with a time; if 32 have none, from 0 on. `time_base` is that
+    of the frames. Not `wanted`: times come from elsewhere.
+    """
+
+    def __init__(self, stream: VideoStream, time_base: Fraction, *, wanted: bool = True) -> None:
+        rate = stream.average_rate or stream.base_rate or Fraction(25)
+        self._duration = max(1, round(1 / rate / time_base))
+        self._held: list[VideoFrame] = []
+        self._started = not wanted
+
+    def release(self, frames: list[VideoFrame], end: bool) -> list[VideoFrame]:
+        """Return the frames of which the time is known by now. `end`: none follow."""
+        if self._started:
+            return frames
+        self._held += frames
+        untimed = [frame.pts is None for frame in self._held]
+        count = untimed.index(False) if False in untimed else len(untimed)
+        if count == len(untimed) < _MOST_UNTIMED and not end:
+            return []
+        self._started = bool(untimed)
+        frames, self._held = self._held, []
+        starts = [0, *accumulate(frame.duration or self._duration for frame in frames[:count])]
+        first = frames[count].pts if count < len(frames) else None
+        shift = 0 if first is None else first - starts[count]
+        for frame, start in zip(frames[:count], starts, strict=False):
+            frame.pts = start + shift
+        return frames

@@ -44,7 +44,8 @@ class DecodeOptions:
     `keep_going`: damaged frames are replaced. This takes one thread: with several, FFmpeg may
     report an error for another frame than the damaged one. `counted`: the stream has no times, and
     each frame lasts so many seconds. `decode_delay`: the container stores only when frames
-    are decoded, and showing is so many frames later; None: it stores when they are shown.
+    are decoded, and showing is so many frames later; None: it stores when they are shown. Then
+    `orphans` frames after the first one refer to frames before the start, and are not shown.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class DecodeOptions:
     first_pts: int = 0
     counted: Fraction | None = None
     decode_delay: int | None = None
+    orphans: int = 0
 
 
 def shows_every_packet(container: InputContainer, stream: VideoStream) -> bool:
@@ -64,7 +66,9 @@ def shows_every_packet(container: InputContainer, stream: VideoStream) -> bool:
 def choose_checks(stream: VideoStream) -> str:
     """Return FFmpeg's names of the errors that a decoder reports.
 
-    MPEG-1 and 2 without "bitstream", which calls the padding of a constant bit rate an error.
+    MPEG-1 and 2 without "bitstream", which calls the padding of a constant bit rate an error; TIFF
+    without "explode", with which FFmpeg's decoder refuses images of FFmpeg's encoder.
     """
-    padded = stream.codec_context.name in ("mpeg1video", "mpeg2video")
-    return "crccheck+buffer+explode" if padded else "crccheck+bitstream+buffer+explode"
+    name = stream.codec_context.name
+    bits = "" if name in ("mpeg1video", "mpeg2video") else "+bitstream"
+    return f"crccheck{bits}+buffer" + ("" if name == "tiff" else "+explode")

@@ -23,7 +23,7 @@ from filmgate.media.containers.integrity import find_damage
 from filmgate.media.containers.open import translate_errors
 from filmgate.media.pixels.pixel_shapes import PixelShapes
 from filmgate.media.reading.alpha import choose_decoder
-from filmgate.media.reading.decode_times import DecodeTimes
+from filmgate.media.reading.decode_times import DecodeTimes, UntimedFrames
 from filmgate.media.reading.decoded_frame import (
     DecodedFrame,
     DecodeOptions,
@@ -31,7 +31,6 @@ from filmgate.media.reading.decoded_frame import (
     shows_every_packet,
 )
 from filmgate.media.reading.pending_frames import PendingFrame, PendingFrames, read_head
-from filmgate.media.timing.frame_clock import JUMP
 
 REMEDY = "get an intact copy, or pass --keep-going to process what can be decoded"
 _MAX_ERRORS = 16  # read errors in a row after which reading ends
@@ -152,15 +151,16 @@ class _DecodePass:
         self._packets: Iterator[Packet[Any]] = islice(self._read_packets(), skip, None)
         self._time_base = options.counted or stream.time_base or Fraction(1, 1000)
         self._all_shown = shows_every_packet(container, stream) and not options.counted
-        self._pending = PendingFrames(
-            round(JUMP / self._time_base),
-            from_keyframe=container.format.name not in _STARTS_ANYWHERE,
-        )
+        anywhere = container.format.name in _STARTS_ANYWHERE
+        self._pending = PendingFrames(self._time_base, from_keyframe=not anywhere)
         self._count = 0
         self._shapes = PixelShapes(self.decoder)
-        self._free_times = DecodeTimes.of(options.decode_delay, container)
+        self._free_times = DecodeTimes.of(options, container)
+        timed = options.counted or self._free_times
+        self._untimed = UntimedFrames(stream, self._time_base, wanted=not timed)
         self._last: DecodedFrame | None = None
-        self._left_out, self._orphans, self.unread = 0, 0, ""  # why reading ended, if by damage
+        self._left_out, self._orphans = 0, options.orphans
+        self.unread = ""  # why reading ended, if by damage
         self._ends: dict[int, int] = {}  # of the packets so far, in ticks, by stream
         # With decoding times only: the damage of all frames until a keyframe decoded after it.
         self._damage, self._damage_dts = "", 0
@@ -181,11 +181,13 @@ class _DecodePass:
             except av.FFmpegError:
                 yield from self._replace_undecodable(packet)
                 continue
-            for frame in frames:
+            for frame in self._untimed.release(frames, end=not packet.size):
                 yield from self._show(frame)
         if self._options.keep_going:
             remaining = self._pending.list_remaining()
             yield from self._repeat_last([frame for frame in remaining if not frame.orphan])
+            if self._left_out and not self.unread:
+                self.unread = "damaged: the frames at its end can't be decoded"
         elif self._last and self._all_shown:
             missing = [f.pts for f in self._pending.list_remaining() if not f.orphan]
             self._refuse(missing + (self._free_times.list_left() if self._free_times else []))
@@ -197,6 +199,8 @@ class _DecodePass:
         """
         if self._stream.codec_context.name != "h264" or self._awaits_keyframe:
             return False
+        if self._options.orphans:
+            return True
         self._packets, orphans = read_head(self._packets)
         return orphans
 
@@ -211,7 +215,7 @@ class _DecodePass:
                 self._shapes.note(packet)
                 return frames
             except av.InvalidDataError:
-                if not self._pending.fail_orphan():
+                if not (self._free_times or self._pending).fail_orphan():
                     raise
                 return []
 
@@ -301,12 +305,8 @@ class _DecodePass:
         pts = self._free_times.take() if self._free_times else frame.pts
         if self._options.counted:
             pts, self._count = self._count, self._count + 1
-        if pts is None and self._last is not None:  # the container has not all times
-            pts = self._last.pts + max(1, self._last.duration)
-        if pts is None:
-            raise BadInput(
-                f"{self._options.path} has a frame without a time, {self._describe_position()}"
-            )
+        if pts is None:  # the container has not all times
+            pts = self._last.pts + max(1, self._last.duration) if self._last else 0
         if self._floor is not None and pts < self._floor:
             return
         lost, match = self._pending.match(pts, strict=self._options.keep_going)

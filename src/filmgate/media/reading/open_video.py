@@ -11,6 +11,7 @@ from av.video.stream import VideoStream
 from filmgate.core.frame import ColorTags, StreamSpec
 from filmgate.core.source_metadata import SourceMetadata
 from filmgate.errors import BadInput
+from filmgate.media.containers.detection import BARE_STREAMS
 from filmgate.media.containers.integrity import check_structure
 from filmgate.media.containers.joined import find_total
 from filmgate.media.containers.open import open_files, translate_errors
@@ -20,7 +21,11 @@ from filmgate.media.options import Deinterlace, ReadOptions
 from filmgate.media.pixels.av_frames import extract_planes
 from filmgate.media.pixels.formats import find_planar_format
 from filmgate.media.reading.alpha import describe_lost_alpha
-from filmgate.media.reading.decoded_frame import DecodedFrame, DecodeOptions
+from filmgate.media.reading.decoded_frame import (
+    DecodedFrame,
+    DecodeOptions,
+    shows_every_packet,
+)
 from filmgate.media.reading.decoder import REMEDY, choose_stream, decode_frames
 from filmgate.media.reading.deinterlace import describe_interlacing, find_film_rate
 from filmgate.media.reading.side_data import (
@@ -41,6 +46,7 @@ from filmgate.media.reading.video_reader import VideoReader
 from filmgate.media.timing.clock_choice import (
     choose_clock,
     choose_counting_clock,
+    count_orphans,
     find_decode_delay,
     read_first_packets,
 )
@@ -80,6 +86,7 @@ def open_video(options: ReadOptions) -> VideoReader:
             spec=view.spec,
             clock=view.clock,
             decode_delay=timed.decode_delay,
+            orphans=timed.decoding.orphans,
             first_pts=view.first_pts,
             start_pts=view.first_pts,
             end_pts=None,
@@ -113,6 +120,8 @@ def open_video(options: ReadOptions) -> VideoReader:
 def _check_structures(options: ReadOptions, container: InputContainer, stream: VideoStream) -> str:
     """Return what to report about the structure of the files. Raises BadInput for damage."""
     notices = []
+    if options.parts and container.format.name in BARE_STREAMS:
+        return ""  # each may end at any byte
     for path in (options.path, *options.parts):
         structure = check_structure(path)
         if structure.damage and not options.keep_going:
@@ -143,6 +152,9 @@ def _start(options: ReadOptions, container: InputContainer, stream: VideoStream)
     clock = choose_counting_clock(path, container, stream, options.in_fps)
     with translate_errors(path, "reading its times"):
         decode_delay = find_decode_delay(options.files, container, stream)
+        orphans = 0
+        if decode_delay == 0 and shows_every_packet(container, stream):
+            orphans = count_orphans(options.files, stream)
     decoding = DecodeOptions(
         path,
         options.threads,
@@ -150,8 +162,10 @@ def _start(options: ReadOptions, container: InputContainer, stream: VideoStream)
         options.max_pixels,
         counted=clock[0].tick if clock else None,
         decode_delay=decode_delay,
+        orphans=orphans,
     )
-    first = next(decode_frames(decoding, container, stream), None)
+    # several threads would decode a frame each before the first one is there
+    first = next(decode_frames(replace(decoding, threads=1), container, stream), None)
     if first is None:
         why = "none can be decoded: get an intact copy" if options.keep_going else "it is empty"
         raise BadInput(f"{path} shows no frame of stream {stream.index}: {why}")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 from typing import Any
 
 from av.packet import Packet
 
+from filmgate.media.timing.frame_clock import JUMP
+
 _FIRST_PACKETS = 8  # show whether a video starts in an open group
+_JITTER = Fraction(4, 1000)  # seconds by which times of programs that round them are wrong
 
 
 def read_head(packets: Iterator[Packet[Any]]) -> tuple[Iterator[Packet[Any]], bool]:
@@ -48,12 +52,14 @@ class PendingFrames:
     """Frames that are due, in decoding order; a few dozen, unless nothing can be decoded.
 
     After a damaged frame all are damaged up to a keyframe, and those shown before that keyframe.
-    Frames that come more than `jump` ticks before earlier ones start an epoch. `from_keyframe`:
+    Frames that come more than half a second before earlier ones start an epoch; of frames 4 ms
+    apart, times may have another order than frames. `tick`: of pts, in seconds. `from_keyframe`:
     the video starts with one, unless it is damaged; False: it may start anywhere.
     """
 
-    def __init__(self, jump: int, from_keyframe: bool) -> None:
-        self._jump, self._from_keyframe = jump, from_keyframe
+    def __init__(self, tick: Fraction, from_keyframe: bool) -> None:
+        self._jump, self._jitter = round(JUMP / tick), int(_JITTER / tick)
+        self._from_keyframe = from_keyframe
         self._frames: list[PendingFrame] = []
         self._order = self._epoch = 0
         self._latest: int | None = None
@@ -115,7 +121,7 @@ class PendingFrames:
             return [], None
         lost = [
             f for f in self._frames
-            if (f.epoch, f.pts) < (match.epoch, pts)
+            if (f.epoch, f.pts) < (match.epoch, pts - self._jitter)
             and (strict or (f.order < match.order and f.epoch == match.epoch))
         ]  # fmt: skip
         removed = {match.order, *(f.order for f in lost)}

@@ -28,6 +28,7 @@ from filmgate.media.options import ReadOptions, check_frame_size
 from filmgate.media.pixels import formats
 from filmgate.media.pixels.av_frames import extract_planes, read_color_tags
 from filmgate.media.pixels.format_names import get_bit_depth
+from filmgate.media.reading.decode_times import UntimedFrames
 from filmgate.media.reading.decoded_frame import choose_checks
 from filmgate.media.reading.decoder import choose_stream
 from filmgate.media.reading.open_video import open_video
@@ -41,7 +42,6 @@ from filmgate.media.reading.side_data import (
 from filmgate.media.reading.stream_header import read_stream_header
 from filmgate.media.reading.stream_info import read_display_matrix, read_hdr_metadata
 from filmgate.media.reading.video_reader import VideoReader
-from filmgate.media.timing.frame_clock import JUMP
 
 _NOTICE = (
     "the video comes from a pipe: audio and other streams are not copied; pass --spool FOLDER to "
@@ -277,8 +277,9 @@ def _decode_all(
     packets, orphans = read_head(container.demux(stream))
     if orphans and stream.codec_context.name == "h264":  # see decoder.py
         stream.codec_context.thread_count = 1
-    jump = round(JUMP / (stream.time_base or Fraction(1, 1000)))
-    pending = PendingFrames(jump, from_keyframe=container.format.name != "mpegts")
+    tick = stream.time_base or Fraction(1, 1000)
+    pending = PendingFrames(tick, from_keyframe=container.format.name != "mpegts")
+    untimed = UntimedFrames(stream, tick)
     for packet in packets:
         count, payload = count + bool(packet.size), payload + packet.size
         if orphans and packet.size and packet.pts is not None:
@@ -289,7 +290,7 @@ def _decode_all(
             if not pending.fail_orphan():
                 raise
             continue
-        for frame in frames:
+        for frame in untimed.release(frames, end=not packet.size):
             pending.match(frame.pts or 0, strict=True)
             yield frame
     if container.format.name == "yuv4mpegpipe":

@@ -55,8 +55,9 @@ class VideoReader(StatelessReader):
 
     Ticks of `spec.time_base`: `first_pts` of the first shown frame, `start_pts` of the first one
     after the trim, `end_pts` of the first one trimmed at the end (None: none is). Of the stream:
-    `declared_end` by its header, in seconds; the `decode_delay` of DecodeOptions; `pixel_aspect`
-    of its first frame. `seekable` None: not known yet. `notices` and `lost` come with frame 0.
+    `declared_end` by its header, in seconds; `decode_delay` and `orphans` of DecodeOptions;
+    `pixel_aspect` of its first frame. `seekable` None: not known yet. `notices` and `lost` come
+    with frame 0.
     """
 
     options: ReadOptions
@@ -64,6 +65,7 @@ class VideoReader(StatelessReader):
     spec: StreamSpec
     clock: FrameClock
     decode_delay: int | None
+    orphans: int
     first_pts: int
     start_pts: int
     end_pts: int | None
@@ -340,6 +342,7 @@ class VideoReader(StatelessReader):
             self.clock.first,
             self.clock.tick if self.clock.counted else None,
             self.decode_delay,
+            self.orphans,
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -18,9 +18,10 @@ from filmgate.media.containers.open import open_source
 from filmgate.media.streams.description import describe_stream, is_cover, name_codec
 from filmgate.media.streams.packets import get_time, read_packets
 from filmgate.media.streams.report import CopyReport
-from filmgate.media.streams.subtitles import convert_packet
+from filmgate.media.streams.subtitles import SubtitleConverter
 from filmgate.media.streams.time_mapping import TimeMapping
 
+_MAX_LATE = Fraction(1)  # seconds that subtitles may be stored behind other streams
 _MAX_INTERLEAVE = Fraction(10)  # seconds; no container stores a packet further behind the others
 
 
@@ -84,24 +85,42 @@ def _copy_streams(
         return
     # streams whose next packet needs no earlier one: a video starts with a keyframe
     started = {s.index for s in streams if s.type != "video"}
+    converters = {
+        s.index: SubtitleConverter(name_codec(s), codec)
+        for s in streams
+        if (codec := codecs[s.index])
+    }
     for packet in read_packets(container, streams, mapping.source.stream, report):
         stream = packet.stream
         if packet.is_discard and stream.type == "audio" and not keeps_hidden:
             continue
         timed = not is_cover(stream)
         if until is not None and timed and _order(packet) > until + _MAX_INTERLEAVE:
-            return
+            break
         if mapping.changes_times and timed:
             if not _is_kept(packet, mapping.source, keeps_hidden, stream.index in started):
                 continue
             started.add(stream.index)
             _retime(packet, mapping)
-        if codec := codecs[stream.index]:
-            converted = convert_packet(packet, name_codec(stream), codec)
-            if converted is None:
-                continue
-            packet = converted
-        packet.stream = outputs[stream.index]
+        yield from _convert(packet, converters, outputs)
+    for index, converter in converters.items():
+        yield from _put(converter.release(None), outputs[index])
+
+
+def _convert(
+    packet: Packet[Any], converters: Mapping[int, SubtitleConverter], outputs: Mapping[int, Stream]
+) -> Iterator[Packet[Any]]:
+    """Yield subtitles that are complete by the time of `packet`, and the packet if it is copied."""
+    for index, converter in converters.items():
+        if packet.stream.index != index:
+            yield from _put(converter.release(_order(packet) - _MAX_LATE), outputs[index])
+    own = converters.get(packet.stream.index)
+    yield from _put(own.convert(packet) if own else (packet,), outputs[packet.stream.index])
+
+
+def _put(packets: Iterable[Packet[Any]], stream: Stream) -> Iterator[Packet[Any]]:
+    for packet in packets:
+        packet.stream = stream
         yield packet
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import Any
 
@@ -23,32 +22,34 @@ class GrowingTimes:
         self._length = 0
 
     def apply(self, packet: Packet[Any]) -> bool:
-        """Set the packet's times; return whether they were missing or stepped back.
+        """Set the packet's times; return whether they were missing, or it is shown later.
 
-        Not if they only stood still, as those of packets that are shorter than a tick.
+        Not if times only stood still, as those of packets that are shorter than a tick.
         """
         moved = reported = packet.dts is None and packet.pts is None
         scale = packet.time_base / self._tick
-        length = _round((packet.duration or 0) * scale)
+        length = _scale(packet.duration or 0, scale)
         stamp = packet.pts if packet.dts is None else packet.dts
         if stamp is None:
             dts = 0 if self._last is None else self._last + max(1, self._length)
         else:
-            dts = _round(stamp * scale)
+            dts = _scale(stamp, scale)
         if self._last is not None and dts < self._last + self._least:
             later = self._last + max(1, self._length // 2)
-            reported = reported or (later - dts) * self._tick > packet.time_base
+            seen = dts if packet.pts is None else _scale(packet.pts, scale)
+            reported = reported or (later - seen) * self._tick > packet.time_base
             dts, moved = later, True
         self._last, self._length = dts, length
         if not moved and packet.pts is not None and packet.dts is not None:
             return False
-        shown = dts if packet.pts is None else max(dts, _round(packet.pts * scale))
+        shown = dts if packet.pts is None else max(dts, _scale(packet.pts, scale))
         packet.duration, packet.time_base = length, self._tick
         packet.pts, packet.dts = shown, dts
         return reported
 
 
-def _round(ticks: Fraction | int) -> int:
-    """Round to the nearest, half away from 0, as FFmpeg does."""
-    nearest = math.floor(abs(Fraction(ticks)) + Fraction(1, 2))
+def _scale(ticks: int, scale: Fraction) -> int:
+    """Return `ticks * scale`, rounded to the nearest, half away from 0, as FFmpeg does."""
+    numerator, denominator = abs(ticks) * scale.numerator, scale.denominator
+    nearest = (2 * numerator + denominator) // (2 * denominator)
     return nearest if ticks >= 0 else -nearest

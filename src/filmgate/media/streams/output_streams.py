@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 from types import MappingProxyType
 
 from av.audio.stream import AudioStream
@@ -13,6 +12,7 @@ from av.stream import AttachmentStream, Stream
 from filmgate.media.audio.codecs import add_audio_stream, name_channels
 from filmgate.media.streams.description import is_cover
 from filmgate.media.streams.output_container import is_mp4
+from filmgate.media.streams.subtitles import TEXT_TICK
 
 # Metadata about the old container, and metadata that the muxer writes itself.
 _CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
@@ -37,7 +37,7 @@ def add_stream(
         return added
     if codec:
         added = container.add_mux_stream(codec)
-        added.time_base = Fraction(1, 1000)
+        added.time_base = TEXT_TICK
     elif isinstance(stream, AttachmentStream):
         name = stream.name or f"attachment-{stream.index}"
         kind = stream.mimetype or "application/octet-stream"

@@ -12,12 +12,13 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
 
-from filmgate.media.streams.description import describe_stream
+from filmgate.media.streams.description import describe_stream, is_cover
 from filmgate.media.streams.report import CopyReport
 from filmgate.media.timing.frame_clock import JUMP
 
 _MAX_ERRORS = 16  # read errors in a row after which reading ends
 _MAX_HELD = 400  # packets of a stream that wait for the video's jump
+_MAX_UNTIMED = 32  # first packets of a video that wait for a decoding time
 _GAP = Fraction(10)  # seconds forward that may be a wrong time instead of a gap
 _MAX_GAP = Fraction(3600)  # seconds forward that are a wrong time wherever the video has none
 _MAX_DIFFERENCE = 2  # seconds between the jumps of two streams at the same place
@@ -44,7 +45,7 @@ def read_packets(
     for stream in container.streams:
         if stream not in read:
             stream.discard = Discard.all
-    packets = _demux(container, read, report)
+    packets = _fill_first_times(_demux(container, read, report))
     if "mov" in container.format.name:  # its tables cannot step back
         yield from packets
         return
@@ -69,6 +70,37 @@ def _demux(
         except DAMAGE:
             errors += 1
             report.skip("other streams", time)
+
+
+def _fill_first_times(packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """Give the first packets of videos decoding times, which a Matroska does not store.
+
+    FFmpeg finds those of the later ones, and the first ones wait for them.
+    """
+    waiting: dict[int, list[Packet[Any]]] = {}
+    timed: set[int] = set()
+    for packet in packets:
+        index = packet.stream.index
+        if index in timed or packet.stream.type != "video" or is_cover(packet.stream):
+            yield packet
+            continue
+        held = waiting.setdefault(index, [])
+        held.append(packet)
+        if packet.dts is not None or len(held) == _MAX_UNTIMED:
+            timed.add(index)
+            yield from _count_back(waiting.pop(index))
+    for held in waiting.values():
+        yield from held
+
+
+def _count_back(packets: list[Packet[Any]]) -> list[Packet[Any]]:
+    """Give packets decoding times in equal steps before that of the last one, if it has one."""
+    last = packets[-1]
+    step = next((packet.duration for packet in reversed(packets) if packet.duration), 1)
+    for count, packet in enumerate(reversed(packets[:-1]), 1):
+        if last.dts is not None:
+            packet.dts = last.dts - count * step
+    return packets
 
 
 @dataclass(slots=True)
@@ -96,10 +128,12 @@ class _Timeline:
         for packet in packets:
             clock = self._clocks.setdefault(packet.stream.index, _StreamClock(self._video.shift))
             shift = self._video.shift
-            yield from self._settle_far(packet, clock)
-            if not clock.held and self._is_far(packet, clock):
+            if clock.far is not None:
+                yield from self._settle_far(packet, clock)
+            step = _measure_step(packet, clock)
+            if not clock.held and self._is_far(packet, step):
                 clock.far = packet
-            elif clock.held or self._is_jump(packet, clock):
+            elif clock.held or self._is_jump(packet, step):
                 clock.held.append(packet)
                 if clock is self._video or self._is_decided(clock):
                     yield from self._release(clock)
@@ -113,12 +147,9 @@ class _Timeline:
             if clock.far is not None:
                 yield self._place(clock.far, clock)
 
-    def _is_far(self, packet: Packet[Any], clock: _StreamClock) -> bool:
+    def _is_far(self, packet: Packet[Any], step: Fraction) -> bool:
         """Whether a packet is so much later than the one before that its time may be wrong."""
-        time = get_time(packet)
-        if time is None or clock.last is None or packet.stream.type not in ("audio", "video"):
-            return False
-        return time + clock.shift > clock.last + _GAP
+        return step > _GAP and packet.stream.type in ("audio", "video")
 
     def _settle_far(self, packet: Packet[Any], clock: _StreamClock) -> Iterator[Packet[Any]]:
         """Yield the packet behind a gap; without the gap if `packet` shows that there is none."""
@@ -134,13 +165,8 @@ class _Timeline:
                 return
         yield self._place(far, clock)
 
-    def _is_jump(self, packet: Packet[Any], clock: _StreamClock) -> bool:
-        time = get_time(packet)
-        if time is None or clock.last is None:
-            return False
-        if self._alone and packet.stream.type not in ("audio", "video"):
-            return False
-        return time + clock.shift < clock.last - JUMP
+    def _is_jump(self, packet: Packet[Any], step: Fraction) -> bool:
+        return step < -JUMP and not (self._alone and packet.stream.type not in ("audio", "video"))
 
     def _is_decided(self, clock: _StreamClock) -> bool:
         """Whether the jump is known: the video has made it, or does not make it."""
@@ -173,20 +199,28 @@ class _Timeline:
         Audio whose times stand still or step back continues at the end of the packet before. A move
         by a tick is not reported: packets may be shorter than one, as of TrueHD in Matroska.
         """
-        time = get_time(packet)
+        time, tick = get_time(packet), packet.time_base
         stuck = time is not None and clock.read is not None and time <= clock.read
         clock.read = time
-        ticks = round(clock.shift / packet.time_base)
         if time is not None and stuck and packet.stream.type == "audio":
-            if clock.end - time - clock.shift > packet.time_base:
+            if clock.end - time - clock.shift > tick:
                 self._report.move(describe_stream(packet.stream), clock.end)
-            packet.pts = packet.dts = round(clock.end / packet.time_base)
-        elif ticks:
+            packet.pts = packet.dts = round(clock.end / tick)
+            time = get_time(packet)
+        elif clock.shift and (ticks := round(clock.shift / tick)):
             packet.pts = None if packet.pts is None else packet.pts + ticks
             packet.dts = None if packet.dts is None else packet.dts + ticks
-        time = get_time(packet)
-        if time is not None:
-            shown = time if packet.pts is None else packet.pts * packet.time_base
+            time = get_time(packet)
+        shown = packet.dts if packet.pts is None else packet.pts
+        if time is not None and shown is not None:
             clock.last = time
-            clock.end = max(clock.end, shown + (packet.duration or 0) * packet.time_base)
+            clock.end = max(clock.end, (shown + (packet.duration or 0)) * tick)
         return packet
+
+
+def _measure_step(packet: Packet[Any], clock: _StreamClock) -> Fraction:
+    """Return by how many seconds a packet is later than the one before; 0 if that is unknown."""
+    time = get_time(packet)
+    if time is None or clock.last is None:
+        return Fraction(0)
+    return time + clock.shift - clock.last

@@ -25,7 +25,7 @@ from filmgate.media.streams.description import (
     name_codec,
 )
 from filmgate.media.streams.samples import Sample, fits_encoded, read_samples
-from filmgate.media.streams.subtitles import TEXT_CODECS
+from filmgate.media.streams.subtitles import TEXT_CODECS, TEXT_SUBTITLES
 from filmgate.media.streams.trial import fits_header, fits_packets
 
 _MEDIA = ("audio", "video", "subtitle")  # kinds of streams that have a decoder
@@ -117,13 +117,13 @@ class _Trial:
             self._encode(stream, chosen, lossless=False)
         elif self._takes(self.suffix, stream):
             chosen.kept[stream.index] = None
+        elif has_decoder(stream) and (codec := self._find_text_codec(stream)):
+            chosen.kept[stream.index] = codec
+            chosen.messages.append(f"{name} becomes {codec}: its styles are left out")
         elif self.suffix == ".y4m" or _is_optional(stream):
             chosen.messages.append(self._describe_loss(stream))
         elif isinstance(stream, AudioStream) and self._audio != "copy":
             self._encode(stream, chosen, lossless=True)
-        elif codec := self._find_text_codec(stream):
-            chosen.kept[stream.index] = codec
-            chosen.messages.append(f"{name} becomes {codec}: its styles are left out")
         else:
             self.required.append(stream)
 
@@ -155,6 +155,8 @@ class _Trial:
             why = "it has no packets where the video starts"
         elif not has_decoder(stream) and stream.type in _MEDIA and self.suffix != ".y4m":
             why += " as it is, and FFmpeg has no decoder for it"
+        elif stream.type == "subtitle" and fits_header(".mkv", self.video, stream):
+            why += "; name the output .mkv to keep it"
         return f"{describe_stream(stream)} is left out: {why}"
 
     def _takes(self, suffix: str, stream: Stream) -> bool:
@@ -171,7 +173,7 @@ class _Trial:
     def _find_text_codec(self, stream: Stream) -> str | None:
         """Return the text codec of this container if `stream` has text in another one."""
         codec = TEXT_CODECS.get(self.suffix)
-        if codec is None or name_codec(stream) not in TEXT_CODECS.values():
+        if codec is None or name_codec(stream) not in TEXT_SUBTITLES:
             return None
         if not fits_header(self.suffix, self.video, stream, codec):
             return None
@@ -260,6 +262,7 @@ def _is_optional(stream: Stream) -> bool:
     """Whether a stream may be left out of a container that can't hold it.
 
     A cover: in an mp4 it excludes metadata with keys of any name. A stream without a decoder: no
-    other container would hold it either.
+    other container would hold it either. Subtitles: the video can be seen without them.
     """
-    return not has_decoder(stream) or stream.type not in _MEDIA or is_cover(stream)
+    needed = stream.type in ("audio", "video")
+    return not has_decoder(stream) or not needed or is_cover(stream)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
@@ -14,27 +16,101 @@ TEXT_CODECS: Mapping[str, str] = MappingProxyType(
     {".mp4": "mov_text", ".m4v": "mov_text", ".mov": "mov_text", ".mkv": "subrip",
      ".webm": "webvtt"}
 )  # fmt: skip
-_STYLES = re.compile(rb"</?[a-zA-Z][^>]*>|\{\\[^}]*\}")
+TEXT_SUBTITLES = frozenset({*TEXT_CODECS.values(), "ass", "ssa", "text"})  # that are converted
+TEXT_TICK = Fraction(1, 10_000)  # of subtitles that are converted, in seconds
+_TAGS = re.compile(rb"</?[a-zA-Z][^>]*>|<\d[\d:.]*>")  # a time is of karaoke
+_BRACES = re.compile(rb"\{\\[^}]*\}")
+_ASS_BRACES = re.compile(rb"\{[^}]*\}")
+_ASS_DRAWING = re.compile(rb"\{[^}]*\\p[1-9].*?(?:\{[^}]*\\p0[^}]*\}|$)", re.DOTALL)
+_ASS_ESCAPES = re.compile(rb"\\([Nnh])")
+_ASS_FIELDS = 8  # before the text of a packet
+_MAX_BYTES = 65535
+_UNKNOWN_LENGTH = Fraction(5)  # seconds
+_MAX_SHOWN = 8  # texts at one time
 
 
 def convert_subtitle(data: bytes, old: str, new: str) -> bytes:
     """Return the text of a subtitle packet in the codec `new`, without styles; may be empty."""
+    text = _read_text(data, old)
+    if new == "webvtt":
+        text = text.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b">", b"&gt;")
+    return _pack_mov_text(text) if text and new == "mov_text" else text
+
+
+def _read_text(data: bytes, codec: str) -> bytes:
+    """Return the plain text of a packet."""
+    if codec in ("ass", "ssa"):
+        text = data.split(b",", _ASS_FIELDS)[-1] if data.count(b",") >= _ASS_FIELDS else b""
+        text = _ASS_BRACES.sub(b"", _ASS_DRAWING.sub(b"", text))
+        return _ASS_ESCAPES.sub(lambda found: b" " if found[1] == b"h" else b"\n", text).strip()
     text = data
-    if old == "mov_text":  # ETSI TS 126 245, 5.17: the text's length before it, styles after it
+    if codec == "mov_text":  # ETSI TS 126 245, 5.17: the text's length before it, styles after it
         text = data[2 : 2 + int.from_bytes(data[:2], "big")]
-    text = _STYLES.sub(b"", text)
-    if text and new == "mov_text":
-        text = text[:65535]
-        return len(text).to_bytes(2, "big") + text
+        if text[:2] in (b"\xfe\xff", b"\xff\xfe"):
+            return text.decode("utf-16", errors="ignore").encode()
+    text = _BRACES.sub(b"", _TAGS.sub(b"", text)).replace(b"\r\n", b"\n")
+    if codec == "webvtt":
+        text = html.unescape(text.decode(errors="replace")).encode()
     return text
 
 
-def convert_packet(packet: Packet[Any], old: str, new: str) -> Packet[Any] | None:
-    """Return a subtitle packet in the codec `new`, None if it has no text."""
-    text = convert_subtitle(bytes(packet), old, new)
-    if not text:
-        return None
-    converted: Packet[Any] = Packet(text)
-    converted.time_base, converted.duration = packet.time_base, packet.duration
-    converted.pts, converted.dts = packet.pts, packet.dts
-    return converted
+def _pack_mov_text(text: bytes) -> bytes:
+    text = text[:_MAX_BYTES].decode(errors="ignore").encode()
+    return len(text).to_bytes(2, "big") + text
+
+
+class SubtitleConverter:
+    """Converts the packets of one stream from the codec `old` to `new`, without styles.
+
+    mov_text has one text at a time: of those that overlap, each time shows all, a line each.
+    """
+
+    def __init__(self, old: str, new: str) -> None:
+        self._old, self._new = old, new
+        self._shown: list[tuple[Fraction, bytes]] = []  # texts, each with its end
+        self._at = Fraction(0)
+
+    def convert(self, packet: Packet[Any]) -> Iterator[Packet[Any]]:
+        """Yield packets that are complete now that `packet` is known."""
+        start = (packet.pts or 0) * packet.time_base
+        length = (packet.duration or 0) * packet.time_base
+        if self._new != "mov_text":
+            if text := convert_subtitle(bytes(packet), self._old, self._new):
+                yield _make_packet(text, start, start + length)
+            return
+        yield from self._show(start, cut=True)
+        text = _read_text(bytes(packet), self._old)
+        new = text not in {other for _, other in self._shown}
+        if text and new and len(self._shown) < _MAX_SHOWN:
+            self._at = max(self._at, start)
+            self._shown.append((start + (length or _UNKNOWN_LENGTH), text))
+
+    def release(self, time: Fraction | None) -> Iterator[Packet[Any]]:
+        """Yield packets that end before `time`; None: all."""
+        if self._shown:
+            yield from self._show(time, cut=False)
+
+    def _show(self, until: Fraction | None, *, cut: bool) -> Iterator[Packet[Any]]:
+        """Yield what is shown up to `until`; a text that lasts longer only if it is `cut`."""
+        while self._shown:
+            end = min(end for end, _ in self._shown)
+            if until is not None and end > until:
+                if not cut or self._at >= until:
+                    return
+                end = until
+            texts = [text for _, text in self._shown]
+            start, self._at = self._at, max(self._at, end)
+            self._shown = [(last, text) for last, text in self._shown if last > end]
+            # FFmpeg ends a text with an empty packet, and moves one that starts there
+            follows = bool(self._shown) or (cut and end == until)
+            if end > start:
+                stop = max(end - follows * TEXT_TICK, start + TEXT_TICK)
+                yield _make_packet(_pack_mov_text(b"\n".join(texts)), start, stop)
+
+
+def _make_packet(data: bytes, start: Fraction, end: Fraction) -> Packet[Any]:
+    packet: Packet[Any] = Packet(data)
+    packet.time_base = TEXT_TICK
+    packet.pts = packet.dts = round(start / TEXT_TICK)
+    packet.duration = round(end / TEXT_TICK) - packet.pts
+    return packet

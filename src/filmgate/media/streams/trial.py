@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import av
@@ -21,7 +22,7 @@ from filmgate.media.streams.output_container import (
     create_container,
 )
 from filmgate.media.streams.output_streams import add_stream
-from filmgate.media.streams.subtitles import convert_packet
+from filmgate.media.streams.subtitles import SubtitleConverter
 
 # What libav and PyAV raise for a stream or packet that a container cannot hold, or that it lost; a
 # full disk is none of them.
@@ -129,12 +130,13 @@ def fits_packets(
     try:
         trial = StreamTrial(suffix, stream, codec, file)
         times = GrowingTimes(trial.stream.time_base or Fraction(1), allows_equal_times(suffix))
+        if codec:
+            converter = SubtitleConverter(name_codec(stream), codec)
+            parts = [*map(converter.convert, packets), converter.release(None)]
+            packets = chain.from_iterable(parts)
         for packet in packets:
-            converted = convert_packet(packet, name_codec(stream), codec) if codec else packet
-            if converted is None:
-                continue
-            times.apply(converted)
-            if not trial.accepts(converted):
+            times.apply(packet)
+            if not trial.accepts(packet):
                 return False
         return trial.finish() and (not seconds or read_seconds(file, suffix) > seconds / 2)
     except REFUSALS:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import dropwhile, islice, pairwise, takewhile
 from math import ceil, floor
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ _SEEKS_TO_START = frozenset({"matroska", "avi", "mpegts", "gif", "yuv4mpegpipe",
 _DECODE_TIMED = frozenset({"avi", "gxf", "mxf", "asf", "rm"})
 STORE_DTS = frozenset({"avi", "gxf", "asf"})  # of frames, and FFmpeg guesses pts
 _ORDER_PACKETS = 64  # that show whether frames have times of their own
+_LEAST_REORDERING = 8  # part of the time that reordered frames step back; in fact half and more
 _TIMED_BY_FFMPEG = frozenset({"vc1", "wmv3"})  # codecs in an asf
 _MAX_DELAY = 32  # frames, of any codec
 _MILLISECOND_CONTAINERS = frozenset({"asf", "flv", "rm", WEBP})
@@ -74,11 +75,12 @@ def read_first_packets(
     if "mov" in container.format.name:
         times = [entry.timestamp for entry in stream.index_entries if not entry.is_discard]
         return FirstPackets((), tuple(sorted(times)))
+    packets: tuple[Packet[Any], ...] = ()
     if container.format.name in _SEEKS_TO_START:
-        container.seek(stream.start_time or 0, stream=stream)
-        packets = _take_packets(container, stream, _RATE_PACKETS)
-    else:
-        packets = _read_from_start(files, stream)
+        with suppress(FFmpegError):  # the first keyframe may have no time
+            container.seek(stream.start_time or 0, stream=stream)
+            packets = _take_packets(container, stream, _RATE_PACKETS)
+    packets = packets or _read_from_start(files, stream)
     by_dts = by_dts and container.format.name in STORE_DTS
     return FirstPackets(packets, tuple(sorted(_list_times(packets, by_dts=by_dts))), by_dts)
 
@@ -122,18 +124,43 @@ def _count_delay(files: InputFiles, stream: VideoStream) -> int:
     return 0
 
 
+def count_orphans(files: InputFiles, stream: VideoStream) -> int:
+    """Return how many frames after the first packet give none, in a stream of growing times.
+
+    They refer to frames before the start of the video, which was cut at an open GOP.
+    """
+    with open_files(files) as container:
+        if container.format.name in _DECODE_TIMED:  # times that FFmpeg guesses do not tell frames
+            return 0
+        video = next(s for s in container.streams.video if s.index == stream.index)
+        packets = [p for p in _take_packets(container, video, _ORDER_PACKETS) if p.size]
+        packets = packets[: _find_jump(packets)]
+        video.codec_context.thread_count = 1
+        shown = set()
+        for packet in (*packets, None):
+            with suppress(FFmpegError):
+                shown |= {f.pts for f in video.codec_context.decode(packet) if not f.is_corrupt}
+    lost = takewhile(lambda packet: packet.pts not in shown, packets[1:])
+    return sum(1 for _ in lost) if packets and packets[0].pts in shown else 0
+
+
 def _is_out_of_order(files: InputFiles, stream: VideoStream) -> bool:
     """Whether frames are shown in another order than the times say that the container gives them.
 
-    Frames are decoded only if no time is before that of an earlier packet, or two are equal.
+    Times of decoding grow from packet to packet, those of showing from frame to frame: those that
+    step back less tell which they are, because each may be off by some ticks. Frames are decoded
+    only if packets step back a little at most, or two times are equal.
     """
     with open_files(files) as container:
         video = next(s for s in container.streams.video if s.index == stream.index)
         packets = [p for p in _take_packets(container, video, _ORDER_PACKETS) if p.size]
         packets = packets[: _find_jump(packets)]
-        times = [p.pts for p in packets if p.pts is not None]
-        grows = all(before < after for before, after in pairwise(times))
-        if len(times) < len(packets) or not (grows or len(set(times)) < len(times)):
+        timed = list(dropwhile(lambda packet: packet.pts is None, packets))
+        times = [p.pts for p in timed if p.pts is not None]
+        if len(times) < max(2, len(timed)):
+            return False
+        grows = _LEAST_REORDERING * _sum_steps_back(times) < max(times) - min(times)
+        if not (grows or len(set(times)) < len(times)):
             return False
         context = video.codec_context
         context.thread_count = 1
@@ -141,13 +168,22 @@ def _is_out_of_order(files: InputFiles, stream: VideoStream) -> bool:
         for packet in packets[: _ORDER_PACKETS // 4 if grows else None]:
             with suppress(FFmpegError):
                 shown += [f.pts for f in context.decode(packet) if f.pts is not None]
-    return any(before > after for before, after in pairwise(shown))
+    return _sum_steps_back(shown) > _sum_steps_back(times[: len(shown)])
+
+
+def _sum_steps_back(times: Sequence[int]) -> int:
+    """Return by how much times are before the one before, all together."""
+    return sum(max(0, before - after) for before, after in pairwise(times))
 
 
 def _find_jump(packets: Sequence[Packet[Any]]) -> int | None:
-    """Return the number of the first packet whose clock starts again; None if there is none."""
+    """Return the number of the first packet whose clock starts again; None if there is none.
+
+    All are of one stream.
+    """
+    jump = int(JUMP / packets[0].time_base) if packets else 0
     for number, (before, after) in enumerate(pairwise(packets), 1):
-        if (after.pts or 0) * after.time_base < (before.pts or 0) * before.time_base - JUMP:
+        if (before.pts or 0) - (after.pts or 0) > jump:
             return number
     return None
 
@@ -271,6 +307,8 @@ def find_rate(stream: VideoStream, first: FirstPackets, clock: FrameClock) -> Fr
 
 def is_regular(times: Sequence[int], tick: Fraction, rate: Fraction) -> bool:
     """Whether frames follow each other at this rate, within the precision of the ticks."""
+    if not times:
+        return True
     steps = [b - a for a, b in pairwise(times)]
     length = 1 / (rate * tick)  # ticks of a frame; steps are integers, and there may be many
     least, most = ceil(length - 1), floor(length + 1)

@@ -58,7 +58,7 @@ def measure_step(before: Luma, after: Luma) -> MotionStep:
 def estimate_flow(before: Luma, after: Luma) -> Field:
     """Return where each pixel of `after` was in `before`, on a grid of half the size."""
     a, b = (_halve(x) for x in (before, after))
-    return _FLOW.estimate_both(b, a)[0]
+    return _FLOW.estimate(b, a)
 
 
 def warp(before: Luma, field: Field) -> Luma:

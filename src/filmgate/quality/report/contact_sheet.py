@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from filmgate.core.frame import Frame
 from filmgate.core.job import SourceFile, Task
+from filmgate.media.pixels.display import to_bgr
 from filmgate.media.pixels.planes import Planes
 from filmgate.media.sources import VideoFile
 
@@ -198,6 +199,7 @@ def render_image(frame: Frame) -> Image.Image:
 
 def render_frame(frame: Frame, width: int, prefix: str = "") -> Image.Image:
     """Return a frame, `width` pixels wide, with `prefix`, its number and its time below."""
-    small = render_image(frame)
+    assert isinstance(frame.image, Planes)
+    small = Image.fromarray(np.ascontiguousarray(to_bgr(frame.image)[..., ::-1]))
     small.thumbnail((width - 2 * _GAP, 4 * width))
     return label_image(small, f"{prefix}{frame.index}: {float(frame.time):.3f} s", width)

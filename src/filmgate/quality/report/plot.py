@@ -81,7 +81,7 @@ def draw_plot(
               anchor="ma")  # fmt: skip
     _draw_upwards(image, y_name, (top + bottom) // 2)
     _draw_legend(draw, axes, curves, marks, limits)
-    return image.resize(size, Image.Resampling.LANCZOS)
+    return image.reduce(_SUPERSAMPLING)
 
 
 def stack_vertically(panels: Sequence[Image.Image]) -> Image.Image:
@@ -105,7 +105,7 @@ def stack_horizontally(images: Sequence[Image.Image], width: int) -> Image.Image
 def encode_png(image: Image.Image) -> bytes:
     """Return the image as the bytes of a PNG file."""
     buffer = BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -11,6 +11,7 @@ from filmgate import errors
 from filmgate.errors import Exit, FilmgateError, NotConnected
 from filmgate.jobs.queue.values import JobState
 from filmgate.service.client.connection import strip_controls
+from filmgate.tasks.settings import make_adapter
 
 T = TypeVar("T")
 
@@ -141,10 +142,10 @@ class JobFailed(FilmgateError):
 
 def parse(cls: type[T], value: object, server: str) -> T:
     """Return a part of an answer as a value of this class. Raises NotConnected."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(cls).validate_python(value)
+        return make_adapter(cls).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

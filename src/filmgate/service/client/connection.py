@@ -14,6 +14,7 @@ import httpx2
 
 from filmgate import errors
 from filmgate.errors import BadSetting, DoesNotFit, FilmgateError, NotConnected, UnknownJob
+from filmgate.units import format_duration
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 _TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
@@ -57,6 +58,9 @@ class RetryPolicy:
     longest_pause_s: float = 20.0
     """Bound of all pauses, but those that the server asks for."""
 
+    report: Callable[[str], object] | None = None
+    """Called at the second failure in a row with why, and for how long requests are repeated."""
+
 
 class Attempts:
     """Failures in a row: after each a pause, or its error if they last too long."""
@@ -76,6 +80,9 @@ class Attempts:
         if now + pause - self._since_s > self._policy.total_s:
             raise error
         self._count = min(self._count + 1, 30)
+        if self._count == 2 and self._policy.report:
+            limit = format_duration(self._policy.total_s)
+            self._policy.report(f"{error}; trying again for up to {limit}")
         self._wait(pause)
 
     def succeed(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filmgate.errors import BadInput
+from filmgate.tasks.settings import make_adapter
 from filmgate.units import GIB, format_bytes
 
 _MODULE = "filmgate.service.uploads.check_process"
@@ -89,9 +90,9 @@ def check_upload(path: Path, name: str, limits: CheckLimits | None = None) -> Ch
 
 def _read_answer(data: bytes) -> _Answer:
     """Return what the process printed; it read an untrusted file, so it may be anything."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(_Answer).validate_json(data[:_MAX_ANSWER_BYTES])
+        return make_adapter(_Answer).validate_json(data[:_MAX_ANSWER_BYTES])
     except ValidationError:
         return _Answer()

@@ -19,6 +19,7 @@ from pathlib import Path
 from filmgate.errors import BadInput, BadSetting, DiskFull, JobConflict, UnknownUpload, UploadQuota
 from filmgate.service.uploads.check import Check, CheckedFile, check_upload
 from filmgate.storage.atomic import fsync_directory, write_atomic
+from filmgate.tasks.settings import make_adapter
 from filmgate.units import GIB, format_bytes
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -262,9 +263,7 @@ class UploadStore:
                     self._store(replace(upload, touched_s=self._clock()))
 
     def _store(self, upload: Upload) -> None:
-        from pydantic import TypeAdapter
-
-        data = TypeAdapter(Upload).dump_json(upload)
+        data = make_adapter(Upload).dump_json(upload)
         write_atomic(self._get_json_path(upload), data)
         self._uploads[upload.id] = upload
 
@@ -343,11 +342,11 @@ def clean_name(name: str) -> str:
 
 
 def _read_description(path: Path) -> Upload | None:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         with path.open("rb") as file:
-            return TypeAdapter(Upload).validate_json(file.read(_MAX_JSON))
+            return make_adapter(Upload).validate_json(file.read(_MAX_JSON))
     except (OSError, ValidationError):
         return None
 

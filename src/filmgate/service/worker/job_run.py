@@ -49,6 +49,7 @@ from filmgate.service.worker.messages import JobMessage, RunJob
 from filmgate.service.worker.reduced_plan import reduce_run
 from filmgate.service.worker.warm_models import WarmModels, measure_device_peak
 from filmgate.storage.fingerprint import sha256_of
+from filmgate.tasks.settings import make_adapter
 
 _STEP_S = 0.02  # between two reports of progress, at least
 _SEGMENT = re.compile(r"\d{6,}\.(?!snapshot)\w+")  # a finished piece of the result
@@ -278,10 +279,10 @@ def read_plan(form: Mapping[str, Any] | None) -> Plan | None:
     """Return the plan that was stored with a job. Raises BadSetting."""
     if not form or not form.get("settings"):
         return None
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(Plan).validate_python(form["settings"])
+        return make_adapter(Plan).validate_python(form["settings"])
     except ValidationError as error:
         raise BadSetting(f"the stored plan of the job cannot be read: {error.errors()[0]['msg']}. "
                          "Submit it again") from error  # fmt: skip

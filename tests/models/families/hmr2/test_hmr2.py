@@ -291,7 +291,7 @@ def test_memory_is_predicted_from_shapes() -> None:
 
 def test_the_batch_fits_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     low = memory.predict(1, torch.float32, HMR2).peak / memory.SHARE
-    budgets = [int(low) + more for more in range(-1024, 8 << 20, 1 << 18)]
+    budgets = [int(low) + more for more in range(-1024, 8 << 20, 1 << 20)]
     sizes = [memory.choose_batch(budget, torch.float32, 32, HMR2) for budget in budgets]
     assert sizes == sorted(sizes)
     assert (sizes[0], sizes[-1]) == (0, 32)

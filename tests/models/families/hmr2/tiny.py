@@ -1,9 +1,9 @@
 """A tiny HMR 2.0 with weights by the rule of its recorded values."""
 
 import tempfile
-import zlib
 from collections.abc import Sequence
 from functools import cache
+from math import prod, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from filmgate.media.pixels.planes import Planes
 from filmgate.models.families.hmr2.net import Hmr2, Shape
+from tests.models.tiny import draw_normal
 
 HMR2 = Shape(width=32, depth=2, mlp=128, head=8, rows=4, patch=16, token=32, layers=2, inner=16,
              ahead=8, ff=32)  # fmt: skip
@@ -23,10 +24,9 @@ BOXES = ((10.0, 5.0, 50.0, 90.0), (60.0, 20.0, 140.0, 70.0), (-20.0, -10.0, 30.0
 
 def fill(name: str, shape: Sequence[int]) -> Tensor:
     """Return the values of a tensor, which depend on its name within its part."""
-    chance = np.random.RandomState(zlib.crc32(name.encode()))
-    numbers = chance.standard_normal(int(np.prod(shape))).reshape(shape)
+    numbers = draw_normal(name, shape)
     if len(shape) > 1:
-        numbers /= np.sqrt(np.prod(shape[1:]))
+        numbers = numbers / sqrt(prod(shape[1:]))
     else:
         numbers = 1 + 0.1 * numbers if name.endswith(".weight") else 0.1 * numbers
     return torch.from_numpy(numbers.astype(np.float32))

@@ -1,6 +1,8 @@
 """The networks: values recorded from the published code, and names and shapes at full size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -54,17 +56,31 @@ def by_channel(x: Tensor) -> Tensor:
     return x.reshape(-1, 4, *x.shape[1:]).transpose(1, 2)
 
 
+@cache
+def build_recorded() -> UNet:
+    return tiny.build_unet(tiny.RECORDED)
+
+
+@contextmanager
+def watch(net: UNet, names: Iterable[str], see: Callable[[str, Tensor], object]) -> Iterator[None]:
+    """Call `see` with the name and the result of each of these modules that runs."""
+    handles = []
+    for name in names:
+        hook = lambda _module, _inputs, result, name=name: see(name, result)  # noqa: E731
+        handles.append(net.get_submodule(name).register_forward_hook(hook))
+    yield
+    for handle in handles:
+        handle.remove()
+
+
 def test_unet_matches_the_published_code() -> None:
-    net = tiny.build_unet(tiny.RECORDED)
-    probes: dict[str, Tensor] = {}
-    for name in ("conv_in", "down_blocks.0.resnets.0", "down_blocks.0.attentions.0",
-                 "down_blocks.0.motion_modules.0"):  # fmt: skip
-        net.get_submodule(name).register_forward_hook(
-            lambda _module, _inputs, result, name=name: probes.update({name: result.clone()})
-        )
+    net, probes = build_recorded(), dict[str, Tensor]()
     x, audio = tiny.draw(1, 2, 13, 4, 8, 8).transpose(1, 2), tiny.draw(2, 2, 4, 10, 16)
     audio[0] = 0
-    found, inner = net(x, 500, net.project_audio(audio))
+    names = ("conv_in", *(f"down_blocks.0.{kind}.0"
+                          for kind in ("resnets", "attentions", "motion_modules")))  # fmt: skip
+    with watch(net, names, lambda name, result: probes.update({name: result.clone()})):
+        found, inner = net(x, 500, net.project_audio(audio))
     time = net.embed_time(500).expand(2, -1)
     assert_recorded(time, -0.014712, 0.339942, 0.807878, (0.654904, 0.517512, 0.497825, 0.03983),
                     (0.138771, -0.535627))  # fmt: skip
@@ -90,15 +106,14 @@ def test_unet_matches_the_published_code() -> None:
 
 
 def test_only_the_outermost_layers_run_between_complete_steps() -> None:
-    net, ran = tiny.build_unet(tiny.RECORDED), list[str]()
-    for name, module in net.named_modules():
-        if name.split(".")[-2:-1] in (["resnets"], ["attentions"], ["motion_modules"]):
-            module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    net, ran = build_recorded(), list[str]()
+    kinds = (["resnets"], ["attentions"], ["motion_modules"])
+    names = [name for name, _ in net.named_modules() if name.split(".")[-2:-1] in kinds]
     x = tiny.draw(1, 2, 13, 4, 8, 8).transpose(1, 2)
     audio = net.project_audio(tiny.draw(2, 1, 4, 10, 16), silent=True)
     inner = net(x, 500, audio)[1]
-    ran.clear()
-    net.refine(x, 400, audio, inner)
+    with watch(net, names, lambda name, _: ran.append(name)):
+        net.refine(x, 400, audio, inner)
     assert ran == [f"up_blocks.3.{kind}.1" for kind in ("resnets", "attentions", "motion_modules")]
 
 
@@ -158,7 +173,7 @@ def test_noise_levels_and_one_step_match_the_published_scheduler() -> None:
 @pytest.mark.parametrize("together", [True, False])
 def test_sampler_matches_the_published_loop(together: bool) -> None:
     """Its values feel the number of threads, so they are compared within 3e-3."""
-    sampler = Sampler(tiny.build_unet(tiny.RECORDED), 3, 1.5, together=together)
+    sampler = Sampler(build_recorded(), 3, 1.5, together=together)
     frames = tiny.draw(63, 1, 4, 4, 8, 8), tiny.draw(64, 1, 4, 4, 8, 8)
     clip = Clip(
         mask=(tiny.draw(62, 1, 1, 4, 8, 8) > 0).float()[0].transpose(0, 1),
@@ -207,8 +222,9 @@ def test_files_of_weights_are_opened_at_their_size(tmp_path: Path) -> None:
         older[name] = tensor[..., None, None] if ".query.weight" in name else tensor
     assert older.keys() != wanted.keys()
     save_file(older, tmp_path / "old.safetensors")
-    found = weights_files.open_autoencoder(tmp_path / "old.safetensors", torch.float32, "cpu")
-    assert all(torch.equal(found.state_dict()[name], tensor) for name, tensor in wanted.items())
+    net = weights_files.open_autoencoder(tmp_path / "old.safetensors", torch.float32, "cpu")
+    found = net.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
     for opener, path in ((loading.open_unet, vae), (loading.open_whisper, unet),
                          (weights_files.open_autoencoder, unet)):  # fmt: skip
         with pytest.raises(BadWeights, match="which are not those of a"):

@@ -33,7 +33,7 @@ from filmgate.testing import SampleVideo, laws, make_sample_video
 from tests.models.families.latentsync import tiny
 
 COUNT, SAMPLES = 40, 21_000
-CROP = Crop(tiny.SIDE)
+CROP = Crop(32)
 FACE_BOX = (20.0, 8.0, 50.0, 55.0)
 
 
@@ -119,9 +119,22 @@ def test_frames_before_the_begin_are_followed_and_not_encoded(
         assert old.extras[FACE].matrix == new.extras[FACE].matrix  # type: ignore[attr-defined]
 
 
+def count_clips(sizes: list[int]) -> Sampler:
+    """Return a sampler of one step that appends the length of each clip."""
+
+    class Counted(Sampler):
+        def denoise(self, clip: Any, *rest: Any) -> Any:
+            sizes.append(clip.frames)
+            return super().denoise(clip, *rest)
+
+    return Counted(tiny.build_sampler().net, 1)
+
+
 def test_frames_without_a_face_pass_untouched_and_others_change_in_their_face() -> None:
-    video = make_video()
-    outputs = laws.run_chain(build(), video)
+    """Runs are cut into clips of 16; one that is shorter stays so."""
+    video, sizes = make_video(), list[int]()
+    outputs = laws.run_chain(build(sampler=count_clips(sizes)), video)
+    assert sizes == [16, 16, 7, 4]  # 0-15, 16-19 reaches back; a new shot at 20-26; 30-33
     assert len(outputs) == 34
     for old, new in zip(video.frames, outputs, strict=False):
         old_luma, new_luma = old.image.arrays[0], new.image.arrays[0]  # type: ignore[attr-defined]
@@ -134,33 +147,15 @@ def test_frames_without_a_face_pass_untouched_and_others_change_in_their_face() 
         assert SECONDS not in new.extras
 
 
-@pytest.mark.parametrize(
-    ("own", "clips"),
-    [
-        ({}, [16, 16, 16, 16]),  # 0-15, 16-19 reaches back; a new shot at 20-26; 30-33
-        ({"as_upstream": True}, [16, 4, 7, 4]),
-    ],
-)
-def test_runs_are_cut_into_clips_of_16(own: dict[str, Any], clips: list[int]) -> None:
-    sampler, sizes = tiny.build_sampler(), list[int]()
-
-    class Counted(Sampler):
-        def denoise(self, clip: Any, *rest: Any) -> Any:
-            sizes.append(clip.frames)
-            return super().denoise(clip, *rest)
-
-    counted = Counted(sampler.net, 1)
-    laws.run_chain(build(sampler=counted, **own), make_video())
-    if own:
-        assert sizes == clips
-    else:  # a run that is shorter than a clip stays so
-        assert sizes == [16, 16, 7, 4]
+def test_as_upstream_no_clip_reaches_back() -> None:
+    sizes = list[int]()
+    laws.run_chain(build(sampler=count_clips(sizes), as_upstream=True), make_video())
+    assert sizes == [16, 4, 7, 4]
 
 
 def test_overlapping_clips_follow_the_one_before() -> None:
     """The first shared frame stays nearly what it was, the last one is nearly free."""
-    sampler = tiny.build_sampler(steps=3)
-    stage = SyncLips(sampler, tiny.Average(), CROP, overlap=4)
+    stage = SyncLips(tiny.build_sampler(), tiny.Average(), CROP, overlap=4)
     chain = build(shown=range(COUNT))
     head = Chain(chain.stages[:-1])
     frames = laws.run_chain(head, make_video())[:19]
@@ -168,7 +163,7 @@ def test_overlapping_clips_follow_the_one_before() -> None:
     state, out = stage.step(stage.start(head.output(make_video().spec), frames[0].position), frames)
     assert [frame.index for frame in out] == list(range(12))
     assert len(state.latents) == 4
-    assert len(state.path) == 4
+    assert len(state.path) == 3
     assert torch.equal(state.path[-1], state.latents)
     shared = state.latents
     clip = stage._run_clip(replace(state, frames=state.frames), 0)

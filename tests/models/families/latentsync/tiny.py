@@ -1,9 +1,9 @@
 """Tiny networks of LatentSync with weights by the rule of the recorded numbers."""
 
 import tempfile
-import zlib
 from collections.abc import Sequence
 from functools import cache
+from math import prod, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from filmgate.models.families.latentsync import LatentSyncOptions
 from filmgate.models.families.latentsync.sampler import Sampler
 from filmgate.models.families.latentsync.unet import Shape, UNet
 from filmgate.models.families.latentsync.whisper import WhisperEncoder, WhisperShape
+from tests.models.tiny import draw_normal
 
 RECORDED = Shape(channels=(32, 64, 64, 64), layers=1, heads=4, audio=16)
 SMALL = Shape(channels=(32, 32), layers=1, heads=8, audio=16)
@@ -26,10 +27,9 @@ _CONSTANT = ("pe", "positional_embedding")
 
 def by_rule(name: str, shape: Sequence[int]) -> Tensor:
     """Return the values of a tensor, which depend on its name."""
-    chance = np.random.RandomState(zlib.crc32(name.encode()))
-    numbers = chance.standard_normal(int(np.prod(shape))).reshape(shape)
+    numbers = draw_normal(name, shape)
     if len(shape) > 1:
-        numbers = numbers / np.sqrt(np.prod(shape[1:]))
+        numbers = numbers / sqrt(prod(shape[1:]))
     else:
         numbers = 0.1 * numbers + name.endswith(".weight")
     return torch.from_numpy(numbers.astype(np.float32))

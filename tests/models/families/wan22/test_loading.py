@@ -264,8 +264,8 @@ def test_autoencoder_of_a_file_is_that_of_the_folder(name: Name, tmp_path: Path)
     files = PartFiles(folder=folder)
     vaes = [open_parts(one, Placement("cpu"), WeightPlacement()).open_vae()
             for one in (files, replace(files, vae=tmp_path / "vae.pth"))]  # fmt: skip
-    for key, tensor in vaes[0].state_dict().items():
-        assert torch.equal(tensor, vaes[1].state_dict()[key])
+    found, wanted = (vae.state_dict() for vae in vaes)
+    assert all(torch.equal(tensor, wanted[key]) for key, tensor in found.items())
     save_file({"encoder.downsamples.a": torch.ones(1)}, tmp_path / "vae.safetensors")
     bad = replace(files, vae=tmp_path / "vae.safetensors")
     with pytest.raises(BadWeights, match=r"vae\.safetensors"):

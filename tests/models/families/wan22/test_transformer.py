@@ -105,7 +105,7 @@ def test_half_precision_keeps_the_parts_in_float32_that_the_library_keeps() -> N
         assert torch.equal(made, expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mark_slow_cases(["ti2v-5b"], NAMES))
 def test_8_bits_lose_little_and_the_same_in_every_placement(name: Name) -> None:
     inputs = make_inputs(name)
     expected = run_library(tiny_wan22.build_transformer(name), inputs)

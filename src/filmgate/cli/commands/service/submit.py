@@ -25,7 +25,7 @@ from filmgate.cli.remote import (
     say,
 )
 from filmgate.cli.request import Request
-from filmgate.cli.task_flags import SHARED, build_task_command
+from filmgate.cli.task_flags import SHARED, TaskFlags, build_task_command
 from filmgate.errors import BadSetting, Exit, OutputExists
 from filmgate.jobs.queue.values import JobClass
 from filmgate.storage.fingerprint import ignore_progress
@@ -76,7 +76,7 @@ def build_app(words: Sequence[str]) -> App:
 
         command = build_task_command(task, str(task.__doc__) if task else CONVERT, run, words,
                                      [*owners, SERVER, _SUBMIT, DISPLAY], unnamed)  # fmt: skip
-        usage = f"Usage: filmgate submit {name} IN [OUT] [OPTIONS], or IN ... -o DIR [OPTIONS]\n"
+        usage = TaskFlags(task).format_usage(f"submit {name}", "[OUT]")
         app.command(command, name=name, usage=usage)
     return app
 

@@ -58,13 +58,14 @@ class BlazePoseOptions:
     """How many people are followed at most."""
 
     every: int = 10
-    """Frames between searches of the complete image for new people."""
+    """Frames between searches of the complete image for new people. Not for track, which
+    searches each frame."""
 
     threshold: float = 0.9
     """Lowest score at which people are found, 0 to 1. A lower one finds more, right and wrong."""
 
     smooth: bool = True
-    """Smooth the points over time."""
+    """Smooth the points over time. Not for track."""
 
 
 def build_tracker(options: BlazePoseOptions, placement: Placement) -> AnyStage:

@@ -14,6 +14,7 @@ from filmgate.core.instrumentation.phases import phase
 from filmgate.core.stage import Reach, frames_to_seconds
 from filmgate.errors import BadSetting, Unsupported
 from filmgate.media.pixels import rgb
+from filmgate.media.pixels.color_tags import resize_color_tags
 from filmgate.media.pixels.planes import Planes
 from filmgate.models.contracts import AnimationRequest, Face, FindFace
 from filmgate.models.diffusion.rolling import RollingDenoiser, draw_frames
@@ -234,5 +235,5 @@ def build_stage(nets: Networks, spec: StreamSpec, request: AnimationRequest) -> 
     paste = PasteBack(image, region) if request.paste_back else None
     stage = PersonaLive(animator, request.find_face, paste)
     made = stage.output(spec)
-    colour = rgb.resize_color_tags(spec, made.width, made.height)
+    colour = resize_color_tags(spec, made.width, made.height)
     return Chain((stage, rgb.convert_to_planes(spec.pixels, colour)))

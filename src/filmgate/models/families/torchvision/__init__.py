@@ -90,10 +90,13 @@ def list_weight_files(options: TorchvisionOptions) -> Iterator[Path]:
 
 def tensor_shapes(weights: Weights) -> Mapping[str, tuple[int, ...]]:
     """Return the tensors of the published network."""
+    import torch
+
     from filmgate.models.families.torchvision.detector import build_network
     from filmgate.weights.state_dict import list_shapes
 
-    return list_shapes(build_network(weights.name))
+    with torch.device("meta"):
+        return list_shapes(build_network(weights.name))
 
 
 def _find_weights(network: str) -> Weights:

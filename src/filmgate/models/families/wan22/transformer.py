@@ -25,6 +25,7 @@ from filmgate.models.families.wan22.placement import WeightPlacement
 from filmgate.models.families.wan22.published import Settings, explain_settings, to_plain
 from filmgate.weights.lora import Changes, load_lora
 from filmgate.weights.packed import Float8, Packed, Quantized, pack_float8, unpack
+from filmgate.weights.state_dict import list_shapes
 from filmgate.weights.tensor_files import TensorFile, open_tensors
 
 _BLOCKS = "blocks."
@@ -110,11 +111,12 @@ def load_transformer(
     dtype: torch.dtype,
 ) -> tuple[nn.Module, BlockStack]:
     """Return the transformer, its blocks run by the stack. Raises BadWeights."""
-    net = build_on_meta(settings)
-    shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    count = settings["num_layers"]
+    net = build_on_meta({**settings, "num_layers": 1})  # the code of all blocks
+    shapes = _list_shapes(net, count)
     file = fit_transformer(open_tensors(expert.paths), shapes)
     kept = _Kept(file, expert.load_changes(shapes), dtype, placement.float8)
-    template, count = net.blocks[0].eval(), len(net.blocks)
+    template = net.blocks[0].eval()
     if placement.sliced:
         template = SlicedBlock(template)
     weights = BlockWeights(count, kept.read_block, kept.prepare_block, kept.restore_block)
@@ -128,6 +130,16 @@ def load_transformer(
     net.load_state_dict(outer, assign=True)
     net.rope = _build_rope(settings).to(device)
     return net.eval().requires_grad_(False), stack
+
+
+def _list_shapes(net: nn.Module, count: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a transformer of `count` blocks by name, from one with a single one."""
+    first = f"{_BLOCKS}0."
+    return {
+        f"{_BLOCKS}{k}.{name.removeprefix(first)}" if name.startswith(first) else name: shape
+        for name, shape in list_shapes(net).items()
+        for k in range(count if name.startswith(first) else 1)
+    }
 
 
 def build_on_meta(settings: Settings) -> Any:

@@ -1,0 +1,108 @@
+"""Times rounded or moved by a few milliseconds, as screen recorders and some muxers write them."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from random import Random
+
+import av
+import pytest
+from av.packet import Packet
+from av.stream import Stream
+
+from filmgate.media.reading.pending_frames import PendingFrames
+from filmgate.media.sources import VideoFile
+from tests.media.awkward import check_any_cursor, read_frames
+from tests.videos import GOP, Video, make, read_number
+
+VP9 = {"deadline": "realtime", "cpu-used": "8"}
+MS = Fraction(1, 1000)
+
+
+def retime(path: Path, source: Path, change: Callable[[int, int], int], step: int = 40) -> Path:
+    """Copy a video of 25 frames a second; `change` gets number and ms of a packet, returns ms."""
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(source)) as old, av.open(str(path), "w", options=options) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for n, packet in enumerate(p for p in old.demux(video=0) if p.size):
+            assert packet.pts is not None
+            ms = round(packet.pts * packet.time_base * 1000)
+            packet.time_base, packet.duration = MS, step
+            packet.pts, packet.dts = change(n, ms), step * n - 9000
+            packet.stream = stream
+            new.mux(packet)
+    return path
+
+
+def write_source(folder: Path, suffix: str = ".mkv") -> Path:
+    codec = {"codec": "libvpx-vp9", "options": VP9} if suffix == ".webm" else {"options": GOP}
+    return make(Video(frames=20, suffix=suffix, tick=MS, **codec), folder / f"source{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "early"), [(".mkv", 1), (".mkv", 130), (".webm", 45)]
+)  # fmt: skip
+def test_frames_before_0_in_matroska_have_no_time_and_come_first(
+    suffix: str, early: int, tmp_path: Path
+) -> None:
+    """Such a video was refused; of VP9 the only key frame could not be sought either."""
+    path = retime(tmp_path / f"a{suffix}", write_source(tmp_path, suffix), lambda n, ms: ms - early)
+    with av.open(str(path)) as container:
+        assert next(container.demux(video=0)).pts is None
+    reader = VideoFile(path).open()
+    assert [(read_number(f), f.time) for f in read_frames(reader)] == [
+        (n, Fraction(n, 25)) for n in range(20)
+    ]
+    assert reader.offset == -early * MS
+    check_any_cursor(reader)
+    late = read_frames(VideoFile(path, start=Fraction(2, 5)).open())
+    assert [read_number(frame) for frame in late] == list(range(10, 20))
+
+
+@pytest.mark.parametrize("shift", [-41, 9])
+def test_times_of_decoding_that_step_back_a_little_are_still_those(
+    shift: int, tmp_path: Path
+) -> None:
+    path = retime(
+        tmp_path / "a.mkv", write_source(tmp_path), lambda n, _: 50 + 40 * n + shift * (n % 5 == 0)
+    )
+    reader = VideoFile(path).open()
+    assert reader.decode_delay == 0
+    frames = read_frames(reader)
+    assert [read_number(frame) for frame in frames] == list(range(20))
+    assert all(abs(f.time - frames[0].time - Fraction(f.index, 25)) < 2 * MS + 0.041
+               for f in frames)  # fmt: skip
+    check_any_cursor(reader)
+
+
+def test_frames_nearer_than_the_error_of_their_times_are_all_shown(tmp_path: Path) -> None:
+    """Frames 2 ms apart, each time off by up to 2 ms: a frame shown late was taken for lost."""
+    random = Random(1)
+    path = retime(
+        tmp_path / "a.mkv",
+        write_source(tmp_path),
+        lambda _, ms: 100 + ms // 20 + random.choice((-2, -1, 0, 1, 2)),
+        step=2,
+    )
+    frames = read_frames(VideoFile(path).open())
+    assert [read_number(frame) for frame in frames] == list(range(20))
+    assert "comes too early and is moved" in str([f.extras.get("notice") for f in frames])
+
+
+def test_a_frame_lost_among_near_ones_is_found_a_few_frames_later() -> None:
+    pending = PendingFrames(MS, from_keyframe=True)
+    for n in range(5):
+        packet: Packet[Stream] = Packet(b"x")
+        packet.pts, packet.time_base = 2 * n, MS
+        pending.add(packet)
+    found = [[f.pts for f in pending.match(pts, strict=False)[0]] for pts in (0, 4, 6, 8)]
+    assert found == [[], [], [], [2]]
+
+
+def test_a_video_in_which_no_frame_has_a_time_starts_at_0(tmp_path: Path) -> None:
+    path = retime(tmp_path / "a.mkv", write_source(tmp_path), lambda n, ms: ms - 5000)
+    reader = VideoFile(path).open()
+    assert [(read_number(f), f.time) for f in read_frames(reader)] == [
+        (n, Fraction(n, 25)) for n in range(20)
+    ]
+    assert reader.offset == 0
