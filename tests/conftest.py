@@ -1,5 +1,6 @@
 """Settings of the test suite: hypothesis profiles, and the count of the laws' examples."""
 
+import atexit
 import gc
 import os
 import shutil
@@ -84,9 +85,16 @@ def is_quick(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(optionalhook=True)  # xdist only
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Return the number for `-n logical`: quick tests often wait, while another one can run."""
+    """Return the number for `-n logical`: quick tests often wait, while another one can run.
+
+    Each takes up to a GB. None: what xdist chooses.
+    """
+    if not is_quick(config) or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    from filmgate.core.instrumentation.memory import measure_total_memory
+
     cores = os.cpu_count() or 1
-    return cores + cores // 2 if is_quick(config) else None
+    return min(cores + cores // 2, max(1, measure_total_memory() >> 30))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -129,6 +137,7 @@ class SlowCollections:
     def __init__(self) -> None:
         self.started_s, self.was_slow = 0.0, True  # the first tests freeze what is collected
         gc.callbacks.append(self.measure)
+        atexit.register(gc.unfreeze)  # else triton prints what it takes for leaks
 
     def measure(self, phase: str, info: dict[str, int]) -> None:
         if info["generation"] == 2 and phase == "start":

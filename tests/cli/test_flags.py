@@ -17,7 +17,7 @@ from filmgate.cli.task_flags import SHARED, TaskFlags, build_task_command
 from filmgate.core.frame import Frame, StreamSpec
 from filmgate.core.job import Job
 from filmgate.core.model_cache import ModelCache
-from filmgate.errors import Exit
+from filmgate.errors import BadSetting, Exit
 from filmgate.media.sinks import VideoOutput
 from filmgate.media.sources import VideoFile
 from filmgate.models.registry import find_family, load_families
@@ -168,6 +168,26 @@ def test_help_shows_the_options_of_the_model_that_is_named(
     text = capsys.readouterr().out
     assert "Model: compact" in text
     assert "--steps" not in text
+
+
+def test_help_has_no_options_that_the_task_cannot_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["track", "--detector", "blazepose", "--help"]) == Exit.DONE
+    text = capsys.readouterr().out
+    assert "--threshold" in text
+    assert "--every" not in text
+    assert "--smooth" not in text
+
+
+def test_help_of_guidance_names_the_limits_that_are_checked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["lipsync", "--help"]) == Exit.DONE
+    text = " ".join(capsys.readouterr().out.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", "").split())
+    options = find_family("latentsync").options
+    with pytest.raises(BadSetting, match="guidance is 21: pass 1 to 20") as caught:
+        options(guidance=Fraction(21))
+    limits = str(caught.value).partition("pass ")[2].partition(",")[0]
+    assert f"How closely lips follow the audio, {limits}. Its authors use 1 to 3" in text
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """What is no stage or no task is refused with what it lacks."""
 
+import gc
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import filmgate as fg
@@ -168,3 +171,19 @@ def test_reprs_are_one_short_line() -> None:
     varying = StreamSpec(width=4, height=2, rate=None, time_base=video.spec.time_base,
                          pixels="gray", device="cuda", frames=9)  # fmt: skip
     assert repr(varying) == "StreamSpec(4x2 gray uint8, variable rate, about 9 frames, cuda)"
+
+
+def test_a_class_of_a_stage_is_freed_with_all_that_it_holds() -> None:
+    def build() -> weakref.ref[Any]:
+        held = np.zeros(3)
+
+        class Local(StageWrapper):
+            def step(self, state: Any, frames: Any) -> Any:
+                return held, frames
+
+        require_stage(Local(each(keep)))
+        return weakref.ref(held)
+
+    held = build()
+    gc.collect()
+    assert held() is None

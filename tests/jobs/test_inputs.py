@@ -82,7 +82,7 @@ def test_source_that_changed_between_two_runs_is_refused(source: Path) -> None:
     before = source.stat()
     rewrite_byte(source)
     os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns + 100))  # a step of NTFS
-    with pytest.raises(BadSetting, match=r"videos.0.modified was .*--restart") as caught:
+    with pytest.raises(BadSetting, match=r"in.mp4 was changed since .*--restart") as caught:
         list(fg.events(job_of(source), PLAN))
     assert caught.value.exit_code == Exit.USER
 

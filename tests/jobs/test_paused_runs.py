@@ -48,7 +48,7 @@ def test_refusals_are_user_errors_and_a_lock_is_busy(
 ) -> None:
     said = ["interpolate", str(source), "out.mp4", "--segment", "0.3", "--quiet"]
     assert main([*said, "--preset", "fast"]) == Exit.USER
-    assert 'output.preset was "veryfast", is "fast"' in capsys.readouterr().err
+    assert '--preset was "veryfast", is "fast"' in capsys.readouterr().err
     folder = RunDirectory.for_result(paused)
     with folder.lock():
         assert main([*said, "--preset", "veryfast", "--in-process"]) == Exit.BUSY

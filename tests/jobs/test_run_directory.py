@@ -15,7 +15,6 @@ import pytest
 
 from filmgate.backends.spawn import WORKER
 from filmgate.errors import BadSetting, Busy, DiskFull, FilmgateError
-from filmgate.jobs.identity import find_differences
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.storage.fingerprint import sample_fingerprint
 from tests.processes import KILLED
@@ -125,17 +124,6 @@ def test_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
     assert sample_fingerprint(path) != before
     path.write_bytes(b"")
     assert sample_fingerprint(path)["bytes"] == 0
-
-
-def test_differences_name_the_setting_and_both_values() -> None:
-    old = {"tasks": [{"factor": "2"}], "seed": 0, "input": {"path": "a"}}
-    new = {"tasks": [{"factor": "3"}, {"fps": 60}], "seed": 0, "input": {"path": "a", "video": 1}}
-    assert find_differences(old, new) == [
-        'tasks.0.factor was "2", is "3"',
-        'tasks.1 was not set, is {"fps": 60}',
-        "input.video was not set, is 1",
-    ]
-    assert find_differences(old, old) == []
 
 
 def test_list_of_commits_is_deleted_first_and_job_json_last(

@@ -58,7 +58,7 @@ def video() -> SampleVideo:
     """Return 12 images of variable rate: one texture moves, then, in a new shot, another."""
     frames, time = [], F(0)
     for i, ticks in enumerate(TICKS):
-        seed = 1 if i < 6 else 2
+        seed = 1 if i < 5 else 2
         luma = draw_texture(seed, i, (HIGH, WIDE))
         chroma = draw_texture(seed + 5, i // 2, (HIGH // 2, WIDE // 2))
         image = Planes((luma, chroma, 255 - chroma), "yuv420p", COLOUR)

@@ -79,16 +79,16 @@ def describe_frame(frame: Frame) -> tuple[object, ...]:
     return frame.index, frame.time, frame.duration, dict(frame.extras), planes
 
 
-def check_any_cursor(video: VideoReader) -> None:
-    """Check that reading from any cursor gives the same frames and extras.
+def check_any_cursor(video: VideoReader, *, every: bool = False) -> list[Frame]:
+    """Check that reading from any cursor gives the same frames and extras; return all frames.
 
     All cursors in the first group of frames and behind repairs are tried, then every fifth and the
-    last. Every fifth gives all frames that follow, the others more than a group.
+    last; with `every`, all. Every fifth gives all frames that follow, the others more than a group.
     """
     chunks = list(video.read(None, 1))
     everything = [describe_frame(frame) for (frame,), _ in chunks]
     for index, ((frame,), cursor) in enumerate(chunks, 1):
-        if _GROUP < index < len(chunks) and index % 5 and not frame.extras:
+        if not every and _GROUP < index < len(chunks) and index % 5 and not frame.extras:
             continue
         count = len(chunks) if index % 5 == 0 else _GROUP + 1
         rest: list[tuple[object, ...]] = []
@@ -97,3 +97,4 @@ def check_any_cursor(video: VideoReader) -> None:
             if len(rest) >= count:
                 break
         assert rest == everything[index : index + max(count, len(rest))]
+    return [frame for (frame,), _ in chunks]

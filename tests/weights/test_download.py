@@ -30,7 +30,7 @@ def test_a_file_is_downloaded_once(shop: Shop, store: WeightsStore) -> None:
     assert path == store.path / "fake" / "toy.safetensors"
     assert path.read_bytes() == DATA
     assert left(store) == ["toy.safetensors"]
-    assert ("fetching", len(DATA), len(DATA)) in reports
+    assert ("downloading", len(DATA), len(DATA)) in reports
     assert pull(shop, store) == path
     assert len(shop.asked) == 1
 
@@ -220,12 +220,12 @@ def test_a_server_that_does_not_answer_is_reported(store: WeightsStore, shop: Sh
 PULL = """
 import sys
 from pathlib import Path
-from filmgate.weights import download as fetch
+from filmgate.weights import download as download
 from filmgate.weights.store import WeightsStore, Weights
 weights = Weights(name="toy", family="fake", file="toy.safetensors", size_bytes=int(sys.argv[3]),
                   licence="MIT", commercial=True, sha256=sys.argv[4], url=sys.argv[2])
 report = lambda doing, *_: print(doing, flush=True)
-fetch.pull(weights, WeightsStore(Path(sys.argv[1])), on_progress=report)
+download.pull(weights, WeightsStore(Path(sys.argv[1])), on_progress=report)
 """
 
 
@@ -239,7 +239,7 @@ def test_two_processes_at_once_download_it_once(shop: Shop, store: WeightsStore)
         assert one.stdout is not None
         assert two.stdout is not None
         reports = {one.stdout.readline().split()[0], two.stdout.readline().split()[0]}
-        assert reports == {"waiting", "fetching"}
+        assert reports == {"waiting", "downloading"}
         shop.gate.set()
         one.stdout.read()
         two.stdout.read()
@@ -253,7 +253,7 @@ def test_a_killed_download_is_resumed(shop: Shop, store: WeightsStore) -> None:
     words = [sys.executable, "-c", PULL, str(store.path), shop.address, str(len(DATA)), SHA]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as one:
         assert one.stdout is not None
-        assert one.stdout.readline() == "fetching\n"
+        assert one.stdout.readline() == "downloading\n"
         one.kill()
     shop.gate.set()
     shop.gate = None

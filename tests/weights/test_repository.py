@@ -61,7 +61,7 @@ def test_wanted_files_are_downloaded_once_in_one_precision_without_code(
     assert list_stored(store) == WANTED
     assert all((folder / path).read_bytes() == FILES[path] for path in WANTED)
     assert reports[0] == "asking the hub for its files"
-    assert f"{NET}.safetensors: fetching" in reports
+    assert f"{NET}.safetensors: downloading" in reports
     asked = [path for path, _ in hub.asked]
     assert asked[0] == "/api/models/them/toys/revision/main?blobs=true"
     assert all(path.startswith(f"/them/toys/resolve/{ONE}/") for path in asked[1:])
@@ -161,7 +161,7 @@ def test_offline_the_hub_is_not_asked(
     monkeypatch.setenv("FILMGATE_OFFLINE", "1")
     assert pulled(store) == folder
     (folder / WANTED[0]).unlink()
-    with pytest.raises(NotFetched, match=r"net/config\.json.* is not here: fetch http"):
+    with pytest.raises(NotFetched, match=r"net/config\.json.* is not here: download http"):
         pulled(store)
 
 

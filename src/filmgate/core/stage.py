@@ -3,15 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from inspect import signature
-from types import MappingProxyType, MethodType
+from types import FunctionType, MappingProxyType
 from typing import Any, Protocol, TypeVar, runtime_checkable
+from weakref import WeakKeyDictionary
 
 from filmgate.core.frame import Frame, Position, StreamSpec
 from filmgate.errors import StageContractError
 
 S = TypeVar("S")
+
+# What is wrong with methods that are called with a number of arguments. Every chain asks, and
+# reading a signature is slow.
+_METHOD_FAULTS: WeakKeyDictionary[FunctionType, dict[int, str | None]] = WeakKeyDictionary()
 # Methods of a stage, with the number of arguments that each is called with.
 _METHODS = MappingProxyType({"reach": 1, "output": 1, "start": 2, "step": 2, "finish": 1})
 
@@ -231,16 +235,15 @@ def _describe(value: object, kind: str) -> str | None:
 
 
 def _find_signature_fault(method: object, count: int) -> str | None:
-    if isinstance(method, MethodType):
-        return _find_method_fault(method.__func__, count)
     if not callable(method):
         return f"is {method!r:.40}, wanted a method"
-    return _find_call_fault(method, count)
-
-
-@lru_cache(maxsize=1024)  # every chain asks, and reading a signature is slow
-def _find_method_fault(function: Callable[..., object], count: int) -> str | None:
-    return _find_call_fault(MethodType(function, object()), count)
+    function = getattr(method, "__func__", None)
+    if not isinstance(function, FunctionType):
+        return _find_call_fault(method, count)
+    faults = _METHOD_FAULTS.setdefault(function, {})
+    if count not in faults:
+        faults[count] = _find_call_fault(method, count)
+    return faults[count]
 
 
 def _find_call_fault(method: Callable[..., object], count: int) -> str | None:

@@ -1,8 +1,7 @@
-"""What the result of a run depends on, and how two runs differ."""
+"""What the result of a run depends on, and whether two runs are the same."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,12 +13,12 @@ from filmgate.core.job import Job
 from filmgate.core.plan import Plan
 from filmgate.errors import BadSetting, BadWeights
 from filmgate.installation import read_version
-from filmgate.jobs.inputs import identify_input, without_place
+from filmgate.jobs.differences import explain_differences
+from filmgate.jobs.inputs import identify_input, identify_weights
 from filmgate.jobs.options import RepeatableSource
 from filmgate.jobs.run_directory import RunDirectory
 from filmgate.jobs.stored_run import read_stored_job, read_stored_plan
 from filmgate.planning.limits import Limits
-from filmgate.storage.fingerprint import sample_fingerprint
 from filmgate.tasks.job_form import job_to
 from filmgate.tasks.settings import find_paths, list_settings, plain, resolve_paths
 
@@ -40,15 +39,10 @@ def check_same_run(directory: RunDirectory, run: Mapping[str, Any], plan: Plan |
     Raises BadSetting if that run is another one, or cannot be read.
     """
     before = read_stored_job(directory).model_dump(exclude={"given"})
-    changed = find_differences(_without_places(before), _without_places(run))
     stored = read_stored_plan(directory)
-    if plan:
-        changed += find_differences(stored.plan | _CHANGING, plain(plan) | _CHANGING, "plan.")
-    if changed:
-        raise BadSetting(
-            f"{directory.path} holds an unfinished run with other settings: {'; '.join(changed)}. "
-            "Pass the same settings to resume it, or --restart to start again"
-        )
+    plans = (stored.plan | _CHANGING, plain(plan) | _CHANGING) if plan else None
+    if what := explain_differences(before, run, plans):
+        raise BadSetting(f"{directory.path} holds an unfinished run with {what}")
     old = stored.to_plan()
     if plan is None:
         return old
@@ -69,10 +63,6 @@ def has_moved_inputs(directory: RunDirectory, run: Mapping[str, Any]) -> bool:
     )
 
 
-def _without_places(run: Mapping[str, Any]) -> dict[str, Any]:
-    return {**run, **{kind: [without_place(one) for one in run[kind]] for kind in _INPUTS}}
-
-
 def describe_run(job: Job, limits: Limits) -> dict[str, Any]:
     """Return everything that the result depends on, as JSON."""
     form = _normalize_numbers(job_to(resolve_paths(job, Path.cwd())))
@@ -83,7 +73,7 @@ def describe_run(job: Job, limits: Limits) -> dict[str, Any]:
         "job": form,
         "videos": [identify_input(path) for path in _list_videos(job)],
         "inputs": [identify_input(path) for path in _list_second_inputs(job)],
-        "files": [sample_fingerprint(path) for path in dict.fromkeys(_find_weight_files(job))],
+        "files": [identify_weights(path) for path in dict.fromkeys(_find_weight_files(job))],
         "limits": list_settings(limits),
         "versions": _list_versions(job),
     }
@@ -139,21 +129,3 @@ def _list_versions(job: Job) -> dict[str, str]:
     if names := {placement.gpu_name for placement in placements} - {""}:
         versions["device"] = ", ".join(sorted(names))
     return versions
-
-
-def find_differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return each difference as text: "tasks.0.factor was 2, is 3"."""
-    differences = []
-    for key in dict.fromkeys((*old, *new)):
-        a, b, name = old.get(key), new.get(key), f"{prefix}{key}"
-        if isinstance(a, list) and isinstance(b, list):
-            a, b = dict(enumerate(a)), dict(enumerate(b))
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            differences += find_differences(a, b, f"{name}.")
-        elif a != b:
-            differences.append(f"{name} was {_format_value(a)}, is {_format_value(b)}")
-    return differences
-
-
-def _format_value(value: object) -> str:
-    return "not set" if value is None else json.dumps(value)

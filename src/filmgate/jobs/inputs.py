@@ -13,7 +13,7 @@ from filmgate.errors import BadInput
 from filmgate.storage.fingerprint import sample_fingerprint
 
 # A copy of a file has others. They are stored to report that, but do not refuse a run.
-PLACE_KEYS = ("device", "inode", "changed")
+_PLACE_KEYS = ("path", "device", "inode", "changed")
 _MOST_OPEN = 64  # files that are held open, and looked at at every commit
 
 
@@ -21,7 +21,7 @@ def identify_input(path: Path) -> dict[str, Any]:
     """Return what identifies an input, as JSON: size, samples, time of change, and its place."""
     stat = path.stat()
     return {
-        **sample_fingerprint(path),
+        **identify_weights(path),
         "modified": _format_time(stat.st_mtime_ns),
         "device": stat.st_dev,
         "inode": stat.st_ino,
@@ -29,9 +29,14 @@ def identify_input(path: Path) -> dict[str, Any]:
     }
 
 
+def identify_weights(path: Path) -> dict[str, Any]:
+    """Return what identifies a file of weights, as JSON: size and samples, and its place."""
+    return {**sample_fingerprint(path), "path": str(path.absolute())}
+
+
 def without_place(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an exact copy of the file shares with it."""
-    return {key: value for key, value in identity.items() if key not in PLACE_KEYS}
+    return {key: value for key, value in identity.items() if key not in _PLACE_KEYS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ def run(
     """
     options, limits = resume_options or ResumeOptions(), limits or Limits()
     models = models or ModelCache()
-    yield from _warn_of_unused(job, limits)
+    if resume is None:  # else the process before this one said it
+        yield from _warn_of_unused(job, limits)
     if reason := explain_not_resumable(job):
         yield Warned(reason)
         plan = plan or _find_plan(job, limits, models, profile)

@@ -17,7 +17,7 @@ from filmgate.core.frame import ColorTags
 from filmgate.errors import BadInput, Unsupported, UserError
 from filmgate.media.containers.open import open_container, translate_errors
 from filmgate.media.pixels.av_frames import read_color_tags
-from filmgate.media.reading.decoder import choose_stream
+from filmgate.media.reading.stream_info import choose_stream
 from filmgate.media.sources import VideoFile
 from filmgate.media.streams.description import has_decoder, name_codec
 

@@ -304,8 +304,7 @@ class Family:
     """Given one of `flow_models` and the options, return what estimates flow."""
 
     build_tracker: Callable[[Any, Placement], AnyStage] | None = None
-    """Given the options, return a stage that finds people or faces in frames of planes and adds a
-    record for each."""
+    """Given the options, return a stage that adds records of people or faces to frames."""
 
     covered_options: Any = None
     """Options with which the records of that stage have `lip_spread`: how far apart the lips of a
@@ -316,6 +315,9 @@ class Family:
 
     build_detector: Callable[[Any, Placement], PersonDetector] | None = None
     """Given the options, return what finds people in images."""
+
+    tracker_only: tuple[str, ...] = ()
+    """Names of the options that `build_tracker` takes and `build_detector` refuses."""
 
     build_person_tracker: Callable[[Any, Placement], PersonTracker[Any]] | None = None
     """Given the options, return what decides which detections are of the same person."""
@@ -331,8 +333,7 @@ class Family:
     build_lip_sync: (
         Callable[[StreamSpec, LipSyncRequest, Any, Placement], tuple[AnyStage, ...]] | None
     ) = None
-    """Given a stream of the right rate, what is asked for and the options, return stages of planes
-    to planes."""
+    """Given a stream of the right rate, what is asked for and the options, return its stages."""
 
     time_lip_sync: Callable[[Path | None], LipSyncTiming] | None = None
     """Given a file of speech, return how many frames it becomes, and what they need."""
@@ -392,7 +393,7 @@ class Family:
     """`claims` is asked only if no other family claims the tensors."""
 
     by_hand: ByHand | None = None
-    """For weights that cannot be fetched: how the user gets them."""
+    """For weights that cannot be downloaded: how the user gets them."""
 
     weight_files: Callable[[Any], Iterable[Path]] | None = None
     """Given the options, return the files that affect results. Default: the published ones, and

@@ -288,7 +288,7 @@ def find_weights(name: str) -> Weights | WeightsRepository:
         return known[name]
     if name in list_families():
         own = [one.name for one in known.values() if one.family == name]
-        wanted = f"pass {' or '.join(own)}" if own else "it has none to fetch"
+        wanted = f"pass {' or '.join(own)}" if own else "it has none to download"
         raise BadSetting(f"{name} is a family, not the name of weights: {wanted}")
     raise BadSetting(f"no weights are called {name!r}: {_suggest(name, tuple(known))}")
 

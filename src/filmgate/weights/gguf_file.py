@@ -168,7 +168,7 @@ class _Header:
         return self._data[self._at - count : self._at]
 
     def _damaged(self, why: str) -> BadWeights:
-        return BadWeights(f"{self._path} is damaged: {why}; fetch it again")
+        return BadWeights(f"{self._path} is damaged: {why}; download it again")
 
 
 @cache

@@ -118,8 +118,8 @@ def _read_changes(
             raise BadWeights(f"{path} changes {target} of {wanted} by {sizes}: it is a LoRA of "
                              "another model; pass one of this model")  # fmt: skip
         if alpha is not None and alpha.numel() != 1:
-            raise BadWeights(f"{path} holds {alpha.numel()} numbers as {layer}{_ALPHA}: fetch it "
-                             "again")  # fmt: skip
+            raise BadWeights(f"{path} holds {alpha.numel()} numbers as {layer}{_ALPHA}: download "
+                             "it again")  # fmt: skip
         scale = 1.0 if alpha is None else float(alpha) / tensor.shape[0]
         used |= {name, up_name, layer + _ALPHA}
         yield target, Change(strength * scale, down=tensor, up=up)

@@ -1,4 +1,4 @@
-"""Fetch a published folder of weights: the hub lists its files, and each is downloaded."""
+"""Download a published folder of weights: the hub lists its files, and each is downloaded."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _fetch_listing(
     path = get_listing_path(folder, store)
     if variable := download.find_offline_variable():
         raise NotFetched(
-            f"{variable} is set and the files of {folder.description} are unknown: fetch "
+            f"{variable} is set and the files of {folder.description} are unknown: download "
             f"{folder.page} elsewhere and put it into {path.parent}, pass --weights FOLDER, or "
             f"unset {variable}"
         )

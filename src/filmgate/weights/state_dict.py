@@ -148,7 +148,7 @@ def _unwrap(path: Path, held: object) -> dict[str, Tensor]:
 
 
 def _cannot_read(path: Path, error: Exception) -> BadWeights:
-    return BadWeights(f"{path} cannot be read as weights: {error}; fetch it again")
+    return BadWeights(f"{path} cannot be read as weights: {error}; download it again")
 
 
 def _shorten(names: Sequence[str]) -> str:

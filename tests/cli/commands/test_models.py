@@ -306,7 +306,7 @@ def test_bar_is_drawn_on_a_terminal(
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert main(["models", "pull", "toy"]) == Exit.DONE
     shown = capsys.readouterr()
-    assert "fetching" in shown.err
+    assert "downloading" in shown.err
     assert "toy is in " in shown.out
 
 

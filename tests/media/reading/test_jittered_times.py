@@ -4,14 +4,17 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import av
 import pytest
 from av.packet import Packet
 from av.stream import Stream
 
+from filmgate.errors import BadInput
 from filmgate.media.reading.pending_frames import PendingFrames
 from filmgate.media.sources import VideoFile
+from tests.cases import mark_slow_cases
 from tests.media.awkward import check_any_cursor, read_frames
 from tests.videos import GOP, Video, make, read_number
 
@@ -75,6 +78,66 @@ def test_times_of_decoding_that_step_back_a_little_are_still_those(
     check_any_cursor(reader)
 
 
+def jitter(source: Path, path: Path, seed: int, step: int, most: int) -> Path:
+    """Copy a video to frames `step` ms apart, each time off by 0 or `most`; no two are equal."""
+    random, used = Random(seed), set[int]()
+
+    def choose(_: int, ms: int) -> int:
+        even = 200 + ms * step // 40
+        time = even + random.choice((-most, 0, most))
+        while time in used:
+            time += 1
+        used.add(time)
+        return time
+
+    return retime(path, source, choose, step=step)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_source(tmp_path_factory.mktemp("jitter"))
+
+
+JITTERS = [(suffix, seed, step, most) for suffix in (".mkv", ".mp4", ".nut")
+           for seed in (2, 3, 4, 5) for step, most in ((10, 6), (3, 2), (40, 21))]  # fmt: skip
+
+
+each_jitter = pytest.mark.parametrize(
+    ("suffix", "seed", "step", "most"),
+    mark_slow_cases([case for case in JITTERS if case[1:] == (5, 10, 6)], JITTERS),
+)
+
+
+@each_jitter
+def test_jittered_frames_are_all_read_from_any_cursor(
+    suffix: str, seed: int, step: int, most: int, source: Path, tmp_path: Path
+) -> None:
+    """A frame timed before the keyframe that it follows was lost."""
+    path = jitter(source, tmp_path / f"a{suffix}", seed, step, most)
+    frames = check_any_cursor(VideoFile(path).open(threads=1), every=True)
+    assert [read_number(frame) for frame in frames] == list(range(20))
+    assert any("comes too early" in str(frame.extras.get("notice")) for frame in frames)
+
+
+@each_jitter
+def test_jittered_frames_are_trimmed_by_the_times_they_are_shown_at(
+    suffix: str, seed: int, step: int, most: int, source: Path, tmp_path: Path
+) -> None:
+    """Times of packets in order are not those of frames: a frame at the start or end was lost."""
+    path = jitter(source, tmp_path / f"a{suffix}", seed, step, most)
+    frames = read_frames(VideoFile(path).open(threads=1))
+    numbers = [(frame.time, read_number(frame)) for frame in frames]
+    trims: list[tuple[dict[str, Any], list[tuple[Fraction, int]]]] = [
+        ({"start": frame.time}, numbers[frame.index :]) for frame in frames
+    ]
+    for moved in (frame.index for frame in frames if frame.extras):
+        trims.append(({"max_frames": moved}, numbers[:moved]))
+        trims.append(({"end": numbers[moved][0]}, numbers[:moved]))
+    for trim, kept in trims:
+        part = read_frames(VideoFile(path, **trim).open(threads=1))
+        assert [(frame.time + kept[0][0], read_number(frame)) for frame in part] == kept
+
+
 def test_frames_nearer_than_the_error_of_their_times_are_all_shown(tmp_path: Path) -> None:
     """Frames 2 ms apart, each time off by up to 2 ms: a frame shown late was taken for lost."""
     random = Random(1)
@@ -106,3 +169,13 @@ def test_a_video_in_which_no_frame_has_a_time_starts_at_0(tmp_path: Path) -> Non
         (n, Fraction(n, 25)) for n in range(20)
     ]
     assert reader.offset == 0
+
+
+def test_more_frames_without_a_time_than_are_held_are_refused_when_one_has_a_time(
+    tmp_path: Path,
+) -> None:
+    """They were shown from 0 on, and all later ones too late for the audio."""
+    source = make(Video(frames=40, suffix=".mkv", tick=MS, options=GOP), tmp_path / "source.mkv")
+    reader = VideoFile(retime(tmp_path / "a.mkv", source, lambda n, ms: ms - 1400)).open(threads=1)
+    with pytest.raises(BadInput, match=r"which take 1\.400 s, and 0\.000 s for the next one"):
+        read_frames(reader)

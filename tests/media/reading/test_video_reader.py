@@ -37,7 +37,15 @@ SEEKS = ("held_first", "b_frames", "hidden_start", "late_start_mkv", "open_gop",
 
 @pytest.mark.parametrize("name", mark_slow_cases(SEEKS, list(VIDEOS)))
 def test_reading_from_any_cursor_gives_the_same_frames(name: str, find_video: FindVideo) -> None:
-    check_any_cursor(VideoFile(find_video(name)).open())
+    found = check_any_cursor(VideoFile(find_video(name)).open(threads=4))
+    shown = [(frame.time, frame.duration, read_number(frame)) for frame in found]
+    assert shown == list(VIDEOS[name].shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VIDEOS)
+def test_reading_from_every_cursor_gives_the_same_frames(name: str, find_video: FindVideo) -> None:
+    check_any_cursor(VideoFile(find_video(name)).open(), every=True)
 
 
 @pytest.mark.parametrize("size", [1, 5, 8])

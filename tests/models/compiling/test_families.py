@@ -201,7 +201,7 @@ def test_a_run_says_that_it_compiled_and_resumes_only_compiled(
     events = list[fg.Event]()
     with pytest.raises(Interrupted):
         events.extend(fg.events(job, plan, resume_options=paused))
-    with pytest.raises(BadSetting, match=r"tasks.0.*compile was true, is .*--restart"):
+    with pytest.raises(BadSetting, match=r"--compile was true, is .*--restart"):
         list(fg.events(make_job(tmp_path), plan))
     warned = [event.message for event in fg.events(job, plan) if isinstance(event, fg.Warned)]
     assert not [message for message in warned if "compiled" in message]  # it was there

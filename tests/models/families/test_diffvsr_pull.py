@@ -76,5 +76,5 @@ def test_a_pulled_folder_is_found_by_default(
     given = DiffVsrOptions(weights=store.path / "diffvsr", flow="dis")
     assert hash_weights("diffvsr", given) == hash_weights("diffvsr", DiffVsrOptions(flow="dis"))
     (store.path / "diffvsr" / "unet" / "config.json").write_bytes(b"{}")
-    with pytest.raises(BadWeights, match=r"config\.json has 2 bytes.*fetches it again"):
+    with pytest.raises(BadWeights, match=r"config\.json has 2 bytes.*downloads it again"):
         build_upscaler("diffvsr", test_samples.SPEC, 4, DiffVsrOptions(flow="dis"))

@@ -44,6 +44,12 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
 )
 
 
+# What some commands may be called by those who do not know their names yet.
+_OTHER_NAMES: Mapping[str, str] = MappingProxyType(
+    {"verify": "check", **dict.fromkeys(("pull", "download", "fetch"), "models pull")}
+)
+
+
 SERVICE_COMMANDS = ("serve", "keys", "submit", "watch", "get", "cancel")  # in their own folder
 JOB_COMMANDS = ("convert", "run", "resume")  # run a job, as every task does
 
@@ -72,7 +78,8 @@ def find_command(name: str, workers: Workers | None = None) -> Callable[[Sequenc
         return partial(task.build_app, name, workers=workers)
     from difflib import get_close_matches
 
-    close = get_close_matches(name[:100], list_commands(), 1)
+    other = _OTHER_NAMES.get(name)
+    close = [other] if other else get_close_matches(name[:100], list_commands(), 1)
     hint = f'did you mean "{close[0]}"?' if close else "filmgate --help lists the commands"
     if name.startswith("-") or Path(name).suffix:
         hint = "the command comes first, as in filmgate convert in.mp4 out.mp4; " + hint

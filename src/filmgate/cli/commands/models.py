@@ -29,7 +29,6 @@ Report = Annotated[
 OnVideo = Annotated[
     Path | None, Parameter(help="A video or image of people, for models of people and faces.")
 ]
-_WIDTH = 160  # columns of the table in a file or pipe, in which names are not broken
 Json = Annotated[bool, Parameter(help="Print JSON on standard output.")]
 Row = dict[str, Any]
 
@@ -62,7 +61,9 @@ def show(*, json: Json = False) -> Exit:
         bare = [_describe_family(family) for family in others]
         print(json_.dumps({"folder": str(store.path), "families": [*bare, *rows]}))
     else:
-        _print_table(others, rows, store)
+        from filmgate.cli.views.models_view import print_models
+
+        print_models([(one, registry.is_built_in(one.name)) for one in others], rows, store.path)
     return Exit.DONE
 
 
@@ -207,61 +208,6 @@ def _describe_family(family: Family) -> Row:
     commercial = True if own and not hand else None
     return {"family": family.name, "weights": None, "commercial": commercial, "built_in": own,
             **by_hand}  # fmt: skip
-
-
-def _print_table(others: Sequence[Family], rows: Sequence[Row], store: WeightsStore) -> None:
-    from rich.console import Console
-
-    from filmgate.cli.views.tables import build_table
-
-    table = build_table("family", "weights", ">size", "licence", "commercial", "terms", "file", "",
-                        fold=True)  # fmt: skip
-    for family in others:
-        row = _describe_family(family)
-        if hand := family.by_hand:
-            table.add_row(family.name, "by hand", "", hand.licence, "depends", "", "", "unproven")
-        elif row["built_in"]:
-            table.add_row(family.name, "built in", "", "", "yes", "none", "", "")
-        else:
-            table.add_row(family.name, *["unknown"] * 6, "unproven")
-    for row in rows:
-        table.add_row(
-            row["family"],
-            row["weights"],
-            _describe_size(row),
-            row["licence"],
-            {True: "yes", False: "no", None: "depends"}[row["commercial"]],
-            _describe_terms(row),
-            row["state"],
-            "proven" if row["proven"] else "unproven",
-        )
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=max(console.width, _WIDTH))
-    console.print(table)
-    console.print(f"the models folder is {store.path}", soft_wrap=True, markup=False)
-    for name, figures in {row["family"]: row["proven"] for row in rows if row["proven"]}.items():
-        console.print(f"proven, {name}, {figures}", soft_wrap=True, markup=False)
-    for family in others:
-        if family.by_hand:
-            line = f"by hand, {family.name}: {family.by_hand.how}"
-            console.print(line, soft_wrap=True, markup=False)
-
-
-def _describe_size(row: Row) -> str:
-    """Return the size, or what is predicted before the hub lists the files."""
-    from filmgate.units import format_bytes
-
-    if row["size_bytes"]:
-        return format_bytes(row["size_bytes"])
-    predicted = row.get("predicted_bytes")
-    return f"{format_bytes(predicted)} predicted" if predicted else ""
-
-
-def _describe_terms(row: Row) -> str:
-    if row["terms"] is not None:
-        return "accepted" if row["accepted"] else "to accept"
-    return "read them" if row["commercial"] is None else "none"
 
 
 def _list_present(store: WeightsStore) -> list[Weights]:

@@ -28,7 +28,7 @@ def to_bgr(image: Planes) -> npt.NDArray[np.uint8]:
     """
     matrix = choose_matrix(image.colour, *image.size)
     is_full = is_full_range(image.pixels, image.colour)
-    from numpy import asarray, uint8
+    from numpy import arange, asarray, clip, rint, take, uint8
 
     frame = make_av_frame(image).reformat(
         format="bgr24",
@@ -37,4 +37,9 @@ def to_bgr(image: Planes) -> npt.NDArray[np.uint8]:
         dst_color_range=ColorRange.JPEG,
         threads=1,  # starting others takes longer than a small image
     )
-    return asarray(frame.to_ndarray(), uint8)
+    bgr = asarray(frame.to_ndarray(), uint8)
+    if is_full or image.pixels.startswith("yuv"):
+        return bgr
+    # FFmpeg takes values of grey and RGB for those of full range
+    expanded = clip(rint((arange(256) - 16) * (255 / 219)), 0, 255).astype(uint8)
+    return take(expanded, bgr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 from av.container import InputContainer
@@ -12,6 +13,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from filmgate.errors import BadInput
 from filmgate.media.reading.decoded_frame import DecodeOptions
 from filmgate.media.timing.clock_choice import STORE_DTS
 from filmgate.media.timing.frame_clock import JUMP
@@ -66,6 +68,10 @@ class DecodeTimes:
         self._orphans -= 1
         return self._orphans >= 0
 
+    def require_all(self) -> None:
+        """Record that no frame at the start is left that can't be decoded."""
+        self._orphans = 0
+
     def take(self) -> int | None:
         """Remove and return the first time, None if there is none."""
         return heappop(self._times)[1] if self._times else None
@@ -83,15 +89,23 @@ class UntimedFrames:
     of the frames. Not `wanted`: times come from elsewhere.
     """
 
-    def __init__(self, stream: VideoStream, time_base: Fraction, *, wanted: bool = True) -> None:
+    def __init__(
+        self, path: Path, stream: VideoStream, time_base: Fraction, *, wanted: bool = True
+    ) -> None:
+        self._path, self._time_base = path, time_base
         rate = stream.average_rate or stream.base_rate or Fraction(25)
         self._duration = max(1, round(1 / rate / time_base))
         self._held: list[VideoFrame] = []
         self._started = not wanted
+        self._end: int | None = None  # of the frames counted from 0, until one has a time
 
     def release(self, frames: list[VideoFrame], end: bool) -> list[VideoFrame]:
-        """Return the frames of which the time is known by now. `end`: none follow."""
+        """Return the frames of which the time is known by now. `end`: none follow.
+
+        Raises BadInput if the first time contradicts those counted from 0.
+        """
         if self._started:
+            self._check_end(frames)
             return frames
         self._held += frames
         untimed = [frame.pts is None for frame in self._held]
@@ -105,4 +119,22 @@ class UntimedFrames:
         shift = 0 if first is None else first - starts[count]
         for frame, start in zip(frames[:count], starts, strict=False):
             frame.pts = start + shift
+        self._end = starts[count] if first is None else None
         return frames
+
+    def _check_end(self, frames: list[VideoFrame]) -> None:
+        for frame in frames:
+            if self._end is None:
+                return
+            if frame.pts is None:
+                self._end += frame.duration or self._duration
+                continue
+            if abs(frame.pts - self._end) > _MOST_UNTIMED // 2 * self._duration:
+                found = float(frame.pts * self._time_base)
+                raise BadInput(
+                    f"{self._path} has no time for its first frames, which take "
+                    f"{float(self._end * self._time_base):.3f} s, and {found:.3f} s for the next "
+                    f"one, wanted at most {_MOST_UNTIMED} frames without a time before others: "
+                    "write it again with times from 0 on"
+                )
+            self._end = None

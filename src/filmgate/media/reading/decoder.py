@@ -7,17 +7,15 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from filmgate.errors import BadInput, Unsupported
+from filmgate.errors import BadInput
 from filmgate.media.containers.detection import BARE_STREAMS
 from filmgate.media.containers.integrity import find_damage
 from filmgate.media.containers.open import translate_errors
@@ -31,37 +29,11 @@ from filmgate.media.reading.decoded_frame import (
     shows_every_packet,
 )
 from filmgate.media.reading.pending_frames import PendingFrame, PendingFrames, read_head
+from filmgate.media.timing.frame_clock import JITTER
 
 REMEDY = "get an intact copy, or pass --keep-going to process what can be decoded"
 _MAX_ERRORS = 16  # read errors in a row after which reading ends
 _STARTS_ANYWHERE = BARE_STREAMS | {"mpegts", "mpeg"}  # not only at keyframes
-
-
-def choose_stream(path: Path, container: InputContainer, index: int | None) -> VideoStream:
-    """Return the video stream to process: `index`, else the default one, else the largest.
-
-    One that FFmpeg cannot decode is chosen only by its index, or if there is no other. Raises
-    BadInput, Unsupported.
-    """
-    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not videos:
-        streams = ", ".join(f"{s.index}: {s.type}" for s in container.streams) or "nothing"
-        raise BadInput(f"{path} has no video stream: it has {streams}")
-    best = container.streams.best("video") if index is None else None
-    if best and best.frames == 1 and best.duration is None:  # the cover of an animated AVIF
-        best = max(videos, key=lambda stream: stream.frames)
-    stream = next((s for s in videos if s.index == (best.index if best else index)), None)
-    if index is None and stream is None:  # FFmpeg's best one is a cover
-        stream = videos[0]
-    decodable = [s for s in videos if s.codec_context is not None]
-    if index is None and decodable and stream not in decodable:
-        stream = decodable[0]
-    if stream is None:
-        indices = " or ".join(str(s.index) for s in videos)
-        raise BadInput(f"{path} has no video stream {index}: pass --stream {indices}")
-    if stream.codec_context is None:
-        raise Unsupported(f"{path}: FFmpeg has no decoder for its video stream {stream.index}")
-    return stream
 
 
 def decode_frames(
@@ -157,7 +129,7 @@ class _DecodePass:
         self._shapes = PixelShapes(self.decoder)
         self._free_times = DecodeTimes.of(options, container)
         timed = options.counted or self._free_times
-        self._untimed = UntimedFrames(stream, self._time_base, wanted=not timed)
+        self._untimed = UntimedFrames(options.path, stream, self._time_base, wanted=not timed)
         self._last: DecodedFrame | None = None
         self._left_out, self._orphans = 0, options.orphans
         self.unread = ""  # why reading ended, if by damage
@@ -165,7 +137,9 @@ class _DecodePass:
         # With decoding times only: the damage of all frames until a keyframe decoded after it.
         self._damage, self._damage_dts = "", 0
         self._awaits_keyframe = sought
-        self._floor: int | None = None  # frames before this pts depend on frames not decoded
+        # The pts of the keyframe sought: frames shown before it depend on frames not decoded.
+        self._floor: int | None = None
+        self._reached_floor = False
 
     def decode(self) -> Iterator[DecodedFrame]:
         """Yield every shown frame. Raises BadInput, unless the options keep going."""
@@ -307,14 +281,16 @@ class _DecodePass:
             pts, self._count = self._count, self._count + 1
         if pts is None:  # the container has not all times
             pts = self._last.pts + max(1, self._last.duration) if self._last else 0
-        if self._floor is not None and pts < self._floor:
-            return
         lost, match = self._pending.match(pts, strict=self._options.keep_going)
+        if not self._reaches_floor(pts):
+            return
         shown = match or PendingFrame(0, 0, pts, 0, keyframe=False)
         self._orphans += sum(other.orphan and not other.hidden for other in lost)
         if shown.orphan and frame.is_corrupt:
             self._orphans += 1
             return
+        if self._free_times and self._last is not None:
+            self._free_times.require_all()
         self._judge(frame, shown, lost)
         yield from self._repeat_last([other for other in lost if other.damage])
         if shown.damage:
@@ -329,6 +305,17 @@ class _DecodePass:
         aspect, notice = self._shapes.find(frame)
         self._last = DecodedFrame(frame, pts, duration, gap, notice, True, repaired, b"", aspect)
         yield self._last
+
+    def _reaches_floor(self, pts: int) -> bool:
+        """Whether the sought keyframe is shown, with this frame or before.
+
+        A frame shown after it may have an earlier time, and one before it a later time, by jitter.
+        """
+        if self._floor is None or self._reached_floor:
+            return True
+        jitter = int(JITTER / self._time_base)
+        self._reached_floor = pts == self._floor or pts > self._floor + jitter
+        return self._reached_floor
 
     def _judge(self, frame: VideoFrame, shown: PendingFrame, lost: list[PendingFrame]) -> None:
         """Find the damage of a decoded frame and of those lost before it, and spread it.

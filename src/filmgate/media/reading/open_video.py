@@ -26,7 +26,7 @@ from filmgate.media.reading.decoded_frame import (
     DecodeOptions,
     shows_every_packet,
 )
-from filmgate.media.reading.decoder import REMEDY, choose_stream, decode_frames
+from filmgate.media.reading.decoder import REMEDY, decode_frames
 from filmgate.media.reading.deinterlace import describe_interlacing, find_film_rate
 from filmgate.media.reading.side_data import (
     LostProperties,
@@ -36,6 +36,7 @@ from filmgate.media.reading.side_data import (
 )
 from filmgate.media.reading.stream_header import read_stream_header
 from filmgate.media.reading.stream_info import (
+    choose_stream,
     read_declared_end,
     read_display_matrix,
     read_hdr_metadata,

@@ -10,10 +10,9 @@ from typing import Any
 
 from av.packet import Packet
 
-from filmgate.media.timing.frame_clock import JUMP
+from filmgate.media.timing.frame_clock import JITTER, JUMP
 
 _FIRST_PACKETS = 8  # show whether a video starts in an open group
-_JITTER = Fraction(4, 1000)  # seconds by which times of programs that round them are wrong
 
 
 def read_head(packets: Iterator[Packet[Any]]) -> tuple[Iterator[Packet[Any]], bool]:
@@ -58,7 +57,7 @@ class PendingFrames:
     """
 
     def __init__(self, tick: Fraction, from_keyframe: bool) -> None:
-        self._jump, self._jitter = round(JUMP / tick), int(_JITTER / tick)
+        self._jump, self._jitter = round(JUMP / tick), int(JITTER / tick)
         self._from_keyframe = from_keyframe
         self._frames: list[PendingFrame] = []
         self._order = self._epoch = 0

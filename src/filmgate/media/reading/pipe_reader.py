@@ -30,7 +30,6 @@ from filmgate.media.pixels.av_frames import extract_planes, read_color_tags
 from filmgate.media.pixels.format_names import get_bit_depth
 from filmgate.media.reading.decode_times import UntimedFrames
 from filmgate.media.reading.decoded_frame import choose_checks
-from filmgate.media.reading.decoder import choose_stream
 from filmgate.media.reading.open_video import open_video
 from filmgate.media.reading.pending_frames import PendingFrames, read_head
 from filmgate.media.reading.side_data import (
@@ -40,7 +39,7 @@ from filmgate.media.reading.side_data import (
     read_side_data,
 )
 from filmgate.media.reading.stream_header import read_stream_header
-from filmgate.media.reading.stream_info import read_display_matrix, read_hdr_metadata
+from filmgate.media.reading.stream_info import choose_stream, read_display_matrix, read_hdr_metadata
 from filmgate.media.reading.video_reader import VideoReader
 
 _NOTICE = (
@@ -238,7 +237,7 @@ def _decode_trimmed(
     first_pts: int | None = None
     last, count = Fraction(-1), 0
     kind: tuple[int, int, str] | None = None
-    frames = _decode_all(container, stream, source)
+    frames = _decode_all(path, container, stream, source)
     while True:
         doing = "decoding its first frame" if first_pts is None else f"after {float(last):.3f} s"
         with _translate_errors(path, doing):
@@ -267,7 +266,7 @@ def _decode_trimmed(
 
 
 def _decode_all(
-    container: InputContainer, stream: VideoStream, source: _PipeFile
+    path: Path, container: InputContainer, stream: VideoStream, source: _PipeFile
 ) -> Iterator[VideoFrame]:
     """Yield every frame, without those at the start that need earlier ones.
 
@@ -279,7 +278,7 @@ def _decode_all(
         stream.codec_context.thread_count = 1
     tick = stream.time_base or Fraction(1, 1000)
     pending = PendingFrames(tick, from_keyframe=container.format.name != "mpegts")
-    untimed = UntimedFrames(stream, tick)
+    untimed = UntimedFrames(path, stream, tick)
     for packet in packets:
         count, payload = count + bool(packet.size), payload + packet.size
         if orphans and packet.size and packet.pts is not None:

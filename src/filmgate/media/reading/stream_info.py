@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from filmgate.core.frame import StreamSpec
+from filmgate.errors import BadInput, Unsupported
 from filmgate.media.containers.animated_webp import WEBP
 from filmgate.media.pixels import formats
 from filmgate.media.pixels.av_frames import read_color_tags
@@ -20,6 +23,33 @@ from filmgate.media.reading.stream_header import StreamHeader
 from filmgate.media.reading.uniform_size import is_opaque
 from filmgate.media.timing.clock_choice import FirstPackets, find_rate
 from filmgate.media.timing.frame_clock import FrameClock
+
+
+def choose_stream(path: Path, container: InputContainer, index: int | None) -> VideoStream:
+    """Return the video stream to process: `index`, else the default one, else the largest.
+
+    One that FFmpeg cannot decode is chosen only by its index, or if there is no other. Raises
+    BadInput, Unsupported.
+    """
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not videos:
+        streams = ", ".join(f"{s.index}: {s.type}" for s in container.streams) or "nothing"
+        raise BadInput(f"{path} has no video stream: it has {streams}")
+    best = container.streams.best("video") if index is None else None
+    if best and best.frames == 1 and best.duration is None:  # the cover of an animated AVIF
+        best = max(videos, key=lambda stream: stream.frames)
+    stream = next((s for s in videos if s.index == (best.index if best else index)), None)
+    if index is None and stream is None:  # FFmpeg's best one is a cover
+        stream = videos[0]
+    decodable = [s for s in videos if s.codec_context is not None]
+    if index is None and decodable and stream not in decodable:
+        stream = decodable[0]
+    if stream is None:
+        indices = " or ".join(str(s.index) for s in videos)
+        raise BadInput(f"{path} has no video stream {index}: pass --stream {indices}")
+    if stream.codec_context is None:
+        raise Unsupported(f"{path}: FFmpeg has no decoder for its video stream {stream.index}")
+    return stream
 
 
 def read_spec(

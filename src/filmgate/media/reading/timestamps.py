@@ -32,6 +32,10 @@ READ_FROM_START = frozenset({"mpeg", "gxf", "flv", "asf", "ogg", "rm"})
 _UNSEEKABLE = BARE_STREAMS | {"gif", WEBP}
 
 
+class NearTimes(Exception):
+    """Frames are so near that their times may have another order than the frames."""
+
+
 def repair_timestamps(
     frames: Iterator[DecodedFrame], options: DecodeOptions, tick: Fraction, default_duration: int
 ) -> Iterator[DecodedFrame]:
@@ -96,27 +100,31 @@ def has_seekable_times(
     options: DecodeOptions,
     container: InputContainer,
     stream: VideoStream,
+    near: int,
     end: Fraction | None = None,
     max_frames: int | None = None,
 ) -> bool:
     """Whether any frame can be sought by its time, judged by the packets.
 
-    Only those up to `end` (ticks) and the first `max_frames` are read. The index of an mp4 can't go
-    back; frames of a gif depend on earlier ones, whatever their flags say; bare streams have no
-    index.
+    Only those up to `end` (ticks) and the first `max_frames` are read. Frames `near` each other, in
+    ticks, may be shown in another order: they are moved by their duration, of which FFmpeg makes
+    another guess after it has sought. The index of an mp4 can't go back, and stores durations;
+    frames of a gif depend on earlier ones, whatever their flags say; bare streams have no index.
     """
     if container.format.name in _UNSEEKABLE or options.decode_delay is not None:
         return False
     if "mov" in container.format.name:
         return True
-    depth = 1 if stream.codec_context.codec.intra_only else REORDER_DEPTH
+    depth, near = (1, 0) if stream.codec_context.codec.intra_only else (REORDER_DEPTH, near)
     recent: deque[int] = deque(maxlen=depth)
     try:
         with translate_errors(options.path, "reading its times"):
             packets = (p for p in container.demux(stream) if p.size and not p.is_discard)
             for packet in islice(packets, max_frames and max_frames + REORDER_DEPTH):
                 pts, dts = packet.pts, packet.dts
-                if pts is None or pts in recent or (dts is not None and pts < dts):
+                if pts is None or (dts is not None and pts < dts):
+                    return False
+                if any(abs(pts - other) <= near for other in recent):
                     return False
                 if len(recent) == depth and pts < min(recent):
                     return False
@@ -128,22 +136,41 @@ def has_seekable_times(
     return True
 
 
-def read_packet_times(files: InputFiles, index: int, first_pts: int, early: int) -> Generator[int]:
-    """Yield the pts of the frames of stream `index` in order, from `early` or before, undecoded."""
+def read_packet_times(
+    files: InputFiles, index: int, first_pts: int, early: int, near: int
+) -> Generator[int]:
+    """Yield the pts of the frames of stream `index` in order, from `early` or before, undecoded.
+
+    Raises NearTimes if two are not more than `near` ticks apart: the order may be another one.
+    """
     with open_files(files) as container:
-        stream = container.streams[index]
+        stream = next(s for s in container.streams.video if s.index == index)
+        near = 0 if stream.codec_context.codec.intra_only else near
         if early > first_pts and container.format.name not in READ_FROM_START:
             with translate_errors(files.path, "seeking in it"):
                 container.seek(early, stream=stream)
         times: list[int] = []
+        last: int | None = None
         with translate_errors(files.path, "reading its times"):
             for packet in container.demux(stream):
                 if packet.pts is None or not packet.size or packet.is_discard:
                     continue
                 heappush(times, packet.pts)
-                if len(times) > REORDER_DEPTH and (pts := heappop(times)) >= first_pts:
-                    yield pts
-        yield from (pts for pts in sorted(times) if pts >= first_pts)
+                if len(times) > REORDER_DEPTH:
+                    last = _check_distance(last, heappop(times), near)
+                    if last >= first_pts:
+                        yield last
+        for pts in sorted(times):
+            last = _check_distance(last, pts, near)
+            if pts >= first_pts:
+                yield pts
+
+
+def _check_distance(last: int | None, pts: int, near: int) -> int:
+    """Return `pts`. Raises NearTimes."""
+    if last is not None and pts - last <= near:
+        raise NearTimes
+    return pts
 
 
 def count_packets_before(files: InputFiles, index: int, pts: int) -> int:

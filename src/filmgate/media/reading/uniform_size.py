@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-import numpy as np
 from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -70,7 +69,7 @@ def _describe_change(frame: VideoFrame, spec: StreamSpec) -> tuple[str, str]:
 
 def is_opaque(frame: VideoFrame) -> bool:
     """Whether no pixel of a "bgra" frame is transparent."""
-    return bool((frame.to_ndarray()[..., 3] == np.uint8(255)).all())
+    return bool((frame.to_ndarray()[..., 3] == 255).all())
 
 
 def _fit_frame(frame: VideoFrame, spec: StreamSpec, stretch: Fraction) -> VideoFrame:

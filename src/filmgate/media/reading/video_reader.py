@@ -21,7 +21,7 @@ from filmgate.media.fields.watch import FieldWatch
 from filmgate.media.options import Deinterlace, ReadOptions
 from filmgate.media.pixels.av_frames import extract_planes
 from filmgate.media.reading.decoded_frame import DecodedFrame, DecodeOptions, shows_every_packet
-from filmgate.media.reading.decoder import choose_stream, decode_frames
+from filmgate.media.reading.decoder import decode_frames
 from filmgate.media.reading.deinterlace import deinterlace_frames
 from filmgate.media.reading.side_data import (
     LostProperties,
@@ -29,9 +29,11 @@ from filmgate.media.reading.side_data import (
     report_side_data,
 )
 from filmgate.media.reading.stateless_reader import StatelessReader
+from filmgate.media.reading.stream_info import choose_stream
 from filmgate.media.reading.timestamps import (
     READ_FROM_START,
     REORDER_DEPTH,
+    NearTimes,
     count_packets_before,
     has_seekable_times,
     map_times,
@@ -40,9 +42,10 @@ from filmgate.media.reading.timestamps import (
     split_times,
 )
 from filmgate.media.reading.uniform_size import fit_frames
-from filmgate.media.timing.frame_clock import FrameClock
+from filmgate.media.timing.frame_clock import JITTER, FrameClock
 
 _LONGEST_LAST = Fraction(10)  # seconds that a header, which may be wrong, can give the last frame
+_NEAR = Fraction(3, 4)  # of a frame of a constant rate
 
 
 class _FrameMissed(Exception):
@@ -156,17 +159,11 @@ class VideoReader(StatelessReader):
         start = self.first_pts + (trim.start or 0) / tick
         end = None if trim.end is None else self.first_pts + trim.end / tick
         times, seekable = self._plan_trim(start, end)
-        start_pts = end_pts = None
-        count, last = 0, self.first_pts
-        with closing(times):
-            for pts in times:
-                last = max(last, pts)
-                if pts < start:
-                    continue
-                if (end is not None and pts >= end) or count == trim.max_frames:
-                    end_pts = pts
-                    break
-                start_pts, count = pts if start_pts is None else start_pts, count + 1
+        try:
+            start_pts, end_pts, count, last = self._find_part(times, start, end)
+        except NearTimes:  # only decoding tells the order of frames
+            times, seekable = (decoded.pts for decoded in self._decode(None)), False
+            start_pts, end_pts, count, last = self._find_part(times, start, end)
         if start_pts is None:
             raise BadSetting(
                 f"{self.path} has no frame from {float(trim.start or 0):.3f} s"
@@ -189,6 +186,23 @@ class VideoReader(StatelessReader):
             metadata=metadata,
         )
 
+    def _find_part(
+        self, times: Generator[int], start: Fraction, end: Fraction | None
+    ) -> tuple[int | None, int | None, int, int]:
+        """Return start_pts, end_pts, the number of frames between, and the last time read."""
+        start_pts = end_pts = None
+        count, last = 0, self.first_pts
+        with closing(times):
+            for pts in times:
+                last = max(last, pts)
+                if pts < start:
+                    continue
+                if (end is not None and pts >= end) or count == self.options.trim.max_frames:
+                    end_pts = pts
+                    break
+                start_pts, count = pts if start_pts is None else start_pts, count + 1
+        return start_pts, end_pts, count, last
+
     def _plan_trim(
         self, start: Fraction, end: Fraction | None
     ) -> tuple[Generator[int], bool | None]:
@@ -208,7 +222,7 @@ class VideoReader(StatelessReader):
                 reliable = reliable and seekable
             else:
                 reliable = reliable and has_seekable_times(
-                    self._decoding, container, stream, end, trim.max_frames
+                    self._decoding, container, stream, self._near, end, trim.max_frames
                 )
         if reliable:
             return self._read_packet_times(start), seekable
@@ -220,7 +234,7 @@ class VideoReader(StatelessReader):
             return self.seekable
         with open_files(self.options.files) as container:
             stream = choose_stream(self.path, container, self.stream)
-            return has_seekable_times(self._decoding, container, stream)
+            return has_seekable_times(self._decoding, container, stream, self._near)
 
     def _read_packet_times(self, start: Fraction) -> Generator[int]:
         """Yield the pts of frames in order, from `start` or earlier, without decoding."""
@@ -230,6 +244,7 @@ class VideoReader(StatelessReader):
             self.stream,
             self.clock.first,
             early,
+            self._near,
         )
         with closing(times):
             ticks = (self.clock.to_tick(pts) for pts in times)
@@ -355,6 +370,13 @@ class VideoReader(StatelessReader):
         """The same in stored ticks."""
         rate = (self.spec.rate or 25) / self.clock.parts
         return max(1, round(1 / rate / self.clock.stored_tick))
+
+    @property
+    def _near(self) -> int:
+        """How many stored ticks apart frames are whose order their times may not tell."""
+        rate = self.spec.rate and self.spec.rate / self.clock.parts
+        near = min(JITTER, _NEAR / rate) if rate else JITTER
+        return int(near / self.clock.stored_tick)
 
     def _to_time(self, pts: int) -> Fraction:
         return (pts - self.start_pts) * self.spec.time_base

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from av.audio.stream import AudioStream
@@ -86,7 +87,7 @@ def _copy_streams(
     # streams whose next packet needs no earlier one: a video starts with a keyframe
     started = {s.index for s in streams if s.type != "video"}
     converters = {
-        s.index: SubtitleConverter(name_codec(s), codec)
+        s.index: SubtitleConverter(name_codec(s), codec, partial(report.refuse, describe_stream(s)))
         for s in streams
         if (codec := codecs[s.index])
     }

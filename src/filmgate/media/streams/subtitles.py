@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
@@ -20,13 +20,13 @@ TEXT_SUBTITLES = frozenset({*TEXT_CODECS.values(), "ass", "ssa", "text"})  # tha
 TEXT_TICK = Fraction(1, 10_000)  # of subtitles that are converted, in seconds
 _TAGS = re.compile(rb"</?[a-zA-Z][^>]*>|<\d[\d:.]*>")  # a time is of karaoke
 _BRACES = re.compile(rb"\{\\[^}]*\}")
-_ASS_BRACES = re.compile(rb"\{[^}]*\}")
-_ASS_DRAWING = re.compile(rb"\{[^}]*\\p[1-9].*?(?:\{[^}]*\\p0[^}]*\}|$)", re.DOTALL)
+_ASS_BLOCKS = re.compile(rb"\{([^}]*)\}")
+_ASS_DRAWS = re.compile(rb"\\(p\d|r)")  # starts or ends a drawing; a reset ends one
 _ASS_ESCAPES = re.compile(rb"\\([Nnh])")
 _ASS_FIELDS = 8  # before the text of a packet
 _MAX_BYTES = 65535
 _UNKNOWN_LENGTH = Fraction(5)  # seconds
-_MAX_SHOWN = 8  # texts at one time
+_MAX_SHOWN = 32  # texts at one time
 
 
 def convert_subtitle(data: bytes, old: str, new: str) -> bytes:
@@ -41,17 +41,46 @@ def _read_text(data: bytes, codec: str) -> bytes:
     """Return the plain text of a packet."""
     if codec in ("ass", "ssa"):
         text = data.split(b",", _ASS_FIELDS)[-1] if data.count(b",") >= _ASS_FIELDS else b""
-        text = _ASS_BRACES.sub(b"", _ASS_DRAWING.sub(b"", text))
+        text = _drop_ass_blocks(text)
         return _ASS_ESCAPES.sub(lambda found: b" " if found[1] == b"h" else b"\n", text).strip()
     text = data
     if codec == "mov_text":  # ETSI TS 126 245, 5.17: the text's length before it, styles after it
         text = data[2 : 2 + int.from_bytes(data[:2], "big")]
         if text[:2] in (b"\xfe\xff", b"\xff\xfe"):
             return text.decode("utf-16", errors="ignore").encode()
-    text = _BRACES.sub(b"", _TAGS.sub(b"", text)).replace(b"\r\n", b"\n")
-    if codec == "webvtt":
-        text = html.unescape(text.decode(errors="replace")).encode()
-    return text
+    text = _drop(_BRACES, b"}", _drop(_TAGS, b">", text)).replace(b"\r\n", b"\n")
+    return _unescape(text) if codec == "webvtt" else text
+
+
+def _drop(pattern: re.Pattern[bytes], end: bytes, text: bytes) -> bytes:
+    """Return `text` without what matches a `pattern` that ends with `end`.
+
+    Nothing is looked for behind the last `end`: each start there would read on to the text's end.
+    """
+    stop = text.rfind(end) + 1
+    return pattern.sub(b"", text[:stop]) + text[stop:]
+
+
+def _drop_ass_blocks(text: bytes) -> bytes:
+    """Return the text of ASS without its blocks of styles and without its drawings."""
+    stop = text.rfind(b"}") + 1  # see _drop
+    parts = _ASS_BLOCKS.split(text[:stop])  # texts, with a block between each two
+    parts[-1] += text[stop:]
+    kept, draws = [], False
+    for block, shown in zip([b"", *parts[1::2]], parts[::2], strict=True):
+        if found := _ASS_DRAWS.findall(block):
+            draws = found[-1] not in (b"p0", b"r")
+        if not draws:
+            kept.append(shown)
+    return b"".join(kept)
+
+
+def _unescape(text: bytes) -> bytes:
+    """Return the text of WebVTT with characters in place of its references."""
+    try:
+        return html.unescape(text.decode(errors="replace")).encode()
+    except ValueError:  # a number of thousands of digits
+        return text
 
 
 def _pack_mov_text(text: bytes) -> bytes:
@@ -62,11 +91,13 @@ def _pack_mov_text(text: bytes) -> bytes:
 class SubtitleConverter:
     """Converts the packets of one stream from the codec `old` to `new`, without styles.
 
-    mov_text has one text at a time: of those that overlap, each time shows all, a line each.
+    mov_text has one text at a time: of those that overlap, each time shows all, a line each, and
+    the last 32 if there are more. `lose` takes the time in seconds from which a text is left out:
+    one of more than 32, or one that ends before what is already written.
     """
 
-    def __init__(self, old: str, new: str) -> None:
-        self._old, self._new = old, new
+    def __init__(self, old: str, new: str, lose: Callable[[Fraction], None]) -> None:
+        self._old, self._new, self._lose = old, new, lose
         self._shown: list[tuple[Fraction, bytes]] = []  # texts, each with its end
         self._at = Fraction(0)
 
@@ -78,12 +109,23 @@ class SubtitleConverter:
             if text := convert_subtitle(bytes(packet), self._old, self._new):
                 yield _make_packet(text, start, start + length)
             return
-        yield from self._show(start, cut=True)
-        text = _read_text(bytes(packet), self._old)
-        new = text not in {other for _, other in self._shown}
-        if text and new and len(self._shown) < _MAX_SHOWN:
+        text = _read_text(bytes(packet), self._old)[:_MAX_BYTES]
+        last = start + (length or _UNKNOWN_LENGTH)
+        lasting = [other for end, other in self._shown if end > start]
+        yield from self._show(start, cut=bool(text) and text not in lasting)
+        if text in lasting:
+            self._shown = [
+                (max(end, last) if other == text else end, other) for end, other in self._shown
+            ]
+        elif text and last <= self._at:
+            if last > 0:  # else it is never seen
+                self._lose(start)
+        elif text:
             self._at = max(self._at, start)
-            self._shown.append((start + (length or _UNKNOWN_LENGTH), text))
+            self._shown.append((last, text))
+            if len(self._shown) > _MAX_SHOWN:
+                self._lose(self._at)
+                del self._shown[0]
 
     def release(self, time: Fraction | None) -> Iterator[Packet[Any]]:
         """Yield packets that end before `time`; None: all."""

@@ -131,7 +131,7 @@ def fits_packets(
         trial = StreamTrial(suffix, stream, codec, file)
         times = GrowingTimes(trial.stream.time_base or Fraction(1), allows_equal_times(suffix))
         if codec:
-            converter = SubtitleConverter(name_codec(stream), codec)
+            converter = SubtitleConverter(name_codec(stream), codec, lambda _: None)
             parts = [*map(converter.convert, packets), converter.release(None)]
             packets = chain.from_iterable(parts)
         for packet in packets:

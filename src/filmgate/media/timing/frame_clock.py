@@ -15,6 +15,7 @@ COMMON_RATES = tuple(
         (15, 1), (15000, 1001), (12, 1), (10, 1), (20, 1), (25, 2), (5, 1), (8, 1),
     )
 )  # fmt: skip
+JITTER = Fraction(4, 1000)  # seconds by which times of programs that round them are wrong
 JUMP = Fraction(1, 2)  # seconds back that count as a jump: more than any codec's reordering errors
 _FILM_RATES = (Fraction(24000, 1001), Fraction(24))
 _FIELDS = 5  # that two frames of film fill by turns, three and two (3:2)

@@ -68,9 +68,11 @@ def watch(net: UNet, names: Iterable[str], see: Callable[[str, Tensor], object])
     for name in names:
         hook = lambda _module, _inputs, result, name=name: see(name, result)  # noqa: E731
         handles.append(net.get_submodule(name).register_forward_hook(hook))
-    yield
-    for handle in handles:
-        handle.remove()
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def test_unet_matches_the_published_code() -> None:

@@ -58,14 +58,14 @@ class BlazePoseOptions:
     """How many people are followed at most."""
 
     every: int = 10
-    """Frames between searches of the complete image for new people. Not for track, which
-    searches each frame."""
+    """Frames between searches of the complete image for new people. A detector searches each frame,
+    and refuses another number."""
 
     threshold: float = 0.9
     """Lowest score at which people are found, 0 to 1. A lower one finds more, right and wrong."""
 
     smooth: bool = True
-    """Smooth the points over time. Not for track."""
+    """Smooth the points over time. A detector does not, and refuses False."""
 
 
 def build_tracker(options: BlazePoseOptions, placement: Placement) -> AnyStage:
@@ -107,6 +107,7 @@ FAMILY = Family(
     uses_device=False,
     build_tracker=build_tracker,
     build_detector=build_detector,
+    tracker_only=("every", "smooth"),
     weights=(DETECTOR, POINTS),
     needs_all_weights=True,
 )

@@ -109,7 +109,7 @@ def _read_settings(path: Path, part: str) -> dict[str, Any]:
         wrong.append(f"conditioning_embedding_out_channels is {large}, expected three")
     if wrong:
         raise BadWeights(f"{path}: {'; '.join(wrong)}: the weights are of another "
-                         "model or version; fetch those of diffvsr")  # fmt: skip
+                         "model or version; download those of diffvsr")  # fmt: skip
     return settings
 
 
@@ -131,9 +131,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BadWeights(_describe_missing(path)) from error
     except (OSError, ValueError) as error:
-        raise BadWeights(f"{path} cannot be read: {error}; fetch it again") from error
+        raise BadWeights(f"{path} cannot be read: {error}; download it again") from error
     if not isinstance(contents, dict):
-        raise BadWeights(f"{path} does not hold settings: fetch it again")
+        raise BadWeights(f"{path} does not hold settings: download it again")
     return contents
 
 

@@ -60,7 +60,7 @@ class Schedule:
             )
             raise BadWeights(
                 f"{where}: {'; '.join(wrong)}. Its four noise levels are {levels} and the network "
-                f"was trained for {list(TRAINED_LEVELS)}: fetch that file again"
+                f"was trained for {list(TRAINED_LEVELS)}: download that file again"
             )
         return cls(
             float(str(values["beta_start"])), float(str(values["beta_end"])),

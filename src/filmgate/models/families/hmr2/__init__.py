@@ -69,7 +69,7 @@ def claims(shapes: Mapping[str, Sequence[int]]) -> bool:
 def list_weight_files(options: Hmr2Options) -> Iterator[Path]:
     """See `Family.weight_files`: the network's, then the body's."""
     if options.weights is None:
-        raise BadSetting(f"the model hmr2 has no weights to fetch: pass {BY_HAND.how}")
+        raise BadSetting(f"the model hmr2 has no weights to download: pass {BY_HAND.how}")
     for path in (options.weights, options.body):
         if path is not None and not path.is_file():
             raise BadWeights(f"{path} does not exist, or is no file: pass the name of one")

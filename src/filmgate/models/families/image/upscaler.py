@@ -87,7 +87,7 @@ def load_network(path: Path) -> object:
                          "images") from error  # fmt: skip
     except Exception as error:  # it looks at a few tensors only, and others may not fit
         raise BadWeights(f"{path} cannot be loaded as the network that spandrel takes it for: "
-                         f"{error}; fetch it again, or convert it") from error  # fmt: skip
+                         f"{error}; download it again, or convert it") from error  # fmt: skip
     if (not isinstance(network, spandrel.ImageModelDescriptor)
             or (network.input_channels, network.output_channels) != (3, 3)):  # fmt: skip
         raise BadWeights(f"{path} is {network.architecture.name}, which maps "

@@ -70,8 +70,8 @@ def open_networks(folder: Path, dtype: torch.dtype, device: str) -> Networks:
         heads = HeadExtractor(*_measure_heads(own["motion_extractor"]), device="meta")
         guider = PoseGuider(*_measure_guider(own["pose_guider"]), device="meta")
     except (KeyError, ValueError, IndexError, RuntimeError) as error:
-        raise BadWeights(f"{folder} holds tensors of another model ({error!s:.100}): get those of "
-                         "PersonaLive again") from error  # fmt: skip
+        raise BadWeights(f"{folder} holds tensors of another model ({error!s:.100}): download "
+                         "those of PersonaLive again") from error  # fmt: skip
     return Networks(
         unet=fill(DenoisingUnet(shape, "meta"), "denoising_unet", device),
         motion=fill(motion, "motion_encoder", device),
@@ -98,9 +98,9 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadWeights(f"{path} cannot be read: {error!s:.100}; get it again") from error
+        raise BadWeights(f"{path} cannot be read: {error!s:.100}; download it again") from error
     if not isinstance(contents, dict):
-        raise BadWeights(f"{path} does not hold settings: get it again")
+        raise BadWeights(f"{path} does not hold settings: download it again")
     return contents
 
 
@@ -188,5 +188,5 @@ def translate_settings(path: Path) -> Iterator[None]:
     except FilmgateError:
         raise
     except Exception as error:
-        raise BadWeights(f"{path} holds settings of no such network ({error!s:.100}): get it "
+        raise BadWeights(f"{path} holds settings of no such network ({error!s:.100}): download it "
                          "again") from error  # fmt: skip

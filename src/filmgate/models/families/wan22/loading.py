@@ -265,12 +265,12 @@ def list_part(folder: Path, part: str) -> list[Path]:
         return [folder / part / f"{stem}.safetensors"]
     names = _read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names:
-        raise BadWeights(f"{index} lists no files: fetch it again")
+        raise BadWeights(f"{index} lists no files: download it again")
     paths = []
     for name in sorted({str(name) for name in names.values()}):
         if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
             raise BadWeights(f"{index} names {name!r}, which is no safetensors file next to it: "
-                             "fetch it again")  # fmt: skip
+                             "download it again")  # fmt: skip
         paths.append(folder / part / name)
     return paths
 
@@ -300,7 +300,7 @@ def _read_boundary(folder: Path, index: Mapping[str, Any], published: Variant) -
     boundary = index["boundary_ratio"]
     if not _is_number(boundary) or not 0 < boundary < 1:
         raise BadWeights(f"{folder / INDEX}: boundary_ratio is {boundary!r:.40}, expected a number "
-                         "from 0 to 1; fetch it again")  # fmt: skip
+                         "from 0 to 1; download it again")  # fmt: skip
     return float(boundary)
 
 
@@ -309,7 +309,7 @@ def _read_transformer(folder: Path, files: PartFiles, published: Variant) -> Set
     given = zip(_TRANSFORMERS[: published.experts], (files.high, files.low), strict=False)
     read = [_read_part(folder, part, published.transformer, file) for part, file in given]
     if read[0] != read[-1]:
-        raise BadWeights(f"{folder} holds two transformers of different sizes: fetch it again")
+        raise BadWeights(f"{folder} holds two transformers of different sizes: download it again")
     return read[0]
 
 
@@ -377,9 +377,9 @@ def _check_together(folder: Path, variant: Variant) -> None:
     for what, (found, expected) in wanted.items():
         if found != expected:
             raise BadWeights(f"{folder}: {what} is {found}, expected {expected}: the parts are not "
-                             f"those of {variant.name}; fetch it again")  # fmt: skip
+                             f"those of {variant.name}; download it again")  # fmt: skip
     if not all(vae["latents_std"]):
-        raise BadWeights(f"{folder}: latents_std of vae holds 0; fetch it again")
+        raise BadWeights(f"{folder}: latents_std of vae holds 0; download it again")
 
 
 def _read_json(path: Path, name: Name | None = None) -> dict[str, Any]:
@@ -389,9 +389,9 @@ def _read_json(path: Path, name: Name | None = None) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BadWeights(explain_absent(path, name)) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise BadWeights(f"{path} cannot be read: {error!s:.200}; fetch it again") from error
+        raise BadWeights(f"{path} cannot be read: {error!s:.200}; download it again") from error
     if not isinstance(contents, dict):
-        raise BadWeights(f"{path} does not hold settings: fetch it again")
+        raise BadWeights(f"{path} does not hold settings: download it again")
     return contents
 
 

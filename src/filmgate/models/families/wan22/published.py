@@ -248,8 +248,9 @@ def explain_settings(part: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # libraries raise anything for sizes that do not fit together
-        raise BadWeights(f"the settings of the {part} make no network ({error!s:.120}): the folder "
-                         "is damaged, or of another model; fetch it again") from error  # fmt: skip
+        raise BadWeights(f"the settings of the {part} make no network ({error!s:.120}): the "
+                         "folder is damaged, or of another model; download it "
+                         "again") from error  # fmt: skip
 
 
 def explain_missing() -> str:

@@ -151,7 +151,7 @@ class TextEncoder:
             return Tokenizer.from_file(str(self._tokenizer))
         except Exception as error:  # untrusted bytes may raise anything in the reader
             raise BadWeights(f"{self._tokenizer} cannot be read as a tokenizer: {error!s:.200}; "
-                             "fetch it again") from error  # fmt: skip
+                             "download it again") from error  # fmt: skip
 
     def _tokenize(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Return the numbers of 512 tokens, and which of them are not padding."""
@@ -164,7 +164,7 @@ class TextEncoder:
         ids = encoded.ids[:PROMPT_TOKENS]
         if pad is None or max((*ids, pad), default=0) >= most:
             raise BadWeights(f"{self._tokenizer} is the tokenizer of another model: the encoder "
-                             f"knows {most} tokens; fetch both again")  # fmt: skip
+                             f"knows {most} tokens; download both again")  # fmt: skip
         mask = torch.zeros(PROMPT_TOKENS, dtype=torch.int64)
         mask[: len(ids)] = 1
         return torch.tensor([*ids, *[pad] * (PROMPT_TOKENS - len(ids))]), mask
