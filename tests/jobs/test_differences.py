@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 import filmgate as fg
+from filmgate.errors import BadSetting
 from filmgate.jobs.differences import explain_differences, find_differences
 from filmgate.jobs.identity import describe_run
+from filmgate.jobs.run_directory import RunDirectory
+from filmgate.jobs.stored_run import write_stored_job
 from filmgate.media.audio.audio_file import AudioFile
 from filmgate.media.sinks import RecordOutput
 from filmgate.planning.limits import Limits
@@ -97,3 +100,30 @@ def test_differences_are_found_at_any_depth() -> None:
         (("tasks", "1"), None, {"fps": 60}),
         (("input", "video"), None, 1),
     ]
+
+
+def test_changed_file_of_a_run_that_stored_no_path_is_named(folder: Path) -> None:
+    before = describe(folder)
+    for kind in ("videos", "inputs"):
+        del before[kind][0]["path"]
+    assert explain_differences(before, describe(folder)) == ""
+    (folder / "in.mp4").write_bytes(bytes(999))
+    assert f"{folder / 'in.mp4'} was changed" in explain_differences(before, describe(folder))
+
+
+def test_only_the_first_of_many_changed_files_are_named(folder: Path) -> None:
+    before, after = describe(folder), describe(folder)
+    for run, size in ((before, 5), (after, 6)):
+        run["videos"] = [{"path": f"{n}.png", "bytes": size} for n in range(10_000)]
+    found = explain_differences(before, after)
+    assert "2.png was changed" in found
+    assert "; and 9997 more files. Put the old file" in found
+
+
+def test_more_files_than_a_run_can_describe_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("filmgate.jobs.stored_run.MAX_JOB_BYTES", 100)
+    directory = RunDirectory(folder / "out.mp4.filmgate")
+    with pytest.raises(BadSetting, match=r"reads 2 files: .* wanted at most 100 bytes"):
+        write_stored_job(directory, describe(folder))

@@ -11,6 +11,7 @@ from filmgate.tasks.registry import load_tasks
 from filmgate.tasks.settings import join_words
 
 _FILES = ("videos", "inputs", "files")  # what identifies the files that a run reads
+_MOST_FILES = 3  # that a message names
 _Difference = tuple[tuple[str, ...], Any, Any]  # its keys, and both values
 
 
@@ -114,14 +115,29 @@ def _list_changed_files(
     """
     if [without_place(one) for one in old] == [without_place(one) for one in new]:
         return []
-    was, now = ({str(one.get("path")): one for one in files} for files in (old, new))
+    was, now = ({str(one.get("path")): one for one in files} for files in (_place(old, new), new))
     changed = [f"{path} was changed since that run began: {how}" for path in was
                if path in now and (how := _describe_change(was[path], now[path]))]  # fmt: skip
     if explained:
-        return changed
+        return _shorten(changed)
     changed += [f"{path} was read and is not any more" for path in was if path not in now]
     changed += [f"{path} is read and was not" for path in now if path not in was]
-    return changed or ["the order of the files is another"]
+    return _shorten(changed) or ["the order of the files is another"]
+
+
+def _place(
+    old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Return the files with paths; where none is stored, that of the file which is read now."""
+    paths = [one.get("path") for one in new]
+    paths += [None] * (len(old) - len(paths))
+    return [{"path": path, **one} for one, path in zip(old, paths, strict=False)]
+
+
+def _shorten(texts: Sequence[str]) -> list[str]:
+    """Return the first texts, and how many more there are."""
+    more = len(texts) - _MOST_FILES
+    return [*texts[:_MOST_FILES], *([f"and {more} more files"] if more > 0 else [])]
 
 
 def _describe_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ PREPARED = "prepared.journal"  # what was done before the first frame after a co
 MAX_SNAPSHOTS = 2  # the latest, and the one before it in case that is damaged
 MAX_MESSAGES, MAX_MESSAGE = 200, 2000  # about what a result lacks; characters of one
 MAX_JSON_BYTES = 16 << 20
+MAX_JOB_BYTES = 64 << 20  # which names each image that a run reads: 200,000 and more
 MAX_JSON_DEPTH = 32
 # Every name that a run gives to a file here. Nothing else is ever opened for writing or deleted.
 _OWN_NAMES = re.compile(
@@ -198,12 +199,12 @@ class RunDirectory:
     def read_json(self, name: str) -> dict[str, Any]:
         """Return the object in a JSON file; {} if it does not exist or is no such file.
 
-        Files that no run writes are refused: larger than 16 MiB, nested deeper than 32 values, or
-        with numbers that JSON does not have.
+        Files that no run writes are refused: larger than 16 MiB (job.json: 64), nested deeper than
+        32 values, or with numbers that JSON does not have.
         """
         with suppress(OSError, ValueError, RecursionError):
             path = self.path / name
-            if path.stat().st_size <= MAX_JSON_BYTES:
+            if path.stat().st_size <= (MAX_JOB_BYTES if name == "job.json" else MAX_JSON_BYTES):
                 value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
                 return value if isinstance(value, dict) and _is_shallow(value) else {}
         return {}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from filmgate.core.plan import Plan
 from filmgate.errors import BadSetting
-from filmgate.jobs.run_directory import RunDirectory
+from filmgate.jobs.run_directory import MAX_JOB_BYTES, RunDirectory
 from filmgate.tasks.settings import plain
+from filmgate.units import format_bytes
 
 if TYPE_CHECKING:
     from filmgate.jobs.schemas import StoredJob, StoredPlan
@@ -45,8 +46,16 @@ def read_stored_plan(directory: RunDirectory) -> StoredPlan:
 
 
 def write_stored_job(directory: RunDirectory, values: Mapping[str, Any]) -> None:
-    """Write job.json. Raises DiskFull."""
-    directory.write(JOB, json.dumps(values, indent=1).encode())
+    """Write job.json. Raises DiskFull, and BadSetting for more files than it can describe."""
+    data = json.dumps(values, separators=(",", ":")).encode()
+    if len(data) > MAX_JOB_BYTES:
+        count = sum(len(values[kind]) for kind in ("videos", "inputs", "files"))
+        raise BadSetting(
+            f"the run reads {count} files: {format_bytes(len(data))} of job.json describe them, "
+            f"wanted at most {format_bytes(MAX_JOB_BYTES)}. Process them in parts, each with a "
+            "folder or pattern of its own"
+        )
+    directory.write(JOB, data)
 
 
 def write_stored_plan(directory: RunDirectory, plan: Plan, frames: int | None) -> None:

@@ -179,3 +179,19 @@ def test_more_frames_without_a_time_than_are_held_are_refused_when_one_has_a_tim
     reader = VideoFile(retime(tmp_path / "a.mkv", source, lambda n, ms: ms - 1400)).open(threads=1)
     with pytest.raises(BadInput, match=r"which take 1\.400 s, and 0\.000 s for the next one"):
         read_frames(reader)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_frames_that_are_not_reordered_can_be_sought_however_near_they_are(
+    suffix: str, tmp_path: Path
+) -> None:
+    """One pair of near frames would have each resume and --start decode all before it."""
+    plain = make(
+        Video(frames=20, suffix=".mkv", tick=MS, options={**GOP, "bf": "0"}), tmp_path / "a.mkv"
+    )
+    path = retime(tmp_path / f"b{suffix}", plain, lambda n, ms: ms - 37 * (n % 7 == 4))
+    reader = VideoFile(path).open(threads=1)
+    assert [read_number(frame) for frame in check_any_cursor(reader)] == list(range(20))
+    reader = VideoFile(path, start=Fraction(2, 5)).open(threads=1)
+    assert reader.seekable
+    assert [read_number(frame) for frame in check_any_cursor(reader)] == list(range(10, 20))

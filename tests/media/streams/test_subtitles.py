@@ -73,7 +73,7 @@ def read_cues(path: Path) -> list[Cue]:
     [
         ("ass", ASS + b"{\\i1}so{\\i0}, {a note}it\\Nis\\h, yes", b"so, it\nis , yes"),
         ("ass", ASS + b"{\\p1}m 0 0 l 9 9{\\p0}seen{\\an8\\p2}m 1 1", b"seen"),
-        ("ass", ASS + b"{\\clip(1,1,2,2)\\p1\\p0}x{\\p1}m 0 0{\\r\\b1} reset", b"x reset"),
+        ("ass", ASS + b"{\\clip(1,1,2,2)\\p1\\p0}x{\\p1}m 0 0{\\r\\b1} l 5 5{\\p0} y", b"x y"),
         ("ass", ASS + b"{\\t(\\fs1{\\b1}a{\\r\\p1}m 0{\\b1}1{\\p0}}b { open", b"a}b { open"),
         ("ass", b"0,0,Default", b""),
         ("webvtt", b"<c.red>a</c> &lt; <00:00:01.000>b &amp; c", b"a < b & c"),

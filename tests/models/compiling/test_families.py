@@ -138,7 +138,7 @@ def test_faces_are_decoded_one_at_a_time(pretended: Pretended) -> None:
 @pytest.mark.slow
 def test_laws_of_lipsync_hold_with_compiled_networks(pretended: Pretended) -> None:
     """The shapes are those of complete clips wherever a stream is cut, and at its end."""
-    chain = build(overlap=4, sampler=Sampler(open_unet(), 2, 1.5, 2))
+    chain = build(overlap=4, sampler=Sampler(open_unet(4), 2, 1.5, 2))
     laws.check_stage(chain, make_video(), total=Fraction(34, 25), tries=1)
 
 

@@ -106,16 +106,18 @@ def has_seekable_times(
 ) -> bool:
     """Whether any frame can be sought by its time, judged by the packets.
 
-    Only those up to `end` (ticks) and the first `max_frames` are read. Frames `near` each other, in
-    ticks, may be shown in another order: they are moved by their duration, of which FFmpeg makes
-    another guess after it has sought. The index of an mp4 can't go back, and stores durations;
-    frames of a gif depend on earlier ones, whatever their flags say; bare streams have no index.
+    Only those up to `end` (ticks) and the first `max_frames` are read. Reordered frames `near` each
+    other, in ticks, may be shown in another order: they are moved by their duration, of which
+    FFmpeg makes another guess after it has sought; in a nut it does so for all frames. The index of
+    an mp4 can't go back, and stores durations; frames of a gif depend on earlier ones, whatever
+    their flags say; bare streams have no index.
     """
     if container.format.name in _UNSEEKABLE or options.decode_delay is not None:
         return False
     if "mov" in container.format.name:
         return True
-    depth, near = (1, 0) if stream.codec_context.codec.intra_only else (REORDER_DEPTH, near)
+    depth = 1 if stream.codec_context.codec.intra_only else REORDER_DEPTH
+    reorders = depth > 1 and (stream.codec_context.has_b_frames or container.format.name == "nut")
     recent: deque[int] = deque(maxlen=depth)
     try:
         with translate_errors(options.path, "reading its times"):
@@ -124,7 +126,10 @@ def has_seekable_times(
                 pts, dts = packet.pts, packet.dts
                 if pts is None or (dts is not None and pts < dts):
                     return False
-                if any(abs(pts - other) <= near for other in recent):
+                steps_back = depth > 1 and recent and pts < recent[-1]
+                if pts in recent or (
+                    (reorders or steps_back) and any(abs(pts - other) <= near for other in recent)
+                ):
                     return False
                 if len(recent) == depth and pts < min(recent):
                     return False
@@ -141,27 +146,34 @@ def read_packet_times(
 ) -> Generator[int]:
     """Yield the pts of the frames of stream `index` in order, from `early` or before, undecoded.
 
-    Raises NearTimes if two are not more than `near` ticks apart: the order may be another one.
+    Raises NearTimes if two of reordered frames are not more than `near` ticks apart: the order may
+    be another one.
     """
     with open_files(files) as container:
         stream = next(s for s in container.streams.video if s.index == index)
-        near = 0 if stream.codec_context.codec.intra_only else near
+        if stream.codec_context.codec.intra_only:
+            near = 0
+        apart = near if stream.codec_context.has_b_frames else 0
         if early > first_pts and container.format.name not in READ_FROM_START:
             with translate_errors(files.path, "seeking in it"):
                 container.seek(early, stream=stream)
         times: list[int] = []
         last: int | None = None
+        before = first_pts
         with translate_errors(files.path, "reading its times"):
             for packet in container.demux(stream):
                 if packet.pts is None or not packet.size or packet.is_discard:
                     continue
+                if packet.pts < before:
+                    apart = near
+                before = packet.pts
                 heappush(times, packet.pts)
                 if len(times) > REORDER_DEPTH:
-                    last = _check_distance(last, heappop(times), near)
+                    last = _check_distance(last, heappop(times), apart)
                     if last >= first_pts:
                         yield last
         for pts in sorted(times):
-            last = _check_distance(last, pts, near)
+            last = _check_distance(last, pts, apart)
             if pts >= first_pts:
                 yield pts
 

@@ -21,7 +21,7 @@ TEXT_TICK = Fraction(1, 10_000)  # of subtitles that are converted, in seconds
 _TAGS = re.compile(rb"</?[a-zA-Z][^>]*>|<\d[\d:.]*>")  # a time is of karaoke
 _BRACES = re.compile(rb"\{\\[^}]*\}")
 _ASS_BLOCKS = re.compile(rb"\{([^}]*)\}")
-_ASS_DRAWS = re.compile(rb"\\(p\d|r)")  # starts or ends a drawing; a reset ends one
+_ASS_DRAWS = re.compile(rb"\\p(\d)")  # starts a drawing, or ends it by 0; a reset ends none
 _ASS_ESCAPES = re.compile(rb"\\([Nnh])")
 _ASS_FIELDS = 8  # before the text of a packet
 _MAX_BYTES = 65535
@@ -69,7 +69,7 @@ def _drop_ass_blocks(text: bytes) -> bytes:
     kept, draws = [], False
     for block, shown in zip([b"", *parts[1::2]], parts[::2], strict=True):
         if found := _ASS_DRAWS.findall(block):
-            draws = found[-1] not in (b"p0", b"r")
+            draws = found[-1] != b"0"
         if not draws:
             kept.append(shown)
     return b"".join(kept)

@@ -159,7 +159,9 @@ def _is_out_of_order(files: InputFiles, stream: VideoStream) -> bool:
         times = [p.pts for p in timed if p.pts is not None]
         if len(times) < max(2, len(timed)):
             return False
-        grows = _LEAST_REORDERING * _sum_steps_back(times) < max(times) - min(times)
+        steps = [after - before for before, after in pairwise(times)]
+        usual = len(steps) * sorted(map(abs, steps))[len(steps) // 4]  # of steps without jumps
+        grows = min(steps) > 0 or _LEAST_REORDERING * _sum_steps_back(times) < usual
         if not (grows or len(set(times)) < len(times)):
             return False
         context = video.codec_context
