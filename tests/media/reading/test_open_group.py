@@ -2,11 +2,9 @@
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import pytest
-from av.packet import Packet
 
 from filmgate.errors import BadInput
 from filmgate.media.options import ReadOptions
@@ -74,30 +72,6 @@ def test_first_frames_of_an_open_group_are_left_out_with_a_notice(
     ]
     assert noticed == ([] if suffix == ".mp4" else [0])  # hidden by its edit list
     check_any_cursor(reader)
-
-
-@pytest.mark.parametrize(("codec", "suffix"), [("hevc", ".mkv"), ("h264_pyramid", ".mp4")])
-def test_damage_after_the_first_frames_is_never_taken_for_one_of_them(
-    codec: str, suffix: str, tmp_path: Path
-) -> None:
-    """With times of decoding the frames left out are only counted: a damaged one was among them."""
-    cut, path = cut_video(codec, suffix, tmp_path), tmp_path / f"damaged{suffix}"
-    with av.open(str(cut)) as old, av.open(str(path), "w") as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for n, packet in enumerate(p for p in old.demux(video=0) if p.size):
-            data = bytes(packet)
-            written: Packet[Any] = Packet(data if n != 13 else data[:6] + b"\xff" * len(data[6:]))
-            written.stream, written.time_base = stream, packet.time_base
-            written.is_keyframe, written.duration = packet.is_keyframe, packet.duration
-            written.pts = written.dts = round(n * Fraction(1, 25) / packet.time_base)
-            new.mux(written)
-    with pytest.raises(BadInput, match=r"decoding after 0\.2\d\d s"):
-        read_frames(VideoFile(path).open())
-    frames = read_frames(VideoFile(path, keep_going=True).open())
-    concealed = [frame for frame in frames if "concealed" in frame.extras]
-    shown = [read_number(f) - f.time * 25 for f in frames if f not in concealed]
-    assert concealed
-    assert {round(place) for place in shown} == {round(shown[0])}
 
 
 @pytest.mark.parametrize("codec", ["hevc", "h264"])
