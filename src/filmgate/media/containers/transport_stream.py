@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,15 +92,8 @@ class FixedStreams:
 
     def demux(self, *streams: Any, **kinds: Any) -> Iterator[Packet[Any]]:
         """Yield packets of these streams, or of all, and an empty one for each at the end."""
-        packets = self._container.demux(*streams, **kinds)
-        while True:
-            try:
-                packet = next(packets, None)
-            except IndexError:
-                return
-            if packet is None:
-                return
-            yield packet
+        with suppress(IndexError):
+            yield from self._container.demux(*streams, **kinds)
 
     def __getattr__(self, name: str) -> Any:
         """Return anything else of the container."""
